@@ -1,0 +1,48 @@
+//! What can go wrong for the caller. What goes wrong on the network does not: it is a status.
+
+use rejoin_core::{codec::CodecError, io::FaultClass, protocol::engine::WishError};
+use rejoin_sqlite::SqliteError;
+
+/// Why a client was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    File(#[from] SqliteError),
+    /// The file was opened and what it holds cannot be read or written.
+    #[error("the database cannot be used ({0:?})")]
+    Store(FaultClass),
+    /// The address of the server is none.
+    #[error("{url:?} is not an address of a server: {reason}")]
+    Address {
+        /// As given.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system has no randomness to give.
+    #[error("the system gives no randomness")]
+    Entropy,
+    /// The runtime ended.
+    #[error("the runtime ended")]
+    Ended,
+}
+
+/// Why a client did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// It cannot be done, or the store failed.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// Stored bytes are damaged.
+    #[error("stored bytes are damaged: {0}")]
+    Corrupt(#[from] CodecError),
+    /// The file did not close in order; nothing that was committed is lost.
+    #[error(transparent)]
+    File(#[from] SqliteError),
+    /// The client is closed.
+    #[error("the client is closed")]
+    Closed,
+}

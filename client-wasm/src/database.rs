@@ -1,0 +1,504 @@
+//! One open database: the engine, those who wait for it, and what the page was last told.
+
+use crate::{
+    bell::{Bell, Rope},
+    clock::{BrowserClock, wall},
+    convert::{self, Columns, object},
+    error::Failure,
+    page::{self, promise},
+    poison::Wires,
+    slot::Slot,
+    status::{Memory, RawStatus, Storage, Sync},
+    store::AnyStore,
+};
+use core::cell::{Cell, RefCell};
+use js_sys::{Array, Function, Promise};
+use rejoin_core::{
+    driver::{EngineCell, Ring},
+    hlc::Stamp,
+    id::{CollectionName, Pattern, RecordKey},
+    io::FaultClass,
+    port::Clock,
+    protocol::engine::{Engine, Input, Receipt, Wish, WishError},
+    record::{CellKey, Record},
+    replica::ChangeError,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::spawn_local;
+
+/// A wish under way.
+struct Waiting {
+    resolve: Function,
+    reject: Function,
+    /// Records that the receipt shows, one per operation.
+    echo: Option<Vec<RecordKey>>,
+    returns: Returns,
+}
+
+/// What a granted wish returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Returns {
+    Receipt,
+    Nothing,
+}
+
+/// How the app sees the token.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    /// Whether the app supplies tokens on demand.
+    pub(crate) asks: bool,
+    held: Cell<bool>,
+    answer: RefCell<Option<Rc<Slot<bool>>>>,
+}
+
+/// State that everything around one engine shares.
+pub(crate) struct Database {
+    engine: RefCell<Engine>,
+    pub(crate) store: AnyStore,
+    pub(crate) wires: Rc<Wires>,
+    pub(crate) rope: Rope,
+    columns: Columns,
+    watched: RefCell<BTreeSet<CollectionName>>,
+    waiting: RefCell<BTreeMap<u64, Waiting>>,
+    asked: Cell<u64>,
+    /// Filled when the last wish is done; set while the database closes.
+    idle: RefCell<Option<Rc<Slot<()>>>>,
+    pub(crate) opened: Slot<Result<(), Failure>>,
+    pub(crate) tokens: Tokens,
+    memory: RefCell<Memory>,
+    /// What the leading tab last told.
+    told: RefCell<Option<Sync>>,
+    paused: Cell<bool>,
+    storage: Cell<Storage>,
+    persist_asked: Cell<bool>,
+    last: RefCell<Option<RawStatus>>,
+    last_sync: RefCell<Option<Sync>>,
+    last_rejected: Cell<usize>,
+    closing: Cell<bool>,
+}
+
+impl core::fmt::Debug for Database {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Database").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl EngineCell for Rc<Database> {
+    fn with<T>(&self, with: impl FnOnce(&mut Engine) -> T) -> T {
+        with(&mut self.engine.borrow_mut())
+    }
+}
+
+impl Database {
+    /// A database whose engine is about to read its store.
+    pub(crate) fn new(
+        engine: Engine,
+        store: AnyStore,
+        wires: Rc<Wires>,
+        columns: Columns,
+        (asks, held): (bool, bool),
+    ) -> (Rc<Self>, Bell) {
+        let (rope, bell) = crate::bell::hang();
+        let mode = match &store {
+            AnyStore::Idb(_) => "best-effort",
+            AnyStore::Memory(_) => "memory",
+        };
+        let storage = Storage { mode, usage: None, quota: None, problem: None };
+        let database = Self {
+            engine: RefCell::new(engine),
+            store,
+            wires,
+            rope,
+            columns,
+            watched: RefCell::default(),
+            waiting: RefCell::default(),
+            asked: Cell::new(0),
+            idle: RefCell::default(),
+            opened: Slot::default(),
+            tokens: Tokens { asks, held: Cell::new(held), answer: RefCell::default() },
+            memory: RefCell::default(),
+            told: RefCell::default(),
+            paused: Cell::new(false),
+            storage: Cell::new(storage),
+            persist_asked: Cell::new(false),
+            last: RefCell::default(),
+            last_sync: RefCell::default(),
+            last_rejected: Cell::new(0),
+            closing: Cell::new(false),
+        };
+        (Rc::new(database), bell)
+    }
+
+    /// Runs `work` on the engine.
+    pub(crate) fn engine<T>(&self, work: impl FnOnce(&mut Engine) -> T) -> T {
+        work(&mut self.engine.borrow_mut())
+    }
+
+    /// Feeds the engine and wakes the loop.
+    pub(crate) fn feed(&self, input: Input) {
+        self.engine(|engine| engine.handle(BrowserClock.now(), input));
+        self.rope.ring(Ring::Fed);
+    }
+
+    /// Fails once the database closes or the engine is broken.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        crate::poison::check()?;
+        if self.closing.get() { Err(Failure::closed()) } else { Ok(()) }
+    }
+
+    /// Hands a wish to the engine; the promise settles when it is done.
+    pub(crate) fn ask(&self, wish: Wish, echo: Option<Vec<RecordKey>>, returns: Returns) -> Promise {
+        let (promise, resolve, reject) = promise();
+        let id = self.asked.get() + 1;
+        self.asked.set(id);
+        self.wires.wait(id, reject.clone());
+        self.waiting.borrow_mut().insert(id, Waiting { resolve, reject, echo, returns });
+        self.feed(Input::Ask { id, wish });
+        promise
+    }
+
+    /// Settles the promise of a wish.
+    pub(crate) fn done(self: &Rc<Self>, id: u64, result: Result<Receipt, WishError>) {
+        let Some(waiting) = self.waiting.borrow_mut().remove(&id) else { return };
+        self.wires.settled(id);
+        let Waiting { resolve, reject, echo, returns } = waiting;
+        let (settle, value) = match result {
+            Ok(receipt) => {
+                self.wrote();
+                (resolve, self.receipt(&receipt, echo, returns))
+            }
+            // Removing what is not there is no error and leaves nothing to be written.
+            Err(WishError::Write(rejoin_core::replica::WriteError::Change(ChangeError::Empty))) => {
+                let nothing = Receipt { number: 0, stamp: None::<Stamp>, relaxed: false };
+                (resolve, self.receipt(&nothing, echo, returns))
+            }
+            Err(error) => {
+                if let WishError::Store(class) = &error {
+                    self.store_failed(*class);
+                }
+                (reject, JsValue::from(Failure::from(error)))
+            }
+        };
+        drop(settle.call1(&JsValue::UNDEFINED, &value));
+        if self.waiting.borrow().is_empty()
+            && let Some(idle) = &*self.idle.borrow()
+        {
+            idle.fill(());
+        }
+    }
+
+    fn receipt(&self, receipt: &Receipt, echo: Option<Vec<RecordKey>>, returns: Returns) -> JsValue {
+        if returns == Returns::Nothing {
+            return JsValue::UNDEFINED;
+        }
+        let durability = match (&self.store, receipt.relaxed) {
+            (AnyStore::Memory(_), _) => "memory",
+            (AnyStore::Idb(_), true) => "saved",
+            (AnyStore::Idb(_), false) => "flushed",
+        };
+        let mut fields = Vec::from([
+            ("row", convert::number(receipt.number)),
+            ("durability", JsValue::from_str(durability)),
+        ]);
+        if let Some(keys) = echo {
+            let rows: Array = keys.iter().map(|key| self.row(key).unwrap_or(JsValue::NULL)).collect();
+            fields.push(("rows", rows.into()));
+        }
+        object(&fields)
+    }
+
+    /// After a commit: the store works, and the browser is asked once to keep what is in it.
+    fn wrote(self: &Rc<Self>) {
+        let mut storage = self.storage.get();
+        if storage.problem == Some("quota") {
+            storage.problem = None;
+            self.set_storage(storage, "there is space again");
+        }
+        if matches!(self.store, AnyStore::Idb(_)) && !self.persist_asked.replace(true) {
+            let database = Rc::clone(self);
+            spawn_local(async move {
+                page::persist().await;
+                database.look_at_storage("the browser was asked to keep the data").await;
+            });
+        }
+    }
+
+    /// The store failed: notes what that means.
+    pub(crate) fn store_failed(&self, class: FaultClass) {
+        let mut storage = self.storage.get();
+        storage.problem = match class {
+            FaultClass::Full => Some("quota"),
+            FaultClass::Corrupt => Some("unreadable"),
+            FaultClass::Transient => return,
+            _ => storage.problem.or(Some("lost")),
+        };
+        self.set_storage(storage, &Failure::store(class).to_string());
+    }
+
+    /// Notes a problem with the stored data.
+    pub(crate) fn storage_problem(&self, problem: &'static str, text: &str) {
+        let mut storage = self.storage.get();
+        storage.problem = Some(problem);
+        self.set_storage(storage, text);
+    }
+
+    /// Asks the browser about the storage, and tells what is new.
+    pub(crate) async fn look_at_storage(&self, text: &str) {
+        if let AnyStore::Idb(_) = self.store {
+            let seen = page::storage(self.storage.get().problem).await;
+            self.set_storage(seen, text);
+        }
+    }
+
+    fn set_storage(&self, storage: Storage, text: &str) {
+        if self.storage.replace(storage) != storage {
+            self.tell(&[
+                ("type", JsValue::from_str("storage")),
+                ("storage", convert::to_js(&storage)),
+                ("text", JsValue::from_str(text)),
+            ]);
+            self.tell_status();
+        }
+    }
+
+    /// Tells the page.
+    pub(crate) fn tell(&self, event: &[(&str, JsValue)]) {
+        self.wires.emit(&object(event));
+    }
+
+    /// What a record shows.
+    pub(crate) fn row(&self, key: &RecordKey) -> Option<JsValue> {
+        let record = self.engine(|engine| engine.replica().view(key));
+        match record {
+            Ok(record) if record.is_live() => {
+                Some(convert::row(key.id.as_str(), &record, self.columns_of(&key.collection)))
+            }
+            Ok(_) => None,
+            Err(_) => {
+                self.store_failed(FaultClass::Corrupt);
+                None
+            }
+        }
+    }
+
+    fn columns_of(&self, collection: &CollectionName) -> &[CellKey] {
+        let mut columns = self.columns.iter();
+        let covering = columns.find(|(pattern, _): &&(Pattern, _)| pattern.covers(collection));
+        covering.map_or(&[], |(_, columns)| columns)
+    }
+
+    /// Up to `limit` live records after the id `after`, ascending by id.
+    pub(crate) fn page(
+        &self,
+        collection: &CollectionName,
+        after: Option<&RecordKey>,
+        limit: usize,
+    ) -> JsValue {
+        let columns = self.columns_of(collection);
+        let (records, next) = self.engine(|engine| {
+            let replica = engine.replica();
+            let keys = replica.keys_after(collection, after, limit);
+            let next = if keys.len() < limit { None } else { keys.last().cloned() };
+            let records = keys.into_iter().map(|key| {
+                let record = replica.view(&key);
+                (key, record)
+            });
+            (records.collect::<Vec<_>>(), next)
+        });
+        let mut damaged = false;
+        let live = records.into_iter().filter_map(|(key, record)| match record {
+            Ok(record) => record.is_live().then_some((key, record)),
+            Err(_) => {
+                damaged = true;
+                None
+            }
+        });
+        let show = |(key, record): (RecordKey, Record)| convert::row(key.id.as_str(), &record, columns);
+        let rows: Array = live.map(show).collect();
+        if damaged {
+            self.store_failed(FaultClass::Corrupt);
+        }
+        let next = next.map_or(JsValue::NULL, |key| JsValue::from_str(key.id.as_str()));
+        object(&[("rows", rows.into()), ("next", next)])
+    }
+
+    /// Whether changes of a collection are told with their rows.
+    pub(crate) fn watch(&self, collection: CollectionName, on: bool) {
+        let mut watched = self.watched.borrow_mut();
+        if on {
+            watched.insert(collection);
+        } else {
+            watched.remove(&collection);
+        }
+    }
+
+    /// Tells that records changed.
+    pub(crate) fn changed(&self, keys: &BTreeSet<RecordKey>) {
+        let change = |key: &RecordKey| {
+            let mut fields = Vec::from([
+                ("collection", JsValue::from_str(key.collection.as_str())),
+                ("id", JsValue::from_str(key.id.as_str())),
+            ]);
+            if self.watched.borrow().contains(&key.collection) {
+                fields.push(("row", self.row(key).unwrap_or(JsValue::NULL)));
+            }
+            object(&fields)
+        };
+        let changes: Array = keys.iter().map(change).collect();
+        self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.into())]);
+    }
+
+    /// Where things stand.
+    pub(crate) fn status(&self) -> RawStatus {
+        let sync = self.sync();
+        let (status, replica) = self.engine(|engine| (engine.status(), engine.replica().id()));
+        RawStatus {
+            state: if self.closing.get() { "closed".into() } else { sync.state },
+            paused: self.paused.get(),
+            pending: status.pending,
+            rejected: status.rejected,
+            progress: sync.progress,
+            verified: sync.verified,
+            synced: status.pending == 0 && sync.is_verified,
+            last_synced_at: sync.last_synced_at,
+            leader: status.leading,
+            replica: replica.to_string(),
+            storage: self.storage.get(),
+            error: sync.error,
+        }
+    }
+
+    /// What the leading tab knows, be it this one or another.
+    pub(crate) fn sync(&self) -> Sync {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^53")]
+        let at_ms = wall().0 as f64;
+        let status = self.engine(|engine| engine.status());
+        if !status.leading
+            && let Some(told) = &*self.told.borrow()
+        {
+            return told.clone();
+        }
+        let root = || self.engine(|engine| engine.replica_mut().base_mut().root(&Pattern::All).to_string());
+        self.memory.borrow_mut().look(&status, at_ms, root)
+    }
+
+    /// The leading tab told how it stands; `None`: nobody leads for now.
+    pub(crate) fn heard(&self, sync: Option<Sync>) {
+        *self.told.borrow_mut() = sync;
+        self.tell_status();
+    }
+
+    /// Tells where things stand, if that is new. Returns what other tabs are to be told.
+    pub(crate) fn tell_status(&self) -> Option<Sync> {
+        let status = self.status();
+        let before = self.last.replace(Some(status.clone()));
+        if before.as_ref() != Some(&status) {
+            if before.is_none_or(|before| before.state != status.state) {
+                self.log("state", &status.state, 0, &status.state);
+            }
+            self.tell(&[("type", JsValue::from_str("status")), ("status", convert::to_js(&status))]);
+            if self.last_rejected.replace(status.rejected) != status.rejected {
+                self.rows_event("rejected", &[]);
+            }
+        }
+        if !status.leader {
+            return None;
+        }
+        let sync = self.sync();
+        let is_new = self.last_sync.borrow().as_ref() != Some(&sync);
+        is_new.then(|| {
+            *self.last_sync.borrow_mut() = Some(sync.clone());
+            sync
+        })
+    }
+
+    /// An event that names rows.
+    pub(crate) fn rows_event(&self, name: &str, rows: &[u64]) {
+        let rows: Array = rows.iter().map(|row| convert::number(*row)).collect();
+        self.tell(&[("type", JsValue::from_str(name)), ("rows", rows.into())]);
+    }
+
+    /// A line of the protocol log.
+    pub(crate) fn log(&self, direction: &str, message: &str, bytes: usize, text: &str) {
+        self.tell(&[
+            ("type", JsValue::from_str("log")),
+            ("at", convert::number(wall().0)),
+            ("direction", JsValue::from_str(direction)),
+            ("channel", convert::number(0)),
+            ("message", JsValue::from_str(message)),
+            ("bytes", convert::number(u64::try_from(bytes).unwrap_or(u64::MAX))),
+            ("text", JsValue::from_str(text)),
+        ]);
+    }
+
+    /// Notes why there is no session.
+    pub(crate) fn failed(&self, error: Option<Failure>) {
+        if error.is_some() {
+            self.memory.borrow_mut().error = error;
+        }
+    }
+
+    /// Notes whether an attempt to connect is under way.
+    pub(crate) fn dialing(&self, dialing: bool) {
+        self.memory.borrow_mut().dialing = dialing;
+    }
+
+    /// Hangs up, or connects again.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.set(paused);
+        self.dialing(false);
+        self.rope.ring(if paused { Ring::Pause } else { Ring::Resume });
+    }
+
+    /// Whether the app has paused the connection.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    /// A token from the app; `None`: none could be had now.
+    pub(crate) fn token(&self, token: Option<String>) {
+        let good = token.is_some();
+        self.tokens.held.set(good);
+        self.feed(Input::Token(token));
+        if let Some(answer) = self.tokens.answer.take() {
+            answer.fill(good);
+        } else if good {
+            self.rope.ring(Ring::Online);
+        }
+    }
+
+    /// Asks the app for a token.
+    pub(crate) fn want_token(&self, refused: bool) {
+        self.tokens.held.set(false);
+        self.tell(&[
+            ("type", JsValue::from_str("token")),
+            ("refused", JsValue::from_bool(refused)),
+        ]);
+    }
+
+    /// Waits for a token, if the app supplies them and none is held; `false` if none could be had.
+    pub(crate) async fn permit(&self) -> bool {
+        if !self.tokens.asks || self.tokens.held.get() {
+            return true;
+        }
+        let answer = Rc::new(Slot::default());
+        *self.tokens.answer.borrow_mut() = Some(Rc::clone(&answer));
+        self.want_token(false);
+        answer.take().await
+    }
+
+    /// Takes no call any more, and waits until those under way are done.
+    pub(crate) async fn finish_wishes(&self) {
+        self.closing.set(true);
+        let idle = Rc::new(Slot::default());
+        if self.waiting.borrow().is_empty() {
+            idle.fill(());
+        }
+        *self.idle.borrow_mut() = Some(Rc::clone(&idle));
+        idle.take().await;
+    }
+}

@@ -1,0 +1,614 @@
+//! The store over IndexedDB: one object store per keyspace, binary keys beside binary values.
+//!
+//! `rexie` lays the database out. The working connection is the browser's own, because `rexie` can
+//! neither ask for strict durability nor say why a connection ended. Within a transaction nothing foreign
+//! is awaited: the browser would end it.
+
+use super::StoreError;
+use crate::{clock::within, slot::Slot};
+use core::{
+    cell::{Cell, RefCell},
+    num::NonZeroU32,
+};
+use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array};
+use rejoin_core::{
+    io::{
+        Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Row, Write,
+    },
+    port::Store,
+    time::Millis,
+};
+use rexie::{ObjectStore, Rexie};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+use web_sys::{
+    DomException, IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest,
+    IdbRequest, IdbTransaction, IdbVersionChangeEvent,
+};
+
+#[wasm_bindgen]
+extern "C" {
+    /// A database, for what `web-sys` counts as unstable.
+    #[wasm_bindgen(js_name = IDBDatabase)]
+    type DurableDatabase;
+    #[wasm_bindgen(method, catch, js_name = transaction)]
+    fn transaction_with(
+        this: &DurableDatabase,
+        stores: &Array,
+        mode: &str,
+        options: &Object,
+    ) -> Result<IdbTransaction, JsValue>;
+}
+
+/// Version of the layout. A greater one belongs to a later build of the app.
+const VERSION: u32 = 1;
+/// How long a deletion waits for other tabs to let go.
+const DELETE_WITHIN: Millis = Millis(3_000);
+
+/// What became of a database behind its back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The browser, or the user, ended the connection; it is opened anew when needed.
+    Connection,
+    /// The database was deleted.
+    Database,
+    /// A later build of the app wants it.
+    Newer,
+}
+
+/// A handle on one database.
+#[derive(Debug)]
+pub(crate) struct IdbStore {
+    name: String,
+    connection: RefCell<Option<Connection>>,
+    lost: Rc<Lost>,
+    closed: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Lost {
+    latest: Cell<Option<Loss>>,
+    listener: RefCell<Option<Box<dyn Fn(Loss)>>>,
+}
+
+impl core::fmt::Debug for Lost {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Lost({:?})", self.latest.get())
+    }
+}
+
+impl Lost {
+    fn tell(&self, loss: Loss) {
+        self.latest.set(Some(loss));
+        if let Some(listener) = &*self.listener.borrow() {
+            listener(loss);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    database: IdbDatabase,
+    // Called by the browser as long as the connection lives.
+    _callbacks: [Closure<dyn FnMut(IdbVersionChangeEvent)>; 2],
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.database.set_onversionchange(None);
+        self.database.set_onclose(None);
+        self.database.close();
+    }
+}
+
+/// The stored name of the database `name`: no other database of the origin is ever touched.
+fn stored_name(name: &str) -> String {
+    format!("rejoin/{name}")
+}
+
+fn fault(class: FaultClass, name: &str, message: impl Into<String>) -> StoreError {
+    StoreError { class, name: name.into(), message: message.into() }
+}
+
+/// The typed form of what the browser threw.
+fn refused(thrown: &JsValue) -> StoreError {
+    let Some(exception) = thrown.dyn_ref::<DomException>() else {
+        return fault(FaultClass::Permanent, "Error", format!("{thrown:?}"));
+    };
+    let name = exception.name();
+    let class = match name.as_str() {
+        "QuotaExceededError" => FaultClass::Full,
+        "InvalidStateError" | "AbortError" | "TransactionInactiveError" | "TimeoutError" => {
+            FaultClass::Transient
+        }
+        "UnknownError" | "NotFoundError" | "NotReadableError" => FaultClass::Corrupt,
+        _ => FaultClass::Permanent,
+    };
+    fault(class, &name, exception.message())
+}
+
+fn factory() -> Result<IdbFactory, StoreError> {
+    let found = Reflect::get(&js_sys::global(), &"indexedDB".into()).map_err(|thrown| refused(&thrown))?;
+    found
+        .dyn_into()
+        .map_err(|_absent| fault(FaultClass::Permanent, "NotSupportedError", "no IndexedDB here"))
+}
+
+/// Why a connection could not be had.
+enum NotOpened {
+    /// There is no such database.
+    Absent,
+    Failed(StoreError),
+}
+
+impl IdbStore {
+    /// Opens the database `name`, and lays it out if it is new.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the browser refuses.
+    pub(crate) async fn open(name: &str) -> Result<Self, StoreError> {
+        let lost = Rc::new(Lost::default());
+        let stored = stored_name(name);
+        let connection = match connect(&stored, &lost).await {
+            Ok(connection) => connection,
+            Err(NotOpened::Failed(error)) => return Err(error),
+            Err(NotOpened::Absent) => {
+                lay_out(&stored).await?;
+                let again = connect(&stored, &lost).await;
+                again.map_err(|error| match error {
+                    NotOpened::Failed(error) => error,
+                    NotOpened::Absent => gone(),
+                })?
+            }
+        };
+        let connection = RefCell::new(Some(connection));
+        Ok(Self { name: stored, connection, lost, closed: Cell::new(false) })
+    }
+
+    /// Who is told of a loss; once.
+    pub(crate) fn on_loss(&self, listener: impl Fn(Loss) + 'static) {
+        *self.lost.listener.borrow_mut() = Some(Box::new(listener));
+    }
+
+    /// Lets go of the database once running transactions have ended.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.lost.listener.take();
+        self.connection.take();
+    }
+
+    /// Deletes the database `name`; `false` when another tab does not let go of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the browser refuses.
+    pub(crate) async fn delete(name: &str) -> Result<bool, StoreError> {
+        let request = factory()?
+            .delete_database(&stored_name(name))
+            .map_err(|thrown| refused(&thrown))?;
+        // Other tabs close when they are told; only one that does not blocks for good.
+        match within(DELETE_WITHIN, Asked::new(request.unchecked_into()).done()).await {
+            Some(result) => result.map(|_| true),
+            None => Ok(false),
+        }
+    }
+
+    /// A transaction on a live connection.
+    async fn begin(&self, stores: &BTreeSet<Keyspace>, mode: &Mode) -> Result<IdbTransaction, StoreError> {
+        let names: Array = stores.iter().map(|keyspace| JsValue::from_str(keyspace.name())).collect();
+        for last in [false, true] {
+            self.reconnect().await?;
+            let database = self.connection.borrow().as_ref().map(|held| held.database.clone());
+            let Some(database) = database else { continue };
+            match mode.begin(&database, &names).map_err(|thrown| refused(&thrown)) {
+                // The connection has ended without a word.
+                Err(error) if error.class == FaultClass::Transient && !last => {
+                    self.connection.take();
+                }
+                result => return result,
+            }
+        }
+        Err(fault(FaultClass::Transient, "InvalidStateError", "the connection was lost"))
+    }
+
+    async fn reconnect(&self) -> Result<(), StoreError> {
+        if self.closed.get() {
+            return Err(fault(FaultClass::Permanent, "InvalidStateError", "the store is closed"));
+        }
+        match self.lost.latest.get() {
+            Some(Loss::Database) => return Err(gone()),
+            Some(Loss::Newer) => return Err(newer()),
+            Some(Loss::Connection) => {
+                self.lost.latest.set(None);
+                self.connection.take();
+            }
+            None => {}
+        }
+        if self.connection.borrow().is_some() {
+            return Ok(());
+        }
+        match connect(&self.name, &self.lost).await {
+            Ok(connection) => {
+                *self.connection.borrow_mut() = Some(connection);
+                Ok(())
+            }
+            Err(NotOpened::Failed(error)) => Err(error),
+            Err(NotOpened::Absent) => {
+                self.lost.tell(Loss::Database);
+                Err(gone())
+            }
+        }
+    }
+}
+
+fn gone() -> StoreError {
+    fault(FaultClass::Permanent, "NotFoundError", "the database was deleted")
+}
+
+fn newer() -> StoreError {
+    fault(FaultClass::Permanent, "VersionError", "a later version of the app has taken the database")
+}
+
+async fn lay_out(stored: &str) -> Result<(), StoreError> {
+    let builder = Rexie::builder(stored).version(VERSION);
+    let builder = Keyspace::ALL.iter().fold(builder, |builder, keyspace| {
+        builder.add_object_store(ObjectStore::new(keyspace.name()))
+    });
+    match builder.build().await {
+        Ok(rexie) => {
+            rexie.close();
+            Ok(())
+        }
+        Err(error) => {
+            let message = format!("{error}: {error:?}");
+            let full = message.contains("QuotaExceededError");
+            let class = if full { FaultClass::Full } else { FaultClass::Transient };
+            Err(fault(class, "UnknownError", message))
+        }
+    }
+}
+
+/// A connection to a database that exists.
+async fn connect(stored: &str, lost: &Rc<Lost>) -> Result<Connection, NotOpened> {
+    let failed = |thrown: JsValue| NotOpened::Failed(refused(&thrown));
+    let request = factory().map_err(NotOpened::Failed)?.open(stored).map_err(failed)?;
+    let absent = Rc::new(Cell::new(false));
+    let found_absent = Rc::clone(&absent);
+    let asked: IdbOpenDbRequest = request.clone();
+    let refuse = Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |_event| {
+        found_absent.set(true);
+        if let Some(upgrade) = asked.transaction() {
+            // It fails only if it has ended, and then there is nothing to undo.
+            drop(upgrade.abort());
+        }
+    });
+    request.set_onupgradeneeded(Some(refuse.as_ref().unchecked_ref()));
+    let result = Asked::new(request.clone().unchecked_into()).done().await;
+    request.set_onupgradeneeded(None);
+    if absent.get() {
+        return Err(NotOpened::Absent);
+    }
+    let database: IdbDatabase = result.map_err(NotOpened::Failed)?.unchecked_into();
+    if database.version() > f64::from(VERSION) {
+        database.close();
+        return Err(NotOpened::Failed(newer()));
+    }
+    Ok(watch(database, lost))
+}
+
+/// Lets go of the database when another tab needs that, and notes why.
+fn watch(database: IdbDatabase, lost: &Rc<Lost>) -> Connection {
+    let (told, held) = (Rc::clone(lost), database.clone());
+    let on_version_change = Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(
+        move |event: IdbVersionChangeEvent| {
+            held.close();
+            let loss = if event.new_version().is_some() { Loss::Newer } else { Loss::Database };
+            told.tell(loss);
+        },
+    );
+    let told = Rc::clone(lost);
+    let on_close = Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |_event| {
+        told.tell(Loss::Connection);
+    });
+    database.set_onversionchange(Some(on_version_change.as_ref().unchecked_ref()));
+    database.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+    Connection { database, _callbacks: [on_version_change, on_close] }
+}
+
+enum Mode {
+    Read,
+    Write { relaxed: bool },
+}
+
+impl Mode {
+    fn begin(&self, database: &IdbDatabase, stores: &Array) -> Result<IdbTransaction, JsValue> {
+        let options = Object::new();
+        let (mode, durability) = match self {
+            Self::Read => ("readonly", "default"),
+            Self::Write { relaxed: false } => ("readwrite", "strict"),
+            Self::Write { relaxed: true } => ("readwrite", "relaxed"),
+        };
+        Reflect::set(&options, &"durability".into(), &durability.into())?;
+        let database: &DurableDatabase = database.unchecked_ref();
+        database.transaction_with(stores, mode, &options)
+    }
+}
+
+/// A request and its result.
+struct Asked {
+    request: IdbRequest,
+    result: Rc<Slot<Result<JsValue, StoreError>>>,
+    // Called by the browser until the request is done or dropped.
+    _callbacks: [Closure<dyn FnMut()>; 2],
+}
+
+impl Asked {
+    fn new(request: IdbRequest) -> Self {
+        let result = Rc::new(Slot::default());
+        let (slot, asked) = (Rc::clone(&result), request.clone());
+        let on_success = Closure::<dyn FnMut()>::new(move || {
+            slot.fill(asked.result().map_err(|thrown| refused(&thrown)));
+        });
+        let (slot, asked) = (Rc::clone(&result), request.clone());
+        let on_error = Closure::<dyn FnMut()>::new(move || {
+            let error = asked.error().ok().flatten();
+            slot.fill(Err(refused(&error.map_or(JsValue::UNDEFINED, JsValue::from))));
+        });
+        request.set_onsuccess(Some(on_success.as_ref().unchecked_ref()));
+        request.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        Self { request, result, _callbacks: [on_success, on_error] }
+    }
+
+    async fn done(self) -> Result<JsValue, StoreError> {
+        self.result.take().await
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.request.set_onsuccess(None);
+        self.request.set_onerror(None);
+    }
+}
+
+/// The end of a transaction.
+struct Ended {
+    transaction: IdbTransaction,
+    result: Rc<Slot<Result<(), StoreError>>>,
+    // Called by the browser until the transaction has ended or this is dropped.
+    _callbacks: [Closure<dyn FnMut()>; 2],
+}
+
+impl Ended {
+    fn of(transaction: &IdbTransaction) -> Self {
+        let result = Rc::new(Slot::default());
+        let slot = Rc::clone(&result);
+        let on_complete = Closure::<dyn FnMut()>::new(move || slot.fill(Ok(())));
+        let (slot, of) = (Rc::clone(&result), transaction.clone());
+        let on_abort = Closure::<dyn FnMut()>::new(move || {
+            let error = of.error().map(JsValue::from);
+            slot.fill(Err(error.map_or_else(
+                || fault(FaultClass::Transient, "AbortError", "the transaction was aborted"),
+                |error| refused(&error),
+            )));
+        });
+        transaction.set_oncomplete(Some(on_complete.as_ref().unchecked_ref()));
+        transaction.set_onabort(Some(on_abort.as_ref().unchecked_ref()));
+        let transaction = transaction.clone();
+        Self { transaction, result, _callbacks: [on_complete, on_abort] }
+    }
+
+    async fn done(self) -> Result<(), StoreError> {
+        self.result.take().await
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.transaction.set_oncomplete(None);
+        self.transaction.set_onabort(None);
+    }
+}
+
+/// Copied: a view into the memory of this module would be stored whole.
+fn stored(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
+
+fn key_bytes(key: &JsValue) -> Result<Vec<u8>, StoreError> {
+    match key.dyn_ref::<ArrayBuffer>() {
+        Some(buffer) => Ok(Uint8Array::new(buffer).to_vec()),
+        None => Err(fault(FaultClass::Corrupt, "DataError", "a key is not binary")),
+    }
+}
+
+fn value_bytes(value: &JsValue) -> Result<Vec<u8>, StoreError> {
+    match value.dyn_ref::<Uint8Array>() {
+        Some(bytes) => Ok(bytes.to_vec()),
+        None => Err(fault(FaultClass::Corrupt, "DataError", "a value is not binary")),
+    }
+}
+
+fn optional_value(value: &JsValue) -> Result<Option<Vec<u8>>, StoreError> {
+    if value.is_undefined() { Ok(None) } else { value_bytes(value).map(Some) }
+}
+
+fn object_store(
+    transaction: &IdbTransaction,
+    keyspace: Keyspace,
+) -> Result<IdbObjectStore, StoreError> {
+    transaction.object_store(keyspace.name()).map_err(|thrown| refused(&thrown))
+}
+
+fn ask(request: Result<IdbRequest, JsValue>) -> Result<Asked, StoreError> {
+    request.map(Asked::new).map_err(|thrown| refused(&thrown))
+}
+
+fn ask_value(transaction: &IdbTransaction, keyspace: Keyspace, key: &[u8]) -> Result<Asked, StoreError> {
+    ask(object_store(transaction, keyspace)?.get(&stored(key)))
+}
+
+/// A query under way.
+enum Reading {
+    Value(Asked),
+    Page { keys: Asked, values: Asked, limit: usize },
+    Nothing,
+}
+
+impl Reading {
+    fn start(transaction: &IdbTransaction, query: &Query) -> Result<Self, StoreError> {
+        match query {
+            Query::Get { keyspace, key } => ask_value(transaction, *keyspace, key).map(Self::Value),
+            Query::Scan { range, .. } if range.end.as_ref().is_some_and(|end| *end <= range.start) => {
+                Ok(Self::Nothing)
+            }
+            Query::Scan { keyspace, range, limit } => {
+                let store = object_store(transaction, *keyspace)?;
+                let within = key_range(range)?;
+                // One more than asked for tells whether more follows.
+                let (keys, values) = match limit.get().checked_add(1) {
+                    Some(limit) => (
+                        store.get_all_keys_with_key_and_limit(&within, limit),
+                        store.get_all_with_key_and_limit(&within, limit),
+                    ),
+                    None => (store.get_all_keys_with_key(&within), store.get_all_with_key(&within)),
+                };
+                let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+                Ok(Self::Page { keys: ask(keys)?, values: ask(values)?, limit })
+            }
+        }
+    }
+
+    async fn finish(self) -> Result<Answer, StoreError> {
+        match self {
+            Self::Value(asked) => Ok(Answer::Value(optional_value(&asked.done().await?)?)),
+            Self::Nothing => Ok(Answer::Page(Page::default())),
+            Self::Page { keys, values, limit } => {
+                let keys: Array = keys.done().await?.unchecked_into();
+                let values: Array = values.done().await?.unchecked_into();
+                let more = usize::try_from(keys.length()).is_ok_and(|found| found > limit);
+                let rows = keys.iter().zip(values.iter()).take(limit);
+                let rows = rows.map(|(key, value)| {
+                    Ok(Row { key: key_bytes(&key)?, value: value_bytes(&value)? })
+                });
+                Ok(Answer::Page(Page { rows: rows.collect::<Result<_, StoreError>>()?, more }))
+            }
+        }
+    }
+}
+
+fn key_range(range: &KeyRange) -> Result<JsValue, StoreError> {
+    let KeyRange { start, end } = range;
+    match end {
+        None if start.is_empty() => Ok(JsValue::UNDEFINED),
+        None => IdbKeyRange::lower_bound(&stored(start)).map(JsValue::from),
+        Some(end) => {
+            IdbKeyRange::bound_with_lower_open_and_upper_open(&stored(start), &stored(end), false, true)
+                .map(JsValue::from)
+        }
+    }
+    .map_err(|thrown| refused(&thrown))
+}
+
+fn keyspaces(batch: &Batch) -> BTreeSet<Keyspace> {
+    let written = batch.writes.iter().map(|write| match write {
+        Write::Put { keyspace, .. } | Write::Delete { keyspace, .. } => *keyspace,
+    });
+    batch.guards.iter().map(|guard| guard.keyspace).chain(written).collect()
+}
+
+async fn guards_hold(transaction: &IdbTransaction, guards: Vec<Guard>) -> Result<bool, StoreError> {
+    let asked: Vec<(Asked, Option<Vec<u8>>)> = guards
+        .into_iter()
+        .map(|Guard { keyspace, key, seen }| Ok((ask_value(transaction, keyspace, &key)?, seen)))
+        .collect::<Result<_, StoreError>>()?;
+    let mut hold = true;
+    for (asked, seen) in asked {
+        hold &= optional_value(&asked.done().await?)? == seen;
+    }
+    Ok(hold)
+}
+
+/// Asks for every write in one go: a commit that is given up is whole or absent.
+fn write_all(transaction: &IdbTransaction, writes: Vec<Write>) -> Result<(), JsValue> {
+    let mut stores: BTreeMap<Keyspace, IdbObjectStore> = BTreeMap::new();
+    for write in writes {
+        let (Write::Put { keyspace, .. } | Write::Delete { keyspace, .. }) = &write;
+        let store = match stores.get(keyspace) {
+            Some(store) => store.clone(),
+            None => transaction.object_store(keyspace.name())?,
+        };
+        stores.insert(*keyspace, store.clone());
+        match write {
+            Write::Put { row, .. } => store.put_with_key(&stored(&row.value), &stored(&row.key))?,
+            Write::Delete { key, .. } => store.delete(&stored(&key))?,
+        };
+    }
+    Ok(())
+}
+
+impl Store for IdbStore {
+    type Error = StoreError;
+
+    async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.begin(&BTreeSet::from([keyspace]), &Mode::Read).await?;
+        optional_value(&ask_value(&transaction, keyspace, key)?.done().await?)
+    }
+
+    async fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: NonZeroU32,
+    ) -> Result<Page, StoreError> {
+        let query = Query::Scan { keyspace, range: range.clone(), limit };
+        match self.read(core::slice::from_ref(&query)).await?.pop() {
+            Some(Answer::Page(page)) => Ok(page),
+            Some(Answer::Value(_)) | None => Ok(Page::default()),
+        }
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
+        let stores: BTreeSet<Keyspace> = queries
+            .iter()
+            .map(|(Query::Get { keyspace, .. } | Query::Scan { keyspace, .. })| *keyspace)
+            .collect();
+        if stores.is_empty() {
+            return Ok(Vec::new());
+        }
+        let transaction = self.begin(&stores, &Mode::Read).await?;
+        let under_way: Vec<Reading> = queries
+            .iter()
+            .map(|query| Reading::start(&transaction, query))
+            .collect::<Result<_, StoreError>>()?;
+        let mut answers = Vec::new();
+        for reading in under_way {
+            answers.push(reading.finish().await?);
+        }
+        Ok(answers)
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<CommitOutcome, StoreError> {
+        let stores = keyspaces(&batch);
+        if stores.is_empty() {
+            return Ok(CommitOutcome::Applied);
+        }
+        let Batch { guards, writes, relaxed } = batch;
+        let transaction = self.begin(&stores, &Mode::Write { relaxed }).await?;
+        let ended = Ended::of(&transaction);
+        if !guards_hold(&transaction, guards).await? {
+            return Ok(CommitOutcome::Conflict);
+        }
+        if let Err(thrown) = write_all(&transaction, writes) {
+            // What was asked for before must not be committed alone; an ended transaction is undone.
+            drop(transaction.abort());
+            return Err(refused(&thrown));
+        }
+        // Saves a turn; where it cannot be called the transaction ends by itself.
+        drop(transaction.commit());
+        ended.done().await?;
+        Ok(CommitOutcome::Applied)
+    }
+}

@@ -1,0 +1,3 @@
+//! Connections to a server.
+
+pub(crate) mod ws;

@@ -1,0 +1,96 @@
+//! What can be asked for: `/sync`, `/healthz`, and the files of a page.
+//!
+//! Absent: the protocol, and everything that would need a session or a cookie.
+
+use crate::{
+    health::Health,
+    listen::Slot,
+    ws::{self, Gate},
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
+use hyper_util::service::TowerToHyperService;
+use std::{convert::Infallible, path::Path, sync::Arc};
+use tower_http::services::ServeDir;
+
+/// The router, ready to serve connections.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    router: Router,
+}
+
+impl App {
+    pub(crate) fn new(gate: Gate, health: Arc<Health>, static_dir: Option<&Path>) -> Self {
+        let sync = get(|State(gate): State<Gate>, request: Request| async move {
+            ws::upgrade(gate, request)
+        });
+        let router = Router::new()
+            .route("/sync", sync)
+            .with_state(gate)
+            .route("/healthz", get(move || healthz(health)));
+        let router = match static_dir {
+            Some(dir) => router.fallback_service(ServeDir::new(dir)),
+            None => router,
+        };
+        Self {
+            router: router.layer(middleware::from_fn(add_headers)),
+        }
+    }
+
+    /// Serves one connection; its requests carry its slot.
+    pub(crate) fn service(
+        &self,
+        slot: &Arc<Slot>,
+    ) -> impl Service<
+        hyper::Request<Incoming>,
+        Response = Response,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let (router, slot) = (self.router.clone(), Arc::clone(slot));
+        service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&slot));
+            TowerToHyperService::new(router.clone()).call(request)
+        })
+    }
+}
+
+async fn healthz(health: Arc<Health>) -> Response {
+    let (status, body) = match health.check().await {
+        Ok(()) => (StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
+        Err(ailment) => {
+            let body = format!("{{\"status\":\"unavailable\",\"reason\":\"{ailment}\"}}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Files whose names change with their content are kept for ever, all else is asked for again.
+async fn add_headers(request: Request, next: Next) -> Response {
+    let hashed = request.uri().path().starts_with("/assets/");
+    let mut response = next.run(request).await;
+    let found = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+    let cache = if hashed && found {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

@@ -1,0 +1,30 @@
+//! The only reader of clocks.
+
+use rejoin_core::time::{MonoMillis, Now, WallMillis};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime},
+};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Both clocks. Monotonic time counts from the first call.
+pub(crate) fn now() -> Now {
+    // A clock set before 1970 counts as 1970; what is behind is never refused.
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        wall: WallMillis(millis(wall)),
+        mono: MonoMillis(millis(START.elapsed())),
+    }
+}
+
+/// How long until `deadline`; nothing if it has passed.
+pub(crate) fn until(deadline: MonoMillis) -> Duration {
+    Duration::from_millis(deadline.since(now().mono).0)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

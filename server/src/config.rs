@@ -1,0 +1,394 @@
+//! What the operator decides: flags, environment and file, in this order, then the defaults.
+//!
+//! Invariant: a [`Config`] is complete and within its ranges; it holds no secret, so it can be shown.
+//! Absent: reading tokens (`auth`), opening anything.
+
+use clap::{Parser, ValueEnum};
+use rejoin_core::protocol::limits::FRAME_BYTES_MAX;
+use serde::Deserialize;
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Smallest frame limit that still carries every record: a joined record and its key.
+const FRAME_BYTES_LEAST: u32 = 832 << 10;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a key or value that is none.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why, as the parser says, without the line itself.
+        message: String,
+    },
+    /// `auth = "tokens"` without a file of tokens.
+    #[error("--auth tokens needs --tokens FILE")]
+    TokensMissing,
+    /// A file of tokens that nothing would ask for.
+    #[error("--tokens {path} is given, but --auth is none")]
+    TokensUnused {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A limit outside its range.
+    #[error("{key} is {got}, it must be from {least} to {most}")]
+    Range {
+        /// Which key.
+        key: &'static str,
+        /// What it says.
+        got: u32,
+        /// Smallest value.
+        least: u32,
+        /// Greatest value.
+        most: u32,
+    },
+}
+
+/// Who may use the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AuthKind {
+    /// Everyone who reaches it may read and write every space.
+    #[default]
+    None,
+    /// Who shows a token of the file.
+    Tokens,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people: time, level, fields, event.
+    #[default]
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// What was said by flags and environment, or by the file; nothing is decided yet.
+#[derive(Debug, Clone, Default, Parser, Deserialize)]
+#[command(name = "rejoin-server", version, about = "The sync server of Rejoin")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Where to listen [default: 127.0.0.1:8787].
+    #[arg(long, env = "REJOIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Directory of the database and its key, created at need [default: ./rejoin-data].
+    #[arg(long, env = "REJOIN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// TOML file with these same names as keys; flags and environment come before it.
+    #[arg(long, env = "REJOIN_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Which events are logged: error, warn, info, debug, trace, or a filter by target [default: info].
+    #[arg(long, env = "REJOIN_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How log lines look [default: text].
+    #[arg(long, env = "REJOIN_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Who may use the server [default: none, which lets everyone who reaches it read and write].
+    #[arg(long, env = "REJOIN_AUTH", value_name = "KIND")]
+    pub auth: Option<AuthKind>,
+    /// TOML file of the tokens, for --auth tokens.
+    #[arg(long, env = "REJOIN_TOKENS", value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Directory whose files are served to browsers.
+    #[arg(long = "static", env = "REJOIN_STATIC", value_name = "DIR")]
+    #[serde(rename = "static")]
+    pub static_dir: Option<PathBuf>,
+    /// Origin whose pages may connect, may be repeated [default: the host that the page asked].
+    #[arg(
+        long,
+        env = "REJOIN_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub origin: Vec<String>,
+    /// Most connections [default: 20000].
+    #[arg(long, env = "REJOIN_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<NonZeroU32>,
+    /// Most connections of one address; raise it behind a proxy [default: 1000].
+    #[arg(long, env = "REJOIN_CONNECTIONS_PER_ADDRESS_MAX", value_name = "N")]
+    pub connections_per_address_max: Option<NonZeroU32>,
+    /// Most spaces [default: 10000].
+    #[arg(long, env = "REJOIN_SPACES_MAX", value_name = "N")]
+    pub spaces_max: Option<NonZeroU32>,
+    /// Largest frame taken from a client, in bytes [default: 1048576].
+    #[arg(long, env = "REJOIN_FRAME_BYTES_MAX", value_name = "BYTES")]
+    pub frame_bytes_max: Option<u32>,
+    /// A client that takes nothing for so long while something waits is cut [default: 10].
+    #[arg(long, env = "REJOIN_STALL_SECONDS", value_name = "SECONDS")]
+    pub stall_seconds: Option<NonZeroU32>,
+}
+
+/// Limits of the driver; those of the protocol are in [`rejoin_core::protocol::limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Most connections.
+    pub connections_max: u32,
+    /// Most connections of one address.
+    pub connections_per_address_max: u32,
+    /// Most spaces in the database.
+    pub spaces_max: u32,
+    /// Largest frame taken from a client.
+    pub frame_bytes_max: u32,
+    /// A client that takes nothing for so long while something waits is cut.
+    pub stall_max: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            connections_per_address_max: 1_000,
+            spaces_max: 10_000,
+            frame_bytes_max: 1 << 20,
+            stall_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Directory of the database and its key.
+    pub data: PathBuf,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// Which events are logged.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The file of tokens; without it everyone may read and write.
+    pub tokens: Option<PathBuf>,
+    /// Directory of files for browsers.
+    pub static_dir: Option<PathBuf>,
+    /// Allowed origins; empty: the host that the request names.
+    pub origins: Vec<String>,
+    /// Limits.
+    pub limits: ConnectionLimits,
+}
+
+impl Config {
+    /// Defaults, with the database in `data`.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            data: data.into(),
+            file: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+            tokens: None,
+            static_dir: None,
+            origins: Vec::new(),
+            limits: ConnectionLimits::default(),
+        }
+    }
+
+    /// Reads the file that `said` names, if any, and decides.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be used or what was said does not go together.
+    pub fn load(said: Settings) -> Result<Self, ConfigError> {
+        let file = match &said.config {
+            Some(path) => read_file(path)?,
+            None => Settings::default(),
+        };
+        Self::decide(said, file)
+    }
+
+    fn decide(said: Settings, file: Settings) -> Result<Self, ConfigError> {
+        let data = said.data.or(file.data);
+        let base = Self::new(data.unwrap_or_else(|| PathBuf::from("./rejoin-data")));
+        let tokens = said.tokens.or(file.tokens);
+        let tokens = match (said.auth.or(file.auth).unwrap_or_default(), tokens) {
+            (AuthKind::Tokens, None) => return Err(ConfigError::TokensMissing),
+            (AuthKind::None, Some(path)) => return Err(ConfigError::TokensUnused { path }),
+            (AuthKind::Tokens, tokens @ Some(_)) | (AuthKind::None, tokens @ None) => tokens,
+        };
+        let number = |said: Option<NonZeroU32>, file: Option<NonZeroU32>, default: u32| {
+            said.or(file).map_or(default, NonZeroU32::get)
+        };
+        let limits = base.limits;
+        let frame_bytes = said.frame_bytes_max.or(file.frame_bytes_max);
+        let stall = said.stall_seconds.or(file.stall_seconds);
+        Ok(Self {
+            listen: said.listen.or(file.listen).unwrap_or(base.listen),
+            file: said.config,
+            log: said.log.or(file.log).unwrap_or(base.log),
+            log_format: said.log_format.or(file.log_format).unwrap_or_default(),
+            tokens,
+            static_dir: said.static_dir.or(file.static_dir),
+            origins: if said.origin.is_empty() {
+                file.origin
+            } else {
+                said.origin
+            },
+            limits: ConnectionLimits {
+                connections_max: number(
+                    said.connections_max,
+                    file.connections_max,
+                    limits.connections_max,
+                ),
+                connections_per_address_max: number(
+                    said.connections_per_address_max,
+                    file.connections_per_address_max,
+                    limits.connections_per_address_max,
+                ),
+                spaces_max: number(said.spaces_max, file.spaces_max, limits.spaces_max),
+                frame_bytes_max: check_frame(frame_bytes.unwrap_or(limits.frame_bytes_max))?,
+                stall_max: stall.map_or(limits.stall_max, |seconds| {
+                    Duration::from_secs(u64::from(seconds.get()))
+                }),
+            },
+            data: base.data,
+        })
+    }
+}
+
+fn check_frame(got: u32) -> Result<u32, ConfigError> {
+    let most = u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX);
+    if (FRAME_BYTES_LEAST..=most).contains(&got) {
+        return Ok(got);
+    }
+    Err(ConfigError::Range {
+        key: "frame-bytes-max",
+        got,
+        least: FRAME_BYTES_LEAST,
+        most,
+    })
+}
+
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+        path: path.to_owned(),
+        message: place(&text, &error),
+    })
+}
+
+/// A parser's complaint with its line number, without the line: it may hold a secret.
+pub(crate) fn place(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message.to_owned(),
+    }
+}
+
+/// One line, every key with its value.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+        };
+        let auth = if self.tokens.is_some() {
+            "tokens"
+        } else {
+            "none"
+        };
+        let origins = if self.origins.is_empty() {
+            "same-host".to_owned()
+        } else {
+            self.origins.join(",")
+        };
+        let limits = &self.limits;
+        write!(
+            f,
+            "listen={} data={} config={} log={} log-format={:?} auth={auth} tokens={} static={} \
+             origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
+             frame-bytes-max={} stall-seconds={}",
+            self.listen,
+            self.data.display(),
+            path(&self.file),
+            self.log,
+            self.log_format,
+            path(&self.tokens),
+            path(&self.static_dir),
+            limits.connections_max,
+            limits.connections_per_address_max,
+            limits.spaces_max,
+            limits.frame_bytes_max,
+            limits.stall_max.as_secs(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> Settings {
+        let name = std::iter::once("rejoin-server");
+        Settings::try_parse_from(name.chain(arguments.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn flags_come_before_the_file_and_the_file_before_defaults() {
+        let file: Settings =
+            toml::from_str("listen = '127.0.0.1:1'\nlog = 'warn'\nspaces-max = 7").unwrap();
+        let config = Config::decide(flags(&["--listen", "127.0.0.1:2"]), file).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.log, "warn");
+        assert_eq!(config.limits.spaces_max, 7);
+        assert_eq!(
+            config.limits.connections_max,
+            ConnectionLimits::default().connections_max
+        );
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused_with_their_line() {
+        let text = "log = 'warn'\nlisten-on = '127.0.0.1:1'";
+        let error = toml::from_str::<Settings>(text).unwrap_err();
+        let complaint = place(text, &error);
+        assert!(
+            complaint.starts_with("line 2: unknown field `listen-on`"),
+            "{complaint}"
+        );
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_refused() {
+        let decide = |arguments: &[&str]| Config::decide(flags(arguments), Settings::default());
+        assert!(matches!(
+            decide(&["--auth", "tokens"]),
+            Err(ConfigError::TokensMissing)
+        ));
+        assert!(matches!(
+            decide(&["--tokens", "x"]),
+            Err(ConfigError::TokensUnused { .. })
+        ));
+        assert!(matches!(
+            decide(&["--frame-bytes-max", "1000"]),
+            Err(ConfigError::Range { .. })
+        ));
+    }
+}

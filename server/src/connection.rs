@@ -1,0 +1,174 @@
+//! One connection's channels: which space each leads to, and what opens and ends one.
+//!
+//! Invariant: a message reaches a hub only on a channel whose hello was authenticated, and every hub
+//! that was told of a channel is told when it is gone. Absent: sockets, and all messages but the first.
+
+use crate::{
+    clock,
+    hub::{Link, Open, Route, ToHub},
+    hubs::Hubs,
+    outgoing::Outgoing,
+};
+use rejoin_core::{
+    protocol::{
+        Message,
+        limits::CHANNELS_MAX,
+        message::{ByeCode, Hello},
+        wire,
+    },
+    time::MonoMillis,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// On which channel, if that can be told.
+    pub(crate) channel: Option<u64>,
+    pub(crate) code: ByeCode,
+    pub(crate) reason: &'static str,
+}
+
+pub(crate) struct Connection {
+    hubs: Arc<Hubs>,
+    outgoing: Arc<Outgoing>,
+    channels: BTreeMap<u64, Route>,
+    /// Channels that were closed from this side: what was under way then is no misconduct.
+    closed: BTreeSet<u64>,
+    /// Since when no channel is open.
+    idle_since: MonoMillis,
+}
+
+impl Connection {
+    pub(crate) fn new(hubs: Arc<Hubs>, outgoing: Arc<Outgoing>) -> Self {
+        Self {
+            hubs,
+            outgoing,
+            channels: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            idle_since: clock::now().mono,
+        }
+    }
+
+    /// Since when no channel is open; `None` while one is.
+    pub(crate) fn idle_since(&self) -> Option<MonoMillis> {
+        self.channels.is_empty().then_some(self.idle_since)
+    }
+
+    /// Takes in a frame; waits while the space's hub is busy.
+    pub(crate) async fn take_in(&mut self, frame: &[u8]) -> Result<(), Violation> {
+        let violation = |channel, code, reason| Violation {
+            channel,
+            code,
+            reason,
+        };
+        let Ok((channel, bytes)) = wire::split_frame(frame) else {
+            return Err(violation(
+                None,
+                ByeCode::Malformed,
+                "the frame has no channel number",
+            ));
+        };
+        self.forget_closed();
+        if let Some(route) = self.channels.get(&channel) {
+            let message = ToHub::Message {
+                peer: route.peer,
+                bytes: bytes.to_vec(),
+            };
+            // A hub that is gone has closed its channels: that is seen with the next frame.
+            route.tell(message).await;
+            return Ok(());
+        }
+        match wire::decode(bytes) {
+            Ok(Message::Hello(hello)) => {
+                self.open(channel, hello).await;
+                Ok(())
+            }
+            Ok(_) | Err(_) if self.closed.contains(&channel) => Ok(()),
+            Ok(_) => {
+                let reason = "the first message of a channel is a hello";
+                Err(violation(Some(channel), ByeCode::Misbehaved, reason))
+            }
+            Err(_) => {
+                let reason = "the first message of a channel cannot be decoded";
+                Err(violation(Some(channel), ByeCode::Malformed, reason))
+            }
+        }
+    }
+
+    async fn open(&mut self, channel: u64, hello: Hello) {
+        self.closed.remove(&channel);
+        if let Err((code, reason)) = self.try_open(channel, hello).await {
+            self.outgoing.bye(channel, code, reason);
+            self.remember_closed(channel);
+        }
+    }
+
+    async fn try_open(
+        &mut self,
+        channel: u64,
+        hello: Hello,
+    ) -> Result<(), (ByeCode, &'static str)> {
+        if self.channels.len() as u64 >= CHANNELS_MAX {
+            return Err((ByeCode::Busy, "too many channels"));
+        }
+        let grant = self.hubs.auth().grant(hello.token.as_deref(), &hello.space);
+        let grant = grant.map_err(|code| (code, "the token gives no right to the space"))?;
+        let inbox = self.hubs.inbox(&hello.space)?;
+        let route = Route {
+            peer: self.hubs.next_peer(),
+            inbox,
+        };
+        let link = Link::new(channel, Arc::clone(&self.outgoing));
+        let message = ToHub::Open(Box::new(Open {
+            peer: route.peer,
+            hello,
+            grant,
+            link,
+        }));
+        // If the hub is gone the link comes back, and closes the channel as it is dropped.
+        route.tell(message).await;
+        self.channels.insert(channel, route);
+        Ok(())
+    }
+
+    /// Lets go of channels that hubs have closed.
+    pub(crate) fn forget_closed(&mut self) {
+        for channel in self.outgoing.take_closed() {
+            if self.channels.remove(&channel).is_some() {
+                self.idle_since = clock::now().mono;
+            }
+            self.remember_closed(channel);
+        }
+    }
+
+    fn remember_closed(&mut self, channel: u64) {
+        self.closed.insert(channel);
+        if self.closed.len() as u64 > 2 * CHANNELS_MAX {
+            self.closed.pop_first();
+        }
+    }
+
+    /// Says why the connection ends, on the channel that caused it and on every open one.
+    pub(crate) fn say(&self, violation: &Violation) {
+        let caused = violation
+            .channel
+            .filter(|channel| !self.channels.contains_key(channel));
+        let nobody = self.channels.is_empty() && caused.is_none();
+        let open = self.channels.keys().copied();
+        for channel in open.chain(caused).chain(nobody.then_some(0)) {
+            self.outgoing.bye(channel, violation.code, violation.reason);
+        }
+    }
+
+    /// Tells every hub that its channel is gone.
+    pub(crate) async fn leave(self) {
+        for route in self.channels.into_values() {
+            // A hub that is gone has nothing to forget.
+            route.tell(ToHub::Gone { peer: route.peer }).await;
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! One task per space: it owns the space's [`Host`] and carries out what the host wants.
+//!
+//! Invariant: it never waits for a peer. What a peer is sent goes into that connection's bounded queue;
+//! connections wait for the hub's bounded inbox, never the other way round. If the task ends, whatever
+//! the reason, its links say `Bye` to their peers as they are dropped, and the next hello opens the space
+//! again from the store. Absent: the protocol, sockets.
+
+use crate::{
+    auth::Auth,
+    clock,
+    outgoing::{Item, Outgoing},
+    telemetry::short,
+};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+    stream::FuturesUnordered,
+};
+use rejoin_core::{
+    id::SpaceId,
+    io::{Batch, FaultClass, Ticket},
+    port::{Fault, Store},
+    protocol::{
+        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
+        message::{Bye, ByeCode, Hello},
+    },
+    time::Millis,
+};
+use rejoin_sqlite::{SqliteError, SqliteStore};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+use tracing::{debug, error, info, warn};
+
+/// Inputs that wait for a hub; connections beyond wait with their frame.
+pub(crate) const INBOX_MAX: usize = 64;
+/// A hub without peers ends after so long: its trees take memory, and opening them again is cheap.
+const IDLE_AFTER: Millis = Millis(60_000);
+
+/// What a hub is told.
+#[derive(Debug)]
+pub(crate) enum ToHub {
+    /// A channel was opened.
+    Open(Box<Open>),
+    /// A message came in on it.
+    Message { peer: PeerId, bytes: Vec<u8> },
+    /// Bytes of messages were taken by its socket.
+    Sent { peer: PeerId, bytes: usize },
+    /// It is gone.
+    Gone { peer: PeerId },
+    /// Are you there?
+    Probe(oneshot::Sender<()>),
+    /// The process ends.
+    Stop,
+    /// A defect, for tests of what follows from one.
+    #[cfg(test)]
+    Panic,
+}
+
+/// A channel whose hello was authenticated.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) peer: PeerId,
+    pub(crate) hello: Hello,
+    pub(crate) grant: Grant,
+    pub(crate) link: Link,
+}
+
+/// How to reach a hub.
+pub(crate) type Inbox = mpsc::Sender<ToHub>;
+
+/// Where a channel's inputs go.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) peer: PeerId,
+    pub(crate) inbox: Inbox,
+}
+
+impl Route {
+    /// Waits for room in the inbox; `false` when the hub is gone.
+    pub(crate) async fn tell(&self, message: ToHub) -> bool {
+        self.inbox.send(message).await.is_ok()
+    }
+}
+
+/// A hub's end of a channel. Dropped before it was closed, it closes the channel as a defect.
+#[derive(Debug)]
+pub(crate) struct Link {
+    channel: u64,
+    outgoing: Arc<Outgoing>,
+    closed: bool,
+}
+
+impl Link {
+    pub(crate) const fn new(channel: u64, outgoing: Arc<Outgoing>) -> Self {
+        Self {
+            channel,
+            outgoing,
+            closed: false,
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            self.outgoing.closed(self.channel);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.outgoing
+                .bye(self.channel, ByeCode::Internal, "the space is opened again");
+            self.close();
+        }
+    }
+}
+
+/// A peer as the hub knows it.
+struct Peer {
+    link: Link,
+    /// Begins its replica id, for the log.
+    client: String,
+}
+
+/// What a hub is made of.
+pub(crate) struct Hub {
+    space: SpaceId,
+    host: Host,
+    store: SqliteStore,
+    auth: Arc<Auth>,
+    inbox: mpsc::Receiver<ToHub>,
+    /// For the routes of its peers.
+    own: mpsc::WeakSender<ToHub>,
+    peers: BTreeMap<PeerId, Peer>,
+    work: FuturesUnordered<BoxFuture<'static, HostInput>>,
+    stopping: bool,
+    broken: bool,
+}
+
+impl Hub {
+    /// A hub and how to reach it; nothing happens before [`Self::run`].
+    pub(crate) fn new(config: HostConfig, store: SqliteStore, auth: Arc<Auth>) -> (Self, Inbox) {
+        let (own, inbox) = mpsc::channel(INBOX_MAX);
+        let hub = Self {
+            space: config.space.clone(),
+            host: Host::open(config, clock::now()),
+            store,
+            auth,
+            inbox,
+            own: own.downgrade(),
+            peers: BTreeMap::new(),
+            work: FuturesUnordered::new(),
+            stopping: false,
+            broken: false,
+        };
+        (hub, own)
+    }
+
+    /// Serves the space until it is told to stop, is broken, or has had no peer for long.
+    pub(crate) async fn run(mut self) {
+        // What a hub that ended before had sent to the writer is done before anything is read.
+        if let Err(fault) = self.store.commit(Batch::default()).await {
+            error!(space = %self.space, %fault, "the store failed");
+        }
+        let mut idle_since = None;
+        loop {
+            self.carry_out();
+            if self.broken || (self.stopping && self.host.is_idle()) {
+                break;
+            }
+            let now = clock::now();
+            idle_since = self
+                .peers
+                .is_empty()
+                .then(|| idle_since.unwrap_or(now.mono));
+            let idle_until = idle_since.map(|since| since + IDLE_AFTER);
+            if idle_until.is_some_and(|until| now.mono >= until) && self.host.is_idle() {
+                break;
+            }
+            if self
+                .host
+                .deadline()
+                .is_some_and(|deadline| now.mono >= deadline)
+            {
+                self.host.handle(now, HostInput::Deadline);
+                continue;
+            }
+            let wake = self.host.deadline().into_iter().chain(idle_until).min();
+            tokio::select! {
+                biased;
+                Some(done) = self.work.next() => self.host.handle(clock::now(), done),
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take_in(message),
+                    None => break,
+                },
+                () = sleep(wake.map_or(FAR, clock::until)) => {}
+            }
+        }
+        debug!(space = %self.space, "closed");
+    }
+
+    fn take_in(&mut self, message: ToHub) {
+        let input = match message {
+            ToHub::Open(mut open) if self.stopping => {
+                let link = &mut open.link;
+                link.outgoing
+                    .bye(link.channel, ByeCode::ShuttingDown, "the server stops");
+                link.close();
+                return;
+            }
+            ToHub::Open(open) => {
+                let Open {
+                    peer,
+                    hello,
+                    grant,
+                    link,
+                } = *open;
+                let client = short(&hello.replica);
+                self.peers.insert(peer, Peer { link, client });
+                HostInput::Opened { peer, hello, grant }
+            }
+            ToHub::Message { peer, bytes } => HostInput::Message { peer, bytes },
+            ToHub::Sent { peer, bytes } => HostInput::Sent { peer, bytes },
+            ToHub::Gone { peer } => {
+                if let Some(mut gone) = self.peers.remove(&peer) {
+                    gone.link.close();
+                    info!(space = %self.space, client = %gone.client, "disconnected");
+                }
+                HostInput::Gone { peer }
+            }
+            ToHub::Probe(reply) => {
+                // Who asked may have given up.
+                reply.send(()).ok();
+                return;
+            }
+            ToHub::Stop => {
+                self.stopping = true;
+                HostInput::Stop
+            }
+            #[cfg(test)]
+            ToHub::Panic => panic!("rehearsed panic of a hub"),
+        };
+        self.host.handle(clock::now(), input);
+    }
+
+    /// Does what the host wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.host.poll() {
+            match output {
+                HostOutput::Send { peer, bytes } => self.send(peer, bytes),
+                HostOutput::Query { ticket, queries } => {
+                    let (store, space) = (self.store.clone(), self.space.clone());
+                    let read = async move {
+                        let result = store.read(&queries).await;
+                        let result = result.map_err(|fault| class_of(&space, ticket, fault));
+                        HostInput::Answered { ticket, result }
+                    };
+                    self.work.push(read.boxed());
+                }
+                HostOutput::Commit { ticket, batch } => {
+                    let (store, space) = (self.store.clone(), self.space.clone());
+                    let commit = async move {
+                        let result = store.commit(batch).await;
+                        let result = result.map_err(|fault| class_of(&space, ticket, fault));
+                        HostInput::Committed { ticket, result }
+                    };
+                    self.work.push(commit.boxed());
+                }
+                HostOutput::Close { peer, bye } => self.close(peer, &bye),
+                HostOutput::RefreshAsked { peer, token } => {
+                    let input = self.refresh(peer, &token);
+                    self.host.handle(clock::now(), input);
+                }
+                HostOutput::Note(note) => self.log(&note),
+                other => {
+                    warn!(space = %self.space, ?other, "the host wants what is not known here");
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, peer: PeerId, bytes: Arc<[u8]>) {
+        let (Some(known), Some(inbox)) = (self.peers.get_mut(&peer), self.own.upgrade()) else {
+            return;
+        };
+        let route = Some(Route { peer, inbox });
+        let channel = known.link.channel;
+        if !known.link.outgoing.push(Item {
+            channel,
+            bytes,
+            route,
+        }) {
+            // The host sends away whom it owes so much; the connection's queue says so all the same.
+            warn!(space = %self.space, client = %known.client, "takes nothing, cut");
+            known.link.close();
+            self.peers.remove(&peer);
+            self.host.handle(clock::now(), HostInput::Gone { peer });
+        }
+    }
+
+    fn close(&mut self, peer: PeerId, bye: &Bye) {
+        if let Some(mut gone) = self.peers.remove(&peer) {
+            gone.link.close();
+            info!(
+                space = %self.space, client = %gone.client, code = ?bye.code, reason = %bye.reason,
+                "disconnected"
+            );
+        }
+    }
+
+    fn refresh(&self, peer: PeerId, token: &str) -> HostInput {
+        match self.auth.grant(Some(token), &self.space) {
+            Ok(grant) => HostInput::Regranted { peer, grant },
+            Err(code) => {
+                let reason = "the new token is not accepted".to_owned();
+                HostInput::Dismissed {
+                    peer,
+                    bye: Bye {
+                        code,
+                        reason,
+                        retry_after: None,
+                    },
+                }
+            }
+        }
+    }
+
+    fn client(&self, peer: PeerId) -> &str {
+        self.peers.get(&peer).map_or("-", |peer| &peer.client)
+    }
+
+    fn log(&mut self, note: &HostNote) {
+        let space = &self.space;
+        match note {
+            HostNote::Ready {
+                epoch,
+                head,
+                records,
+            } => {
+                let epoch = short(epoch);
+                info!(%space, %epoch, %head, records, "open");
+            }
+            HostNote::Welcomed {
+                peer,
+                identity,
+                modes,
+                ..
+            } => {
+                let modes: Vec<_> = modes.iter().map(|(_, mode)| mode).collect();
+                info!(%space, client = self.client(*peer), ?identity, ?modes, "welcomed");
+            }
+            HostNote::Pushed {
+                peer,
+                accepted,
+                refused,
+                head,
+            } => {
+                info!(%space, client = self.client(*peer), accepted, refused, %head, "pushed");
+            }
+            HostNote::Rejected {
+                peer,
+                row,
+                code,
+                reason,
+            } => {
+                warn!(%space, client = self.client(*peer), row, ?code, reason, "rejected");
+            }
+            HostNote::Conflict {
+                key,
+                field,
+                won,
+                lost,
+            } => {
+                let (won, lost) = (short(&won.replica), short(&lost.replica));
+                info!(%space, record = %key, %field, %won, %lost, "conflict");
+            }
+            HostNote::Recalled { peer, accepted } => {
+                warn!(%space, client = self.client(*peer), accepted, "forked, recalled");
+            }
+            HostNote::Synced {
+                peer,
+                head,
+                root,
+                pushed,
+                pulled,
+            } => {
+                let (client, root) = (self.client(*peer), root.short());
+                info!(%space, client, pushed, pulled, %head, %root, "synced");
+            }
+            // Said where its link is closed.
+            HostNote::Closed { .. } => {}
+            HostNote::StoreFailed { class } => error!(%space, ?class, "the store failed"),
+            HostNote::Fatal { class } => {
+                error!(%space, ?class, "the space is not served any more");
+                self.broken = true;
+            }
+            other => debug!(%space, ?other, "noted"),
+        }
+    }
+}
+
+/// Longer than anything waits.
+const FAR: Duration = Duration::from_secs(3_600);
+
+fn class_of(space: &SpaceId, ticket: Ticket, fault: SqliteError) -> FaultClass {
+    error!(%space, effect = ticket.0, %fault, "the store failed");
+    fault.class()
+}

@@ -1,0 +1,290 @@
+//! Which space is served by which hub.
+//!
+//! Invariant: at most one hub serves a space at a time, and all hubs of a process share its epoch: a
+//! space that is opened again goes on where it stood. Absent: what hubs do.
+
+use crate::{
+    auth::Auth,
+    hub::{Hub, Inbox, ToHub},
+};
+use rejoin_core::{
+    id::{Epoch, SpaceId},
+    protocol::{
+        host::{HostConfig, PeerId},
+        message::ByeCode,
+    },
+};
+use rejoin_sqlite::{SqliteDb, SqliteError};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::{sync::oneshot, task::JoinSet};
+use tracing::error;
+
+/// The spaces of one database.
+pub(crate) struct Hubs {
+    db: SqliteDb,
+    auth: Arc<Auth>,
+    epoch: Epoch,
+    proof_key: [u8; 32],
+    frame_bytes_max: u32,
+    spaces_max: usize,
+    next_peer: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Every space that has rows or was asked for, with the way to its hub if it had one.
+    spaces: BTreeMap<SpaceId, Option<Inbox>>,
+    tasks: JoinSet<()>,
+    stopping: bool,
+}
+
+impl fmt::Debug for Hubs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hubs")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all hubs have in common.
+pub(crate) struct HubsConfig {
+    pub(crate) epoch: Epoch,
+    pub(crate) proof_key: [u8; 32],
+    pub(crate) frame_bytes_max: u32,
+    pub(crate) spaces_max: usize,
+}
+
+impl Hubs {
+    pub(crate) async fn new(
+        db: SqliteDb,
+        auth: Arc<Auth>,
+        config: HubsConfig,
+    ) -> Result<Self, SqliteError> {
+        let spaces = db
+            .spaces()
+            .await?
+            .into_iter()
+            .map(|space| (space, None))
+            .collect();
+        let state = State {
+            spaces,
+            tasks: JoinSet::new(),
+            stopping: false,
+        };
+        Ok(Self {
+            db,
+            auth,
+            epoch: config.epoch,
+            proof_key: config.proof_key,
+            frame_bytes_max: config.frame_bytes_max,
+            spaces_max: config.spaces_max,
+            next_peer: AtomicU64::new(1),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// A name that no peer of this process had.
+    pub(crate) fn next_peer(&self) -> PeerId {
+        PeerId(self.next_peer.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The way to the hub of a space, which is started at need.
+    ///
+    /// # Errors
+    /// Why not, for programs and for people: there are too many spaces, or the process ends.
+    pub(crate) fn inbox(&self, space: &SpaceId) -> Result<Inbox, (ByeCode, &'static str)> {
+        let mut state = self.state();
+        if state.stopping {
+            return Err((ByeCode::ShuttingDown, "the server stops"));
+        }
+        match state.spaces.get(space) {
+            Some(Some(inbox)) if !inbox.is_closed() => return Ok(inbox.clone()),
+            None if state.spaces.len() >= self.spaces_max => {
+                return Err((ByeCode::Busy, "too many spaces"));
+            }
+            Some(_) | None => {}
+        }
+        let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
+        config.limits.frame_bytes = self.frame_bytes_max;
+        let (hub, inbox) = Hub::new(config, self.db.space(space), Arc::clone(&self.auth));
+        state.tasks.spawn(hub.run());
+        state.spaces.insert(space.clone(), Some(inbox.clone()));
+        // Those that ended need not be kept until the process does.
+        while let Some(ended) = state.tasks.try_join_next() {
+            if let Err(panic) = ended {
+                error!(%panic, "a space stopped by a defect");
+            }
+        }
+        Ok(inbox)
+    }
+
+    /// Asks every hub whether it is there; resolves when all have answered, `false` if one cannot.
+    pub(crate) async fn answer(&self) -> bool {
+        for inbox in self.live() {
+            let (reply, answer) = oneshot::channel();
+            // One that has ended in order, or is being ended, owes no answer.
+            if inbox.send(ToHub::Probe(reply)).await.is_ok()
+                && answer.await.is_err()
+                && !inbox.is_closed()
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells every hub to stop, and resolves when all have ended.
+    pub(crate) async fn stop(&self) {
+        self.state().stopping = true;
+        for inbox in self.live() {
+            // One that has ended needs not be told.
+            inbox.send(ToHub::Stop).await.ok();
+        }
+        let mut tasks = std::mem::take(&mut self.state().tasks);
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(panic) = ended {
+                error!(%panic, "a space stopped by a defect");
+            }
+        }
+    }
+
+    fn live(&self) -> Vec<Inbox> {
+        let state = self.state();
+        state
+            .spaces
+            .values()
+            .flatten()
+            .filter(|inbox| !inbox.is_closed())
+            .cloned()
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::{Link, Open},
+        outgoing::Outgoing,
+    };
+    use rejoin_core::{
+        id::{Incarnation, ReplicaId},
+        protocol::{
+            Message,
+            message::{Hello, Welcome},
+            wire,
+        },
+        time::WallMillis,
+    };
+    use rejoin_sqlite::SqliteOptions;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn open(name: &str) -> (Hubs, std::path::PathBuf) {
+        let name = format!("rejoin-hubs-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
+        let config = HubsConfig {
+            epoch: Epoch::from_bytes([9; 16]),
+            proof_key: [7; 32],
+            frame_bytes_max: 1 << 20,
+            spaces_max: 10,
+        };
+        (
+            Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(),
+            directory,
+        )
+    }
+
+    /// Says hello and returns what comes back.
+    async fn greet(hubs: &Hubs, space: &SpaceId, outgoing: &Arc<Outgoing>) -> (Inbox, Message) {
+        let hello = Hello {
+            versions: vec![1],
+            features: 0,
+            replica: ReplicaId::from_bytes([1; 16]),
+            incarnation: Incarnation::from_bytes([1; 16]),
+            known: Vec::new(),
+            space: space.clone(),
+            token: None,
+            clock: WallMillis(0),
+            subscriptions: Vec::new(),
+            epochs: Vec::new(),
+        };
+        let grant = hubs.auth().grant(None, space).unwrap();
+        let link = Link::new(1, Arc::clone(outgoing));
+        let inbox = hubs.inbox(space).unwrap();
+        let open = Open {
+            peer: hubs.next_peer(),
+            hello,
+            grant,
+            link,
+        };
+        inbox.send(ToHub::Open(Box::new(open))).await.unwrap();
+        let message = said(outgoing).await;
+        (inbox, message)
+    }
+
+    async fn said(outgoing: &Outgoing) -> Message {
+        let item = timeout(PATIENCE, outgoing.next()).await.unwrap().unwrap();
+        wire::decode(&item.bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_space_that_stops_by_a_defect_tells_its_peers_and_is_opened_again() {
+        let (hubs, directory) = open("defect").await;
+        let space = SpaceId::parse("demo").unwrap();
+        let outgoing = Arc::new(Outgoing::default());
+        let (inbox, answer) = greet(&hubs, &space, &outgoing).await;
+        let Message::Welcome(Welcome { epoch, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+
+        inbox.send(ToHub::Panic).await.unwrap();
+        let Message::Bye(bye) = said(&outgoing).await else {
+            panic!("no bye")
+        };
+        assert_eq!(bye.code, ByeCode::Internal);
+        assert_eq!(outgoing.take_closed(), [1]);
+        timeout(PATIENCE, inbox.closed()).await.unwrap();
+
+        assert!(
+            hubs.answer().await,
+            "health does not count it against the process"
+        );
+        let (_, answer) = greet(&hubs, &space, &outgoing).await;
+        let Message::Welcome(again) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(again.epoch, epoch, "the same run of the process");
+        hubs.stop().await;
+        hubs.db.close().await.unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_the_stop_no_space_is_opened() {
+        let (hubs, directory) = open("stop").await;
+        hubs.stop().await;
+        let refused = hubs.inbox(&SpaceId::parse("demo").unwrap()).map(drop);
+        assert_eq!(refused.unwrap_err().0, ByeCode::ShuttingDown);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}

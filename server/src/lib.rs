@@ -1,0 +1,28 @@
+//! The sync server of Rejoin: a thin driver that lends the engine's responder sockets, a store and
+//! clocks. One process serves many spaces from one directory.
+//!
+//! Bytes go `listen` -> `app` -> `ws` (frames) -> `connection` (channels, `auth`) -> `hub` (one task per
+//! space, which owns its [`Host`](rejoin_core::protocol::host::Host)) -> the store, and back through each
+//! connection's `outgoing` queue. Invariant: every queue is bounded, and whoever is nearer to the store
+//! never waits for whoever is nearer to a socket. Absent: merging, the protocol, stored formats: they are
+//! the engine's.
+
+mod app;
+mod auth;
+mod clock;
+mod config;
+mod connection;
+mod health;
+mod hub;
+mod hubs;
+mod listen;
+mod outgoing;
+mod secret;
+mod server;
+pub mod shutdown;
+pub mod telemetry;
+mod ws;
+
+pub use auth::AuthError;
+pub use config::{AuthKind, Config, ConfigError, ConnectionLimits, LogFormat, Settings};
+pub use server::{Server, ServerError};

@@ -1,0 +1,134 @@
+//! What waits to be written to one connection.
+//!
+//! Invariant: never more than [`CHANNEL_BYTES_MAX`] for each channel; whoever pushes never waits, and
+//! what was pushed is written in order. Absent: sockets.
+
+use crate::hub::Route;
+use rejoin_core::protocol::{
+    Message,
+    limits::{FRAME_BYTES_MAX, PEER_BYTES_IN_FLIGHT_MAX},
+    message::{Bye, ByeCode},
+    wire,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
+
+/// Most bytes that wait for one channel: beyond what a host lets a peer owe before it sends it away.
+pub(crate) const CHANNEL_BYTES_MAX: usize = 5 * PEER_BYTES_IN_FLIGHT_MAX + 2 * FRAME_BYTES_MAX;
+
+/// A message to write.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) channel: u64,
+    pub(crate) bytes: Arc<[u8]>,
+    /// Who wants to hear that it was written.
+    pub(crate) route: Option<Route>,
+}
+
+/// The queue between hubs and the writing half of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    state: Mutex<State>,
+    pushed: Notify,
+    closed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    /// Bytes that wait, by channel.
+    waiting: BTreeMap<u64, usize>,
+    /// Channels that hubs closed and that the reading half has not heard of.
+    closed: Vec<u64>,
+    ended: bool,
+}
+
+impl Outgoing {
+    /// Queues a message; `false` when the bound of its channel is reached, and it was not.
+    pub(crate) fn push(&self, item: Item) -> bool {
+        let mut state = self.state();
+        if state.ended {
+            return true;
+        }
+        let waiting = state.waiting.entry(item.channel).or_default();
+        if waiting.saturating_add(item.bytes.len()) > CHANNEL_BYTES_MAX {
+            return false;
+        }
+        *waiting += item.bytes.len();
+        state.items.push_back(item);
+        drop(state);
+        self.pushed.notify_one();
+        true
+    }
+
+    /// Queues the last message of a channel, behind what waits for it.
+    pub(crate) fn bye(&self, channel: u64, code: ByeCode, reason: &str) {
+        let bye = Bye {
+            code,
+            reason: reason.to_owned(),
+            retry_after: None,
+        };
+        let bytes = wire::encode(&Message::Bye(bye)).into();
+        // A channel at its bound learns it from the end of the connection.
+        self.push(Item {
+            channel,
+            bytes,
+            route: None,
+        });
+    }
+
+    /// A hub closed the channel.
+    pub(crate) fn closed(&self, channel: u64) {
+        self.state().closed.push(channel);
+        self.closed.notify_one();
+    }
+
+    /// Channels that hubs closed since the last call.
+    pub(crate) fn take_closed(&self) -> Vec<u64> {
+        std::mem::take(&mut self.state().closed)
+    }
+
+    /// Resolves when a hub has closed a channel, perhaps one that was taken already. Cancel safe.
+    pub(crate) async fn wait_closed(&self) {
+        self.closed.notified().await;
+    }
+
+    /// Takes nothing from here on; what waits is still written.
+    pub(crate) fn end(&self) {
+        self.state().ended = true;
+        self.pushed.notify_one();
+    }
+
+    /// The next item; `None` once the queue has ended and is empty. Cancel safe; one caller at a time.
+    pub(crate) async fn next(&self) -> Option<Item> {
+        loop {
+            if let Some(next) = self.try_next() {
+                return next;
+            }
+            self.pushed.notified().await;
+        }
+    }
+
+    fn try_next(&self) -> Option<Option<Item>> {
+        let mut state = self.state();
+        let Some(item) = state.items.pop_front() else {
+            return state.ended.then_some(None);
+        };
+        if let Some(waiting) = state.waiting.get_mut(&item.channel) {
+            *waiting -= item.bytes.len();
+        }
+        if state.items.is_empty() {
+            // An idle connection keeps no memory for what it once had to say.
+            state.items = VecDeque::new();
+            state.waiting.clear();
+        }
+        Some(Some(item))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,207 @@
+//! The server as a whole: what is opened at the start, in which order it ends.
+//!
+//! Invariant: it listens only once the database is open, and closes the database only when nothing
+//! writes any more or [`DRAIN`] is over.
+
+use crate::{
+    app::App,
+    auth::{Auth, AuthError},
+    config::Config,
+    health::Health,
+    hubs::{Hubs, HubsConfig},
+    listen, secret,
+    ws::Gate,
+};
+use rejoin_core::id::{Epoch, NameError};
+use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
+use std::{
+    fs::DirBuilder,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
+use tracing::{error, info, warn};
+
+/// How long an orderly end may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the server does not run, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The directory or the key in it cannot be used.
+    #[error("cannot use the data directory {path}: {source}")]
+    Data {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database cannot be opened, or failed in closing.
+    #[error("the database in {path}: {source}")]
+    Database {
+        /// In which directory.
+        path: PathBuf,
+        /// Why.
+        source: SqliteError,
+    },
+    /// The tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] AuthError),
+    /// The directory of static files is none.
+    #[error("--static {path} is not a directory")]
+    Static {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no randomness, or its name for the probe is none.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// A name in this program is none.
+    #[error("cannot start: {0}")]
+    Name(#[from] NameError),
+}
+
+/// A server that listens; nothing is accepted before [`Self::run`].
+#[derive(Debug)]
+pub struct Server {
+    data: PathBuf,
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    db: SqliteDb,
+    hubs: Arc<Hubs>,
+    health: Arc<Health>,
+}
+
+impl Server {
+    /// Opens the database and the address.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left open then.
+    pub async fn open(config: Config) -> Result<Self, ServerError> {
+        Self::open_with(config, SqliteOptions::default()).await
+    }
+
+    /// The same, with options for the database.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left open then.
+    pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
+        if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
+            return Err(ServerError::Static { path: path.clone() });
+        }
+        let auth = Arc::new(Auth::load(config.tokens.as_deref())?);
+        let data = config.data.clone();
+        let proof_key = make_directory(&data)
+            .and_then(|()| secret::proof_key(&data))
+            .map_err(|source| ServerError::Data {
+                path: data.clone(),
+                source,
+            })?;
+        let database = |source| ServerError::Database {
+            path: data.clone(),
+            source,
+        };
+        let file = data.join("rejoin.sqlite");
+        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
+        let db = opened.map_err(io::Error::other)?.map_err(database)?;
+        let hubs = HubsConfig {
+            epoch: Epoch::from_bytes(secret::random()?),
+            proof_key,
+            frame_bytes_max: config.limits.frame_bytes_max,
+            spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
+        };
+        let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
+        let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
+        let cannot_listen = |source| ServerError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(cannot_listen)?;
+        let address = listener.local_addr().map_err(cannot_listen)?;
+        Ok(Self {
+            data,
+            config,
+            listener,
+            address,
+            db,
+            hubs,
+            health,
+        })
+    }
+
+    /// Where it listens; the port is the real one.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves, then ends in order within about five seconds: accepts nothing
+    /// more, lets commits that are under way be acknowledged, tells every client to come back, and
+    /// closes the database.
+    ///
+    /// # Errors
+    /// The database failed before or while it was closed. What was acknowledged is durable all the same.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let (stop, stopping) = watch::channel(false);
+        let gate = Gate {
+            hubs: Arc::clone(&self.hubs),
+            origins: self.config.origins.clone().into(),
+            frame_bytes_max: usize::try_from(self.config.limits.frame_bytes_max)
+                .unwrap_or(usize::MAX),
+            stall_max: self.config.limits.stall_max,
+            stopping: stopping.clone(),
+        };
+        let app = App::new(gate, self.health, self.config.static_dir.as_deref());
+        if self.config.tokens.is_none() && !self.address.ip().is_loopback() {
+            warn!(address = %self.address, "without tokens, everyone who reaches it may write");
+        }
+        info!(address = %self.address, "listening");
+        let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
+        let accepting = tokio::spawn(accepting);
+        shutdown.await;
+        info!("stopping");
+        stop.send_replace(true);
+        let drained = async {
+            if accepting.await.is_err() {
+                error!("accepting connections had stopped by a defect");
+            }
+            self.hubs.stop().await;
+            // Every connection holds a receiver.
+            stop.closed().await;
+        };
+        if timeout(DRAIN, drained).await.is_err() {
+            warn!("some connections did not end in time");
+        }
+        let closed = timeout(DRAIN, self.db.close()).await;
+        let closed = closed.unwrap_or(Err(SqliteError::Stopped));
+        closed.map_err(|source| ServerError::Database {
+            path: self.data,
+            source,
+        })?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}

@@ -1,0 +1,99 @@
+//! One line per event, for people or for programs.
+//!
+//! Invariant: no token and no value of a record is ever a field. Absent: metrics, files, rotation.
+
+use crate::config::{Config, LogFormat};
+use std::fmt;
+use tracing::{Event, Subscriber, field::Visit};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::ParseError,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime, SystemTime as Time},
+    },
+    registry::LookupSpan,
+};
+
+/// Sends events to the standard error stream from here on. A later call changes nothing.
+///
+/// # Errors
+/// The filter is none.
+pub fn start(config: &Config) -> Result<(), ParseError> {
+    let filter = EnvFilter::builder().parse(&config.log)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match config.log_format {
+        LogFormat::Text => builder.event_format(Line).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .try_init(),
+    };
+    // Already set by whoever embeds the server, who decides then.
+    started.ok();
+    Ok(())
+}
+
+/// Time, level, `name=value` of each field, then what happened: `… space=demo pushed=2 synced`.
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        Time.format_time(&mut out)?;
+        write!(out, " {:>5}", event.metadata().level())?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        writeln!(out, "{} {}", fields.named, fields.message)
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    named: String,
+    message: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        let written = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.named, " {}={value:?}", field.name())
+        };
+        // Writing to a `String` fails only if the value's own formatting does; the rest is still said.
+        written.ok();
+    }
+
+    /// Unquoted unless that would be ambiguous; a line stays a line.
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        let plain = !value.is_empty()
+            && !value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        if plain {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+}
+
+/// The first four digits of an id, for people.
+pub(crate) fn short(id: &impl fmt::Display) -> String {
+    let mut text = id.to_string();
+    text.truncate(8);
+    text.push('…');
+    text
+}

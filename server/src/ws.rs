@@ -1,0 +1,414 @@
+//! WebSocket connections: the upgrade, frames in, frames out, the end.
+//!
+//! Invariant: what one connection can make the process hold is bounded: one frame in, one fragment at
+//! the socket, and its queue. A message goes out in fragments of [`FRAGMENT_BYTES`], because the library
+//! keeps a buffer as large as the largest fragment for as long as the connection lives, and because the
+//! time limit is then one on progress. Absent: what frames mean.
+
+use crate::{
+    clock,
+    connection::{Connection, Violation},
+    hub::ToHub,
+    hubs::Hubs,
+    listen::Slot,
+    outgoing::{Item, Outgoing},
+};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use rejoin_core::protocol::{
+    limits::{HANDSHAKE_WITHIN, SUBPROTOCOL},
+    message::ByeCode,
+    wire,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncReadExt,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Bytes, Error, Message,
+        error::CapacityError,
+        handshake::server::create_response_with_body,
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
+    },
+};
+use tracing::debug;
+
+/// Most bytes given to the socket at a time.
+const FRAGMENT_BYTES: usize = 16 << 10;
+/// What is read at a time; the library's default costs an idle connection 128 KiB.
+const READ_BYTES: usize = 4 << 10;
+/// Hubs hear of progress in steps of so many bytes.
+const SENT_STEP_BYTES: usize = 64 << 10;
+/// How long the last words, and then the peer's, are waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// What every connection needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    pub(crate) hubs: Arc<Hubs>,
+    pub(crate) origins: Arc<[String]>,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) stall_max: Duration,
+    /// Becomes true when the process ends.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Answers a request for a WebSocket.
+pub(crate) fn upgrade(gate: Gate, mut request: Request) -> Response {
+    if !origin_is_allowed(request.headers(), &gate.origins) {
+        return (StatusCode::FORBIDDEN, "this origin may not connect\n").into_response();
+    }
+    let mut response = match create_response_with_body(&request, Body::empty) {
+        Ok(response) => response,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    if !offers(request.headers(), SUBPROTOCOL) {
+        let reason = format!("the subprotocol {SUBPROTOCOL} is needed\n");
+        return (StatusCode::BAD_REQUEST, reason).into_response();
+    }
+    let protocol = HeaderValue::from_static(SUBPROTOCOL);
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let slot = request.extensions().get::<Arc<Slot>>().cloned();
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(upgraded) => serve(upgraded, gate).await,
+            Err(error) => debug!(%error, "a connection was not upgraded"),
+        }
+        drop(slot);
+    });
+    response
+}
+
+fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|offered| offered.trim() == protocol))
+}
+
+/// Browsers name the origin of the page, other programs none. Without a list, the page must come from
+/// the host that it asks, on whatever port.
+fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    if !allowed.is_empty() {
+        let same = |known: &String| known.trim_end_matches('/').eq_ignore_ascii_case(origin);
+        return allowed.iter().any(same);
+    }
+    let asked = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let from = origin.split_once("://").map(|(_, authority)| authority);
+    match (asked, from) {
+        (Some(asked), Some(from)) => host_of(asked).eq_ignore_ascii_case(host_of(from)),
+        _ => false,
+    }
+}
+
+/// An authority without its port; `[::1]:80` has colons before it.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// How a connection ends.
+enum Ending {
+    /// The peer closed it, or it broke.
+    Gone,
+    /// It said or did what it must not.
+    Violated(Violation, CloseCode),
+    /// In order: nothing is open any more.
+    Over(CloseCode),
+    /// It takes nothing any more.
+    Stalled,
+}
+
+async fn serve(upgraded: Upgraded, gate: Gate) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * FRAGMENT_BYTES)
+        .max_message_size(Some(gate.frame_bytes_max))
+        .max_frame_size(Some(gate.frame_bytes_max));
+    let io = TokioIo::new(upgraded);
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let (mut sink, mut stream) = socket.split();
+    let outgoing = Arc::new(Outgoing::default());
+    let mut connection = Connection::new(Arc::clone(&gate.hubs), Arc::clone(&outgoing));
+    let mut stopping = gate.stopping.clone();
+    let ending = {
+        let writing = write(&mut sink, &outgoing, gate.stall_max);
+        tokio::pin!(writing);
+        let ending = tokio::select! {
+            ending = read(&mut stream, &mut connection, &outgoing, &mut stopping) => ending,
+            ending = &mut writing => ending,
+        };
+        if let Ending::Violated(violation, _) = &ending {
+            connection.say(violation);
+        }
+        outgoing.end();
+        if matches!(ending, Ending::Violated(..) | Ending::Over(_)) {
+            // Late last words are no reason to keep a connection.
+            timeout(FAREWELL, writing).await.ok();
+        }
+        ending
+    };
+    connection.leave().await;
+    if let (Ending::Violated(_, code) | Ending::Over(code), Ok(socket)) =
+        (ending, sink.reunite(stream))
+    {
+        timeout(FAREWELL, part(socket, code)).await.ok();
+    }
+}
+
+async fn read(
+    stream: &mut SplitStream<Socket>,
+    connection: &mut Connection,
+    outgoing: &Outgoing,
+    stopping: &mut watch::Receiver<bool>,
+) -> Ending {
+    loop {
+        let idle_since = connection.idle_since();
+        if idle_since.is_some() && *stopping.borrow() {
+            return Ending::Over(CloseCode::Away);
+        }
+        let patience = idle_since.map(|since| clock::until(since + HANDSHAKE_WITHIN));
+        tokio::select! {
+            message = stream.next() => match message {
+                Some(Ok(Message::Binary(frame))) => {
+                    if let Err(violation) = connection.take_in(&frame).await {
+                        let code = close_code(violation.code);
+                        return Ending::Violated(violation, code);
+                    }
+                }
+                Some(Ok(Message::Text(_))) => {
+                    return violated(ByeCode::Malformed, "a text message", CloseCode::Unsupported);
+                }
+                // Answers to pings and to a close leave with the next read.
+                Some(Ok(
+                    Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_),
+                )) => {}
+                None => return Ending::Gone,
+                Some(Err(error)) => return ending_of(&error),
+            },
+            () = outgoing.wait_closed() => connection.forget_closed(),
+            () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                // A wait that ended a little early goes on.
+                if patience == Some(Duration::ZERO) {
+                    let reason = "no channel is open";
+                    return violated(ByeCode::Misbehaved, reason, CloseCode::Policy);
+                }
+            }
+            stopped = stopping.changed() => {
+                if stopped.is_err() {
+                    return Ending::Over(CloseCode::Away);
+                }
+            }
+        }
+    }
+}
+
+const fn violated(code: ByeCode, reason: &'static str, close: CloseCode) -> Ending {
+    Ending::Violated(
+        Violation {
+            channel: None,
+            code,
+            reason,
+        },
+        close,
+    )
+}
+
+fn close_code(code: ByeCode) -> CloseCode {
+    if code == ByeCode::Malformed {
+        CloseCode::Protocol
+    } else {
+        CloseCode::Policy
+    }
+}
+
+fn ending_of(error: &Error) -> Ending {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            violated(ByeCode::TooLarge, "a frame is too large", CloseCode::Size)
+        }
+        Error::Protocol(_) | Error::Utf8(_) => violated(
+            ByeCode::Malformed,
+            "not a WebSocket frame",
+            CloseCode::Protocol,
+        ),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::Capacity(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => Ending::Gone,
+    }
+}
+
+/// Writes what waits until the queue ends, telling hubs of their messages' progress.
+async fn write(
+    sink: &mut SplitSink<Socket, Message>,
+    outgoing: &Outgoing,
+    stall_max: Duration,
+) -> Ending {
+    while let Some(item) = outgoing.next().await {
+        match write_item(sink, item, stall_max).await {
+            Ok(()) => {}
+            Err(ending) => return ending,
+        }
+    }
+    Ending::Gone
+}
+
+async fn write_item(
+    sink: &mut SplitSink<Socket, Message>,
+    item: Item,
+    stall_max: Duration,
+) -> Result<(), Ending> {
+    let Item {
+        channel,
+        bytes,
+        route,
+    } = item;
+    let mut rest = Bytes::from_owner(bytes);
+    let mut begun = wire::channel_prefix(channel);
+    let mut opcode = Data::Binary;
+    let mut untold = 0;
+    loop {
+        let taken = rest.split_to(rest.len().min(FRAGMENT_BYTES));
+        untold += taken.len();
+        let fragment = if begun.is_empty() {
+            taken
+        } else {
+            begun.extend_from_slice(&taken);
+            Bytes::from(std::mem::take(&mut begun))
+        };
+        let last = rest.is_empty();
+        let frame = Frame::message(fragment, OpCode::Data(opcode), last);
+        match timeout(stall_max, sink.send(Message::Frame(frame))).await {
+            Err(_elapsed) => return Err(Ending::Stalled),
+            Ok(Err(_broken)) => return Err(Ending::Gone),
+            Ok(Ok(())) => {}
+        }
+        opcode = Data::Continue;
+        if let Some(route) = &route
+            && (last || untold >= SENT_STEP_BYTES)
+        {
+            // A hub that is gone no longer counts.
+            route
+                .tell(ToHub::Sent {
+                    peer: route.peer,
+                    bytes: untold,
+                })
+                .await;
+            untold = 0;
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// The closing handshake. What the peer still sends is read and dropped: a socket that is closed with
+/// unread bytes resets the connection, and the last words are lost.
+async fn part(mut socket: Socket, code: CloseCode) {
+    let close = CloseFrame {
+        code,
+        reason: "".into(),
+    };
+    if socket.close(Some(close)).await.is_err() {
+        return;
+    }
+    loop {
+        match socket.next().await {
+            None => return,
+            Some(Ok(_)) => {}
+            Some(Err(_)) => break,
+        }
+    }
+    // Behind a frame that cannot be read its close cannot be found.
+    let io = socket.get_mut();
+    let mut dropped = [0; 1024];
+    while let Ok(1..) = io.read(&mut dropped).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(origin: &str, host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, origin.parse().unwrap());
+        headers.insert(header::HOST, host.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn pages_of_the_same_host_may_connect_and_others_not() {
+        for (origin, host, allowed) in [
+            ("http://127.0.0.1:8788", "127.0.0.1:8787", true),
+            ("https://Notes.example", "notes.example", true),
+            ("http://[::1]:1", "[::1]:2", true),
+            ("http://evil.example", "127.0.0.1:8787", false),
+            ("http://127.0.0.1.evil.example", "127.0.0.1:8787", false),
+            ("null", "127.0.0.1:8787", false),
+        ] {
+            assert_eq!(
+                origin_is_allowed(&headers(origin, host), &[]),
+                allowed,
+                "{origin}"
+            );
+        }
+        assert!(origin_is_allowed(&HeaderMap::new(), &[]), "not a browser");
+    }
+
+    #[test]
+    fn a_list_of_origins_replaces_the_rule() {
+        let list = ["https://app.example/".to_owned()];
+        assert!(origin_is_allowed(
+            &headers("https://app.example", "sync.example"),
+            &list
+        ));
+        assert!(!origin_is_allowed(
+            &headers("https://sync.example", "sync.example"),
+            &list
+        ));
+    }
+}

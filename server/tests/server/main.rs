@@ -1,0 +1,16 @@
+//! The server over real sockets: what it promises to clients, what it refuses, how it ends and what
+//! survives. Clients are scripted from the messages of the protocol.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests and what they share end the test when anything but the expected comes"
+)]
+
+mod client;
+mod killed;
+mod operating;
+mod refusals;
+mod syncing;
+mod world;

@@ -1,0 +1,157 @@
+//! What an operator sees: health, configuration, faults of the store.
+
+use crate::{
+    client::{Client, Ended},
+    world::{Directory, PATIENCE, World},
+};
+use rejoin_core::protocol::message::ByeCode;
+use rejoin_sqlite::Rehearsal;
+use std::process::{Command, Output};
+use tokio::time::timeout;
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    command.args(arguments).env_clear().output().unwrap()
+}
+
+#[tokio::test]
+async fn health_is_green_while_the_store_writes() {
+    let world = World::new().await;
+    let _client = Client::joined(world.address, "demo", 1).await;
+    let (status, text) = world.get("/healthz").await;
+    assert_eq!(status, 200, "{text}");
+    assert!(text.ends_with("{\"status\":\"ok\"}\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_full_store_acknowledges_nothing_and_says_so() {
+    let rehearsal = Rehearsal {
+        page_count_max: Some(60),
+        ..Rehearsal::default()
+    };
+    let world = World::with_store(|_, _| {}, rehearsal).await;
+    let mut client = Client::joined(world.address, "demo", 1).await;
+    let text = "x".repeat(100_000);
+    let ended = timeout(PATIENCE, async {
+        for serial in 0.. {
+            let pushed = client.push(&format!("a{serial}"), &text).await;
+            if let Err(ended) = async {
+                pushed?;
+                client.settle().await
+            }
+            .await
+            {
+                return ended;
+            }
+        }
+        panic!("a disk without end")
+    });
+    let bye = ended.await.unwrap().bye();
+    assert_eq!(bye.code, ByeCode::StorageFull);
+    assert!(bye.retry_after.is_some());
+    assert_eq!(
+        client.outbox.len(),
+        1,
+        "the row that did not fit was acknowledged"
+    );
+}
+
+#[tokio::test]
+async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged() {
+    let rehearsal = Rehearsal {
+        sync_error_at: Some(4),
+        ..Rehearsal::default()
+    };
+    let world = World::with_store(|_, _| {}, rehearsal).await;
+    let mut client = Client::new("demo", 1);
+    let ended = timeout(PATIENCE, async {
+        if let Err(ended) = client.join(world.address).await {
+            return ended;
+        }
+        for serial in 0..9 {
+            let pushed = client.push(&format!("a{serial}"), "x").await;
+            if let Err(ended) = async {
+                pushed?;
+                client.settle().await
+            }
+            .await
+            {
+                return ended;
+            }
+        }
+        Ended::Closed(None)
+    });
+    assert_eq!(ended.await.unwrap().bye().code, ByeCode::Storage);
+    let (status, text) = world.get("/healthz").await;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("the store cannot write"), "{text}");
+}
+
+#[test]
+fn the_effective_configuration_is_printed_without_secrets() {
+    let directory = Directory::new();
+    let tokens = directory.file(
+        "tokens.toml",
+        "[[tokens]]\ntoken='very-secret'\nprincipal='ada'\nspaces=[{space='*'}]\n",
+    );
+    // The data directory is a file, so that the start ends here.
+    let data = directory.file("occupied", "");
+    let file = directory.file("server.toml", "spaces-max = 42\nlog = 'info'\n");
+    let output = run(&[
+        "--config",
+        file.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--auth",
+        "tokens",
+        "--tokens",
+        tokens.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        text.contains("spaces-max=42") && text.contains("auth=tokens"),
+        "{text}"
+    );
+    assert!(text.contains("listen=127.0.0.1:0"), "{text}");
+    assert!(text.contains("cannot use the data directory"), "{text}");
+    assert!(!text.contains("very-secret"), "{text}");
+}
+
+#[test]
+fn keys_and_flags_that_are_none_are_refused() {
+    let directory = Directory::new();
+    let file = directory.file("server.toml", "log = 'info'\nlisten-on = 'x'\n");
+    let output = run(&["--config", file.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        text.contains("line 2") && text.contains("listen-on"),
+        "{text}"
+    );
+    assert!(!run(&["--listen-on", "x"]).status.success());
+}
+
+#[test]
+fn a_file_of_tokens_is_refused_without_showing_them() {
+    let directory = Directory::new();
+    let tokens = directory.file("tokens.toml", "[[tokens]]\ntoken = 'very-secret' oops\n");
+    let data = directory.path().join("data");
+    let output = run(&[
+        "--data",
+        data.to_str().unwrap(),
+        "--auth",
+        "tokens",
+        "--tokens",
+        tokens.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        text.contains("tokens.toml") && text.contains("line 2"),
+        "{text}"
+    );
+    assert!(!text.contains("very-secret"), "{text}");
+}

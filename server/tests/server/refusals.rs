@@ -1,0 +1,236 @@
+//! What the server refuses, and that it says so.
+
+use crate::{
+    client::{Client, Ended, dial},
+    world::{Directory, World, get},
+};
+use rejoin_core::protocol::{
+    Message,
+    limits::FRAME_BYTES_MAX,
+    message::{ByeCode, Push},
+};
+use rejoin_server::Config;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+
+const TOKENS: &str = "
+[[tokens]]
+token = 'of-ada'
+principal = 'ada'
+spaces = [{ space = 'demo', write = true }, { space = 'team-*', write = true }]
+[[tokens]]
+token = 'of-reader'
+principal = 'reader'
+spaces = [{ space = 'demo' }]
+";
+
+fn with_tokens(directory: &Directory, config: &mut Config) {
+    config.tokens = Some(directory.file("tokens.toml", TOKENS));
+}
+
+/// What a client with this token hears in this space.
+async fn refusal(world: &World, space: &str, token: Option<&str>) -> ByeCode {
+    let mut client = Client::new(space, 1);
+    client.token = token.map(str::to_owned);
+    client.join(world.address).await.unwrap_err().bye().code
+}
+
+#[tokio::test]
+async fn a_space_without_a_right_and_one_that_does_not_exist_look_the_same() {
+    let world = World::with(with_tokens).await;
+    let mut ada = Client::new("team-7", 1);
+    ada.token = Some("of-ada".to_owned());
+    ada.join(world.address).await.unwrap();
+    for space in ["team-7", "nowhere"] {
+        assert_eq!(
+            refusal(&world, space, Some("of-reader")).await,
+            ByeCode::NoSpace
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_missing_and_a_wrong_token_are_refused() {
+    let world = World::with(with_tokens).await;
+    for token in [None, Some("of-eve"), Some("")] {
+        assert_eq!(refusal(&world, "demo", token).await, ByeCode::Unauthorized);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_with_a_wrong_token_ends_the_channel_and_with_a_right_one_does_not() {
+    let world = World::with(with_tokens).await;
+    let mut ada = Client::new("demo", 1);
+    ada.token = Some("of-ada".to_owned());
+    ada.join(world.address).await.unwrap();
+    ada.say(&Message::Refresh {
+        token: "of-ada".to_owned(),
+    })
+    .await
+    .unwrap();
+    ada.push("a", "still allowed").await.unwrap();
+    ada.settle().await.unwrap();
+    ada.say(&Message::Refresh {
+        token: "of-eve".to_owned(),
+    })
+    .await
+    .unwrap();
+    assert_eq!(ada.end().await.bye().code, ByeCode::Unauthorized);
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_spoken_is_refused() {
+    let world = World::new().await;
+    let mut client = Client::new("demo", 1);
+    client.versions = vec![99];
+    let bye = client.join(world.address).await.unwrap_err().bye();
+    assert_eq!(bye.code, ByeCode::Version);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_end_the_channel() {
+    let world = World::new().await;
+    let mut client = Client::joined(world.address, "demo", 1).await;
+    client
+        .send(Frame::Binary(vec![1, 0xff, 0xff].into()))
+        .await
+        .unwrap();
+    assert_eq!(client.end().await.bye().code, ByeCode::Malformed);
+}
+
+#[tokio::test]
+async fn a_connection_that_begins_with_nonsense_is_told_and_closed() {
+    let world = World::new().await;
+    for (frame, code, close) in [
+        (
+            Frame::Binary(vec![1, 0xff].into()),
+            ByeCode::Malformed,
+            1002,
+        ),
+        (Frame::text("{}"), ByeCode::Malformed, 1003),
+        (
+            Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()),
+            ByeCode::TooLarge,
+            1009,
+        ),
+    ] {
+        let mut client = Client::new("demo", 1);
+        client.socket = Some(dial(world.address, None).await.unwrap());
+        client.channel = if code == ByeCode::Malformed && close == 1002 {
+            1
+        } else {
+            0
+        };
+        client.send(frame).await.unwrap();
+        assert_eq!(client.end().await.bye().code, code);
+        assert_eq!(client.close_code().await, Some(close));
+    }
+}
+
+#[tokio::test]
+async fn every_open_channel_hears_why_its_connection_ends() {
+    let world = World::new().await;
+    for (frame, code) in [
+        (Frame::text("{}"), ByeCode::Malformed),
+        (
+            Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()),
+            ByeCode::TooLarge,
+        ),
+    ] {
+        let mut client = Client::joined(world.address, "demo", 1).await;
+        client.send(frame).await.unwrap();
+        assert_eq!(client.end().await.bye().code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_message_before_the_hello_is_misconduct() {
+    let world = World::new().await;
+    let mut client = Client::new("demo", 1);
+    client.socket = Some(dial(world.address, None).await.unwrap());
+    client.say(&Message::Push(Push::default())).await.unwrap();
+    assert_eq!(client.end().await.bye().code, ByeCode::Misbehaved);
+    assert_eq!(client.close_code().await, Some(1008));
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let world = World::new().await;
+    let mut client = Client::new("demo", 1);
+    client.channel = 0;
+    client.socket = Some(dial(world.address, None).await.unwrap());
+    assert_eq!(client.end().await.bye().code, ByeCode::Misbehaved);
+    assert_eq!(client.close_code().await, Some(1008));
+}
+
+#[tokio::test]
+async fn spaces_beyond_the_limit_are_refused() {
+    let world = World::with(|_, config| config.limits.spaces_max = 1).await;
+    let _first = Client::joined(world.address, "one", 1).await;
+    assert_eq!(refusal(&world, "two", None).await, ByeCode::Busy);
+    assert!(Client::new("one", 2).join(world.address).await.is_ok());
+}
+
+#[tokio::test]
+async fn pages_of_another_origin_may_not_connect() {
+    let world = World::new().await;
+    let refused = dial(world.address, Some("http://evil.example")).await;
+    let Err(Error::Http(response)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(response.status(), 403);
+    assert!(
+        dial(world.address, Some("http://127.0.0.1:5173"))
+            .await
+            .is_ok()
+    );
+
+    let world = World::with(|_, config| {
+        config.origins = vec!["https://app.example".to_owned()];
+    })
+    .await;
+    assert!(
+        dial(world.address, Some("https://app.example"))
+            .await
+            .is_ok()
+    );
+    assert!(
+        dial(world.address, Some("http://127.0.0.1:5173"))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn requests_that_are_no_websocket_are_refused() {
+    let world = World::new().await;
+    assert_eq!(world.get("/sync").await.0, 400);
+    let upgrade = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let (status, text) = get(world.address, "/sync", upgrade).await;
+    assert_eq!(status, 400, "{text}");
+}
+
+#[tokio::test]
+async fn a_row_without_a_right_is_rejected_and_the_rest_goes_on() {
+    let world = World::with(with_tokens).await;
+    let mut reader = Client::new("demo", 1);
+    reader.token = Some("of-reader".to_owned());
+    reader.join(world.address).await.unwrap();
+    reader.push("a", "not allowed").await.unwrap();
+    let outcome = loop {
+        match reader.next().await.unwrap() {
+            Message::Ack(ack) => break ack.outcomes.into_iter().next().unwrap().1,
+            other => reader.take_in(other).unwrap(),
+        }
+    };
+    let text = format!("{outcome:?}");
+    assert!(
+        text.contains("Rejected") && text.contains("Forbidden"),
+        "{text}"
+    );
+    reader.say(&Message::Ping { nonce: 1 }).await.unwrap();
+    assert!(matches!(
+        reader.next().await,
+        Ok(Message::Pong { .. }) | Err(Ended::Closed(None))
+    ));
+}

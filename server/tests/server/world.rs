@@ -1,0 +1,145 @@
+//! A server with a directory of its own.
+
+use rejoin_server::{Config, Server, ServerError};
+use rejoin_sqlite::{Rehearsal, SqliteOptions};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// No test waits longer for anything: what is to come has been promised sooner.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory that is removed at the end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rejoin-server-{}-{serial}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file in the temporary directory");
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// How to stop a server, and how it ended.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), ServerError>>);
+
+/// A running server.
+pub(crate) struct World {
+    pub(crate) directory: Directory,
+    pub(crate) address: SocketAddr,
+    config: Config,
+    running: Option<Running>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// `change` gets the directory and the configuration.
+    pub(crate) async fn with(change: impl FnOnce(&Directory, &mut Config)) -> Self {
+        Self::with_store(change, Rehearsal::default()).await
+    }
+
+    pub(crate) async fn with_store(
+        change: impl FnOnce(&Directory, &mut Config),
+        rehearsal: Rehearsal,
+    ) -> Self {
+        let directory = Directory::new();
+        let mut config = Config::new(directory.path().join("data"));
+        config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        change(&directory, &mut config);
+        let address = config.listen;
+        let mut world = Self {
+            directory,
+            address,
+            config,
+            running: None,
+        };
+        world.start(rehearsal).await;
+        world
+    }
+
+    async fn start(&mut self, rehearsal: Rehearsal) {
+        let options = SqliteOptions {
+            rehearsal,
+            ..SqliteOptions::default()
+        };
+        let opened = Server::open_with(self.config.clone(), options).await;
+        let server = opened.expect("the server opens");
+        self.address = server.address();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(server.run(async {
+            stopped.await.ok();
+        }));
+        self.running = Some((stop, running));
+    }
+
+    /// Ends the server in order.
+    pub(crate) async fn stop(&mut self) {
+        let (stop, running) = self.running.take().expect("a running server");
+        stop.send(()).expect("the server waits for it");
+        let ended = timeout(PATIENCE, running).await.expect("an end in time");
+        ended.expect("no panic").expect("an orderly end");
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start(Rehearsal::default()).await;
+    }
+
+    /// Asks for a path: the status, and headers with body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        get(self.address, path, "").await
+    }
+}
+
+/// Asks over a connection of its own, with further header lines.
+pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the request is taken");
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.expect("an answer in time").expect("an answer");
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.expect("a status line"), text)
+}

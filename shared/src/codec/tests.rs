@@ -1,0 +1,308 @@
+//! The examples of RFC 8949, appendix A: those that our subset allows come out byte for byte, the others
+//! are refused.
+
+use super::*;
+use crate::{hlc::Hlc, id::ReplicaId, record::Value};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+fn unhex(text: &str) -> Vec<u8> {
+    let (pairs, _) = text.as_bytes().as_chunks::<2>();
+    let byte =
+        |pair: &[u8; 2]| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.iter().map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn encoded(value: &Value) -> String {
+    let mut out = Writer::new();
+    write_value(&mut out, value);
+    hex(&out.into_bytes())
+}
+
+fn decoded(text: &str) -> Result<Value, CodecError> {
+    let bytes = unhex(text);
+    let mut input = Reader::new(&bytes);
+    let value = read_value(&mut input)?;
+    input.finish()?;
+    Ok(value)
+}
+
+fn list(items: impl IntoIterator<Item = Value>) -> Value {
+    Value::Array(items.into_iter().collect())
+}
+
+fn map<const N: usize>(items: [(&str, Value); N]) -> Value {
+    Value::Map(
+        items
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
+    )
+}
+
+#[test]
+fn examples_of_the_rfc_come_out_byte_for_byte() {
+    let ints = |range: core::ops::RangeInclusive<i64>| list(range.map(Value::int));
+    let letters = ["a", "b", "c", "d", "e"];
+    let capitals = map(letters.map(|letter| (letter, Value::text(&letter.to_uppercase()))));
+    for (value, text) in [
+        (Value::int(0), "00"),
+        (Value::int(1), "01"),
+        (Value::int(10), "0a"),
+        (Value::int(23), "17"),
+        (Value::int(24), "1818"),
+        (Value::int(25), "1819"),
+        (Value::int(100), "1864"),
+        (Value::int(1_000), "1903e8"),
+        (Value::int(1_000_000), "1a000f4240"),
+        (Value::int(1_000_000_000_000), "1b000000e8d4a51000"),
+        (Value::int(-1), "20"),
+        (Value::int(-10), "29"),
+        (Value::int(-100), "3863"),
+        (Value::int(-1_000), "3903e7"),
+        (Value::float(1.1), "fb3ff199999999999a"),
+        (Value::float(1.0e300), "fb7e37e43c8800759c"),
+        (Value::float(-4.1), "fbc010666666666666"),
+        (Value::float(f64::INFINITY), "fb7ff0000000000000"),
+        (Value::float(f64::NAN), "fb7ff8000000000000"),
+        (Value::float(f64::NEG_INFINITY), "fbfff0000000000000"),
+        (Value::Bool(false), "f4"),
+        (Value::Bool(true), "f5"),
+        (Value::Null, "f6"),
+        (Value::Bytes(Vec::new()), "40"),
+        (Value::Bytes(vec![1, 2, 3, 4]), "4401020304"),
+        (Value::text(""), "60"),
+        (Value::text("a"), "6161"),
+        (Value::text("IETF"), "6449455446"),
+        (Value::text("\"\\"), "62225c"),
+        (Value::text("\u{fc}"), "62c3bc"),
+        (Value::text("\u{6c34}"), "63e6b0b4"),
+        (Value::text("\u{10151}"), "64f0908591"),
+        (list([]), "80"),
+        (ints(1..=3), "83010203"),
+        (
+            list([Value::int(1), ints(2..=3), ints(4..=5)]),
+            "8301820203820405",
+        ),
+        (
+            ints(1..=25),
+            "98190102030405060708090a0b0c0d0e0f101112131415161718181819",
+        ),
+        (map([]), "a0"),
+        (
+            map([("a", Value::int(1)), ("b", ints(2..=3))]),
+            "a26161016162820203",
+        ),
+        (
+            list([Value::text("a"), map([("b", Value::text("c"))])]),
+            "826161a161626163",
+        ),
+        (capitals, "a56161614161626142616361436164614461656145"),
+    ] {
+        assert_eq!(encoded(&value), text);
+        assert_eq!(decoded(text), Ok(value), "{text}");
+    }
+}
+
+#[test]
+fn integers_reach_the_ends_of_64_bits() {
+    let mut out = Writer::new();
+    out.uint(u64::MAX);
+    out.int(i64::MIN);
+    let bytes = out.into_bytes();
+    assert_eq!(hex(&bytes), "1bffffffffffffffff3b7fffffffffffffff");
+    let mut input = Reader::new(&bytes);
+    assert_eq!(input.uint(), Ok(u64::MAX));
+    assert_eq!(input.int(), Ok(i64::MIN));
+    // Of a value they are beyond what `i64` holds; 2^64 and -2^64 - 1 are tagged numbers.
+    for text in [
+        "1bffffffffffffffff",
+        "3bffffffffffffffff",
+        "3b8000000000000000",
+    ] {
+        assert_eq!(decoded(text).unwrap_err().kind, CodecFault::Range, "{text}");
+    }
+}
+
+#[test]
+fn examples_outside_the_subset_are_refused() {
+    for text in [
+        // Floats of two and four bytes.
+        "f90000",
+        "f98000",
+        "f93c00",
+        "f93e00",
+        "f97bff",
+        "fa47c35000",
+        "fa7f7fffff",
+        "f90001",
+        "f90400",
+        "f9c400",
+        "f97c00",
+        "f97e00",
+        "f9fc00",
+        "fa7f800000",
+        "fa7fc00000",
+        "faff800000",
+        // Undefined and simple values.
+        "f7",
+        "f0",
+        "f8ff",
+        // Tags, those of large numbers too.
+        "c249010000000000000000",
+        "c349010000000000000000",
+        "c11a514b67b0",
+        "c1fb41d452d9ec200000",
+        "d74401020304",
+        "d818456449455446",
+        "c074323031332d30332d32315432303a30343a30305a",
+        "d82076687474703a2f2f7777772e6578616d706c652e636f6d",
+        // A map with names that are not text.
+        "a201020304",
+        // Indefinite lengths.
+        "5f42010243030405ff",
+        "7f657374726561646d696e67ff",
+        "9fff",
+        "9f018202039f0405ffff",
+        "9f01820203820405ff",
+        "83018202039f0405ff",
+        "83019f0203ff820405",
+        "bf61610161629f0203ffff",
+        "826161bf61626163ff",
+        "bf6346756ef563416d7421ff",
+    ] {
+        assert!(decoded(text).is_err(), "{text}");
+    }
+}
+
+/// Valid, well-formed CBOR that is longer or otherwise ordered than the one form.
+#[test]
+fn other_forms_of_the_same_content_are_refused() {
+    for text in [
+        // Longer heads.
+        "1817",
+        "190018",
+        "1900ff",
+        "1a0000ffff",
+        "1b00000000ffffffff",
+        "3800",
+        "390000",
+        "5801aa",
+        "780161",
+        "980101",
+        "b8016161f6",
+        // Floats that are integers, and another NaN.
+        "fb0000000000000000",
+        "fb8000000000000000",
+        "fb3ff0000000000000",
+        "fb4340000000000000",
+        "fb7ff8000000000001",
+        "fbfff8000000000000",
+        "fb7ff0000000000001",
+        // Names out of order, or twice: shorter ones come first.
+        "a26162016161 02",
+        "a262616101616202",
+        "a2616101616102",
+    ] {
+        let text = text.replace(' ', "");
+        assert_eq!(
+            decoded(&text).unwrap_err().kind,
+            CodecFault::NotCanonical,
+            "{text}"
+        );
+    }
+    assert_eq!(decoded("0000").unwrap_err().kind, CodecFault::Trailing);
+    assert_eq!(decoded("61ff").unwrap_err().kind, CodecFault::Utf8);
+    assert_eq!(
+        decoded("63eda080").unwrap_err().kind,
+        CodecFault::Utf8,
+        "a lone surrogate"
+    );
+}
+
+/// The head of a float is followed by its bits, however small a number they are. Read as a length in its
+/// shortest form, the floats nearest to zero could be written and never read again.
+#[test]
+fn floats_with_few_bits_are_read_back() {
+    for bits in [1, 0xff, 0xffff_ffff, 0x1_0000_0000] {
+        let value = Value::float(f64::from_bits(bits));
+        assert_eq!(decoded(&encoded(&value)), Ok(value), "{bits:x}");
+    }
+}
+
+#[test]
+fn bytes_that_end_early_are_truncated_wherever_they_end() {
+    for text in [
+        "18",
+        "1903",
+        "1b0000",
+        "fb3ff1",
+        "44010203",
+        "636161",
+        "8301",
+        "a16161",
+        "5bffffffffffffffff",
+    ] {
+        assert_eq!(
+            decoded(text).unwrap_err().kind,
+            CodecFault::Truncated,
+            "{text}"
+        );
+    }
+    assert_eq!(decoded("").unwrap_err().kind, CodecFault::Truncated);
+}
+
+#[test]
+fn faults_name_their_place() {
+    assert_eq!(
+        decoded("8301fa47c35000"),
+        Err(CodecError {
+            at: 2,
+            kind: CodecFault::Type {
+                expected: "a value"
+            }
+        })
+    );
+    assert_eq!(
+        decoded("83010218").unwrap_err().to_string(),
+        "truncated at byte 4"
+    );
+}
+
+#[test]
+fn dictionary_numbers_entries_by_first_use() {
+    let (one, two) = (
+        ReplicaId::from_bytes([1; 16]),
+        ReplicaId::from_bytes([2; 16]),
+    );
+    let mut out = Writer::with_dictionary();
+    for replica in [two, one, two] {
+        out.replica(&replica);
+    }
+    for name in ["b", "a", "b"] {
+        out.name(name);
+    }
+    for time in [100, 101, 99, 0] {
+        out.hlc(Hlc::from_bits(time));
+    }
+    let (body, dictionary) = out.into_parts();
+    assert_eq!(hex(&body), "0001000001000001203863");
+    assert_eq!(dictionary.replicas, [two, one]);
+    assert_eq!(dictionary.names, ["b", "a"]);
+    assert_eq!(dictionary.base, Some(Hlc::from_bits(100)));
+
+    let mut stored = Writer::new();
+    write_dictionary(&mut stored, &dictionary);
+    let stored = stored.into_bytes();
+    let mut input = Reader::new(&stored);
+    assert_eq!(read_dictionary(&mut input), Ok(dictionary));
+    assert_eq!(input.finish(), Ok(()));
+}

@@ -1,0 +1,27 @@
+//! The engine of Rejoin, without IO: records and their merging, the tree that finds differences, the
+//! sync protocol as values, and the ports through which platforms lend it storage, sockets and time.
+//!
+//! Layers, lowest first, each naming only those before it: `id`, `time`, `hlc`, `record`, `crdt`,
+//! `codec`, `tree`, `io`, `replica`, `protocol`, `port`, `driver`, and `testing` behind a feature.
+//! Absent by construction (`no_std`): clocks, sockets, files, threads, randomness, hash maps.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "test-util")]
+extern crate std;
+
+pub mod codec;
+pub mod crdt;
+pub mod driver;
+pub mod hlc;
+pub mod id;
+pub mod io;
+pub mod port;
+pub mod protocol;
+pub mod record;
+pub mod replica;
+#[cfg(feature = "test-util")]
+pub mod testing;
+pub mod time;
+pub mod tree;

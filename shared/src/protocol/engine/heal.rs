@@ -1,0 +1,290 @@
+//! Snapshot and heal, pulled by the initiator: roots, then chunks or a walk per collection, then the
+//! feed from where it began. What comes is staged and becomes visible at a cut that reaches all of it.
+
+use super::{
+    Engine,
+    pipeline::{Then, Want},
+    session::HEALS_MAX,
+};
+use crate::{
+    id::{CollectionName, Digest, RecordKey, Seq, key_hash},
+    protocol::message::{
+        AskChunk, AskRoots, Body, ByeCode, Chunk, Message, Place, Records, Resume, Roots, Walk,
+    },
+    codec::{encode_record, record_digest},
+    replica::Entry,
+    time::Now,
+    tree::{self, Prefix, WalkLimits, WalkMessage},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+/// Times that a chunk may come damaged before the collection is walked.
+const CHUNK_TRIES_MAX: u32 = 3;
+
+/// A snapshot or heal under way in this session.
+#[derive(Debug)]
+pub(super) struct Heal {
+    snapshot: bool,
+    /// The head when the first roots were stated.
+    seq: Option<Seq>,
+    /// Collections to be brought up, by name.
+    todo: VecDeque<(CollectionName, Digest)>,
+    /// Every collection that the peer has.
+    named: BTreeSet<CollectionName>,
+    /// Key hashes that only this side has, or holds differently, by collection.
+    differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
+    /// Key hashes that came.
+    came: BTreeSet<Digest>,
+    tries: u32,
+    /// Entries on their way into the log.
+    staging: usize,
+    /// Whether all has come and only the log is waited for.
+    complete: bool,
+    /// A fresh salt for each walk.
+    walks: u64,
+}
+
+impl Engine {
+    /// Starts to bring a subscription up to the peer's state.
+    pub(super) fn start_heal(&mut self, now: Now, subscription: u32, snapshot: bool) {
+        let Some(session) = &mut self.session else { return };
+        if session.heals.contains_key(&subscription) {
+            return;
+        }
+        let count = session.heal_counts.entry(subscription).or_default();
+        *count += 1;
+        if *count > HEALS_MAX {
+            self.end(now, ByeCode::Internal, "the roots keep differing");
+            return;
+        }
+        session.heals.insert(
+            subscription,
+            Heal {
+                snapshot,
+                seq: None,
+                todo: VecDeque::new(),
+                named: BTreeSet::new(),
+                differs: BTreeMap::new(),
+                came: BTreeSet::new(),
+                tries: 0,
+                staging: 0,
+                complete: false,
+                walks: 0,
+            },
+        );
+        self.say(now, &Message::AskRoots(AskRoots { subscription, after: None }));
+    }
+
+    pub(super) fn heal_roots(&mut self, now: Now, roots: Roots) {
+        let subscription = roots.subscription;
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let resuming = self
+            .replica
+            .standings()
+            .get(at)
+            .and_then(|(_, standing)| standing.heal.as_ref())
+            .filter(|heal| !heal.chunks.is_empty())
+            .map(|heal| heal.seq);
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
+            return;
+        };
+        if heal.seq.is_none() {
+            let resumed = resuming.filter(|_| heal.snapshot);
+            heal.seq = Some(resumed.unwrap_or(roots.seq));
+            if resumed.is_none() {
+                heal.staging += 1;
+                let entry = Entry::HealBegun { subscription, seq: roots.seq };
+                self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+            }
+        }
+        let last = roots.roots.last().map(|(name, _)| name.clone());
+        for (name, root) in roots.roots {
+            heal.named.insert(name.clone());
+            heal.todo.push_back((name, root));
+        }
+        match last.filter(|_| roots.more) {
+            Some(after) => {
+                let after = Some(after);
+                self.say(now, &Message::AskRoots(AskRoots { subscription, after }));
+            }
+            None => self.heal_next(now, subscription, None),
+        }
+    }
+
+    /// Asks for the next chunk, walks the next collection, or finishes.
+    fn heal_next(&mut self, now: Now, subscription: u32, after: Option<Prefix>) {
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        loop {
+            let Some(session) = &mut self.session else { return };
+            let salt = session.salt;
+            let Some(heal) = session.heals.get_mut(&subscription) else { return };
+            let Some((collection, root)) = heal.todo.front().cloned() else {
+                heal.complete = true;
+                self.heal_finish(subscription);
+                return;
+            };
+            if heal.snapshot && heal.tries < CHUNK_TRIES_MAX {
+                let staged = || {
+                    let (_, standing) = self.replica.standings().get(at)?;
+                    standing.heal.as_ref()?.chunks.get(&collection).copied()
+                };
+                let after = after.or_else(staged);
+                self.say(now, &Message::AskChunk(AskChunk { subscription, collection, after }));
+                return;
+            }
+            heal.walks += 1;
+            let salt = salt.wrapping_add(heal.walks);
+            let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
+            if tree.root() == root {
+                heal.todo.pop_front();
+                continue;
+            }
+            let message = WalkMessage::open(tree, salt);
+            self.say(now, &Message::Walk(Walk { subscription, collection, message }));
+            return;
+        }
+    }
+
+    pub(super) fn heal_walk(&mut self, now: Now, walk: &Walk) {
+        let Walk { subscription, collection, message } = walk;
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(subscription)) else {
+            return;
+        };
+        if heal.todo.front().is_none_or(|(current, _)| current != collection) {
+            return;
+        }
+        let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
+        let Ok(response) = tree::respond(tree, message, &WalkLimits::default()) else {
+            self.end(now, ByeCode::Malformed, "a walk that cannot be");
+            return;
+        };
+        heal.differs.entry(collection.clone()).or_default().extend(response.differs);
+        let last = response.reply.as_ref().is_none_or(WalkMessage::is_last);
+        if let Some(message) = response.reply.filter(|message| !message.is_last()) {
+            let walk = Walk { message, ..walk.clone() };
+            self.say(now, &Message::Walk(walk));
+        }
+        if last {
+            heal_done_with_first(&mut self.session, *subscription);
+            self.heal_next(now, *subscription, None);
+        }
+    }
+
+    pub(super) fn heal_records(&mut self, records: &Records, encoded: &[u8]) {
+        let subscription = records.subscription;
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
+            return;
+        };
+        heal.came.extend(records.entries.iter().map(|entry| key_hash(&entry.key)));
+        heal.staging += 1;
+        let entry = Entry::Staged(encoded.to_vec());
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+    }
+
+    pub(super) fn heal_chunk(&mut self, now: Now, chunk: &Chunk, encoded: &[u8]) {
+        let subscription = chunk.subscription;
+        let Some(session) = &mut self.session else { return };
+        let Some(heal) = session.heals.get_mut(&subscription) else { return };
+        if heal.todo.front().is_none_or(|(current, _)| *current != chunk.collection) {
+            return;
+        }
+        let total = chunk.total;
+        let Some(prefix) = chunk.prefix else {
+            heal.tries = 0;
+            heal.todo.pop_front();
+            self.heal_next(now, subscription, None);
+            return;
+        };
+        if chunk_digest(&prefix, &chunk.entries) != Some(chunk.digest) {
+            heal.tries += 1;
+            self.heal_next(now, subscription, None);
+            return;
+        }
+        heal.tries = 0;
+        heal.staging += 1;
+        session.expected_records = Some(session.expected_records.unwrap_or(0).max(total));
+        let entry = Entry::Staged(encoded.to_vec());
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+        self.heal_next(now, subscription, Some(prefix));
+    }
+
+    /// An entry of a heal is in the log.
+    pub(super) fn heal_step(&mut self, now: Now, subscription: u32) {
+        let Some(session) = &mut self.session else { return };
+        let Some(heal) = session.heals.get_mut(&subscription) else { return };
+        heal.staging = heal.staging.saturating_sub(1);
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let standing = self.replica.standings().get(at).map(|(_, standing)| standing);
+        let complete = standing
+            .and_then(|standing| standing.heal.as_ref())
+            .is_some_and(|heal| heal.complete);
+        if complete {
+            let place = Place::at(heal.seq.unwrap_or_default());
+            session.heals.remove(&subscription);
+            session.breaks.remove(&subscription);
+            session.expected.insert(subscription, place.clone());
+            session.moved.insert(subscription);
+            self.say(now, &Message::Resume(Resume { subscription, place }));
+        } else {
+            self.heal_finish(subscription);
+        }
+    }
+
+    /// Once all has come and is in the log: names what the peer does not have.
+    fn heal_finish(&mut self, subscription: u32) {
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let Some((pattern, _)) = self.replica.standings().get(at) else { return };
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
+            return;
+        };
+        if !heal.complete || heal.staging > 0 {
+            return;
+        }
+        let gone: Vec<RecordKey> = self
+            .replica
+            .base()
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| pattern.covers(&key.collection))
+            .filter(|key| {
+                let hash = key_hash(key);
+                let named = heal.named.contains(&key.collection);
+                let differs = heal.differs.get(&key.collection);
+                let only_here = differs.is_some_and(|differs| differs.contains(&hash));
+                !named || (only_here && !heal.came.contains(&hash))
+            })
+            .cloned()
+            .collect();
+        heal.staging += 1;
+        let entry = Entry::Healed { subscription, gone };
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+    }
+}
+
+fn heal_done_with_first(session: &mut Option<super::session::Session>, subscription: u32) {
+    if let Some(heal) = session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) {
+        heal.todo.pop_front();
+        heal.tries = 0;
+    }
+}
+
+/// Digest of the subtree that a chunk's records make.
+fn chunk_digest(
+    prefix: &Prefix,
+    entries: &[crate::protocol::message::Entry],
+) -> Option<Digest> {
+    let leaves: Option<Vec<tree::Entry>> = entries
+        .iter()
+        .map(|entry| match &entry.body {
+            Body::Whole(record) => Some(tree::Entry {
+                key_hash: key_hash(&entry.key),
+                digest: record_digest(&encode_record(record)),
+            }),
+            Body::Delta(_) | Body::Own(_) => None,
+        })
+        .collect();
+    tree::verify_chunk(prefix, &leaves?).ok()
+}

@@ -1,0 +1,464 @@
+//! The initiator's machine: local writes, the log, and the session that brings both ends together.
+//!
+//! Every change of state is an entry of the log: it is committed first and applied then, by this holder of
+//! the store and by every other one. At most one store operation is under way. Only the leader, whose
+//! fencing token each of its commits checks, holds a session and folds. Absent: sockets, clocks, timers,
+//! randomness (all are inputs), waiting.
+
+mod heal;
+mod pipeline;
+mod push;
+mod rejected;
+mod session;
+
+use super::message::{ByeCode, Conflict, RejectCode};
+use crate::{
+    hlc::Stamp,
+    id::{Digest, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
+    replica::{Change, Replica, WriteError},
+    time::{Millis, MonoMillis, Now},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+use pipeline::Pipeline;
+use session::Session;
+
+/// What an engine is for.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Which space.
+    pub space: SpaceId,
+    /// Which of its collections.
+    pub patterns: Vec<Pattern>,
+    /// The id to take if the store holds none.
+    pub fresh: ReplicaId,
+    /// Proof of the principal.
+    pub token: Option<String>,
+    /// Whether every message is told as a [`Notice::Trace`].
+    pub trace: bool,
+}
+
+/// What happens to an engine.
+#[derive(Debug)]
+pub enum Input {
+    /// The app asks for something; answered by [`Output::Done`] with the same `id`.
+    Ask {
+        /// Chosen by the caller, unique.
+        id: u64,
+        /// What.
+        wish: Wish,
+    },
+    /// This holder is to lead; `token` is random and new.
+    Lead {
+        /// The fencing token.
+        token: [u8; 16],
+    },
+    /// This holder is not to lead any more.
+    Follow,
+    /// A connection is open.
+    Connected {
+        /// Random and new.
+        incarnation: Incarnation,
+        /// Random and new: used should the replica need another id.
+        fresh: ReplicaId,
+        /// Random: salts the hashes of walks.
+        salt: u64,
+    },
+    /// A frame came.
+    Frame(Vec<u8>),
+    /// The connection is gone.
+    Disconnected,
+    /// A new token.
+    Token(Option<String>),
+    /// Another holder of the store says that it has written.
+    Hint,
+    /// A query was carried out.
+    Answered {
+        /// Which.
+        ticket: Ticket,
+        /// What it found.
+        result: Result<Vec<Answer>, FaultClass>,
+    },
+    /// A commit was carried out.
+    Committed {
+        /// Which.
+        ticket: Ticket,
+        /// What became of it.
+        result: Result<CommitOutcome, FaultClass>,
+    },
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// What an app can ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// Commit changes as one batch.
+    Write {
+        /// What to change.
+        changes: Vec<Change>,
+        /// Whether to report before the store has flushed.
+        relaxed: bool,
+    },
+    /// Commit a rejected row's intents again, as a new row, and forget the old one.
+    Retry {
+        /// Number of the row.
+        number: u64,
+    },
+    /// Commit changes in place of a rejected row, and forget it.
+    Edit {
+        /// Number of the row.
+        number: u64,
+        /// What to change instead.
+        changes: Vec<Change>,
+    },
+    /// Forget a rejected row.
+    Discard {
+        /// Number of the row.
+        number: u64,
+    },
+    /// Take base and outbox over for the principal that the last welcome named.
+    Adopt,
+}
+
+/// What became of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Number of the row in the outbox; 0 where there is none.
+    pub number: u64,
+    /// Its stamp.
+    pub stamp: Option<Stamp>,
+    /// Whether the store was allowed to report before it had flushed.
+    pub relaxed: bool,
+}
+
+/// Why a wish was not granted; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WishError {
+    /// It asks for something that cannot be.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// There is no rejected row of that number.
+    #[error("there is no rejected write {0}")]
+    NoSuchRow(u64),
+    /// The store failed.
+    #[error("the store failed ({0:?})")]
+    Store(FaultClass),
+    /// There is nothing to adopt.
+    #[error("no other account has been met")]
+    NothingToAdopt,
+}
+
+/// What an engine wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Read.
+    Query {
+        /// To be returned.
+        ticket: Ticket,
+        /// What.
+        queries: Vec<Query>,
+    },
+    /// Write.
+    Commit {
+        /// To be returned.
+        ticket: Ticket,
+        /// What.
+        batch: Batch,
+    },
+    /// Send a frame.
+    Send(Vec<u8>),
+    /// End the connection; the last output of a session.
+    Close {
+        /// When to try again; `None` leaves it to the backoff.
+        retry_after: Option<Millis>,
+        /// Whether the session had come to live: then the backoff starts anew.
+        was_live: bool,
+    },
+    /// A wish is done.
+    Done {
+        /// Of the wish.
+        id: u64,
+        /// What became of it.
+        result: Result<Receipt, WishError>,
+    },
+    /// For the app.
+    Notice(Notice),
+}
+
+/// What an app may want to know.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The store was read: records can be asked for.
+    Opened,
+    /// The store cannot be read.
+    Unreadable(FaultClass),
+    /// Records may look different.
+    Changed(BTreeSet<RecordKey>),
+    /// The log grew by this holder's hand: tell the others.
+    LogGrew,
+    /// This holder leads.
+    Leading,
+    /// Another holder has taken the lead.
+    Deposed,
+    /// The status changed.
+    Status,
+    /// Rows are durable at the peer.
+    Accepted(Vec<u64>),
+    /// A row was refused for good.
+    Rejected {
+        /// Its number.
+        number: u64,
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A `lww` write lost against one that did not know it.
+    Conflict {
+        /// Which record.
+        key: RecordKey,
+        /// Which writes.
+        conflict: Conflict,
+    },
+    /// The replica's history had forked; it goes on under a new id.
+    Reborn {
+        /// The id it had.
+        old: ReplicaId,
+        /// The id it has.
+        new: ReplicaId,
+    },
+    /// Another principal than the one whose records these are was welcomed: nothing is sent until the app
+    /// adopts or leaves.
+    AccountChanged {
+        /// Whose records these are.
+        ours: String,
+        /// Who was welcomed.
+        theirs: String,
+    },
+    /// The peer ended the session, or this side did.
+    Ended {
+        /// Why, for programs.
+        code: ByeCode,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A root differed from the peer's at the same position; it is being healed.
+    Diverged {
+        /// Which subscription.
+        subscription: u32,
+        /// Where.
+        seq: Seq,
+        /// The root of what is held here.
+        ours: Digest,
+        /// The root that the peer stated.
+        theirs: Digest,
+    },
+    /// A message, for a protocol log.
+    Trace {
+        /// Whether it was sent.
+        sent: bool,
+        /// Its name.
+        name: &'static str,
+        /// Its bytes, frame included.
+        bytes: usize,
+        /// Its content in a few words.
+        text: String,
+    },
+}
+
+/// How the session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Link {
+    /// No connection.
+    #[default]
+    Offline,
+    /// Connected, not yet welcomed.
+    Opening,
+    /// Welcomed; something is still on its way.
+    Syncing,
+    /// Welcomed; what comes is live.
+    Live,
+    /// Welcomed under another account.
+    Blocked,
+    /// The peer refused the token: waiting for another one.
+    NeedsToken,
+}
+
+/// What is known of the agreement with the peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// How the session stands.
+    pub link: Link,
+    /// Whether this holder leads.
+    pub leading: bool,
+    /// Rows not acknowledged.
+    pub pending: usize,
+    /// Rows refused and kept.
+    pub rejected: usize,
+    /// Records received of the present backfill, and how many there are in all, if known.
+    pub progress: Option<(u64, Option<u64>)>,
+    /// Position and root last found equal, per subscription.
+    pub verified: BTreeMap<u32, (Seq, Digest)>,
+    /// Whether every subscription's root was found equal at its present cursor.
+    pub is_verified: bool,
+}
+
+/// The initiator's machine.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    replica: Replica,
+    pipeline: Pipeline,
+    session: Option<Session>,
+    outputs: VecDeque<Output>,
+    verified: BTreeMap<u32, (Seq, Digest)>,
+    needs_token: bool,
+    other_account: Option<String>,
+}
+
+impl Engine {
+    /// An engine that begins by reading its store.
+    #[must_use]
+    pub fn open(config: EngineConfig) -> Self {
+        let replica = Replica::new(config.fresh, &config.patterns);
+        let mut engine = Self {
+            config,
+            replica,
+            pipeline: Pipeline::default(),
+            session: None,
+            outputs: VecDeque::new(),
+            verified: BTreeMap::new(),
+            needs_token: false,
+            other_account: None,
+        };
+        engine.advance(Now::default());
+        engine
+    }
+
+    /// Feeds one input; drain [`Self::poll`] before the next. Never fails: a peer's misconduct closes the
+    /// session.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let before = self.status();
+        match input {
+            Input::Ask { id, wish } => self.ask(id, wish),
+            Input::Lead { token } => self.lead(token),
+            Input::Follow => self.follow(),
+            Input::Connected { incarnation, fresh, salt } => {
+                self.connected(now, incarnation, fresh, salt);
+            }
+            Input::Frame(bytes) => self.frame(now, &bytes),
+            Input::Disconnected => self.session = None,
+            Input::Token(token) => self.token(now, token),
+            Input::Hint => self.pipeline.tail_wanted = true,
+            Input::Answered { ticket, result } => self.answered(now, ticket, result),
+            Input::Committed { ticket, result } => self.committed(now, ticket, result),
+            Input::Deadline => {}
+        }
+        self.keep_alive(now);
+        self.pump_push(now);
+        self.advance(now);
+        if self.status() != before {
+            self.notice(Notice::Status);
+        }
+    }
+
+    /// The next thing to be done.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`] at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<MonoMillis> {
+        self.session.as_ref().and_then(Session::deadline)
+    }
+
+    /// The state that all holders share.
+    #[must_use]
+    pub const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The state that all holders share, for what is derived lazily.
+    pub const fn replica_mut(&mut self) -> &mut Replica {
+        &mut self.replica
+    }
+
+    /// Whether the store was read.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.pipeline.loaded
+    }
+
+    /// Whether a connection is wanted.
+    #[must_use]
+    pub fn wants_connection(&self) -> bool {
+        self.pipeline.leads() && self.session.is_none() && !self.needs_token
+    }
+
+    /// Whether so much waits for the store that frames should wait for it too.
+    #[must_use]
+    pub const fn is_congested(&self) -> bool {
+        self.pipeline.is_congested()
+    }
+
+    /// Whether nothing is under way or waiting for the store.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.pipeline.is_idle()
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let standings = self.replica.standings();
+        let is_verified = !standings.is_empty()
+            && standings.iter().enumerate().all(|(at, (_, standing))| {
+                u32::try_from(at)
+                    .ok()
+                    .and_then(|at| self.verified.get(&at))
+                    .is_some_and(|(seq, _)| *seq == standing.cursor && standing.arrived)
+            });
+        let count = self.replica.counts();
+        Status {
+            link: self.link(),
+            leading: self.pipeline.leads(),
+            pending: count.waiting,
+            rejected: count.rejected,
+            progress: self.session.as_ref().and_then(|session| session.progress()),
+            verified: self.verified.clone(),
+            is_verified,
+        }
+    }
+
+    /// How the outbox stands in the session, for people who look for a fault.
+    #[must_use]
+    pub fn pushing_facts(&self) -> String {
+        self.session
+            .as_ref()
+            .map_or_else(String::new, |session| alloc::format!("{:?}", session.pushing))
+    }
+
+    fn link(&self) -> Link {
+        if self.needs_token {
+            return Link::NeedsToken;
+        }
+        match &self.session {
+            None => Link::Offline,
+            Some(session) => session.link(self.replica.standings()),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+}

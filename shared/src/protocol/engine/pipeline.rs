@@ -1,0 +1,685 @@
+//! The way into the log: wants queue up, one store operation at a time carries them out.
+//!
+//! A commit adds entries behind the last one this holder has applied, guarded by the absence of the
+//! next: if another holder was first, its entries are read, joined, and the wants planned again.
+
+use super::{Engine, Notice, Output, Receipt, Wish, WishError};
+use crate::{
+    id::ReplicaId,
+    io::{Answer, Batch, CommitOutcome, FaultClass, KeyRange, Keyspace, Query, Ticket},
+    replica::{
+        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, Replica, RowState,
+        Stored, encode_entry, load_queries, log_key, log_number,
+    },
+    time::{Now, WallMillis},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::num::NonZeroU32;
+
+/// Bytes of entries that one commit takes.
+const COMMIT_BYTES_AIM: usize = 1 << 20;
+/// Rows that one commit takes.
+const COMMIT_ROWS_MAX: usize = 1_000;
+/// Bytes of received entries that may wait.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// Something that is to become part of the log.
+#[derive(Debug)]
+pub(super) enum Want {
+    /// A local write.
+    Write { id: u64, changes: Vec<Change>, relaxed: bool },
+    /// Forget a rejected row, and perhaps commit it again.
+    Drop { id: u64, number: u64, retry: bool },
+    /// Commit something else in place of a rejected row, and forget that.
+    Edit { id: u64, number: u64, changes: Vec<Change> },
+    /// An entry of the session, and what follows when it is durable.
+    Entry { entry: Entry, then: Then },
+    /// New stamps for the waiting rows from here on.
+    Restamp { from: u64, skew_ms: i64 },
+    /// A new replica id.
+    Reborn { replica: ReplicaId, accepted: Vec<u64>, unsure: Vec<u64> },
+    /// The lead.
+    Claim { token: [u8; 16] },
+    /// Take over for another principal.
+    Adopt { id: u64 },
+}
+
+/// What follows when an entry is durable and applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The hello can leave.
+    SayHello,
+    /// The session begins.
+    Begin,
+    /// Outcomes up to this number were taken in.
+    Named(u64),
+    /// A step of a snapshot or heal is done.
+    HealStep(u32),
+    /// Roots were stated with it.
+    Compare,
+    /// The wish is granted.
+    Grant { id: u64, number: u64 },
+    /// The session must start over.
+    Reconnect,
+}
+
+#[derive(Debug)]
+enum Op {
+    Load,
+    /// The first holder of an empty store gives the replica its id.
+    Found,
+    Tail,
+    Writes(Vec<(u64, Receipt, Vec<Change>)>),
+    Entries(Vec<(Entry, Then)>),
+    Claim([u8; 16]),
+    Fold(Fold),
+}
+
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts about the store")]
+pub(super) struct Pipeline {
+    pub(super) loaded: bool,
+    pub(super) tail_wanted: bool,
+    queue: VecDeque<Want>,
+    waiting_bytes: usize,
+    under_way: Option<(Ticket, Op)>,
+    tickets: u64,
+    /// The stored fencing token, as last read.
+    leader: Option<Vec<u8>>,
+    /// Ours, once claimed.
+    token: Option<[u8; 16]>,
+    /// Stored `folded`, as last read.
+    folded: Option<Vec<u8>>,
+    reload_wanted: bool,
+    failed: bool,
+    /// Changes of the edits that are being committed, by wish.
+    pub(super) edits: BTreeMap<u64, Vec<Change>>,
+    /// Writes whose commit failed in a way that leaves open whether it happened.
+    uncertain: Vec<(u64, Receipt, FaultClass)>,
+}
+
+impl Pipeline {
+    pub(super) fn leads(&self) -> bool {
+        self.token.is_some() && self.loaded && !self.reload_wanted
+    }
+
+    pub(super) const fn is_congested(&self) -> bool {
+        self.waiting_bytes > WAITING_BYTES_MAX
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none() && self.queue.is_empty() && !self.tail_wanted && self.loaded
+    }
+
+    pub(super) fn want(&mut self, want: Want) {
+        self.waiting_bytes += bytes_of(&want);
+        self.queue.push_back(want);
+    }
+
+    fn start(&mut self, op: Op) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.under_way = Some((ticket, op));
+        ticket
+    }
+
+    fn guards(&self, last: u64, batch: &mut Batch) {
+        batch.guard(Keyspace::Log, log_key(last + 1), None);
+        batch.guard(Keyspace::Meta, META_FOLDED.to_vec(), self.folded.clone());
+    }
+
+    fn leader_guard(&self, batch: &mut Batch) {
+        batch.guard(
+            Keyspace::Meta,
+            META_LEADER.to_vec(),
+            self.token.map(|token| token.to_vec()),
+        );
+    }
+
+    /// Wants of the session make no sense without it.
+    fn forget_session(&mut self) {
+        self.queue.retain(|want| {
+            matches!(
+                want,
+                Want::Write { .. }
+                    | Want::Drop { .. }
+                    | Want::Edit { .. }
+                    | Want::Claim { .. }
+                    | Want::Adopt { .. }
+            )
+        });
+        self.waiting_bytes = self.queue.iter().map(bytes_of).sum();
+    }
+}
+
+fn bytes_of(want: &Want) -> usize {
+    match want {
+        Want::Entry { entry: Entry::Feed(bytes) | Entry::Staged(bytes), .. } => bytes.len(),
+        Want::Entry { .. }
+        | Want::Write { .. }
+        | Want::Drop { .. }
+        | Want::Edit { .. }
+        | Want::Restamp { .. }
+        | Want::Reborn { .. }
+        | Want::Claim { .. }
+        | Want::Adopt { .. } => 0,
+    }
+}
+
+impl Engine {
+    pub(super) fn ask(&mut self, id: u64, wish: Wish) {
+        self.pipeline.want(match wish {
+            Wish::Write { changes, relaxed } => Want::Write { id, changes, relaxed },
+            Wish::Retry { number } => Want::Drop { id, number, retry: true },
+            Wish::Edit { number, changes } => Want::Edit { id, number, changes },
+            Wish::Discard { number } => Want::Drop { id, number, retry: false },
+            Wish::Adopt => Want::Adopt { id },
+        });
+    }
+
+    pub(super) fn lead(&mut self, token: [u8; 16]) {
+        self.pipeline.want(Want::Claim { token });
+    }
+
+    pub(super) fn follow(&mut self) {
+        self.pipeline.token = None;
+        self.drop_session();
+        self.pipeline.queue.retain(|want| !matches!(want, Want::Claim { .. }));
+    }
+
+    /// Ends the session without a word; its wants are forgotten, the peer will say it all again.
+    pub(super) fn drop_session(&mut self) {
+        self.pipeline.forget_session();
+        if let Some(session) = self.session.take() {
+            let was_live = session.was_live();
+            self.outputs.push_back(Output::Close { retry_after: None, was_live });
+        }
+    }
+
+    /// Starts the next store operation, if none is under way.
+    pub(super) fn advance(&mut self, now: Now) {
+        while self.pipeline.under_way.is_none() {
+            if self.pipeline.failed && self.pipeline.queue.is_empty() && !self.pipeline.tail_wanted {
+                return;
+            }
+            if !self.pipeline.loaded || self.pipeline.reload_wanted {
+                self.pipeline.tail_wanted = false;
+                let ticket = self.pipeline.start(Op::Load);
+                self.outputs.push_back(Output::Query { ticket, queries: load_queries() });
+                return;
+            }
+            if self.pipeline.tail_wanted {
+                self.pipeline.tail_wanted = false;
+                let ticket = self.pipeline.start(Op::Tail);
+                let queries = tail_queries(self.replica.last());
+                self.outputs.push_back(Output::Query { ticket, queries });
+                return;
+            }
+            if !self.next_want(now) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the next wants in hand; false when there is nothing to do.
+    fn next_want(&mut self, now: Now) -> bool {
+        match self.pipeline.queue.front() {
+            None => {
+                if self.pipeline.token.is_some() && self.replica.wants_fold() {
+                    self.start_fold();
+                    return true;
+                }
+                false
+            }
+            Some(Want::Write { .. }) => {
+                self.start_writes(now);
+                true
+            }
+            Some(Want::Claim { token }) => {
+                let token = *token;
+                self.pipeline.queue.pop_front();
+                self.start_claim(token);
+                true
+            }
+            Some(_) => {
+                self.start_entries(now);
+                true
+            }
+        }
+    }
+
+    fn commit(&mut self, op: Op, batch: Batch) {
+        let ticket = self.pipeline.start(op);
+        self.outputs.push_back(Output::Commit { ticket, batch });
+    }
+
+    fn start_fold(&mut self) {
+        let mut fold = self.replica.fold();
+        let mut batch = core::mem::take(&mut fold.batch);
+        self.pipeline.guards(self.replica.last(), &mut batch);
+        self.pipeline.leader_guard(&mut batch);
+        self.commit(Op::Fold(fold), batch);
+    }
+
+    fn start_claim(&mut self, token: [u8; 16]) {
+        let mut batch = Batch::default();
+        batch.guard(Keyspace::Meta, META_LEADER.to_vec(), self.pipeline.leader.clone());
+        batch.put(Keyspace::Meta, META_LEADER.to_vec(), token.to_vec());
+        self.commit(Op::Claim(token), batch);
+    }
+
+    fn start_writes(&mut self, now: Now) {
+        let mut batch = Batch::default();
+        self.pipeline.guards(self.replica.last(), &mut batch);
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while rows.len() < COMMIT_ROWS_MAX && bytes < COMMIT_BYTES_AIM {
+            let Some(Want::Write { relaxed, .. }) = self.pipeline.queue.front() else { break };
+            if !rows.is_empty() && *relaxed != batch.relaxed {
+                break;
+            }
+            let Some(Want::Write { id, changes, relaxed }) = self.pipeline.queue.pop_front() else {
+                break;
+            };
+            match self.replica.write(&changes, now.wall) {
+                Ok(written) => {
+                    batch.relaxed = relaxed;
+                    bytes += written.bytes.len();
+                    batch.put(Keyspace::Log, log_key(written.number), written.bytes);
+                    let (number, stamp) = (written.number, Some(written.stamp));
+                    rows.push((id, Receipt { number, stamp, relaxed }, changes));
+                }
+                Err(error) => {
+                    self.outputs.push_back(Output::Done { id, result: Err(error.into()) });
+                }
+            }
+        }
+        if !rows.is_empty() {
+            self.commit(Op::Writes(rows), batch);
+        }
+    }
+
+    fn start_entries(&mut self, now: Now) {
+        let mut batch = Batch::default();
+        let mut entries: Vec<(Entry, Then)> = Vec::new();
+        let mut bytes = 0;
+        let mut of_session = false;
+        while bytes < COMMIT_BYTES_AIM {
+            match self.pipeline.queue.front() {
+                None | Some(Want::Write { .. } | Want::Claim { .. }) => break,
+                // What is made from the present state goes alone.
+                Some(Want::Entry { .. }) => {}
+                Some(_) if !entries.is_empty() => break,
+                Some(_) => bytes = COMMIT_BYTES_AIM,
+            }
+            let Some(want) = self.pipeline.queue.pop_front() else { break };
+            self.pipeline.waiting_bytes =
+                self.pipeline.waiting_bytes.saturating_sub(bytes_of(&want));
+            of_session |= !matches!(want, Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. });
+            entries.extend(self.make(want, now));
+            if let Some((Entry::Feed(frame) | Entry::Staged(frame), _)) = entries.last() {
+                bytes += frame.len();
+            }
+        }
+        if entries.is_empty() || (of_session && self.pipeline.token.is_none()) {
+            return;
+        }
+        let last = self.replica.last();
+        self.pipeline.guards(last, &mut batch);
+        if of_session {
+            self.pipeline.leader_guard(&mut batch);
+        }
+        for ((entry, _), number) in entries.iter().zip(last + 1..) {
+            batch.put(Keyspace::Log, log_key(number), encode_entry(entry));
+        }
+        self.commit(Op::Entries(entries), batch);
+    }
+
+    /// The entries that carry out a want.
+    fn make(&mut self, want: Want, now: Now) -> Vec<(Entry, Then)> {
+        match want {
+            Want::Entry { entry, then } => Vec::from([(entry, then)]),
+            Want::Drop { id, number, retry } => self.make_drop(id, number, retry, now),
+            Want::Edit { id, number, changes } => self.make_edit(id, number, changes, now),
+            Want::Restamp { from, skew_ms } => {
+                let wall = WallMillis(now.wall.0.saturating_add_signed(skew_ms));
+                match self.replica.restamp_from(from, wall) {
+                    Ok(rows) => {
+                        let entry = Entry::Restamped { rows, skew_ms };
+                        Vec::from([(entry, Then::Named(u64::MAX))])
+                    }
+                    Err(_) => Vec::new(),
+                }
+            }
+            Want::Reborn { replica, accepted, unsure } => {
+                let settled: Vec<u64> = accepted.iter().chain(&unsure).copied().collect();
+                match self.replica.restamp_as(replica, &settled, now.wall) {
+                    Ok(restamped) => {
+                        let entry = Entry::Reborn { replica, accepted, unsure, restamped };
+                        Vec::from([(entry, Then::Reconnect)])
+                    }
+                    Err(_) => Vec::new(),
+                }
+            }
+            Want::Adopt { id } => {
+                if let Some(principal) = self.other_account.take() {
+                    let then = Then::Grant { id, number: 0 };
+                    return Vec::from([(Entry::Adopted(principal), then)]);
+                }
+                let result = Err(WishError::NothingToAdopt);
+                self.outputs.push_back(Output::Done { id, result });
+                Vec::new()
+            }
+            Want::Write { .. } | Want::Claim { .. } => Vec::new(),
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        result: Result<Vec<Answer>, FaultClass>,
+    ) {
+        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
+            return;
+        };
+        match (op, result) {
+            (Op::Load, Ok(answers)) => self.loaded(answers),
+            (Op::Tail, Ok(answers)) => self.tail(now, answers),
+            (_, Ok(_)) => {}
+            (_, Err(class)) => {
+                self.fail_uncertain();
+                self.store_failed(class);
+            }
+        }
+    }
+
+    /// The store cannot be read: tells it once, and stays still until something new is asked for.
+    fn store_failed(&mut self, class: FaultClass) {
+        self.drop_session();
+        self.pipeline.failed = true;
+        let wants = core::mem::take(&mut self.pipeline.queue);
+        for want in wants {
+            let (Want::Write { id, .. }
+            | Want::Drop { id, .. }
+            | Want::Edit { id, .. }
+            | Want::Adopt { id }) = want
+            else {
+                continue;
+            };
+            self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
+        }
+        self.notice(Notice::Unreadable(class));
+    }
+
+    fn fail_uncertain(&mut self) {
+        for (id, _, class) in core::mem::take(&mut self.pipeline.uncertain) {
+            self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
+        }
+    }
+
+    fn loaded(&mut self, answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        let mut value = || match answers.next() {
+            Some(Answer::Value(value)) => value,
+            Some(Answer::Page(_)) | None => None,
+        };
+        let (header, folded, leader) = (value(), value(), value());
+        let mut rows = || match answers.next() {
+            Some(Answer::Page(page)) => page.rows,
+            Some(Answer::Value(_)) | None => Vec::new(),
+        };
+        if header.is_none() {
+            let batch = Replica::found(self.config.fresh, &self.config.patterns);
+            self.commit(Op::Found, batch);
+            return;
+        }
+        let stored = Stored { header, folded: folded.clone(), pages: rows(), log: rows() };
+        let was_open = self.pipeline.loaded;
+        match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
+            Ok(replica) => {
+                self.replica = replica;
+                self.pipeline.loaded = true;
+                self.pipeline.reload_wanted = false;
+                self.pipeline.failed = false;
+                self.pipeline.folded = folded;
+                self.pipeline.leader = leader;
+                self.check_lead();
+                self.settle_uncertain();
+                if was_open {
+                    let keys = self.replica.base().iter().map(|(key, _)| key.clone());
+                    let keys: BTreeSet<_> =
+                        keys.chain(self.replica.overlay().keys().cloned()).collect();
+                    self.notice(Notice::Changed(keys));
+                } else {
+                    self.notice(Notice::Opened);
+                }
+            }
+            Err(_) => self.store_failed(FaultClass::Corrupt),
+        }
+    }
+
+    fn check_lead(&mut self) {
+        let ours = self.pipeline.token.map(|token| token.to_vec());
+        if ours.is_some() && ours != self.pipeline.leader {
+            self.follow();
+            self.notice(Notice::Deposed);
+        }
+    }
+
+    fn tail(&mut self, now: Now, answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        let (Some(Answer::Page(page)), Some(Answer::Value(folded)), Some(Answer::Value(leader))) =
+            (answers.next(), answers.next(), answers.next())
+        else {
+            return;
+        };
+        self.pipeline.leader = leader;
+        self.pipeline.failed = false;
+        self.check_lead();
+        let folded_to = folded.as_deref().and_then(log_number).unwrap_or_default();
+        if folded_to > self.replica.last() {
+            self.pipeline.reload_wanted = true;
+            self.drop_session();
+            return;
+        }
+        for row in page.rows {
+            let expected = log_number(&row.key) == Some(self.replica.last() + 1);
+            let applied = if expected { self.replica.apply_encoded(&row.value).ok() } else { None };
+            let Some(applied) = applied else {
+                self.pipeline.reload_wanted = true;
+                self.drop_session();
+                return;
+            };
+            self.announce(now, applied);
+        }
+        if folded != self.pipeline.folded {
+            self.replica.folded_elsewhere(folded_to);
+            self.pipeline.folded = folded;
+        }
+        self.pipeline.tail_wanted |= page.more;
+        self.settle_uncertain();
+    }
+
+    /// Writes whose commit had failed: did it happen?
+    fn settle_uncertain(&mut self) {
+        for (id, receipt, class) in core::mem::take(&mut self.pipeline.uncertain) {
+            let stored = self.replica.overlay().get(receipt.number);
+            let happened = stored.map(|outbox| outbox.row.stamp) == receipt.stamp;
+            let result = if happened { Ok(receipt) } else { Err(WishError::Store(class)) };
+            self.outputs.push_back(Output::Done { id, result });
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        result: Result<CommitOutcome, FaultClass>,
+    ) {
+        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
+            return;
+        };
+        match result {
+            Ok(CommitOutcome::Applied) => self.op_applied(now, op),
+            Ok(CommitOutcome::Conflict) => {
+                self.pipeline.tail_wanted = true;
+                self.op_again(op);
+            }
+            Err(class) => {
+                self.pipeline.tail_wanted = true;
+                self.op_failed(op, class);
+            }
+        }
+    }
+
+    fn op_applied(&mut self, now: Now, op: Op) {
+        match op {
+            Op::Writes(rows) => {
+                let applied = self.replica.confirm();
+                for (id, receipt, _) in rows {
+                    self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+                }
+                self.announce(now, applied);
+                self.notice(Notice::LogGrew);
+            }
+            Op::Entries(entries) => {
+                for (entry, then) in entries {
+                    if let Entry::Reborn { replica: new, .. } = &entry {
+                        let (old, new) = (self.replica.id(), *new);
+                        self.notice(Notice::Reborn { old, new });
+                    }
+                    match self.replica.apply(entry) {
+                        Ok(applied) => self.announce(now, applied),
+                        Err(_) => {
+                            self.store_failed(FaultClass::Corrupt);
+                            return;
+                        }
+                    }
+                    self.then(now, then);
+                }
+                self.notice(Notice::LogGrew);
+            }
+            Op::Claim(token) => {
+                self.pipeline.token = Some(token);
+                self.pipeline.leader = Some(token.to_vec());
+                self.pipeline.reload_wanted |= !self.replica.knows_pages();
+                self.notice(Notice::Leading);
+            }
+            Op::Fold(fold) => {
+                self.replica.folded_to(fold);
+                self.pipeline.folded = Some(log_key(self.replica.folded()));
+            }
+            // Read back at once: `loaded` is still to come.
+            Op::Found | Op::Load | Op::Tail => {}
+        }
+    }
+
+    /// Another holder was first: the same again, on top of what it wrote.
+    fn op_again(&mut self, op: Op) {
+        match op {
+            Op::Writes(rows) => {
+                self.replica.undo();
+                for (id, receipt, changes) in rows.into_iter().rev() {
+                    let relaxed = receipt.relaxed;
+                    self.pipeline.queue.push_front(Want::Write { id, changes, relaxed });
+                }
+            }
+            Op::Entries(entries) => {
+                for (entry, then) in entries.into_iter().rev() {
+                    // What was made from the state it found must be made again.
+                    let want = match entry {
+                        Entry::Restamped { skew_ms, .. } => {
+                            let from = self.replica.waiting().next().unwrap_or(0);
+                            Want::Restamp { from, skew_ms }
+                        }
+                        Entry::Reborn { replica, accepted, unsure, .. } => {
+                            Want::Reborn { replica, accepted, unsure }
+                        }
+                        Entry::Commit(_) => continue,
+                        Entry::Dropped(number) => {
+                            let Then::Grant { id, number: granted } = then else { continue };
+                            match self.pipeline.edits.remove(&id) {
+                                Some(changes) => Want::Edit { id, number, changes },
+                                None => Want::Drop { id, number, retry: granted > 0 },
+                            }
+                        }
+                        entry @ (Entry::Feed(_)
+                        | Entry::Staged(_)
+                        | Entry::HealBegun { .. }
+                        | Entry::Healed { .. }
+                        | Entry::Settled(_)
+                        | Entry::Session(_)
+                        | Entry::Welcomed(_)
+                        | Entry::Adopted(_)) => Want::Entry { entry, then },
+                    };
+                    self.pipeline.waiting_bytes += bytes_of(&want);
+                    self.pipeline.queue.push_front(want);
+                }
+            }
+            Op::Claim(token) => self.pipeline.queue.push_front(Want::Claim { token }),
+            Op::Found | Op::Fold(_) | Op::Load | Op::Tail => {}
+        }
+    }
+
+    fn op_failed(&mut self, op: Op, class: FaultClass) {
+        match op {
+            Op::Writes(rows) => {
+                self.replica.undo();
+                let uncertain = rows.into_iter().map(|(id, receipt, _)| (id, receipt, class));
+                self.pipeline.uncertain.extend(uncertain);
+            }
+            Op::Entries(entries) => {
+                for (_, then) in entries {
+                    if let Then::Grant { id, .. } = then {
+                        self.pipeline.edits.remove(&id);
+                        let result = Err(WishError::Store(class));
+                        self.outputs.push_back(Output::Done { id, result });
+                    }
+                }
+                self.drop_session();
+                self.notice(Notice::Unreadable(class));
+            }
+            Op::Claim(_) => self.notice(Notice::Deposed),
+            Op::Found => self.store_failed(class),
+            Op::Fold(_) | Op::Load | Op::Tail => {}
+        }
+    }
+
+    /// Tells the app what an entry changed, and looks after what it broke.
+    fn announce(&mut self, now: Now, applied: Applied) {
+        let Applied { keys, accepted, rejected, broken, conflicts, received, cuts: _ } = applied;
+        if !keys.is_empty() {
+            self.notice(Notice::Changed(keys));
+        }
+        if !accepted.is_empty() {
+            self.notice(Notice::Accepted(accepted));
+        }
+        for number in rejected {
+            let state = self.replica.overlay().get(number).map(|outbox| outbox.state.clone());
+            if let Some(RowState::Rejected { code, reason }) = state {
+                self.notice(Notice::Rejected { number, code, reason });
+            }
+        }
+        for (key, conflict) in conflicts {
+            self.notice(Notice::Conflict { key, conflict });
+        }
+        self.received(now, received, &broken);
+    }
+}
+
+fn tail_queries(last: u64) -> Vec<Query> {
+    let range = KeyRange { start: log_key(last + 1), end: None };
+    let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
+    let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
+    Vec::from([
+        Query::Scan { keyspace: Keyspace::Log, range, limit },
+        get(META_FOLDED),
+        get(META_LEADER),
+    ])
+}

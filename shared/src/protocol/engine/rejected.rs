@@ -1,0 +1,65 @@
+//! What the app decides about rows that were refused: commit again, commit something else, forget.
+
+use super::{Engine, Output, WishError, pipeline::Then};
+use crate::{
+    hlc::Stamp,
+    replica::{Change, Entry, OutboxRow, RowState},
+    time::Now,
+};
+use alloc::vec::Vec;
+
+impl Engine {
+    pub(super) fn make_drop(&mut self, id: u64, number: u64, retry: bool, now: Now) -> Vec<(Entry, Then)> {
+        let rejected = |row: &&OutboxRow| matches!(row.state, RowState::Rejected { .. });
+        let Some(outbox) = self.replica.overlay().get(number).filter(rejected) else {
+            let result = Err(WishError::NoSuchRow(number));
+            self.outputs.push_back(Output::Done { id, result });
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        let mut granted = 0;
+        if retry {
+            let mut clock = self.replica.clock();
+            let Ok(hlc) = clock.tick(self.replica.corrected(now.wall)) else { return entries };
+            let mut row = outbox.row.clone();
+            let stamp = Stamp { hlc, replica: self.replica.id() };
+            row.restamp(&[(row.stamp, stamp)].into());
+            granted = self.replica.last() + 1;
+            entries.push((Entry::Commit(row), Then::Nothing));
+        }
+        entries.push((Entry::Dropped(number), Then::Grant { id, number: granted }));
+        entries
+    }
+
+    pub(super) fn make_edit(
+        &mut self,
+        id: u64,
+        number: u64,
+        changes: Vec<Change>,
+        now: Now,
+    ) -> Vec<(Entry, Then)> {
+        let rejected = |row: &OutboxRow| matches!(row.state, RowState::Rejected { .. });
+        let planned = if self.replica.overlay().get(number).is_some_and(rejected) {
+            self.replica.plan(&changes, now.wall).map_err(WishError::from)
+        } else {
+            Err(WishError::NoSuchRow(number))
+        };
+        match planned {
+            Ok(row) => {
+                self.pipeline.edits.insert(id, changes);
+                let granted = self.replica.last() + 1;
+                let grant = Then::Grant { id, number: granted };
+                Vec::from([(Entry::Commit(row), Then::Nothing), (Entry::Dropped(number), grant)])
+            }
+            Err(error) => {
+                self.outputs.push_back(Output::Done { id, result: Err(error) });
+                Vec::new()
+            }
+        }
+    }
+
+    /// The wish is granted: if it was an edit, its changes are not needed again.
+    pub(super) fn grant_edit(&mut self, id: u64) {
+        self.pipeline.edits.remove(&id);
+    }
+}

@@ -1,0 +1,659 @@
+//! One session with the peer: opening, the feed, liveness.
+
+use super::{
+    Engine, Link, Notice, Output,
+    heal::Heal,
+    pipeline::{Then, Want},
+    push::Pushing,
+};
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{Cursor, Incarnation, Pattern, ReplicaId, Seq},
+    protocol::{
+        limits::{
+            DEAD_AFTER, EPOCHS_MAX, HANDSHAKE_WITHIN, INCARNATIONS_MAX, PING_EVERY, VERSIONS,
+        },
+        message::{
+            Bye, ByeCode, Changes, Hello, Identity, Message, Mode, Place, Recall, Recalled, Stated,
+            Subscription, Welcome,
+        },
+        wire,
+    },
+    replica::{Entry, OutboxRow, Replica, RowState, Standing, Welcomed, row_digest},
+    time::{Millis, MonoMillis, Now},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+/// The one channel of this engine's connection.
+const CHANNEL: u64 = 0;
+/// Clock differences below this are not corrected.
+const SKEW_MIN_MS: i64 = 10_000;
+/// Rows that one recall names.
+const RECALL_ROWS_MAX: usize = 10_000;
+/// Heals of one subscription in one session, before the session ends.
+pub(super) const HEALS_MAX: u32 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The incarnation is on its way into the log.
+    Preparing,
+    /// The hello left.
+    Greeting,
+    /// The welcome is on its way into the log.
+    Entering,
+    /// The history forked: asking what was accepted.
+    Recalling,
+    /// Another principal was welcomed.
+    Blocked,
+    /// Welcomed.
+    Open,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    phase: Phase,
+    incarnation: Incarnation,
+    fresh: ReplicaId,
+    pub(super) salt: u64,
+    welcome: Option<Welcome>,
+    /// Frames that came while the welcome was on its way into the log.
+    early: Vec<Vec<u8>>,
+    pub(super) pushing: Pushing,
+    /// Where each subscription's next changes must begin.
+    pub(super) expected: BTreeMap<u32, Place>,
+    /// Subscriptions that were moved and whose first changes from there have not come.
+    pub(super) moved: BTreeSet<u32>,
+    pub(super) heals: BTreeMap<u32, Heal>,
+    pub(super) heal_counts: BTreeMap<u32, u32>,
+    /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
+    pub(super) breaks: BTreeSet<u32>,
+    /// Roots stated by the peer, to be compared once the log is as far.
+    stated: BTreeMap<u32, (Seq, crate::id::Digest)>,
+    head: Seq,
+    received: u64,
+    pub(super) expected_records: Option<u64>,
+    recalled: Vec<u64>,
+    unsure: Vec<u64>,
+    recalls_open: usize,
+    last_sent: MonoMillis,
+    last_heard: MonoMillis,
+    opening_until: MonoMillis,
+    pings: u64,
+    live: bool,
+}
+
+impl Session {
+    pub(super) fn deadline(&self) -> Option<MonoMillis> {
+        let dead = self.last_heard + DEAD_AFTER;
+        let mut deadline = dead.min(self.last_sent + PING_EVERY);
+        if self.phase != Phase::Open && self.phase != Phase::Blocked {
+            deadline = deadline.min(self.opening_until);
+        }
+        Some(self.pushing.overdue.map_or(deadline, |overdue| overdue.min(deadline)))
+    }
+
+    pub(super) const fn was_live(&self) -> bool {
+        self.live
+    }
+
+    pub(super) fn may_push(&self, replica: &Replica) -> bool {
+        self.phase == Phase::Open && self.breaks.is_empty() && !replica.is_tentative()
+    }
+
+    pub(super) fn progress(&self) -> Option<(u64, Option<u64>)> {
+        (self.phase == Phase::Open && !self.live).then_some((self.received, self.expected_records))
+    }
+
+    pub(super) fn link(&self, standings: &[(Pattern, Standing)]) -> Link {
+        match self.phase {
+            Phase::Preparing | Phase::Greeting | Phase::Entering | Phase::Recalling => {
+                Link::Opening
+            }
+            Phase::Blocked => Link::Blocked,
+            Phase::Open => {
+                let arrived = standings.iter().all(|(_, standing)| {
+                    standing.arrived && standing.heal.is_none() && standing.cursor >= self.head
+                });
+                if arrived && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn connected(
+        &mut self,
+        now: Now,
+        incarnation: Incarnation,
+        fresh: ReplicaId,
+        salt: u64,
+    ) {
+        if !self.pipeline.leads() || self.needs_token {
+            self.outputs.push_back(Output::Close { retry_after: None, was_live: false });
+            return;
+        }
+        self.drop_session();
+        self.session = Some(Session {
+            phase: Phase::Preparing,
+            incarnation,
+            fresh,
+            salt,
+            welcome: None,
+            early: Vec::new(),
+            pushing: Pushing::default(),
+            expected: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            heals: BTreeMap::new(),
+            heal_counts: BTreeMap::new(),
+            breaks: BTreeSet::new(),
+            stated: BTreeMap::new(),
+            head: Seq(0),
+            received: 0,
+            expected_records: None,
+            recalled: Vec::new(),
+            unsure: Vec::new(),
+            recalls_open: 0,
+            last_sent: now.mono,
+            last_heard: now.mono,
+            opening_until: now.mono + HANDSHAKE_WITHIN + HANDSHAKE_WITHIN,
+            pings: 0,
+            live: false,
+        });
+        let entry = Entry::Session(incarnation);
+        self.pipeline.want(Want::Entry { entry, then: Then::SayHello });
+    }
+
+    pub(super) fn token(&mut self, now: Now, token: Option<String>) {
+        self.needs_token = false;
+        if let (Some(token), Some(_)) = (&token, &self.session) {
+            let token = token.clone();
+            self.say(now, &Message::Refresh { token });
+        }
+        self.config.token = token;
+    }
+
+    /// Sends a message.
+    pub(super) fn say(&mut self, now: Now, message: &Message) {
+        let Some(session) = &mut self.session else { return };
+        session.last_sent = now.mono;
+        let frame = wire::encode_frame(CHANNEL, message);
+        self.trace(true, message, frame.len());
+        self.outputs.push_back(Output::Send(frame));
+    }
+
+    fn trace(&mut self, sent: bool, message: &Message, bytes: usize) {
+        if self.config.trace {
+            let (name, text) = describe(message);
+            self.notice(Notice::Trace { sent, name, bytes, text });
+        }
+    }
+
+    /// Ends the session with a word.
+    pub(super) fn end(&mut self, now: Now, code: ByeCode, reason: &str) {
+        let bye = Bye { code, reason: String::from(reason), retry_after: None };
+        self.say(now, &Message::Bye(bye));
+        self.notice(Notice::Ended { code, reason: String::from(reason) });
+        self.drop_session();
+    }
+
+    pub(super) fn frame(&mut self, now: Now, bytes: &[u8]) {
+        let Some(session) = &mut self.session else { return };
+        session.last_heard = now.mono;
+        if session.phase == Phase::Entering {
+            // The peer goes on at once; the welcome is still on its way into the log.
+            session.early.push(bytes.to_vec());
+            return;
+        }
+        let message = wire::split_frame(bytes)
+            .and_then(|(channel, message)| Ok((channel, wire::decode(message)?, message)));
+        match message {
+            Ok((CHANNEL, message, encoded)) => {
+                self.trace(false, &message, bytes.len());
+                self.message(now, message, encoded);
+            }
+            Ok(_) => {}
+            Err(error) => self.end(now, ByeCode::Malformed, &error.to_string()),
+        }
+    }
+
+    fn message(&mut self, now: Now, message: Message, encoded: &[u8]) {
+        let Some(session) = &self.session else { return };
+        let open = session.phase == Phase::Open;
+        match message {
+            Message::Welcome(welcome) if session.phase == Phase::Greeting => {
+                self.welcome(now, welcome);
+            }
+            Message::Ack(ack) if open => self.ack(now, ack),
+            Message::Changes(changes) if open => self.changes(now, &changes, encoded),
+            Message::Roots(roots) if open => self.heal_roots(now, roots),
+            Message::Walk(walk) if open => self.heal_walk(now, &walk),
+            Message::Records(records) if open => self.heal_records(&records, encoded),
+            Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
+            Message::Recalled(recalled) if session.phase == Phase::Recalling => {
+                self.recalled(recalled);
+            }
+            Message::Ping { nonce } => self.say(now, &Message::Pong { nonce, state: None }),
+            Message::Pong { state, .. } => {
+                if let (Some(state), true) = (state, open) {
+                    self.stated(&state);
+                    self.compare(now);
+                }
+            }
+            Message::Bye(bye) => self.bye(bye),
+            // Late answers to a session's earlier phase.
+            Message::Welcome(_)
+            | Message::Ack(_)
+            | Message::Changes(_)
+            | Message::Roots(_)
+            | Message::Walk(_)
+            | Message::Records(_)
+            | Message::Chunk(_)
+            | Message::Recalled(_)
+                if !open => {}
+            Message::Welcome(_)
+            | Message::Ack(_)
+            | Message::Changes(_)
+            | Message::Roots(_)
+            | Message::Walk(_)
+            | Message::Records(_)
+            | Message::Chunk(_)
+            | Message::Recalled(_)
+            | Message::Hello(_)
+            | Message::Push(_)
+            | Message::Resume(_)
+            | Message::AskRoots(_)
+            | Message::AskChunk(_)
+            | Message::Recall(_)
+            | Message::Refresh { .. } => {
+                self.end(now, ByeCode::Misbehaved, "a message that has no place here");
+            }
+        }
+    }
+
+    fn bye(&mut self, bye: Bye) {
+        self.needs_token = bye.code == ByeCode::Unauthorized;
+        self.notice(Notice::Ended { code: bye.code, reason: bye.reason });
+        self.pipeline_forget(bye.retry_after);
+    }
+
+    fn pipeline_forget(&mut self, retry_after: Option<Millis>) {
+        self.drop_session();
+        if let Some(Output::Close { retry_after: after, .. }) = self.outputs.back_mut() {
+            *after = retry_after;
+        }
+    }
+
+    /// What follows an entry that is durable and applied.
+    pub(super) fn then(&mut self, now: Now, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::SayHello => self.say_hello(now),
+            Then::Begin => self.begin(now),
+            Then::Named(number) => self.outcomes_named(number),
+            Then::HealStep(subscription) => self.heal_step(now, subscription),
+            Then::Compare => self.compare(now),
+            Then::Grant { id, number } => {
+                self.grant_edit(id);
+                let receipt = super::Receipt { number, stamp: None, relaxed: false };
+                self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+            }
+            Then::Reconnect => {
+                self.drop_session();
+                if let Some(Output::Close { retry_after, .. }) = self.outputs.back_mut() {
+                    *retry_after = Some(Millis(0));
+                }
+            }
+        }
+    }
+
+    fn say_hello(&mut self, now: Now) {
+        let incarnation = match &mut self.session {
+            Some(session) if session.phase == Phase::Preparing => {
+                session.phase = Phase::Greeting;
+                session.incarnation
+            }
+            _ => return,
+        };
+        let mut known = self.replica.incarnations();
+        known.retain(|earlier| *earlier != incarnation);
+        let surplus = known.len().saturating_sub(INCARNATIONS_MAX);
+        known.drain(..surplus);
+        let mut epochs = self.replica.epochs();
+        epochs.truncate(EPOCHS_MAX);
+        let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
+        let hello = Hello {
+            versions: VERSIONS.to_vec(),
+            features: 0,
+            replica: self.replica.id(),
+            incarnation,
+            known,
+            space: self.config.space.clone(),
+            token: self.config.token.clone(),
+            clock: now.wall,
+            subscriptions,
+            epochs,
+        };
+        self.say(now, &Message::Hello(hello));
+    }
+
+    fn welcome(&mut self, now: Now, welcome: Welcome) {
+        let ours = self.replica.principal();
+        if ours.is_some_and(|ours| ours != welcome.principal) {
+            let ours = String::from(ours.unwrap_or_default());
+            let theirs = welcome.principal;
+            self.other_account = Some(theirs.clone());
+            if let Some(session) = &mut self.session {
+                session.phase = Phase::Blocked;
+            }
+            self.notice(Notice::AccountChanged { ours, theirs });
+            return;
+        }
+        if welcome.identity != Identity::Confirmed || self.has_forked(welcome.accepted) {
+            self.recall(now);
+            return;
+        }
+        let skew = i128::from(welcome.clock.0) - i128::from(now.wall.0);
+        let skew_ms = i64::try_from(skew).unwrap_or_default();
+        let by_mode = |wanted: fn(Mode) -> bool| {
+            let modes = welcome.modes.iter();
+            modes.filter(move |(_, mode)| wanted(*mode)).map(|(id, _)| *id)
+        };
+        let good = by_mode(|mode| matches!(mode, Mode::Feed | Mode::InSync)).collect();
+        let afresh = welcome
+            .modes
+            .iter()
+            .filter(|(id, mode)| !self.keeps_staged(*id, *mode, &welcome))
+            .map(|(id, _)| *id)
+            .collect();
+        let entry = Entry::Welcomed(Welcomed {
+            incarnation: self.session.as_ref().map_or(
+                Incarnation::from_bytes([0; 16]),
+                |session| session.incarnation,
+            ),
+            principal: welcome.principal.clone(),
+            epoch: welcome.epoch,
+            skew_ms: if skew_ms.abs() < SKEW_MIN_MS { 0 } else { skew_ms },
+            good,
+            afresh,
+            hlc: Hlc::at(welcome.clock),
+        });
+        if let Some(session) = &mut self.session {
+            session.phase = Phase::Entering;
+            session.welcome = Some(welcome);
+        }
+        self.pipeline.want(Want::Entry { entry, then: Then::Begin });
+    }
+
+    /// Whether what a subscription has staged can be built on.
+    fn keeps_staged(&self, id: u32, mode: Mode, welcome: &Welcome) -> bool {
+        let at = usize::try_from(id).unwrap_or(usize::MAX);
+        let Some((_, standing)) = self.replica.standings().get(at) else { return true };
+        match (&standing.heal, mode) {
+            (None, Mode::Feed | Mode::InSync) => true,
+            (Some(heal), Mode::Snapshot) => {
+                standing.epoch.is_some_and(|epoch| {
+                    epoch == welcome.epoch
+                        || welcome
+                            .lineage
+                            .iter()
+                            .any(|left| left.epoch == epoch && heal.seq <= left.seq)
+                })
+            }
+            (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync) => false,
+        }
+    }
+
+    /// Whether the peer has accepted something from this replica that it does not know of.
+    fn has_forked(&self, accepted: Option<Hlc>) -> bool {
+        let Some(accepted) = accepted else { return false };
+        let stamp = Stamp { hlc: accepted, replica: self.replica.id() };
+        let known = accepted <= self.replica.acked()
+            || self.replica.overlay().rows().any(|(_, outbox)| outbox.row.stamp == stamp);
+        !known
+    }
+
+    fn recall(&mut self, now: Now) {
+        let own = self.replica.id();
+        let waiting = |outbox: &&OutboxRow| {
+            outbox.state == RowState::Waiting && outbox.row.stamp.replica == own
+        };
+        let rows: Vec<(Hlc, [u8; 16])> = self
+            .replica
+            .overlay()
+            .rows()
+            .map(|(_, outbox)| outbox)
+            .filter(waiting)
+            .map(|outbox| (outbox.row.stamp.hlc, row_digest(&outbox.row)))
+            .collect();
+        let Some(session) = &mut self.session else { return };
+        session.phase = Phase::Recalling;
+        session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
+        if rows.is_empty() {
+            self.be_reborn();
+            return;
+        }
+        for rows in rows.chunks(RECALL_ROWS_MAX) {
+            self.say(now, &Message::Recall(Recall { rows: rows.to_vec() }));
+        }
+    }
+
+    fn recalled(&mut self, recalled: Recalled) {
+        let own = self.replica.id();
+        let number_of = |hlc: Hlc| {
+            let stamp = Stamp { hlc, replica: own };
+            let mut rows = self.replica.overlay().rows();
+            rows.find(|(_, outbox)| outbox.row.stamp == stamp).map(|(number, _)| number)
+        };
+        let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
+        let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
+        let Some(session) = &mut self.session else { return };
+        session.recalled.extend(accepted);
+        session.unsure.extend(unsure);
+        session.recalls_open = session.recalls_open.saturating_sub(1);
+        if session.recalls_open == 0 {
+            self.be_reborn();
+        }
+    }
+
+    fn be_reborn(&mut self) {
+        if let Some(session) = &mut self.session {
+            let replica = session.fresh;
+            let accepted = core::mem::take(&mut session.recalled);
+            let unsure = core::mem::take(&mut session.unsure);
+            self.pipeline.want(Want::Reborn { replica, accepted, unsure });
+        }
+    }
+
+    /// The welcome is in the log: starts what each subscription needs.
+    fn begin(&mut self, now: Now) {
+        let Some(session) = &mut self.session else { return };
+        let Some(welcome) = session.welcome.take() else { return };
+        session.phase = Phase::Open;
+        session.head = welcome.head;
+        session.pushing = Pushing::default();
+        let mut starting = Vec::new();
+        for (id, mode) in welcome.modes {
+            let at = usize::try_from(id).unwrap_or(usize::MAX);
+            let Some((_, standing)) = self.replica.standings().get(at) else { continue };
+            session.expected.insert(id, standing.place.clone());
+            if mode == Mode::Heal {
+                session.breaks.insert(id);
+            }
+            let healthy = standing.heal.is_none();
+            match mode {
+                Mode::InSync | Mode::Feed if healthy => {}
+                Mode::Snapshot => starting.push((id, true)),
+                Mode::InSync | Mode::Feed | Mode::Heal => starting.push((id, false)),
+            }
+        }
+        for (id, snapshot) in starting {
+            self.start_heal(now, id, snapshot);
+        }
+        // States roots, if nothing else does: an idle client wants to know that it agrees.
+        self.ping(now);
+        let early = self.session.as_mut().map(|session| core::mem::take(&mut session.early));
+        for frame in early.into_iter().flatten() {
+            self.frame(now, &frame);
+        }
+    }
+
+    fn changes(&mut self, now: Now, changes: &Changes, encoded: &[u8]) {
+        let Some(session) = &mut self.session else { return };
+        let mut wanted = false;
+        for subscription in &changes.subscriptions {
+            if session.heals.contains_key(subscription) {
+                continue;
+            }
+            let Some(expected) = session.expected.get_mut(subscription) else {
+                self.end(now, ByeCode::Misbehaved, "changes of an unknown subscription");
+                return;
+            };
+            if *expected == changes.after {
+                *expected = changes.upto.clone();
+                session.moved.remove(subscription);
+                wanted = true;
+            } else if !session.moved.contains(subscription) {
+                self.end(now, ByeCode::Misbehaved, "changes that do not follow");
+                return;
+            }
+        }
+        if changes.cut {
+            session.head = session.head.max(changes.upto.seq);
+        }
+        if let Some(state) = &changes.state {
+            self.stated(state);
+        }
+        if wanted {
+            let entry = Entry::Feed(encoded.to_vec());
+            self.pipeline.want(Want::Entry { entry, then: Then::Compare });
+        }
+    }
+
+    fn stated(&mut self, state: &Stated) {
+        if let Some(session) = &mut self.session {
+            for (subscription, root) in &state.roots {
+                session.stated.insert(*subscription, (state.seq, *root));
+            }
+        }
+    }
+
+    /// Compares the roots that were stated at the position where the base is.
+    pub(super) fn compare(&mut self, now: Now) {
+        let Some(session) = &mut self.session else { return };
+        let mut diverged = Vec::new();
+        for (subscription, (seq, root)) in core::mem::take(&mut session.stated) {
+            let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+            let Some((_, standing)) = self.replica.standings().get(at) else { continue };
+            let there = standing.arrived
+                && standing.heal.is_none()
+                && standing.cursor == seq
+                && standing.place == Place::at(seq);
+            if !there {
+                // Behind it: what is missing is on its way, and brings it along.
+                if standing.cursor < seq {
+                    session.stated.insert(subscription, (seq, root));
+                }
+            } else if let Some(ours) = self.replica.root(at) {
+                if ours == root {
+                    self.verified.insert(subscription, (seq, root));
+                } else {
+                    diverged.push((subscription, seq, ours, root));
+                }
+            }
+        }
+        for (subscription, seq, ours, theirs) in diverged {
+            self.verified.remove(&subscription);
+            self.notice(Notice::Diverged { subscription, seq, ours, theirs });
+            self.start_heal(now, subscription, false);
+        }
+        let link = self.link();
+        if let Some(session) = &mut self.session
+            && link == Link::Live
+        {
+            session.live = true;
+            session.received = 0;
+        }
+    }
+
+    /// Counts what came, and heals what broke.
+    pub(super) fn received(&mut self, now: Now, records: usize, broken: &[u32]) {
+        if let Some(session) = &mut self.session {
+            session.received += records as u64;
+        }
+        for subscription in broken {
+            self.verified.remove(subscription);
+            self.start_heal(now, *subscription, false);
+        }
+    }
+
+    fn ping(&mut self, now: Now) {
+        let Some(session) = &mut self.session else { return };
+        session.pings += 1;
+        let nonce = session.pings;
+        self.say(now, &Message::Ping { nonce });
+    }
+
+    /// Pings a quiet peer and ends a session that is dead.
+    pub(super) fn keep_alive(&mut self, now: Now) {
+        let Some(session) = &self.session else { return };
+        let opening = session.phase != Phase::Open && session.phase != Phase::Blocked;
+        let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
+            || (opening && now.mono >= session.opening_until)
+            || session.pushing.overdue.is_some_and(|overdue| now.mono >= overdue);
+        if dead {
+            let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
+            self.notice(Notice::Ended { code, reason });
+            self.drop_session();
+        } else if now.mono.since(session.last_sent) >= PING_EVERY && session.phase == Phase::Open {
+            self.ping(now);
+        }
+    }
+}
+
+fn subscription((id, (pattern, standing)): (u32, &(Pattern, Standing))) -> Subscription {
+    let healing = standing.heal.is_some();
+    let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
+    let started = standing.arrived || (!healing && place != Place::default());
+    let cursor = standing.epoch.filter(|_| started);
+    let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
+    Subscription { id, pattern: pattern.clone(), cursor, place, root: None }
+}
+
+/// A message in a few words, for people.
+fn describe(message: &Message) -> (&'static str, String) {
+    match message {
+        Message::Hello(hello) => ("Hello", format!("{} subscriptions", hello.subscriptions.len())),
+        Message::Welcome(welcome) => {
+            let modes: Vec<Mode> = welcome.modes.iter().map(|(_, mode)| *mode).collect();
+            ("Welcome", format!("{modes:?} head {}", welcome.head))
+        }
+        Message::Push(push) => ("Push", format!("{} rows", push.rows.len())),
+        Message::Ack(ack) => ("Ack", format!("{} rows", ack.outcomes.len())),
+        Message::Changes(changes) => {
+            let cut = if changes.cut { ", cut" } else { "" };
+            let (records, upto) = (changes.entries.len(), changes.upto.seq);
+            ("Changes", format!("{records} records up to {upto}{cut}"))
+        }
+        Message::Resume(resume) => ("Resume", format!("from {}", resume.place.seq)),
+        Message::AskRoots(_) => ("AskRoots", String::new()),
+        Message::Roots(roots) => ("Roots", format!("{} collections", roots.roots.len())),
+        Message::Walk(walk) => ("Walk", format!("{}", walk.collection)),
+        Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
+        Message::AskChunk(ask) => ("AskChunk", format!("{}", ask.collection)),
+        Message::Chunk(chunk) => ("Chunk", format!("{} records", chunk.entries.len())),
+        Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
+        Message::Recalled(recalled) => ("Recalled", format!("{} accepted", recalled.accepted.len())),
+        Message::Ping { .. } => ("Ping", String::new()),
+        Message::Pong { state, .. } => {
+            ("Pong", state.as_ref().map_or_else(String::new, |state| format!("at {}", state.seq)))
+        }
+        Message::Refresh { .. } => ("Refresh", String::new()),
+        Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
+    }
+}

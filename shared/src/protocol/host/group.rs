@@ -1,0 +1,419 @@
+//! A group of jobs while it is judged: what it has read, what it changes, what follows.
+//!
+//! Invariant: rows see what the rows before them in the group did. Absent: the store and the peers'
+//! sockets; nothing here is said before the group is durable.
+
+use super::{
+    HostNote, PeerId,
+    heal::get_record,
+    judge::{self, Refusal, RowContext},
+    layout::{self, Accepted, Damaged, Head, ReplicaRow, Stored},
+    peer::{Peer, Stage},
+    pipeline::{Job, WaitingRow},
+    welcome,
+};
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{RecordKey, ReplicaId, Seq},
+    io::{Answer, Batch, Keyspace, Query},
+    protocol::{
+        limits::{AHEAD_MAX, BATCH_RECORDS_MAX},
+        message::{Conflict, Identity, Limits, Outcome, PushRow, Recall, Recalled, RejectCode},
+    },
+    time::{Millis, Now},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+
+/// What a group reads, and sees of it while it is judged.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) replicas: BTreeMap<ReplicaId, Option<ReplicaRow>>,
+    pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Option<Accepted>>,
+    pub(super) records: BTreeMap<RecordKey, Option<Arc<Stored>>>,
+}
+
+impl Known {
+    /// Adds what a job needs to be judged.
+    pub(super) fn want(&mut self, peer: &Peer, job: &Job) {
+        let replica = peer.hello.replica;
+        match job {
+            Job::Open(_) => {
+                self.replicas.insert(replica, None);
+            }
+            Job::Row(waiting) => {
+                self.replicas.insert(replica, None);
+                self.accepted.insert((replica, waiting.row.hlc), None);
+                for write in &waiting.row.writes {
+                    self.records.insert(write.key.clone(), None);
+                }
+            }
+            Job::Recall(_, recall) => {
+                for (hlc, _) in &recall.rows {
+                    self.accepted.insert((replica, *hlc), None);
+                }
+            }
+        }
+    }
+
+    pub(super) fn queries(&self) -> Vec<Query> {
+        let get = |keyspace, key| Query::Get { keyspace, key };
+        let replicas = self.replicas.keys();
+        let accepted = self.accepted.keys();
+        replicas
+            .map(|replica| get(Keyspace::Meta, layout::replica_key(replica)))
+            .chain(
+                accepted.map(|(replica, hlc)| get(Keyspace::Log, layout::log_key(replica, *hlc))),
+            )
+            .chain(self.records.keys().map(get_record))
+            .collect()
+    }
+
+    pub(super) fn fill(&mut self, answers: Vec<Answer>) -> Result<(), Damaged> {
+        let mut values = answers.into_iter().map(|answer| match answer {
+            Answer::Value(value) => value,
+            Answer::Page(_) => None,
+        });
+        let mut next = || values.next().flatten();
+        for replica in self.replicas.values_mut() {
+            *replica = next().map(|value| ReplicaRow::decode(&value)).transpose()?;
+        }
+        for accepted in self.accepted.values_mut() {
+            *accepted = next().map(|value| Accepted::decode(&value)).transpose()?;
+        }
+        for record in self.records.values_mut() {
+            *record = next()
+                .map(|value| Stored::decode(&value).map(Arc::new))
+                .transpose()?;
+        }
+        Ok(())
+    }
+}
+
+/// A record that a group changed.
+#[derive(Debug)]
+pub(super) struct Touched {
+    pub(super) stored: Arc<Stored>,
+    /// Its place in the feed before the group.
+    pub(super) before: Option<Seq>,
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+/// What follows from a group once it is durable.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) head: Head,
+    pub(super) touched: BTreeMap<RecordKey, Touched>,
+    pub(super) acks: BTreeMap<PeerId, Vec<(u64, Outcome)>>,
+    pub(super) welcomes: Vec<(PeerId, Identity, Option<Hlc>)>,
+    pub(super) recalled: Vec<(PeerId, Recalled)>,
+    pub(super) notes: Vec<HostNote>,
+    /// Everyone who has a part in it, and hears of it if it fails.
+    pub(super) peers: BTreeSet<PeerId>,
+    pub(super) replicas: BTreeMap<ReplicaId, ReplicaRow>,
+    pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Accepted>,
+}
+
+/// A group while it is judged.
+pub(super) struct Judging {
+    pub(super) now: Now,
+    pub(super) clock: Hlc,
+    pub(super) limits: Limits,
+    pub(super) known: Known,
+    pub(super) judged: Judged,
+}
+
+impl Judging {
+    pub(super) fn open(&mut self, id: PeerId, peer: &Peer) {
+        let replica = peer.hello.replica;
+        let stored = self.known.replicas.get(&replica).cloned().flatten();
+        let identity = welcome::identity(stored.as_ref(), &peer.hello, &peer.grant.principal);
+        let accepted = stored.and_then(|row| row.accepted);
+        if identity == Identity::Confirmed {
+            let row = ReplicaRow {
+                principal: peer.grant.principal.clone(),
+                incarnation: peer.hello.incarnation,
+                accepted,
+            };
+            self.set_replica(replica, row);
+        }
+        let accepted = accepted.filter(|_| identity != Identity::Foreign);
+        self.judged.welcomes.push((id, identity, accepted));
+    }
+
+    fn set_replica(&mut self, replica: ReplicaId, row: ReplicaRow) {
+        self.known.replicas.insert(replica, Some(row.clone()));
+        self.judged.replicas.insert(replica, row);
+    }
+
+    pub(super) fn recall(&mut self, id: PeerId, peer: &Peer, recall: &Recall) {
+        let mut recalled = Recalled {
+            accepted: Vec::new(),
+            unsure: Vec::new(),
+        };
+        // What another principal pushed is not this one's to know.
+        if peer.stage != (Stage::Denied { foreign: true }) {
+            for (hlc, digest) in &recall.rows {
+                let accepted = self.known.accepted.get(&(peer.hello.replica, *hlc));
+                if accepted.is_some_and(|row| row.is_some_and(|row| row.digest == *digest)) {
+                    recalled.accepted.push(*hlc);
+                }
+            }
+        }
+        self.judged.recalled.push((id, recalled));
+    }
+
+    /// Judges one row; its time if it was accepted now.
+    pub(super) fn row(&mut self, peer: &mut Peer, waiting: &WaitingRow) -> Option<Hlc> {
+        let row = &waiting.row;
+        let replica = peer.hello.replica;
+        let owner = self.known.replicas.get(&replica).cloned().flatten();
+        // Another session took over in this very group: this one will hear no more.
+        let owner = owner.filter(|owner| owner.incarnation == peer.hello.incarnation)?;
+        peer.held.retain(|_, number| *number > waiting.named);
+        let verdict = self.verdict(peer, row);
+        let outcome = match verdict {
+            Verdict::Again(seq) => Outcome::Accepted { seq },
+            Verdict::Joined(joined) => {
+                let seq = joined.seq;
+                self.accept(peer, row, joined, owner);
+                Outcome::Accepted { seq }
+            }
+            Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
+        };
+        let accepted = matches!(outcome, Outcome::Accepted { .. });
+        let acks = self.judged.acks.entry(waiting.peer).or_default();
+        acks.push((row.number, outcome));
+        accepted.then_some(row.hlc)
+    }
+
+    fn verdict(&self, peer: &Peer, row: &PushRow) -> Verdict {
+        let replica = peer.hello.replica;
+        if row
+            .writes
+            .iter()
+            .any(|write| peer.held.contains_key(&write.key))
+        {
+            return Verdict::Refused(Refused::Returned);
+        }
+        if let Some(Some(before)) = self.known.accepted.get(&(replica, row.hlc)) {
+            return if before.digest == row.digest {
+                Verdict::Again(before.seq)
+            } else {
+                Verdict::forged("another row has this stamp")
+            };
+        }
+        if !row
+            .writes
+            .iter()
+            .all(|write| peer.grant.writes(&write.key.collection))
+        {
+            let reason = "no right to write a collection of this row";
+            return Verdict::rejected(RejectCode::Forbidden, reason);
+        }
+        let by = row.hlc.wall().0.saturating_sub(self.now.wall.0);
+        if by > AHEAD_MAX.0 {
+            return Verdict::Refused(Refused::Ahead(Millis(by)));
+        }
+        if row.writes.len() > BATCH_RECORDS_MAX {
+            return Verdict::rejected(RejectCode::TooLarge, "the row touches too many records");
+        }
+        self.join(replica, row)
+    }
+
+    fn join(&self, replica: ReplicaId, row: &PushRow) -> Verdict {
+        let context = RowContext {
+            own: Stamp {
+                hlc: row.hlc,
+                replica,
+            },
+            seq: Seq(self.judged.head.seq.0.saturating_add(1)),
+            clock: self.clock,
+            limits: self.limits,
+        };
+        let mut joined = JoinedRow {
+            seq: context.seq,
+            records: BTreeMap::new(),
+        };
+        let mut refusal = None;
+        for write in &row.writes {
+            let stored = self
+                .known
+                .records
+                .get(&write.key)
+                .and_then(Option::as_deref);
+            match judge::join_write(&context, stored, write) {
+                Ok(record) => {
+                    if joined.records.insert(write.key.clone(), record).is_some() {
+                        refusal = Some(Refusal::Forged("a record comes twice"));
+                    }
+                }
+                Err(why) => refusal = Some(refusal.map_or(why, |first: Refusal| first.min(why))),
+            }
+        }
+        match refusal {
+            None => Verdict::Joined(joined),
+            Some(Refusal::Forged(reason)) => Verdict::forged(reason),
+            Some(Refusal::Order) => Verdict::forged("the record has a later write of this replica"),
+            Some(Refusal::UpgradeServer) => {
+                let reason = "a field is of a kind that this server lacks";
+                Verdict::rejected(RejectCode::UpgradeServer, reason)
+            }
+            Some(Refusal::TooLarge(reason)) => Verdict::rejected(RejectCode::TooLarge, reason),
+            Some(Refusal::Stale(seq)) => Verdict::Refused(Refused::Stale(seq)),
+        }
+    }
+
+    fn accept(&mut self, peer: &Peer, row: &PushRow, joined: JoinedRow, owner: ReplicaRow) {
+        let replica = peer.hello.replica;
+        self.judged.head.seq = joined.seq;
+        let accepted = Accepted {
+            digest: row.digest,
+            seq: joined.seq,
+        };
+        self.known
+            .accepted
+            .insert((replica, row.hlc), Some(accepted));
+        self.judged.accepted.insert((replica, row.hlc), accepted);
+        let greatest = owner.accepted.max(Some(row.hlc));
+        let owner = ReplicaRow {
+            accepted: greatest,
+            ..owner
+        };
+        self.set_replica(replica, owner);
+        for (key, record) in joined.records {
+            for conflict in &record.conflicts {
+                self.judged.notes.push(HostNote::Conflict {
+                    key: key.clone(),
+                    field: conflict.field.clone(),
+                    won: conflict.won,
+                    lost: conflict.lost,
+                });
+            }
+            let stored = Arc::new(record.stored);
+            let known = self.known.records.insert(key.clone(), Some(stored.clone()));
+            let before = known.flatten().map(|known| known.positions.latest);
+            match self.judged.touched.get_mut(&key) {
+                Some(touched) => {
+                    touched.stored = stored;
+                    touched.conflicts.extend(record.conflicts);
+                }
+                None => {
+                    let touched = Touched {
+                        stored,
+                        before,
+                        conflicts: record.conflicts,
+                    };
+                    self.judged.touched.insert(key, touched);
+                }
+            }
+        }
+    }
+
+    /// Numbers the outcome, and holds the row's records under it.
+    fn refuse(&mut self, peer: &mut Peer, waiting: &WaitingRow, refused: Refused) -> Outcome {
+        peer.outcomes += 1;
+        let number = peer.outcomes;
+        for write in &waiting.row.writes {
+            peer.held.insert(write.key.clone(), number);
+        }
+        match refused {
+            Refused::Returned => Outcome::Returned { number },
+            Refused::Ahead(by) => Outcome::Ahead { number, by },
+            Refused::Stale(seq) => Outcome::Stale { number, seq },
+            Refused::Rejected(code, reason) => {
+                self.judged.notes.push(HostNote::Rejected {
+                    peer: waiting.peer,
+                    row: waiting.row.number,
+                    code,
+                    reason,
+                });
+                Outcome::Rejected {
+                    number,
+                    code,
+                    reason: String::from(reason),
+                }
+            }
+        }
+    }
+}
+
+/// What is to become of a row.
+enum Verdict {
+    Again(Seq),
+    Joined(JoinedRow),
+    Refused(Refused),
+}
+
+#[derive(Clone, Copy)]
+enum Refused {
+    Returned,
+    Ahead(Millis),
+    Stale(Seq),
+    Rejected(RejectCode, &'static str),
+}
+
+struct JoinedRow {
+    seq: Seq,
+    records: BTreeMap<RecordKey, judge::Joined>,
+}
+
+impl Verdict {
+    const fn rejected(code: RejectCode, reason: &'static str) -> Self {
+        Self::Refused(Refused::Rejected(code, reason))
+    }
+
+    const fn forged(reason: &'static str) -> Self {
+        Self::rejected(RejectCode::Forged, reason)
+    }
+}
+
+impl Judged {
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            head,
+            touched: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            welcomes: Vec::new(),
+            recalled: Vec::new(),
+            notes: Vec::new(),
+            peers: BTreeSet::new(),
+            replicas: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn batch(&self, head: &Option<Vec<u8>>) -> Batch {
+        let mut batch = Batch::default();
+        batch.guard(Keyspace::Meta, layout::HEAD_KEY.to_vec(), head.clone());
+        batch.put(
+            Keyspace::Meta,
+            layout::HEAD_KEY.to_vec(),
+            self.head.encode(),
+        );
+        for (replica, row) in &self.replicas {
+            batch.put(Keyspace::Meta, layout::replica_key(replica), row.encode());
+        }
+        for ((replica, hlc), row) in &self.accepted {
+            batch.put(Keyspace::Log, layout::log_key(replica, *hlc), row.encode());
+        }
+        for (key, touched) in &self.touched {
+            let stored = &touched.stored;
+            if let Some(before) = touched.before {
+                batch.delete(Keyspace::Feed, layout::feed_key(before, key));
+            }
+            let len = layout::encode_len(stored.bytes.len());
+            let place = layout::feed_key(stored.positions.latest, key);
+            batch.put(Keyspace::Feed, place, len);
+            batch.put(Keyspace::Records, layout::record_key(key), stored.encode());
+            let (hash, row) = layout::tree_row(key, stored);
+            let place = layout::tree_key(&key.collection, &hash);
+            batch.put(Keyspace::Tree, place, row.encode());
+        }
+        batch
+    }
+}

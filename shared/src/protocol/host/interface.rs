@@ -1,0 +1,325 @@
+//! What goes into a host and what comes out of it, as values.
+//!
+//! Absent: what is done about it.
+
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{CollectionName, Digest, Epoch, FieldName, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
+    protocol::{
+        limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX},
+        message::{Bye, ByeCode, Hello, Identity, Limits, Mode, RejectCode, Right},
+    },
+};
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+/// What a host is opened with.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct HostConfig {
+    /// The space it serves.
+    pub space: SpaceId,
+    /// This run: 16 random bytes that were never used before.
+    pub epoch: Epoch,
+    /// The secret of proofs; kept beside the store, never in it.
+    pub proof_key: [u8; 32],
+    /// What peers are told and held to.
+    pub limits: Limits,
+    /// Most peers at a time; one more is sent away (`Busy`).
+    pub peers_max: usize,
+    /// Memory for the newest part of the feed, in bytes, about: peers within it are served without
+    /// reading the store.
+    pub recent_bytes_max: usize,
+    /// Most reads of the feed at a time.
+    pub reads_max: usize,
+}
+
+impl HostConfig {
+    /// The defaults: limits of the protocol, 10,000 peers, 2 MiB of recent changes, 16 reads.
+    #[must_use]
+    pub fn new(space: SpaceId, epoch: Epoch, proof_key: [u8; 32]) -> Self {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            space,
+            epoch,
+            proof_key,
+            limits: Limits {
+                frame_bytes: count(FRAME_BYTES_MAX),
+                record_bytes: count(RECORD_BYTES_MAX),
+                value_bytes: count(VALUE_BYTES_MAX),
+                batch_records: count(BATCH_RECORDS_MAX),
+            },
+            peers_max: 10_000,
+            recent_bytes_max: 2 << 20,
+            reads_max: 16,
+        }
+    }
+}
+
+impl core::fmt::Debug for HostConfig {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("HostConfig")
+            .field("space", &self.space)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One open channel; given out by the driver, never twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+/// As whom a peer is authenticated, and what that allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Who it is.
+    pub principal: String,
+    /// What it may do.
+    pub rights: Vec<Right>,
+}
+
+impl Grant {
+    pub(super) fn writes(&self, collection: &CollectionName) -> bool {
+        self.rights
+            .iter()
+            .any(|right| right.write && right.pattern.covers(collection))
+    }
+
+    /// Whether one right covers every collection of the pattern.
+    pub(super) fn reads(&self, pattern: &Pattern) -> bool {
+        self.rights
+            .iter()
+            .any(|right| match (&right.pattern, pattern) {
+                (Pattern::All, _) => true,
+                (Pattern::Exact(_), Pattern::All | Pattern::Prefix(_))
+                | (Pattern::Prefix(_), Pattern::All) => false,
+                (whole, Pattern::Exact(name) | Pattern::Prefix(name)) => whole.covers(name),
+            })
+    }
+}
+
+/// What happens to a host.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HostInput {
+    /// A channel was opened by this hello and its token was accepted.
+    Opened {
+        /// Its name from now on.
+        peer: PeerId,
+        /// What it said.
+        hello: Hello,
+        /// What its token allows.
+        grant: Grant,
+    },
+    /// A message came in.
+    Message {
+        /// From whom.
+        peer: PeerId,
+        /// The frame without its channel.
+        bytes: Vec<u8>,
+    },
+    /// The socket has taken so many bytes of what was to be sent.
+    Sent {
+        /// To whom.
+        peer: PeerId,
+        /// Bytes of [`HostOutput::Send`].
+        bytes: usize,
+    },
+    /// The token was renewed, or the rights changed.
+    Regranted {
+        /// Whose.
+        peer: PeerId,
+        /// What holds from now on.
+        grant: Grant,
+    },
+    /// The driver wants a peer to go, as when its token has expired.
+    Dismissed {
+        /// Who.
+        peer: PeerId,
+        /// What it is told.
+        bye: Bye,
+    },
+    /// The channel is gone.
+    Gone {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// A [`HostOutput::Query`] was carried out.
+    Answered {
+        /// Which.
+        ticket: Ticket,
+        /// What it found.
+        result: Result<Vec<Answer>, FaultClass>,
+    },
+    /// A [`HostOutput::Commit`] was carried out.
+    Committed {
+        /// Which.
+        ticket: Ticket,
+        /// What became of it.
+        result: Result<CommitOutcome, FaultClass>,
+    },
+    /// The time given by [`super::Host::deadline`] has come.
+    Deadline,
+    /// The process wants to end: the commit under way is finished and acknowledged, then everyone is
+    /// told to come back.
+    Stop,
+}
+
+/// What a host wants done, in order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HostOutput {
+    /// Send a message on the peer's channel; tell of it by [`HostInput::Sent`].
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// The frame without its channel.
+        bytes: Arc<[u8]>,
+    },
+    /// Read, all queries from one snapshot; answer by [`HostInput::Answered`].
+    Query {
+        /// Names it.
+        ticket: Ticket,
+        /// What to read.
+        queries: Vec<Query>,
+    },
+    /// Commit; answer by [`HostInput::Committed`].
+    Commit {
+        /// Names it.
+        ticket: Ticket,
+        /// What to write.
+        batch: Batch,
+    },
+    /// Forget the peer and free its channel. Where it had to be told, that was sent just before.
+    Close {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        bye: Bye,
+    },
+    /// Check a new token; answer by [`HostInput::Regranted`] or [`HostInput::Dismissed`].
+    RefreshAsked {
+        /// Whose.
+        peer: PeerId,
+        /// The token.
+        token: String,
+    },
+    /// For the log.
+    Note(HostNote),
+}
+
+/// What a person who reads the log wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostNote {
+    /// The store is open, under a new epoch that is durable.
+    Ready {
+        /// This run.
+        epoch: Epoch,
+        /// The last position.
+        head: Seq,
+        /// How many records there are, dead ones included.
+        records: u64,
+    },
+    /// A peer was welcomed.
+    Welcomed {
+        /// Who.
+        peer: PeerId,
+        /// Its replica id.
+        replica: ReplicaId,
+        /// Whether it can use it.
+        identity: Identity,
+        /// How its subscriptions start.
+        modes: Vec<(u32, Mode)>,
+    },
+    /// Rows of a peer were settled.
+    Pushed {
+        /// Whose.
+        peer: PeerId,
+        /// How many are durable.
+        accepted: usize,
+        /// How many are not.
+        refused: usize,
+        /// The last position then.
+        head: Seq,
+    },
+    /// A row was refused for good.
+    Rejected {
+        /// Whose.
+        peer: PeerId,
+        /// Its number.
+        row: u64,
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// Two writes of a field did not know each other.
+    Conflict {
+        /// Of which record.
+        key: RecordKey,
+        /// Which field.
+        field: FieldName,
+        /// The write that won.
+        won: Stamp,
+        /// The write that lost.
+        lost: Stamp,
+    },
+    /// A peer was told which rows of an id that it gives up were accepted.
+    Recalled {
+        /// Who.
+        peer: PeerId,
+        /// How many were.
+        accepted: usize,
+    },
+    /// A stream has brought its peer to the head and told it the root.
+    Synced {
+        /// Who.
+        peer: PeerId,
+        /// The head.
+        head: Seq,
+        /// The root of the stream's first subscription.
+        root: Digest,
+        /// Rows accepted from it since it was last synced.
+        pushed: u64,
+        /// Entries sent to it since then.
+        pulled: u64,
+    },
+    /// A channel ended.
+    Closed {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        code: ByeCode,
+    },
+    /// The store failed; everything is read again.
+    StoreFailed {
+        /// How.
+        class: FaultClass,
+    },
+    /// The host serves nobody any more: the store is broken (a class), or another host has taken it
+    /// over.
+    Fatal {
+        /// How the store is broken.
+        class: Option<FaultClass>,
+    },
+}
+
+/// What a host can tell of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Whether it serves.
+    pub ready: bool,
+    /// This run.
+    pub epoch: Epoch,
+    /// The last position.
+    pub head: Seq,
+    /// Its clock.
+    pub clock: Hlc,
+    /// Peers, those included that are not welcomed yet.
+    pub peers: usize,
+    /// Rows, openings and recalls that wait.
+    pub waiting: usize,
+    /// Root and number of records, by collection.
+    pub collections: Vec<(CollectionName, Digest, usize)>,
+}

@@ -1,0 +1,412 @@
+//! What the host stores: keys, values and their versions.
+//!
+//! Invariants: every value begins with its version; a record's value ends with exactly the bytes that
+//! its digest is taken over; keys sort as the feed, the trees and the log are read. Absent: reading and
+//! writing themselves.
+
+use crate::{
+    codec::{self, CodecError, CodecFault, Reader, Writer},
+    hlc::Hlc,
+    id::{self, CollectionName, Digest, Epoch, Incarnation, RecordId, RecordKey, ReplicaId, Seq},
+    io::KeyRange,
+    protocol::message::Left,
+    record::{CellKey, Record},
+};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+const VERSION: u8 = 1;
+
+/// Why a stored row cannot be read.
+pub(super) type Damaged = CodecError;
+
+/// The position that last changed each part of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Positions {
+    /// The record's place in the feed.
+    pub(super) latest: Seq,
+    /// The last position at which the result was not what the writer could compute by itself.
+    pub(super) altered: Seq,
+    pub(super) seen: BTreeMap<ReplicaId, Seq>,
+    pub(super) removed: BTreeMap<ReplicaId, Seq>,
+    pub(super) buried: Option<Seq>,
+    pub(super) cells: BTreeMap<CellKey, Seq>,
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) record: Record,
+    pub(super) positions: Positions,
+    /// The record's canonical bytes.
+    pub(super) bytes: Vec<u8>,
+    pub(super) digest: Digest,
+}
+
+impl Stored {
+    pub(super) fn new(record: Record, positions: Positions) -> Self {
+        let bytes = codec::encode_record(&record);
+        let digest = codec::record_digest(&bytes);
+        Self {
+            record,
+            positions,
+            bytes,
+            digest,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        let positions = &self.positions;
+        out.array(6);
+        out.uint(positions.latest.0);
+        out.uint(positions.altered.0);
+        write_seqs(&mut out, positions.seen.values());
+        write_seqs(&mut out, positions.removed.values());
+        match positions.buried {
+            Some(seq) => out.uint(seq.0),
+            None => out.null(),
+        }
+        write_seqs(&mut out, positions.cells.values());
+        out.raw(&self.bytes);
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(6)?;
+        let latest = Seq(input.uint()?);
+        let altered = Seq(input.uint()?);
+        let seen = read_seqs(&mut input)?;
+        let removed = read_seqs(&mut input)?;
+        let buried = input.optional(Reader::uint)?.map(Seq);
+        let cells = read_seqs(&mut input)?;
+        let bytes = input.rest().to_vec();
+        let record = codec::decode_record(&bytes)?;
+        let whole = seen.len() == record.seen.len()
+            && removed.len() == record.removed.seen.len()
+            && cells.len() == record.cells.len();
+        if !whole {
+            return Err(input.fault(CodecFault::Range));
+        }
+        let positions = Positions {
+            latest,
+            altered,
+            seen: replicas(&record.seen).zip(seen).collect(),
+            removed: replicas(&record.removed.seen).zip(removed).collect(),
+            buried,
+            cells: record.cells.keys().cloned().zip(cells).collect(),
+        };
+        let digest = codec::record_digest(&bytes);
+        Ok(Self {
+            record,
+            positions,
+            bytes,
+            digest,
+        })
+    }
+}
+
+fn replicas(vector: &crate::record::VersionVector) -> impl Iterator<Item = ReplicaId> + '_ {
+    vector.iter().map(|stamp| stamp.replica)
+}
+
+fn write_seqs<'a>(out: &mut Writer, seqs: impl ExactSizeIterator<Item = &'a Seq>) {
+    out.array(seqs.len());
+    for seq in seqs {
+        out.uint(seq.0);
+    }
+}
+
+fn read_seqs(input: &mut Reader<'_>) -> Result<Vec<Seq>, Damaged> {
+    (0..input.array()?).map(|_| input.uint().map(Seq)).collect()
+}
+
+/// What the tree keeps of a record: enough to answer for its hash without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TreeRow {
+    pub(super) digest: Digest,
+    pub(super) seq: Seq,
+    /// Length of the record's canonical bytes.
+    pub(super) len: u64,
+    pub(super) id: RecordId,
+}
+
+impl TreeRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(4);
+        out.bytes(self.digest.as_bytes());
+        out.uint(self.seq.0);
+        out.uint(self.len);
+        out.text(self.id.as_str());
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(4)?;
+        let row = Self {
+            digest: Digest::from_bytes(input.bytes_exact()?),
+            seq: Seq(input.uint()?),
+            len: input.uint()?,
+            id: record_id(&input, input.clone().text()?)?,
+        };
+        input.text()?;
+        input.finish()?;
+        Ok(row)
+    }
+}
+
+/// An accepted row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) digest: [u8; 16],
+    pub(super) seq: Seq,
+}
+
+impl Accepted {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(2);
+        out.bytes(&self.digest);
+        out.uint(self.seq.0);
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(2)?;
+        let row = Self {
+            digest: input.bytes_exact()?,
+            seq: Seq(input.uint()?),
+        };
+        input.finish()?;
+        Ok(row)
+    }
+}
+
+/// The end of the feed; every commit is guarded by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) epoch: Epoch,
+    pub(super) seq: Seq,
+    pub(super) clock: Hlc,
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(3);
+        out.bytes(self.epoch.as_bytes());
+        out.uint(self.seq.0);
+        out.hlc(self.clock);
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(3)?;
+        let head = Self {
+            epoch: Epoch::from_bytes(input.bytes_exact()?),
+            seq: Seq(input.uint()?),
+            clock: input.hlc()?,
+        };
+        input.finish()?;
+        Ok(head)
+    }
+}
+
+/// Whose a replica id is, and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReplicaRow {
+    pub(super) principal: String,
+    pub(super) incarnation: Incarnation,
+    /// The greatest time accepted from it (S).
+    pub(super) accepted: Option<Hlc>,
+}
+
+impl ReplicaRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(3);
+        out.text(&self.principal);
+        out.bytes(self.incarnation.as_bytes());
+        match self.accepted {
+            Some(hlc) => out.hlc(hlc),
+            None => out.null(),
+        }
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(3)?;
+        let row = Self {
+            principal: String::from(input.text()?),
+            incarnation: Incarnation::from_bytes(input.bytes_exact()?),
+            accepted: input.optional(Reader::hlc)?,
+        };
+        input.finish()?;
+        Ok(row)
+    }
+}
+
+/// Encodes where earlier epochs were left, newest first.
+pub(super) fn encode_lineage(lineage: &[Left]) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(lineage.len());
+    for left in lineage {
+        out.array(3);
+        out.bytes(left.epoch.as_bytes());
+        out.uint(left.seq.0);
+        out.hlc(left.hlc);
+    }
+    versioned(out)
+}
+
+pub(super) fn decode_lineage(value: &[u8]) -> Result<Vec<Left>, Damaged> {
+    let mut input = open(value)?;
+    let mut lineage = Vec::new();
+    for _ in 0..input.array()? {
+        input.array_exact(3)?;
+        lineage.push(Left {
+            epoch: Epoch::from_bytes(input.bytes_exact()?),
+            seq: Seq(input.uint()?),
+            hlc: input.hlc()?,
+        });
+    }
+    input.finish()?;
+    Ok(lineage)
+}
+
+pub(super) const HEAD_KEY: &[u8] = b"head";
+pub(super) const LINEAGE_KEY: &[u8] = b"lineage";
+
+pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
+    [b"replica/".as_slice(), replica.as_bytes()].concat()
+}
+
+/// Names have no control characters: the zero byte parts them.
+pub(super) fn record_key(key: &RecordKey) -> Vec<u8> {
+    let parts = [key.collection.as_str(), "\0", key.id.as_str()];
+    parts.concat().into_bytes()
+}
+
+pub(super) fn tree_key(collection: &CollectionName, key_hash: &Digest) -> Vec<u8> {
+    let parts = [collection.as_str().as_bytes(), b"\0", key_hash.as_bytes()];
+    parts.concat()
+}
+
+/// The collection and key hash of a tree row.
+pub(super) fn parse_tree_key(key: &[u8]) -> Result<(CollectionName, Digest), Damaged> {
+    let damaged = || fault(key, CodecFault::Range);
+    let (name, hash) = key
+        .len()
+        .checked_sub(32)
+        .and_then(|at| key.split_at_checked(at))
+        .ok_or_else(damaged)?;
+    let name = name.strip_suffix(b"\0").ok_or_else(damaged)?;
+    let hash = <[u8; 32]>::try_from(hash).map_err(|_refused| damaged())?;
+    Ok((collection_name(key, name)?, Digest::from_bytes(hash)))
+}
+
+pub(super) fn log_key(replica: &ReplicaId, hlc: Hlc) -> Vec<u8> {
+    [replica.as_bytes().as_slice(), &hlc.to_bits().to_be_bytes()].concat()
+}
+
+pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
+    let mut bytes = seq.0.to_be_bytes().to_vec();
+    bytes.extend(record_key(key));
+    bytes
+}
+
+pub(super) fn parse_feed_key(key: &[u8]) -> Result<(Seq, RecordKey), Damaged> {
+    let damaged = || fault(key, CodecFault::Range);
+    let (seq, name) = key.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let zero = name
+        .iter()
+        .position(|byte| *byte == 0)
+        .ok_or_else(damaged)?;
+    let (collection, id) = name.split_at_checked(zero).ok_or_else(damaged)?;
+    let id = id
+        .get(1..)
+        .and_then(|id| core::str::from_utf8(id).ok())
+        .and_then(|id| RecordId::parse(id).ok())
+        .ok_or_else(damaged)?;
+    let collection = collection_name(key, collection)?;
+    Ok((Seq(u64::from_be_bytes(*seq)), RecordKey { collection, id }))
+}
+
+/// The feed behind a place, to the end.
+pub(super) fn feed_behind(place: &crate::protocol::message::Place) -> KeyRange {
+    let start = match &place.key {
+        // The least key behind this one.
+        Some(key) => {
+            let mut start = feed_key(place.seq, key);
+            start.push(0);
+            start
+        }
+        None => place.seq.0.saturating_add(1).to_be_bytes().to_vec(),
+    };
+    KeyRange { start, end: None }
+}
+
+/// A feed row's value: the length of the record's canonical bytes, to plan reads by.
+pub(super) fn encode_len(len: usize) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.uint(len as u64);
+    versioned(out)
+}
+
+pub(super) fn decode_len(value: &[u8]) -> Result<u64, Damaged> {
+    let mut input = open(value)?;
+    let len = input.uint()?;
+    input.finish()?;
+    Ok(len)
+}
+
+/// The hash under which a record is in its collection's tree, and its row there.
+pub(super) fn tree_row(key: &RecordKey, stored: &Stored) -> (Digest, TreeRow) {
+    let row = TreeRow {
+        digest: stored.digest,
+        seq: stored.positions.latest,
+        len: stored.bytes.len() as u64,
+        id: key.id.clone(),
+    };
+    (id::key_hash(key), row)
+}
+
+fn collection_name(key: &[u8], name: &[u8]) -> Result<CollectionName, Damaged> {
+    core::str::from_utf8(name)
+        .ok()
+        .and_then(|name| CollectionName::parse(name).ok())
+        .ok_or_else(|| fault(key, CodecFault::Range))
+}
+
+fn record_id(input: &Reader<'_>, id: &str) -> Result<RecordId, Damaged> {
+    RecordId::parse(id).map_err(|_refused| input.fault(CodecFault::Range))
+}
+
+fn fault(bytes: &[u8], kind: CodecFault) -> Damaged {
+    CodecError {
+        at: bytes.len(),
+        kind,
+    }
+}
+
+fn versioned(body: Writer) -> Vec<u8> {
+    let mut value = alloc::vec![VERSION];
+    value.extend(body.into_bytes());
+    value
+}
+
+fn open(value: &[u8]) -> Result<Reader<'_>, Damaged> {
+    match value.split_first() {
+        Some((&VERSION, body)) => Ok(Reader::new(body)),
+        Some((version, _)) => Err(CodecError {
+            at: 0,
+            kind: CodecFault::Version(u64::from(*version)),
+        }),
+        None => Err(fault(value, CodecFault::Truncated)),
+    }
+}

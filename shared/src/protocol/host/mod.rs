@@ -1,0 +1,425 @@
+//! The responder's machine: serves one space to many peers. Sans-IO: inputs and the time go in, what is
+//! to be done comes out.
+//!
+//! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
+//! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
+//! `welcome` is the handshake, `heal` answers questions about trees, `layout` is what is stored.
+//!
+//! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
+//! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:
+//! sockets, tokens, tasks, clocks, randomness.
+
+mod boot;
+mod feed;
+mod group;
+mod heal;
+mod interface;
+mod judge;
+mod layout;
+mod peer;
+mod pipeline;
+mod receive;
+mod stream;
+mod welcome;
+
+use crate::{
+    hlc::{Hlc, HlcClock},
+    id::{CollectionName, Digest, Pattern, Seq},
+    io::{Answer, CommitOutcome, FaultClass, Ticket},
+    protocol::{
+        message::{Bye, ByeCode, Left, Message},
+        wire,
+    },
+    time::{Millis, MonoMillis, Now},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+use boot::RETRY_AFTER;
+use feed::{Marks, ProofKey, Tail};
+use heal::Collection;
+use layout::Head;
+use peer::{Due, Peer};
+use pipeline::{Job, Pipeline};
+use stream::Read;
+
+pub use interface::{Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId};
+
+/// Serves one space to many peers.
+///
+/// Feed each input to [`Self::handle`] and drain [`Self::poll`] before the next one. Outputs are carried
+/// out in order; queries and commits may be under way together, so a driver needs one writer and any
+/// number of readers.
+#[derive(Debug)]
+pub struct Host {
+    config: HostConfig,
+    marks: Marks,
+    phase: Phase,
+    /// This run's epoch is in the store.
+    claimed: bool,
+    stopping: bool,
+    head: Head,
+    /// The stored head, exactly.
+    head_bytes: Option<Vec<u8>>,
+    lineage: Vec<Left>,
+    clock: HlcClock,
+    collections: BTreeMap<CollectionName, Collection>,
+    /// Roots at the head.
+    roots: BTreeMap<Pattern, Digest>,
+    tail: Tail,
+    peers: BTreeMap<PeerId, Peer>,
+    jobs: VecDeque<Job>,
+    pipeline: Pipeline,
+    tickets: BTreeMap<Ticket, Waiting>,
+    next_ticket: u64,
+    reads: usize,
+    /// Peers that wait for one of the reads.
+    wanting: BTreeSet<PeerId>,
+    last_read: Option<PeerId>,
+    wake: Option<MonoMillis>,
+    outputs: VecDeque<HostOutput>,
+}
+
+/// How far the store is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its head is being read.
+    Reading,
+    /// The new epoch is being committed.
+    Claiming,
+    /// The trees are being loaded.
+    Loading,
+    Ready,
+    /// It failed, and is tried again then.
+    Waiting(MonoMillis),
+    /// Nobody is served any more.
+    Over,
+}
+
+/// Who waits for an effect.
+#[derive(Debug)]
+enum Waiting {
+    Boot,
+    Group,
+    Feed(Read),
+    Pull(PeerId),
+}
+
+impl Host {
+    /// A host that begins by reading its store.
+    #[must_use]
+    pub fn open(config: HostConfig, _now: Now) -> Self {
+        let marks = Marks {
+            space: config.space.clone(),
+            epoch: config.epoch,
+            key: ProofKey(config.proof_key),
+        };
+        let mut host = Self {
+            marks,
+            phase: Phase::Reading,
+            claimed: false,
+            stopping: false,
+            head: Head {
+                epoch: config.epoch,
+                seq: Seq(0),
+                clock: Hlc::ZERO,
+            },
+            head_bytes: None,
+            lineage: Vec::new(),
+            clock: HlcClock::default(),
+            collections: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            tail: Tail::default(),
+            peers: BTreeMap::new(),
+            jobs: VecDeque::new(),
+            pipeline: Pipeline::Idle,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            reads: 0,
+            wanting: BTreeSet::new(),
+            last_read: None,
+            wake: None,
+            outputs: VecDeque::new(),
+            config,
+        };
+        host.read_head();
+        host
+    }
+
+    /// Takes in what happened. Never fails: misconduct and faults come out as [`HostOutput::Close`] and
+    /// [`HostOutput::Note`]. Inputs of peers that are not known (any more) and of tickets that were
+    /// answered before are ignored.
+    pub fn handle(&mut self, now: Now, input: HostInput) {
+        match input {
+            HostInput::Opened { peer, hello, grant } => self.opened_by(now, peer, hello, grant),
+            HostInput::Message { peer, bytes } => self.receive(now, peer, &bytes),
+            HostInput::Sent { peer, bytes } => {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.sent(bytes, now.mono);
+                    self.pump(now, peer);
+                }
+            }
+            HostInput::Regranted { peer, grant } => self.regrant(now, peer, grant),
+            HostInput::Dismissed { peer, bye } => self.bye(now, peer, bye),
+            HostInput::Gone { peer } => drop(self.forget(peer)),
+            HostInput::Answered { ticket, result } => self.answered(now, ticket, result),
+            HostInput::Committed { ticket, result } => self.committed(now, ticket, result),
+            HostInput::Deadline => self.pass_deadline(now),
+            HostInput::Stop => self.stop(now),
+        }
+    }
+
+    /// The next thing to be done.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<HostOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call with [`HostInput::Deadline`], if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<MonoMillis> {
+        self.wake
+    }
+
+    /// Whether nothing is under way: no effect, nobody waiting, nothing to be polled.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.outputs.is_empty()
+            && self.tickets.is_empty()
+            && (self.jobs.is_empty() || self.phase == Phase::Over)
+            && matches!(self.phase, Phase::Ready | Phase::Over)
+    }
+
+    /// What can be told; computes the roots, O(changes since they were last computed) or more.
+    #[must_use]
+    pub fn facts(&self) -> HostFacts {
+        HostFacts {
+            ready: self.is_ready(),
+            epoch: self.marks.epoch,
+            head: self.head.seq,
+            clock: self.clock.last(),
+            peers: self.peers.len(),
+            waiting: self.jobs.len(),
+            collections: self
+                .collections
+                .iter()
+                .map(|(name, collection)| {
+                    let whole = collection.trie.under(&crate::tree::Prefix::ROOT);
+                    (name.clone(), whole.digest(), whole.count())
+                })
+                .collect(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    fn ticket(&mut self, waiting: Waiting) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, waiting);
+        ticket
+    }
+
+    fn out(&mut self, output: HostOutput) {
+        self.outputs.push_back(output);
+    }
+
+    fn answered(&mut self, now: Now, ticket: Ticket, result: Result<Vec<Answer>, FaultClass>) {
+        let Some(waiting) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        let (peer, taken) = match waiting {
+            Waiting::Boot => (None, result.map(|answers| self.boot_read(now, answers))),
+            Waiting::Group => (None, result.map(|answers| self.group_read(now, answers))),
+            Waiting::Feed(read) => {
+                self.reads = self.reads.saturating_sub(1);
+                let peer = read.peer;
+                (
+                    Some(peer),
+                    result.map(|answers| self.feed_read(now, read, answers)),
+                )
+            }
+            Waiting::Pull(peer) => (
+                Some(peer),
+                result.map(|answers| self.pulled(now, peer, answers)),
+            ),
+        };
+        let class = match taken {
+            Ok(Ok(())) => None,
+            Ok(Err(_damaged)) => Some(FaultClass::Corrupt),
+            Err(class) => Some(class),
+        };
+        match (class, peer) {
+            (None, _) => {}
+            (Some(class), Some(peer)) => {
+                self.out(HostOutput::Note(HostNote::StoreFailed { class }));
+                self.dismiss_for_fault(now, peer, class);
+            }
+            (Some(class), None) => self.group_failed(now, class),
+        }
+        self.start_reads();
+    }
+
+    fn committed(&mut self, now: Now, ticket: Ticket, result: Result<CommitOutcome, FaultClass>) {
+        let Some(waiting) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        match (waiting, result) {
+            (_, Err(class)) => self.group_failed(now, class),
+            (Waiting::Boot, Ok(outcome)) => self.boot_committed(outcome),
+            (Waiting::Group, Ok(outcome)) => self.group_committed(now, outcome),
+            (Waiting::Feed(_) | Waiting::Pull(_), Ok(_)) => {}
+        }
+        if self.stopping {
+            self.finish_stop(now);
+        }
+    }
+
+    fn send(&mut self, now: Now, id: PeerId, message: &Message) {
+        self.send_bytes(now, id, Arc::from(wire::encode(message)));
+    }
+
+    fn send_bytes(&mut self, now: Now, id: PeerId, bytes: Arc<[u8]>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.sends(bytes.len(), now.mono);
+        let deadline = peer.deadline();
+        self.wake_by(deadline);
+        self.out(HostOutput::Send { peer: id, bytes });
+    }
+
+    fn forget(&mut self, id: PeerId) -> Option<Peer> {
+        self.wanting.remove(&id);
+        self.peers.remove(&id)
+    }
+
+    fn bye(&mut self, now: Now, id: PeerId, bye: Bye) {
+        self.send(now, id, &Message::Bye(bye.clone()));
+        if self.forget(id).is_some() {
+            let code = bye.code;
+            self.out(HostOutput::Close { peer: id, bye });
+            self.out(HostOutput::Note(HostNote::Closed { peer: id, code }));
+        }
+    }
+
+    fn dismiss(&mut self, now: Now, id: PeerId, code: ByeCode, reason: &str) {
+        let bye = Bye {
+            code,
+            reason: String::from(reason),
+            retry_after: None,
+        };
+        self.bye(now, id, bye);
+    }
+
+    fn dismiss_for_fault(&mut self, now: Now, id: PeerId, class: FaultClass) {
+        let (code, reason, after) = match class {
+            FaultClass::Full => (ByeCode::StorageFull, "the store is full", FULL_AFTER),
+            FaultClass::Transient => (ByeCode::Storage, "the store failed", RETRY_AFTER),
+            FaultClass::Corrupt | FaultClass::Permanent => {
+                (ByeCode::Storage, "the store failed", FULL_AFTER)
+            }
+        };
+        let bye = Bye {
+            code,
+            reason: String::from(reason),
+            retry_after: Some(after),
+        };
+        self.bye(now, id, bye);
+    }
+
+    /// Nothing in memory can be trusted any more, or the store cannot.
+    fn give_up(&mut self, now: Now, class: Option<FaultClass>) {
+        self.phase = Phase::Over;
+        self.pipeline = Pipeline::Idle;
+        self.jobs.clear();
+        self.out(HostOutput::Note(HostNote::Fatal { class }));
+        let all: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in all {
+            match class {
+                Some(class) => self.dismiss_for_fault(now, id, class),
+                None => self.send_away(now, id),
+            }
+        }
+    }
+
+    fn send_away(&mut self, now: Now, id: PeerId) {
+        let bye = Bye {
+            code: ByeCode::ShuttingDown,
+            reason: String::from("this server stops serving the space"),
+            retry_after: Some(RETRY_AFTER),
+        };
+        self.bye(now, id, bye);
+    }
+
+    fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        self.finish_stop(now);
+    }
+
+    /// Ends once no commit is under way; what was not committed was not acknowledged.
+    fn finish_stop(&mut self, now: Now) {
+        if !matches!(self.pipeline, Pipeline::Committing(_)) {
+            self.phase = Phase::Over;
+            self.bye_to_all(now);
+        }
+    }
+
+    fn bye_to_all(&mut self, now: Now) {
+        self.jobs.clear();
+        let all: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in all {
+            self.send_away(now, id);
+        }
+    }
+
+    fn wake_by(&mut self, deadline: MonoMillis) {
+        self.wake = Some(self.wake.map_or(deadline, |wake| wake.min(deadline)));
+    }
+
+    fn pass_deadline(&mut self, now: Now) {
+        self.wake = None;
+        if let Phase::Waiting(at) = self.phase {
+            if now.mono >= at {
+                self.read_head();
+            } else {
+                self.wake_by(at);
+            }
+        }
+        let due: Vec<(PeerId, Due)> = self
+            .peers
+            .iter()
+            .map(|(id, peer)| (*id, peer.due(now.mono)))
+            .filter(|(_, due)| *due != Due::Nothing)
+            .collect();
+        for (id, due) in due {
+            match due {
+                Due::Nothing => {}
+                Due::Ping => {
+                    let nonce = now.mono.0;
+                    self.send(now, id, &Message::Ping { nonce });
+                }
+                Due::Silent => self.dismiss(now, id, ByeCode::Done, "nothing was heard for long"),
+                Due::Stuck => {
+                    let reason = "what was sent is not taken";
+                    self.dismiss(now, id, ByeCode::SlowConsumer, reason);
+                }
+            }
+        }
+        let next = self.peers.values().map(Peer::deadline).min();
+        if let Some(next) = next {
+            // Looking at every peer costs something: not for each of them alone.
+            self.wake_by(next.max(now.mono + LOOK_EVERY));
+        }
+    }
+}
+
+/// How long peers stay away while the store is full or broken.
+const FULL_AFTER: Millis = Millis(30_000);
+/// Deadlines of peers are looked at no more often.
+const LOOK_EVERY: Millis = Millis(250);

@@ -1,0 +1,205 @@
+//! What the host keeps of one peer: who it is, where its streams stand, what it has in flight.
+//!
+//! Invariant: a subscription is in at most one stream; everything here is bounded by a limit of the
+//! protocol or of the configuration. Absent: messages, the store.
+
+use super::{
+    Grant,
+    feed::Stream,
+    heal::{Active, Pull},
+};
+use crate::{
+    id::{Pattern, RecordKey, Seq},
+    protocol::{
+        limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
+        message::{Hello, Place},
+    },
+    time::MonoMillis,
+};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+/// How far a peer's session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its hello waits for its turn.
+    Opening,
+    /// Welcomed.
+    Confirmed,
+    /// Welcomed under an id that it cannot use; `true` where the id is another principal's.
+    Denied { foreign: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) hello: Hello,
+    pub(super) grant: Grant,
+    pub(super) stage: Stage,
+    pub(super) streams: Vec<Stream>,
+    next_stream: u64,
+    /// A read of the feed is under way.
+    pub(super) reading: bool,
+    pub(super) pulls: VecDeque<Pull>,
+    pub(super) active: Option<Active>,
+    /// The last outcome number given out.
+    pub(super) outcomes: u64,
+    /// Records under the number of an outcome that the peer may not know of.
+    pub(super) held: BTreeMap<RecordKey, u64>,
+    pub(super) rows_waiting: usize,
+    pub(super) bytes_waiting: usize,
+    unsent: usize,
+    stuck_since: MonoMillis,
+    heard: MonoMillis,
+    spoke: MonoMillis,
+    /// Rows accepted and entries sent since it last was at the head.
+    pub(super) pushed: u64,
+    pub(super) pulled: u64,
+}
+
+/// What has become due for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    Ping,
+    Silent,
+    Stuck,
+}
+
+impl Peer {
+    pub(super) fn new(hello: Hello, grant: Grant, now: MonoMillis) -> Self {
+        Self {
+            hello,
+            grant,
+            stage: Stage::Opening,
+            streams: Vec::new(),
+            next_stream: 0,
+            reading: false,
+            pulls: VecDeque::new(),
+            active: None,
+            outcomes: 0,
+            held: BTreeMap::new(),
+            rows_waiting: 0,
+            bytes_waiting: 0,
+            unsent: 0,
+            stuck_since: now,
+            heard: now,
+            spoke: now,
+            pushed: 0,
+            pulled: 0,
+        }
+    }
+
+    pub(super) fn pattern(&self, subscription: u32) -> Option<&Pattern> {
+        let found = self
+            .hello
+            .subscriptions
+            .iter()
+            .find(|known| known.id == subscription);
+        found.map(|known| &known.pattern)
+    }
+
+    /// Whether the socket has taken enough of what was sent to be given more.
+    pub(super) fn has_room(&self) -> bool {
+        self.unsent < PEER_BYTES_IN_FLIGHT_MAX
+    }
+
+    /// Whether it is owed more than any peer that reads can be.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.unsent > 4 * PEER_BYTES_IN_FLIGHT_MAX
+    }
+
+    pub(super) fn sends(&mut self, bytes: usize, now: MonoMillis) {
+        if self.unsent == 0 {
+            self.stuck_since = now;
+        }
+        self.unsent = self.unsent.saturating_add(bytes);
+        self.spoke = now;
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize, now: MonoMillis) {
+        self.unsent = self.unsent.saturating_sub(bytes);
+        self.stuck_since = now;
+    }
+
+    pub(super) fn hears(&mut self, now: MonoMillis) {
+        self.heard = now;
+    }
+
+    pub(super) fn due(&self, now: MonoMillis) -> Due {
+        if now >= self.heard + DEAD_AFTER {
+            Due::Silent
+        } else if self.unsent > 0 && now >= self.stuck_since + DEAD_AFTER {
+            Due::Stuck
+        } else if self.stage != Stage::Opening && now >= self.spoke + PING_EVERY {
+            Due::Ping
+        } else {
+            Due::Nothing
+        }
+    }
+
+    pub(super) fn deadline(&self) -> MonoMillis {
+        let mut deadline = self.heard + DEAD_AFTER;
+        if self.unsent > 0 {
+            deadline = deadline.min(self.stuck_since + DEAD_AFTER);
+        }
+        if self.stage != Stage::Opening {
+            deadline = deadline.min(self.spoke + PING_EVERY);
+        }
+        deadline
+    }
+
+    /// Starts or moves the stream of a subscription.
+    pub(super) fn stream_from(
+        &mut self,
+        subscription: u32,
+        place: Place,
+        cut: Seq,
+        owes_state: bool,
+    ) {
+        let Some(pattern) = self.pattern(subscription).cloned() else {
+            return;
+        };
+        for stream in &mut self.streams {
+            stream.subscriptions.retain(|(id, _)| *id != subscription);
+        }
+        self.streams
+            .retain(|stream| !stream.subscriptions.is_empty());
+        self.next_stream += 1;
+        self.streams.push(Stream {
+            id: self.next_stream,
+            subscriptions: alloc::vec![(subscription, pattern)],
+            read: place.clone(),
+            told: place,
+            cut,
+            owes_state,
+        });
+        self.merge_streams();
+    }
+
+    /// Joins streams that stand at the same cut.
+    pub(super) fn merge_streams(&mut self) {
+        let mut merged: Vec<Stream> = Vec::with_capacity(self.streams.len());
+        for stream in core::mem::take(&mut self.streams) {
+            let twin = merged
+                .iter_mut()
+                .find(|other| stream.is_whole() && other.is_whole() && other.told == stream.told);
+            match twin {
+                Some(twin) => {
+                    twin.subscriptions.extend(stream.subscriptions);
+                    twin.subscriptions.sort_unstable();
+                    // What lies silently behind is read again rather than compared.
+                    twin.read.clone_from(&twin.told);
+                    twin.owes_state |= stream.owes_state;
+                }
+                None => merged.push(stream),
+            }
+        }
+        self.streams = merged;
+    }
+
+    pub(super) fn stream_mut(&mut self, id: u64) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|stream| stream.id == id)
+    }
+}

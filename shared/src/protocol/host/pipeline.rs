@@ -1,0 +1,251 @@
+//! The one write pipeline of a space: openings, rows and recalls of all peers, in the order of arrival.
+//!
+//! Invariant: a group is read once, judged and joined in memory, and committed once, guarded by the head
+//! it was based on; nobody hears of it before it is durable. Jobs of one replica therefore see each other
+//! in order: a recall sees every row before it. Absent: what a peer may do (see `judge` and `welcome`).
+
+use super::{
+    Host, HostNote, HostOutput, PeerId, Waiting,
+    feed::Recent,
+    group::{Judged, Judging, Known, Touched},
+    layout::{self, Damaged},
+};
+use crate::{
+    id::RecordKey,
+    io::{Answer, CommitOutcome, FaultClass},
+    protocol::{
+        limits::BATCH_RECORDS_MAX,
+        message::{Ack, ByeCode, Message, Outcome, PushRow, Recall},
+    },
+    time::Now,
+};
+use alloc::{collections::BTreeSet, vec::Vec};
+
+/// Most jobs, bytes and records of one group.
+const GROUP_JOBS_MAX: usize = 512;
+const GROUP_BYTES_MAX: usize = 1 << 20;
+const GROUP_RECORDS_MAX: usize = 2 * BATCH_RECORDS_MAX;
+/// Most records that a peer can hold back by rows that were not accepted.
+pub(super) const HELD_MAX: usize = 20_000;
+
+/// One thing to be done in order.
+#[derive(Debug)]
+pub(super) enum Job {
+    Open(PeerId),
+    Row(WaitingRow),
+    Recall(PeerId, Recall),
+}
+
+/// A pushed row that waits.
+#[derive(Debug)]
+pub(super) struct WaitingRow {
+    pub(super) peer: PeerId,
+    pub(super) named: u64,
+    pub(super) bytes: usize,
+    pub(super) row: PushRow,
+}
+
+impl Job {
+    pub(super) fn peer(&self) -> PeerId {
+        match self {
+            Self::Open(peer) | Self::Recall(peer, _) => *peer,
+            Self::Row(row) => row.peer,
+        }
+    }
+}
+
+/// What the pipeline is doing.
+#[derive(Debug, Default)]
+pub(super) enum Pipeline {
+    #[default]
+    Idle,
+    Reading(Vec<Job>, Known),
+    Committing(Judged),
+}
+
+impl Host {
+    /// Starts the next group if none is at work.
+    pub(super) fn start_group(&mut self) {
+        if !self.is_ready() || self.stopping || !matches!(self.pipeline, Pipeline::Idle) {
+            return;
+        }
+        let mut jobs = Vec::new();
+        let mut known = Known::default();
+        let mut bytes = 0;
+        while let Some(job) = self.jobs.front() {
+            let size = match job {
+                Job::Row(row) => row.bytes,
+                Job::Open(_) | Job::Recall(..) => 0,
+            };
+            let full = jobs.len() >= GROUP_JOBS_MAX
+                || bytes + size > GROUP_BYTES_MAX
+                || known.records.len() >= GROUP_RECORDS_MAX;
+            if full && !jobs.is_empty() {
+                break;
+            }
+            let Some(job) = self.jobs.pop_front() else {
+                break;
+            };
+            // Jobs of peers that are gone have nobody to answer to, and were never acknowledged.
+            let Some(peer) = self.peers.get_mut(&job.peer()) else {
+                continue;
+            };
+            bytes += size;
+            known.want(peer, &job);
+            jobs.push(job);
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        let queries = known.queries();
+        self.pipeline = Pipeline::Reading(jobs, known);
+        let ticket = self.ticket(Waiting::Group);
+        self.out(HostOutput::Query { ticket, queries });
+    }
+
+    /// The group was read: judge it and commit.
+    pub(super) fn group_read(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
+        let Pipeline::Reading(jobs, mut known) = core::mem::take(&mut self.pipeline) else {
+            return Ok(());
+        };
+        if self.stopping {
+            return Ok(());
+        }
+        if let Err(damaged) = known.fill(answers) {
+            self.pipeline = Pipeline::Reading(jobs, known);
+            return Err(damaged);
+        }
+        // A clock that is exhausted stands still: stamps of writers are not taken from it.
+        let tick = self.clock.tick(now.wall);
+        let clock = tick.unwrap_or_else(|_exhausted| self.clock.last());
+        let mut group = Judging {
+            now,
+            clock,
+            limits: self.config.limits,
+            known,
+            judged: Judged::new(self.head),
+        };
+        for job in jobs {
+            let Some(peer) = self.peers.get_mut(&job.peer()) else {
+                continue;
+            };
+            group.judged.peers.insert(job.peer());
+            match job {
+                Job::Open(id) => group.open(id, peer),
+                Job::Recall(id, recall) => group.recall(id, peer, &recall),
+                Job::Row(row) => {
+                    peer.rows_waiting = peer.rows_waiting.saturating_sub(1);
+                    peer.bytes_waiting = peer.bytes_waiting.saturating_sub(row.bytes);
+                    if let Some(hlc) = group.row(peer, &row) {
+                        let _taken = self.clock.observe(hlc, now.wall);
+                    }
+                }
+            }
+        }
+        let mut judged = group.judged;
+        judged.head.clock = self.clock.last();
+        if judged.replicas.is_empty() {
+            self.settle(now, judged);
+        } else {
+            let batch = judged.batch(&self.head_bytes);
+            self.pipeline = Pipeline::Committing(judged);
+            let ticket = self.ticket(Waiting::Group);
+            self.out(HostOutput::Commit { ticket, batch });
+        }
+        Ok(())
+    }
+
+    /// The group's commit came back.
+    pub(super) fn group_committed(&mut self, now: Now, outcome: CommitOutcome) {
+        let Pipeline::Committing(judged) = core::mem::take(&mut self.pipeline) else {
+            return;
+        };
+        match outcome {
+            CommitOutcome::Applied => {
+                self.head_bytes = Some(judged.head.encode());
+                self.settle(now, judged);
+            }
+            CommitOutcome::Conflict => self.give_up(now, None),
+        }
+    }
+
+    /// The store failed under a group. Nobody is acknowledged; whoever had a part in it comes back and
+    /// sends again what was not acknowledged.
+    pub(super) fn group_failed(&mut self, now: Now, class: FaultClass) {
+        let peers: BTreeSet<PeerId> = match core::mem::take(&mut self.pipeline) {
+            Pipeline::Idle => BTreeSet::new(),
+            Pipeline::Reading(jobs, _) => jobs.iter().map(Job::peer).collect(),
+            Pipeline::Committing(judged) => judged.peers,
+        };
+        for id in peers {
+            self.dismiss_for_fault(now, id, class);
+        }
+        self.reload_after(now, class);
+    }
+
+    /// What was judged holds: trees, tail, acknowledgements, welcomes, fan-out, in this order.
+    fn settle(&mut self, now: Now, judged: Judged) {
+        self.head = judged.head;
+        for (key, touched) in judged.touched {
+            self.take_in(&key, &touched);
+            self.tail.push(
+                key,
+                Recent {
+                    stored: touched.stored,
+                    conflicts: touched.conflicts,
+                },
+            );
+        }
+        self.tail.trim(self.config.recent_bytes_max);
+        self.roots.clear();
+        for note in judged.notes {
+            self.out(HostOutput::Note(note));
+        }
+        for (id, outcomes) in judged.acks {
+            self.acknowledge(now, id, outcomes);
+        }
+        for (id, recalled) in judged.recalled {
+            let accepted = recalled.accepted.len();
+            self.send(now, id, &Message::Recalled(recalled));
+            self.out(HostOutput::Note(HostNote::Recalled { peer: id, accepted }));
+        }
+        for (id, identity, accepted) in judged.welcomes {
+            self.welcome(now, id, identity, accepted);
+        }
+        self.fan_out(now);
+        self.start_group();
+    }
+
+    fn take_in(&mut self, key: &RecordKey, touched: &Touched) {
+        let (hash, row) = layout::tree_row(key, &touched.stored);
+        let collection = self.collections.entry(key.collection.clone()).or_default();
+        collection.trie.insert(hash, row.digest);
+        // Of a record that was there only its growth is not known: a mean need not be exact.
+        if touched.before.is_none() {
+            collection.bytes += row.len;
+        }
+    }
+
+    fn acknowledge(&mut self, now: Now, id: PeerId, outcomes: Vec<(u64, Outcome)>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let rows = outcomes.len();
+        let accepted = outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Accepted { .. }))
+            .count();
+        peer.pushed += accepted as u64;
+        let overheld = peer.held.len() > HELD_MAX;
+        self.out(HostOutput::Note(HostNote::Pushed {
+            peer: id,
+            accepted,
+            refused: rows - accepted,
+            head: self.head.seq,
+        }));
+        self.send(now, id, &Message::Ack(Ack { outcomes }));
+        if overheld {
+            self.dismiss(now, id, ByeCode::Busy, "too many records are held back");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Every limit of the protocol, with its unit in its name. A peer beyond one gets a typed close; a local
+//! write beyond one gets a typed error and changes nothing.
+
+use crate::time::Millis;
+
+/// Protocol versions that this build speaks, best first.
+pub const VERSIONS: [u32; 1] = [1];
+/// WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "rejoin.v1";
+/// Largest frame, channel number included.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Size at which a sender closes a page of changes or rows, well below a frame.
+pub const PAGE_BYTES_AIM: usize = 256 << 10;
+/// Largest encoded record after joining.
+pub const RECORD_BYTES_MAX: usize = 768 << 10;
+/// Largest encoded value.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+/// Most cells of a record.
+pub const CELLS_MAX: usize = 1_024;
+/// Most records that one batch touches.
+pub const BATCH_RECORDS_MAX: usize = 1_000;
+/// Largest encoded batch.
+pub const BATCH_BYTES_MAX: usize = 768 << 10;
+/// Most rows in one push.
+pub const PUSH_ROWS_MAX: usize = 1_000;
+/// Most bytes of rows that are sent and not acknowledged.
+pub const PUSH_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
+/// Most channels of a connection.
+pub const CHANNELS_MAX: u64 = 64;
+/// Most subscriptions of a channel.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Most earlier epochs that a hello names.
+pub const EPOCHS_MAX: usize = 32;
+/// Most incarnations that a hello names.
+pub const INCARNATIONS_MAX: usize = 64;
+/// Longest token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Longest reason text, in bytes.
+pub const REASON_BYTES_MAX: usize = 512;
+/// Most bytes of changes that a host keeps in flight to one peer before it waits for the socket.
+pub const PEER_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
+/// Most rows of one peer that wait for their commit.
+pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
+/// How far a pushed stamp may be ahead of the host's clock.
+pub const AHEAD_MAX: Millis = Millis(60_000);
+/// A session without traffic pings this often.
+pub const PING_EVERY: Millis = Millis(10_000);
+/// A session that has heard nothing for so long is dead.
+pub const DEAD_AFTER: Millis = Millis(25_000);
+/// A push unacknowledged for so long means a dead connection.
+pub const ACK_WITHIN: Millis = Millis(15_000);
+/// A handshake takes at most so long.
+pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
+/// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).
+pub const BACKOFF: (Millis, Millis) = (Millis(500), Millis(30_000));

@@ -1,0 +1,528 @@
+//! What peers say to each other, as values. Bytes are in `wire`, meaning in `docs/PROTOCOL.md`.
+
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{
+        CollectionName, Cursor, Digest, Epoch, FieldName, Incarnation, Pattern, RecordKey, ReplicaId,
+        Seq, SpaceId,
+    },
+    record::{Record, Value, VersionVector},
+    time::{Millis, WallMillis},
+    tree::{Prefix, WalkMessage},
+};
+use alloc::{string::String, vec::Vec};
+
+/// One message on a channel.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// Initiator: opens the channel.
+    Hello(Hello),
+    /// Responder: answers it.
+    Welcome(Welcome),
+    /// Initiator: outbox rows.
+    Push(Push),
+    /// Responder: what became of them, after the durable commit.
+    Ack(Ack),
+    /// Responder: part of the feed.
+    Changes(Changes),
+    /// Initiator: starts or moves a subscription's stream to a place.
+    Resume(Resume),
+    /// Initiator: asks for the collections of a subscription and their roots.
+    AskRoots(AskRoots),
+    /// Responder: answers it.
+    Roots(Roots),
+    /// Both: one step of a walk over one collection's tree.
+    Walk(Walk),
+    /// Responder: whole records that a walk or a chunk request brought up.
+    Records(Records),
+    /// Initiator: asks for the next chunk of a snapshot.
+    AskChunk(AskChunk),
+    /// Responder: answers it.
+    Chunk(Chunk),
+    /// Initiator: which of these rows were accepted under an id that is not to be used any more?
+    Recall(Recall),
+    /// Responder: answers it.
+    Recalled(Recalled),
+    /// Both: are you there?
+    Ping {
+        /// Returned by the pong.
+        nonce: u64,
+    },
+    /// Both: yes.
+    Pong {
+        /// Of the ping.
+        nonce: u64,
+        /// The responder's roots, by subscription; initiators state nothing.
+        state: Option<Stated>,
+    },
+    /// Initiator: a new token for the same principal.
+    Refresh {
+        /// The token.
+        token: String,
+    },
+    /// Both: the channel ends.
+    Bye(Bye),
+}
+
+/// Opens a channel for one space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Versions spoken, best first.
+    pub versions: Vec<u32>,
+    /// Optional abilities, one bit each; none is defined in version 1.
+    pub features: u64,
+    /// Who speaks.
+    pub replica: ReplicaId,
+    /// New for every session, stored before it is sent.
+    pub incarnation: Incarnation,
+    /// The last incarnation that was welcomed and all since, this one excluded.
+    pub known: Vec<Incarnation>,
+    /// Which space.
+    pub space: SpaceId,
+    /// Proof of the principal; never in a URL.
+    pub token: Option<String>,
+    /// The initiator's wall clock.
+    pub clock: WallMillis,
+    /// What it wants to hold.
+    pub subscriptions: Vec<Subscription>,
+    /// Epochs it knows from earlier welcomes, newest first.
+    pub epochs: Vec<Epoch>,
+}
+
+/// One part of a space that the initiator holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Number on this channel.
+    pub id: u32,
+    /// Which collections.
+    pub pattern: Pattern,
+    /// How far it has the feed; `None` for a newcomer.
+    pub cursor: Option<Cursor>,
+    /// Where in the feed it stands, staged pages included; in the epoch of `cursor`.
+    pub place: Place,
+    /// The root of what it holds at `cursor`, if computed.
+    pub root: Option<Digest>,
+}
+
+/// A place in the feed: behind the entry (seq, key), or behind all of `seq` without a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Position.
+    pub seq: Seq,
+    /// The last entry of that position that is included; `None` means all.
+    pub key: Option<RecordKey>,
+}
+
+impl Place {
+    /// Behind all of `seq`.
+    #[must_use]
+    pub const fn at(seq: Seq) -> Self {
+        Self { seq, key: None }
+    }
+}
+
+/// Answers a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version spoken from here on.
+    pub version: u32,
+    /// Abilities that both have.
+    pub features: u64,
+    /// As whom the token identifies the initiator.
+    pub principal: String,
+    /// What the principal may do.
+    pub rights: Vec<Right>,
+    /// What the responder takes.
+    pub limits: Limits,
+    /// The responder's wall clock.
+    pub clock: WallMillis,
+    /// The responder's current run.
+    pub epoch: Epoch,
+    /// Dead records buried at or before this are not in the tree.
+    pub horizon: Hlc,
+    /// Where earlier epochs were left, newest first, as far as the hello's epochs need.
+    pub lineage: Vec<Left>,
+    /// The last position of the feed.
+    pub head: Seq,
+    /// The greatest stamp accepted from this replica (S).
+    pub accepted: Option<Hlc>,
+    /// Whether the replica id can be used.
+    pub identity: Identity,
+    /// How each subscription starts.
+    pub modes: Vec<(u32, Mode)>,
+}
+
+/// Whether a replica id can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// Yes.
+    Confirmed,
+    /// No: another copy of this replica was welcomed and this one does not know of it.
+    Forked,
+    /// No: it belongs to another principal.
+    Foreign,
+}
+
+/// How a subscription starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Cursor at the head, roots equal: live from here.
+    InSync,
+    /// The cursor is good: the feed continues from the place.
+    Feed,
+    /// The cursor is not good: walk, then feed.
+    Heal,
+    /// Nothing held: snapshot, then feed.
+    Snapshot,
+}
+
+/// Where the responder left an earlier epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// The epoch left.
+    pub epoch: Epoch,
+    /// Its last position.
+    pub seq: Seq,
+    /// Its clock then.
+    pub hlc: Hlc,
+}
+
+/// What a principal may do with some collections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// Which collections.
+    pub pattern: Pattern,
+    /// Whether it may write them; it may read them in any case.
+    pub write: bool,
+}
+
+/// Limits that a responder states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest frame.
+    pub frame_bytes: u32,
+    /// Largest joined record.
+    pub record_bytes: u32,
+    /// Largest value.
+    pub value_bytes: u32,
+    /// Most records of a batch.
+    pub batch_records: u32,
+}
+
+/// Outbox rows, in the order of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Push {
+    /// The greatest [`Outcome`] number of this channel that the initiator has taken in; 0 at first.
+    pub named: u64,
+    /// The rows.
+    pub rows: Vec<PushRow>,
+}
+
+/// One local commit: accepted or refused whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushRow {
+    /// The initiator's number for it, unique on this channel.
+    pub number: u64,
+    /// Its time; the replica is the hello's.
+    pub hlc: Hlc,
+    /// First 16 bytes of the digest of its intents: the same row again, or another one with its stamp?
+    pub digest: [u8; 16],
+    /// What it does to each record.
+    pub writes: Vec<PushWrite>,
+}
+
+/// What one row does to one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushWrite {
+    /// Which record.
+    pub key: RecordKey,
+    /// The record's `seen` as the writer saw it: tells a conflict from a succession.
+    pub saw: VersionVector,
+    /// The touched cells in full, and the changed entries of `seen` and `removed.seen`.
+    pub delta: Record,
+}
+
+/// What became of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ack {
+    /// By row number.
+    pub outcomes: Vec<(u64, Outcome)>,
+}
+
+/// What became of one row. Every outcome but acceptance has a number, ascending on a channel: rows that
+/// touch its records are returned until a push names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Durable, at this position (again, for a row accepted before).
+    Accepted {
+        /// Its position.
+        seq: Seq,
+    },
+    /// Refused for good.
+    Rejected {
+        /// Number of this outcome.
+        number: u64,
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people.
+        reason: String,
+    },
+    /// It touches a record of a row that was not accepted; send it again.
+    Returned {
+        /// Number of this outcome.
+        number: u64,
+    },
+    /// Its stamp is too far ahead; stamp it again.
+    Ahead {
+        /// Number of this outcome.
+        number: u64,
+        /// How far it is ahead of the responder's clock.
+        by: Millis,
+    },
+    /// A cell's `since` is older than the responder's; send it again, replayed, once the feed has
+    /// reached `seq`.
+    Stale {
+        /// Number of this outcome.
+        number: u64,
+        /// Where the feed has what is missing.
+        seq: Seq,
+    },
+}
+
+/// Why a row was refused for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectCode {
+    /// No right to write there.
+    Forbidden,
+    /// The joined record, or the row, would be too large.
+    TooLarge,
+    /// A part of it speaks for another replica, or a stamp does not fit.
+    Forged,
+    /// A rule of the responder refused it.
+    Invalid,
+    /// The record is gone.
+    RecordGone,
+    /// Whether it was accepted before a fork cannot be told any more.
+    Unsure,
+    /// The responder lacks a kind that it uses.
+    UpgradeServer,
+}
+
+/// Part of the feed, for one or several subscriptions that stand at the same place.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Changes {
+    /// Which subscriptions.
+    pub subscriptions: Vec<u32>,
+    /// Where they must stand.
+    pub after: Place,
+    /// Where they stand then.
+    pub upto: Place,
+    /// Whether `upto` is a cut: all since the last cut becomes visible together.
+    pub cut: bool,
+    /// At most one entry per record, by (seq, key).
+    pub entries: Vec<Entry>,
+    /// Roots, at a cut that is the head.
+    pub state: Option<Stated>,
+}
+
+/// A record's latest change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Which record.
+    pub key: RecordKey,
+    /// Its position.
+    pub seq: Seq,
+    /// First 8 bytes of the digest of the resulting record.
+    pub check: [u8; 8],
+    /// The responder's mark on (space, key, digest, epoch, seq); opaque, kept with the record.
+    pub proof: [u8; 16],
+    /// What changed.
+    pub body: Body,
+    /// `lww` writes that lost against a write that did not know them; live only.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// How an entry says what changed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Body {
+    /// The parts that changed since `after`; each replaces its predecessor.
+    Delta(Record),
+    /// The whole record.
+    Whole(Record),
+    /// Only the receiver's own rows up to this stamp: it has them.
+    Own(Hlc),
+}
+
+/// A `lww` write that lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Which field.
+    pub field: FieldName,
+    /// The write that won.
+    pub won: Stamp,
+    /// The write that lost.
+    pub lost: Stamp,
+    /// What it had written.
+    pub value: Option<Value>,
+}
+
+/// Roots at a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stated {
+    /// The position.
+    pub seq: Seq,
+    /// Dead records buried at or before this are not in the tree.
+    pub horizon: Hlc,
+    /// The responder's clock when `seq` was the head.
+    pub hlc: Hlc,
+    /// By subscription.
+    pub roots: Vec<(u32, Digest)>,
+}
+
+/// Starts or moves a subscription's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Which subscription.
+    pub subscription: u32,
+    /// From where.
+    pub place: Place,
+}
+
+/// Asks for collections and roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskRoots {
+    /// Which subscription.
+    pub subscription: u32,
+    /// Behind which collection.
+    pub after: Option<CollectionName>,
+}
+
+/// Collections and roots at a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// Which subscription.
+    pub subscription: u32,
+    /// The head when this was said.
+    pub seq: Seq,
+    /// Collections that are not empty, by name.
+    pub roots: Vec<(CollectionName, Digest)>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// One step of a walk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// Which subscription.
+    pub subscription: u32,
+    /// Which collection.
+    pub collection: CollectionName,
+    /// The step.
+    pub message: WalkMessage,
+}
+
+/// Whole records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Records {
+    /// Which subscription.
+    pub subscription: u32,
+    /// The records; each body is [`Body::Whole`].
+    pub entries: Vec<Entry>,
+}
+
+/// Asks for the next chunk of a collection's snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskChunk {
+    /// Which subscription.
+    pub subscription: u32,
+    /// Which collection.
+    pub collection: CollectionName,
+    /// Behind which prefix of the trie.
+    pub after: Option<Prefix>,
+}
+
+/// All records under one prefix of a collection's trie.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chunk {
+    /// Which subscription.
+    pub subscription: u32,
+    /// Which collection.
+    pub collection: CollectionName,
+    /// Which prefix; `None` when nothing follows.
+    pub prefix: Option<Prefix>,
+    /// Digest of the subtree.
+    pub digest: Digest,
+    /// The head when this was said.
+    pub seq: Seq,
+    /// The records; each body is [`Body::Whole`].
+    pub entries: Vec<Entry>,
+    /// Records of the collection, for progress.
+    pub total: u64,
+}
+
+/// Rows pushed under an id that is not to be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// Their stamps and digests.
+    pub rows: Vec<(Hlc, [u8; 16])>,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// Stamps of those that were accepted.
+    pub accepted: Vec<Hlc>,
+    /// Stamps of those of which it cannot be told any more.
+    pub unsure: Vec<Hlc>,
+}
+
+/// The channel ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bye {
+    /// Why, for programs.
+    pub code: ByeCode,
+    /// Why, for people.
+    pub reason: String,
+    /// When to try again; `None` leaves it to the backoff.
+    pub retry_after: Option<Millis>,
+}
+
+/// Why a channel ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ByeCode {
+    /// In order.
+    Done,
+    /// The process stops; come back.
+    ShuttingDown,
+    /// No common version.
+    Version,
+    /// The token is missing, wrong or expired.
+    Unauthorized,
+    /// No such space, or no right to it: the two look the same.
+    NoSpace,
+    /// A frame that cannot be decoded.
+    Malformed,
+    /// A message that has no place here.
+    Misbehaved,
+    /// A frame, a row or a list is too large.
+    TooLarge,
+    /// The peer does not read; resume from the cursor.
+    SlowConsumer,
+    /// The same replica opened another session.
+    Superseded,
+    /// The store failed.
+    Storage,
+    /// The store is full.
+    StorageFull,
+    /// Too many of something.
+    Busy,
+    /// A defect of the sender of this message.
+    Internal,
+}

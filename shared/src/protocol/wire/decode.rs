@@ -1,0 +1,511 @@
+//! Bytes to messages. Each function reads what its namesake in `encode` writes.
+
+use super::{
+    Numbered,
+    walk::{read_prefix, read_walk},
+};
+use crate::{
+    codec::{
+        CodecError, CodecFault, Reader, read_dictionary, read_key, read_record, read_stamp,
+        read_value, read_vector,
+    },
+    id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
+    protocol::{
+        limits::{
+            BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PUSH_ROWS_MAX, REASON_BYTES_MAX,
+            SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
+        },
+        message::{
+            Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left,
+            Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records,
+            Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        },
+    },
+    time::{Millis, WallMillis},
+};
+use alloc::{string::String, vec::Vec};
+
+/// A result of reading.
+pub(super) type Read<T> = Result<T, CodecError>;
+
+/// No limit but the bytes that are there.
+const BY_BYTES: usize = usize::MAX;
+
+/// The message that `bytes` are, all of them.
+///
+/// Takes time and memory in proportion to the bytes given. Sizes of records and values are not looked
+/// at, nor what the message means.
+///
+/// # Errors
+/// [`CodecError`] when the bytes are not exactly what [`super::encode`] makes of some message, or a list
+/// or text exceeds its limit.
+pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
+    let mut input = Reader::new(bytes);
+    input.array_exact(5)?;
+    let at = input.position();
+    let number = input.uint()?;
+    let dictionary = read_dictionary(&mut input)?;
+    let mut input = input.with_dictionary(&dictionary);
+    let message = match number {
+        0 => Message::Hello(hello(&mut input)?),
+        1 => Message::Welcome(welcome(&mut input)?),
+        2 => Message::Push(push(&mut input)?),
+        3 => Message::Ack(ack(&mut input)?),
+        4 => Message::Changes(changes(&mut input)?),
+        5 => Message::Resume(resume(&mut input)?),
+        6 => Message::AskRoots(ask_roots(&mut input)?),
+        7 => Message::Roots(roots(&mut input)?),
+        8 => Message::Walk(walk(&mut input)?),
+        9 => Message::Records(records(&mut input)?),
+        10 => Message::AskChunk(ask_chunk(&mut input)?),
+        11 => Message::Chunk(chunk(&mut input)?),
+        12 => Message::Recall(recall(&mut input)?),
+        13 => Message::Recalled(recalled(&mut input)?),
+        14 => ping(&mut input)?,
+        15 => pong(&mut input)?,
+        16 => refresh(&mut input)?,
+        17 => Message::Bye(bye(&mut input)?),
+        _ => {
+            return Err(out_of_range(at));
+        }
+    };
+    input.finish()?;
+    Ok(message)
+}
+
+pub(super) const fn out_of_range(at: usize) -> CodecError {
+    CodecError {
+        at,
+        kind: CodecFault::Range,
+    }
+}
+
+/// A list of at most `max` items.
+fn list<'a, T>(
+    input: &mut Reader<'a>,
+    max: usize,
+    mut read: impl FnMut(&mut Reader<'a>) -> Read<T>,
+) -> Read<Vec<T>> {
+    let at = input.position();
+    let len = input.array()?;
+    if len > max {
+        return Err(out_of_range(at));
+    }
+    // Grows as items come: the length stated reserves nothing.
+    (0..len).map(|_| read(input)).collect()
+}
+
+/// A list of at most `max` pairs, of which `read` reads both items.
+pub(super) fn pairs<'a, T>(
+    input: &mut Reader<'a>,
+    max: usize,
+    mut read: impl FnMut(&mut Reader<'a>) -> Read<T>,
+) -> Read<Vec<T>> {
+    let at = input.position();
+    let len = input.array()?;
+    if !len.is_multiple_of(2) || len / 2 > max {
+        return Err(out_of_range(at));
+    }
+    (0..len / 2).map(|_| read(input)).collect()
+}
+
+fn text(input: &mut Reader<'_>, bytes_max: usize) -> Read<String> {
+    let at = input.position();
+    let text = input.text()?;
+    if text.len() > bytes_max {
+        return Err(out_of_range(at));
+    }
+    Ok(String::from(text))
+}
+
+pub(super) fn numbered<T: Numbered>(input: &mut Reader<'_>) -> Read<T> {
+    let at = input.position();
+    T::from_number(input.uint()?).ok_or_else(|| out_of_range(at))
+}
+
+/// Start of an enumeration with content: how many items follow, and the number of the variant.
+pub(super) fn variant(input: &mut Reader<'_>) -> Read<(usize, u64)> {
+    let at = input.position();
+    match input.array()?.checked_sub(1) {
+        Some(len) => Ok((len, input.uint()?)),
+        None => Err(out_of_range(at)),
+    }
+}
+
+fn seq(input: &mut Reader<'_>) -> Read<Seq> {
+    input.uint().map(Seq)
+}
+
+fn wall(input: &mut Reader<'_>) -> Read<WallMillis> {
+    input.uint().map(WallMillis)
+}
+
+fn epoch(input: &mut Reader<'_>) -> Read<Epoch> {
+    input.bytes_exact().map(Epoch::from_bytes)
+}
+
+fn incarnation(input: &mut Reader<'_>) -> Read<Incarnation> {
+    input.bytes_exact().map(Incarnation::from_bytes)
+}
+
+pub(super) fn digest(input: &mut Reader<'_>) -> Read<Digest> {
+    input.bytes_exact().map(Digest::from_bytes)
+}
+
+fn hello(input: &mut Reader<'_>) -> Read<Hello> {
+    input.array_exact(10)?;
+    Ok(Hello {
+        versions: list(input, BY_BYTES, Reader::uint32)?,
+        features: input.uint()?,
+        replica: input.replica()?,
+        incarnation: incarnation(input)?,
+        known: list(input, INCARNATIONS_MAX, incarnation)?,
+        space: space(input)?,
+        token: input.optional(|input| text(input, TOKEN_BYTES_MAX))?,
+        clock: wall(input)?,
+        subscriptions: list(input, SUBSCRIPTIONS_MAX, subscription)?,
+        epochs: list(input, EPOCHS_MAX, epoch)?,
+    })
+}
+
+fn space(input: &mut Reader<'_>) -> Read<SpaceId> {
+    let at = input.position();
+    SpaceId::parse(input.text()?).map_err(|_refused| out_of_range(at))
+}
+
+fn subscription(input: &mut Reader<'_>) -> Read<Subscription> {
+    input.array_exact(5)?;
+    Ok(Subscription {
+        id: input.uint32()?,
+        pattern: pattern(input)?,
+        cursor: input.optional(cursor)?,
+        place: place(input)?,
+        root: input.optional(digest)?,
+    })
+}
+
+fn pattern(input: &mut Reader<'_>) -> Read<Pattern> {
+    let at = input.position();
+    match variant(input)? {
+        (0, 0) => Ok(Pattern::All),
+        (1, 1) => input.collection().map(Pattern::Exact),
+        (1, 2) => input.collection().map(Pattern::Prefix),
+        _ => Err(out_of_range(at)),
+    }
+}
+
+fn cursor(input: &mut Reader<'_>) -> Read<Cursor> {
+    input.array_exact(2)?;
+    Ok(Cursor {
+        epoch: epoch(input)?,
+        seq: seq(input)?,
+    })
+}
+
+fn place(input: &mut Reader<'_>) -> Read<Place> {
+    input.array_exact(2)?;
+    Ok(Place {
+        seq: seq(input)?,
+        key: input.optional(key)?,
+    })
+}
+
+fn key(input: &mut Reader<'_>) -> Read<RecordKey> {
+    input.array_exact(2)?;
+    read_key(input)
+}
+
+fn welcome(input: &mut Reader<'_>) -> Read<Welcome> {
+    input.array_exact(13)?;
+    Ok(Welcome {
+        version: input.uint32()?,
+        features: input.uint()?,
+        principal: text(input, BY_BYTES)?,
+        rights: list(input, BY_BYTES, right)?,
+        limits: limits(input)?,
+        clock: wall(input)?,
+        epoch: epoch(input)?,
+        horizon: input.hlc()?,
+        lineage: list(input, BY_BYTES, left)?,
+        head: seq(input)?,
+        accepted: input.optional(Reader::hlc)?,
+        identity: numbered(input)?,
+        modes: pairs(input, SUBSCRIPTIONS_MAX, |input| {
+            Ok((input.uint32()?, numbered(input)?))
+        })?,
+    })
+}
+
+fn right(input: &mut Reader<'_>) -> Read<Right> {
+    input.array_exact(2)?;
+    Ok(Right {
+        pattern: pattern(input)?,
+        write: input.bool()?,
+    })
+}
+
+fn limits(input: &mut Reader<'_>) -> Read<Limits> {
+    input.array_exact(4)?;
+    Ok(Limits {
+        frame_bytes: input.uint32()?,
+        record_bytes: input.uint32()?,
+        value_bytes: input.uint32()?,
+        batch_records: input.uint32()?,
+    })
+}
+
+fn left(input: &mut Reader<'_>) -> Read<Left> {
+    input.array_exact(3)?;
+    Ok(Left {
+        epoch: epoch(input)?,
+        seq: seq(input)?,
+        hlc: input.hlc()?,
+    })
+}
+
+fn push(input: &mut Reader<'_>) -> Read<Push> {
+    input.array_exact(2)?;
+    Ok(Push {
+        named: input.uint()?,
+        rows: list(input, PUSH_ROWS_MAX, row)?,
+    })
+}
+
+fn row(input: &mut Reader<'_>) -> Read<PushRow> {
+    input.array_exact(4)?;
+    Ok(PushRow {
+        number: input.uint()?,
+        hlc: input.hlc()?,
+        digest: input.bytes_exact()?,
+        writes: list(input, BATCH_RECORDS_MAX, write)?,
+    })
+}
+
+fn write(input: &mut Reader<'_>) -> Read<PushWrite> {
+    input.array_exact(3)?;
+    Ok(PushWrite {
+        key: key(input)?,
+        saw: read_vector(input)?,
+        delta: read_record(input)?,
+    })
+}
+
+fn ack(input: &mut Reader<'_>) -> Read<Ack> {
+    input.array_exact(1)?;
+    let outcomes = pairs(input, BY_BYTES, |input| {
+        Ok((input.uint()?, outcome(input)?))
+    })?;
+    Ok(Ack { outcomes })
+}
+
+fn outcome(input: &mut Reader<'_>) -> Read<Outcome> {
+    let at = input.position();
+    match variant(input)? {
+        (1, 0) => Ok(Outcome::Accepted { seq: seq(input)? }),
+        (3, 1) => Ok(Outcome::Rejected {
+            number: input.uint()?,
+            code: numbered(input)?,
+            reason: text(input, REASON_BYTES_MAX)?,
+        }),
+        (1, 2) => Ok(Outcome::Returned {
+            number: input.uint()?,
+        }),
+        (2, 3) => Ok(Outcome::Ahead {
+            number: input.uint()?,
+            by: Millis(input.uint()?),
+        }),
+        (2, 4) => Ok(Outcome::Stale {
+            number: input.uint()?,
+            seq: seq(input)?,
+        }),
+        _ => Err(out_of_range(at)),
+    }
+}
+
+fn changes(input: &mut Reader<'_>) -> Read<Changes> {
+    input.array_exact(6)?;
+    Ok(Changes {
+        subscriptions: list(input, SUBSCRIPTIONS_MAX, Reader::uint32)?,
+        after: place(input)?,
+        upto: place(input)?,
+        cut: input.bool()?,
+        entries: list(input, BY_BYTES, entry)?,
+        state: input.optional(stated)?,
+    })
+}
+
+fn entry(input: &mut Reader<'_>) -> Read<Entry> {
+    input.array_exact(6)?;
+    Ok(Entry {
+        key: key(input)?,
+        seq: seq(input)?,
+        check: input.bytes_exact()?,
+        proof: input.bytes_exact()?,
+        body: body(input)?,
+        conflicts: list(input, BY_BYTES, conflict)?,
+    })
+}
+
+/// An entry of a message that has only whole records.
+fn whole_entry(input: &mut Reader<'_>) -> Read<Entry> {
+    let at = input.position();
+    let entry = entry(input)?;
+    match entry.body {
+        Body::Whole(_) => Ok(entry),
+        Body::Delta(_) | Body::Own(_) => Err(out_of_range(at)),
+    }
+}
+
+fn body(input: &mut Reader<'_>) -> Read<Body> {
+    let at = input.position();
+    match variant(input)? {
+        (1, 0) => read_record(input).map(Body::Delta),
+        (1, 1) => read_record(input).map(Body::Whole),
+        (1, 2) => input.hlc().map(Body::Own),
+        _ => Err(out_of_range(at)),
+    }
+}
+
+fn conflict(input: &mut Reader<'_>) -> Read<Conflict> {
+    let at = input.position();
+    let len = input.array()?;
+    if len != 3 && len != 4 {
+        return Err(out_of_range(at));
+    }
+    Ok(Conflict {
+        field: input.field()?,
+        won: read_stamp(input)?,
+        lost: read_stamp(input)?,
+        value: if len == 4 {
+            Some(read_value(input)?)
+        } else {
+            None
+        },
+    })
+}
+
+fn stated(input: &mut Reader<'_>) -> Read<Stated> {
+    input.array_exact(4)?;
+    Ok(Stated {
+        seq: seq(input)?,
+        horizon: input.hlc()?,
+        hlc: input.hlc()?,
+        roots: pairs(input, SUBSCRIPTIONS_MAX, |input| {
+            Ok((input.uint32()?, digest(input)?))
+        })?,
+    })
+}
+
+fn resume(input: &mut Reader<'_>) -> Read<Resume> {
+    input.array_exact(2)?;
+    Ok(Resume {
+        subscription: input.uint32()?,
+        place: place(input)?,
+    })
+}
+
+fn ask_roots(input: &mut Reader<'_>) -> Read<AskRoots> {
+    input.array_exact(2)?;
+    Ok(AskRoots {
+        subscription: input.uint32()?,
+        after: input.optional(Reader::collection)?,
+    })
+}
+
+fn roots(input: &mut Reader<'_>) -> Read<Roots> {
+    input.array_exact(4)?;
+    Ok(Roots {
+        subscription: input.uint32()?,
+        seq: seq(input)?,
+        roots: pairs(input, BY_BYTES, |input| {
+            Ok((input.collection()?, digest(input)?))
+        })?,
+        more: input.bool()?,
+    })
+}
+
+fn walk(input: &mut Reader<'_>) -> Read<Walk> {
+    input.array_exact(3)?;
+    Ok(Walk {
+        subscription: input.uint32()?,
+        collection: input.collection()?,
+        message: read_walk(input)?,
+    })
+}
+
+fn records(input: &mut Reader<'_>) -> Read<Records> {
+    input.array_exact(2)?;
+    Ok(Records {
+        subscription: input.uint32()?,
+        entries: list(input, BY_BYTES, whole_entry)?,
+    })
+}
+
+fn ask_chunk(input: &mut Reader<'_>) -> Read<AskChunk> {
+    input.array_exact(3)?;
+    Ok(AskChunk {
+        subscription: input.uint32()?,
+        collection: input.collection()?,
+        after: input.optional(read_prefix)?,
+    })
+}
+
+fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
+    input.array_exact(7)?;
+    Ok(Chunk {
+        subscription: input.uint32()?,
+        collection: input.collection()?,
+        prefix: input.optional(read_prefix)?,
+        digest: digest(input)?,
+        seq: seq(input)?,
+        entries: list(input, BY_BYTES, whole_entry)?,
+        total: input.uint()?,
+    })
+}
+
+fn recall(input: &mut Reader<'_>) -> Read<Recall> {
+    input.array_exact(1)?;
+    let rows = pairs(input, BY_BYTES, |input| {
+        Ok((input.hlc()?, input.bytes_exact()?))
+    })?;
+    Ok(Recall { rows })
+}
+
+fn recalled(input: &mut Reader<'_>) -> Read<Recalled> {
+    input.array_exact(2)?;
+    Ok(Recalled {
+        accepted: list(input, BY_BYTES, Reader::hlc)?,
+        unsure: list(input, BY_BYTES, Reader::hlc)?,
+    })
+}
+
+fn ping(input: &mut Reader<'_>) -> Read<Message> {
+    input.array_exact(1)?;
+    Ok(Message::Ping {
+        nonce: input.uint()?,
+    })
+}
+
+fn pong(input: &mut Reader<'_>) -> Read<Message> {
+    input.array_exact(2)?;
+    Ok(Message::Pong {
+        nonce: input.uint()?,
+        state: input.optional(stated)?,
+    })
+}
+
+fn refresh(input: &mut Reader<'_>) -> Read<Message> {
+    input.array_exact(1)?;
+    Ok(Message::Refresh {
+        token: text(input, TOKEN_BYTES_MAX)?,
+    })
+}
+
+fn bye(input: &mut Reader<'_>) -> Read<Bye> {
+    input.array_exact(3)?;
+    Ok(Bye {
+        code: numbered(input)?,
+        reason: text(input, REASON_BYTES_MAX)?,
+        retry_after: input.optional(|input| input.uint().map(Millis))?,
+    })
+}

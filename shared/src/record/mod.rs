@@ -1,0 +1,215 @@
+//! Records as state: who wrote, who removed, and one cell per field and kind.
+//!
+//! Invariant: a record is live exactly when some replica's entry in `seen` is later than that replica's
+//! entry in `removed.seen`. Absent here: encodings, storage, merging (see `crdt`), clocks.
+
+mod value;
+mod vector;
+mod view;
+
+pub use value::{INTEGRAL_MAX, Number, Value};
+pub use vector::VersionVector;
+pub use view::{Visible, visible};
+
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{FieldName, ReplicaId},
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+
+/// Which CRDT a field is. Travels with the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Last write wins.
+    Lww,
+    /// First write wins.
+    Fww,
+    /// The greatest value written.
+    Max,
+    /// The least value written.
+    Min,
+    /// A sum of increments and decrements (PN-counter).
+    Counter,
+    /// A set in which a concurrent add beats a remove (ORSWOT).
+    Set,
+    /// Concurrent values stay side by side until a write that saw them replaces them.
+    Review,
+    /// A kind of a later version, by its code (7 or more); kept byte for byte.
+    Later(u8),
+}
+
+impl Kind {
+    /// Its number in stored and sent bytes.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Lww => 0,
+            Self::Fww => 1,
+            Self::Max => 2,
+            Self::Min => 3,
+            Self::Counter => 4,
+            Self::Set => 5,
+            Self::Review => 6,
+            Self::Later(code) => code,
+        }
+    }
+
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Lww,
+            1 => Self::Fww,
+            2 => Self::Max,
+            3 => Self::Min,
+            4 => Self::Counter,
+            5 => Self::Set,
+            6 => Self::Review,
+            later => Self::Later(later),
+        }
+    }
+}
+
+/// What one replica has added to and subtracted from a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Sum of its increments.
+    pub added: u64,
+    /// Sum of its decrements.
+    pub subtracted: u64,
+}
+
+/// State of a counter: a tally per replica.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counter(pub BTreeMap<ReplicaId, Tally>);
+
+impl Counter {
+    /// All increments less all decrements, saturating at the ends of `i64`.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        let sum = self.0.values().fold(0_i128, |sum, tally| {
+            sum + i128::from(tally.added) - i128::from(tally.subtracted)
+        });
+        i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
+/// State of a set: elements with the stamps that added them, and all stamps ever seen here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AddWinsSet {
+    /// Every add this state has seen; an add in it and not among the elements was removed.
+    pub context: VersionVector,
+    /// Element to the latest add of each replica.
+    pub elements: BTreeMap<Value, VersionVector>,
+}
+
+/// State of a reviewed field: the values that no write has replaced, and all stamps ever seen here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Siblings {
+    /// Every write this state has seen.
+    pub context: VersionVector,
+    /// Values side by side.
+    pub values: BTreeMap<Stamp, Value>,
+}
+
+/// State of a cell, by kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Value of the latest stamp; `None` is absent.
+    Lww {
+        /// The write that won.
+        stamp: Stamp,
+        /// What it wrote.
+        value: Option<Value>,
+    },
+    /// Value of the earliest stamp.
+    Fww(Option<(Stamp, Value)>),
+    /// Greatest value.
+    Max(Option<Value>),
+    /// Least value.
+    Min(Option<Value>),
+    /// PN-counter.
+    Counter(Counter),
+    /// ORSWOT.
+    Set(AddWinsSet),
+    /// Multi-value register.
+    Review(Siblings),
+    /// State of a kind of a later version, as it was encoded.
+    Later {
+        /// Its code.
+        code: u8,
+        /// Its canonical encoding.
+        bytes: Vec<u8>,
+    },
+}
+
+impl State {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Lww { .. } => Kind::Lww,
+            Self::Fww(_) => Kind::Fww,
+            Self::Max(_) => Kind::Max,
+            Self::Min(_) => Kind::Min,
+            Self::Counter(_) => Kind::Counter,
+            Self::Set(_) => Kind::Set,
+            Self::Review(_) => Kind::Review,
+            Self::Later { code, .. } => Kind::Later(*code),
+        }
+    }
+
+    /// Nothing written yet, for the kinds that have such a state (`lww` and later kinds have none).
+    #[must_use]
+    pub fn empty(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Lww | Kind::Later(_) => None,
+            Kind::Fww => Some(Self::Fww(None)),
+            Kind::Max => Some(Self::Max(None)),
+            Kind::Min => Some(Self::Min(None)),
+            Kind::Counter => Some(Self::Counter(Counter::default())),
+            Kind::Set => Some(Self::Set(AddWinsSet::default())),
+            Kind::Review => Some(Self::Review(Siblings::default())),
+        }
+    }
+}
+
+/// A field's state, and the put or erase that last reset it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Stamp of the reset; the greater one wins whole. Always `None` for `lww`, whose stamp says it.
+    pub since: Option<Stamp>,
+    /// What was written since.
+    pub state: State,
+}
+
+/// Which cell of a record.
+pub type CellKey = (FieldName, Kind);
+
+/// Which writes a remove has covered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Removed {
+    /// `seen` as the removers saw it.
+    pub seen: VersionVector,
+    /// When the server took in the latest remove; written by servers only.
+    pub buried: Option<Hlc>,
+}
+
+/// The state of one record; also, with only what changed, a delta of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Last write of each replica to this record.
+    pub seen: VersionVector,
+    /// What removers had seen.
+    pub removed: Removed,
+    /// One cell per field and kind.
+    pub cells: BTreeMap<CellKey, Cell>,
+}
+
+impl Record {
+    /// Whether some write is not covered by a remove.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.seen.exceeds(&self.removed.seen)
+    }
+}

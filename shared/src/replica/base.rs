@@ -1,0 +1,230 @@
+//! Base: exactly what the peer has sent, as encoded records with their seq and proof.
+//!
+//! Only changes, snapshot and heal write it; an overlay row never does. What came since the last cut is
+//! staged beside it. The trees are derived from the records when first asked for, never stored.
+
+use crate::{
+    codec::{CodecError, decode_record, encode_record, record_digest},
+    id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
+    protocol::message::{Body, Entry},
+    record::Record,
+    tree::{Trie, combine_roots},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+/// A record as the peer sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its position in the peer's feed.
+    pub seq: Seq,
+    /// Index into the replica's list of epochs: that of `seq`.
+    pub epoch: u32,
+    /// The peer's mark.
+    pub proof: [u8; 16],
+    /// The record in its stored form.
+    pub bytes: Vec<u8>,
+}
+
+/// Why an entry does not fit what is held: the subscription needs healing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mismatch(pub(super) RecordKey);
+
+/// Records, visible and staged, with the trees over the visible ones.
+#[derive(Debug, Default)]
+pub struct Base {
+    records: BTreeMap<RecordKey, Held>,
+    staged: BTreeMap<RecordKey, Held>,
+    /// Built for all collections at the first use.
+    trees: Option<BTreeMap<CollectionName, Trie>>,
+    /// Changed since the last fold.
+    dirty: BTreeSet<RecordKey>,
+}
+
+impl Base {
+    /// Takes in a record from a page.
+    pub(super) fn load(&mut self, key: RecordKey, held: Held) {
+        self.records.insert(key, held);
+    }
+
+    /// The visible record.
+    #[must_use]
+    pub fn get(&self, key: &RecordKey) -> Option<&Held> {
+        self.records.get(key)
+    }
+
+    /// The visible record, decoded; one that was never written is empty.
+    ///
+    /// # Errors
+    /// [`CodecError`] when stored bytes are damaged.
+    pub fn record(&self, key: &RecordKey) -> Result<Record, CodecError> {
+        self.records.get(key).map_or_else(|| Ok(Record::default()), |held| decode_record(&held.bytes))
+    }
+
+    /// Visible records from `key` on, ascending.
+    pub fn range_from(&self, key: &RecordKey) -> impl Iterator<Item = (&RecordKey, &Held)> {
+        self.records.range(key.clone()..)
+    }
+
+    /// Every visible record, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (&RecordKey, &Held)> {
+        self.records.iter()
+    }
+
+    /// Visible records of one collection, ascending by id.
+    pub fn collection<'a>(
+        &'a self,
+        name: &'a CollectionName,
+    ) -> impl Iterator<Item = (&'a RecordKey, &'a Held)> {
+        self.records
+            .range(RecordKey::before_all_of(name)..)
+            .take_while(move |(key, _)| key.collection == *name)
+    }
+
+    /// Number of visible records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether nothing is visible.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Number of staged records.
+    #[must_use]
+    pub fn staged_len(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Stages one entry. `own` applies the replica's rows on that record up to a stamp.
+    pub(super) fn stage(
+        &mut self,
+        entry: Entry,
+        epoch: u32,
+        own: impl FnOnce(&mut Record, crate::hlc::Hlc),
+    ) -> Result<(), Mismatch> {
+        let Entry { key, seq, check, proof, body, .. } = entry;
+        let held = self.staged.get(&key).or_else(|| self.records.get(&key));
+        if held.is_some_and(|held| held.seq > seq && held.epoch == epoch) {
+            // A snapshot page that is older than what the feed brought.
+            return Ok(());
+        }
+        let before = match held {
+            None => Record::default(),
+            Some(held) => match decode_record(&held.bytes) {
+                Ok(record) => record,
+                Err(_) => return Err(Mismatch(key)),
+            },
+        };
+        let record = match body {
+            Body::Whole(record) => record,
+            Body::Delta(delta) => replaced(before, delta),
+            Body::Own(upto) => {
+                let mut record = before;
+                own(&mut record, upto);
+                record
+            }
+        };
+        let bytes = encode_record(&record);
+        let fits = record_digest(&bytes).as_bytes().iter().zip(&check).all(|(a, b)| a == b);
+        if !fits {
+            return Err(Mismatch(key));
+        }
+        self.staged.insert(key, Held { seq, epoch, proof, bytes });
+        Ok(())
+    }
+
+    /// Makes what is staged for `pattern` visible; returns the keys.
+    pub(super) fn publish(&mut self, pattern: &Pattern) -> Vec<RecordKey> {
+        let keys: Vec<RecordKey> =
+            self.staged.keys().filter(|key| pattern.covers(&key.collection)).cloned().collect();
+        for key in &keys {
+            if let Some(held) = self.staged.remove(key) {
+                if let Some(trees) = &mut self.trees {
+                    let tree = trees.entry(key.collection.clone()).or_default();
+                    tree.insert(key_hash(key), record_digest(&held.bytes));
+                }
+                self.records.insert(key.clone(), held);
+                self.dirty.insert(key.clone());
+            }
+        }
+        keys
+    }
+
+    /// Forgets what is staged for `pattern`.
+    pub(super) fn unstage(&mut self, pattern: &Pattern) {
+        self.staged.retain(|key, _| !pattern.covers(&key.collection));
+    }
+
+    /// Drops a visible record that the peer does not have.
+    pub(super) fn drop_record(&mut self, key: &RecordKey) -> bool {
+        if self.records.remove(key).is_none() {
+            return false;
+        }
+        if let Some(tree) = self.trees.as_mut().and_then(|trees| trees.get_mut(&key.collection)) {
+            tree.remove(&key_hash(key));
+        }
+        self.dirty.insert(key.clone());
+        true
+    }
+
+    /// Keys changed since the last call.
+    pub(super) fn take_dirty(&mut self) -> BTreeSet<RecordKey> {
+        core::mem::take(&mut self.dirty)
+    }
+
+    /// Keys changed since the last fold.
+    pub(super) fn dirty(&self) -> &BTreeSet<RecordKey> {
+        &self.dirty
+    }
+
+    /// The trees; built, in O(n) hashes, at the first use.
+    pub fn trees(&mut self) -> &mut BTreeMap<CollectionName, Trie> {
+        let records = &self.records;
+        self.trees.get_or_insert_with(|| {
+            let mut trees: BTreeMap<CollectionName, Trie> = BTreeMap::new();
+            for (key, held) in records {
+                let tree = trees.entry(key.collection.clone()).or_default();
+                tree.insert(key_hash(key), record_digest(&held.bytes));
+            }
+            trees
+        })
+    }
+
+    /// Whether roots cost no rebuild.
+    #[must_use]
+    pub fn has_trees(&self) -> bool {
+        self.trees.is_some()
+    }
+
+    /// Root over all collections that `pattern` covers.
+    pub fn root(&mut self, pattern: &Pattern) -> Digest {
+        let roots: Vec<(CollectionName, Digest)> = self
+            .trees()
+            .iter_mut()
+            .filter(|(name, tree)| pattern.covers(name) && !tree.is_empty())
+            .map(|(name, tree)| (name.clone(), tree.root()))
+            .collect();
+        combine_roots(roots.iter().map(|(name, root)| (name, *root)))
+    }
+}
+
+/// Each part of `delta` takes the place of its predecessor.
+fn replaced(mut record: Record, delta: Record) -> Record {
+    for stamp in delta.seen.iter() {
+        record.seen.set(stamp.replica, stamp.hlc);
+    }
+    for stamp in delta.removed.seen.iter() {
+        record.removed.seen.set(stamp.replica, stamp.hlc);
+    }
+    if delta.removed.buried.is_some() {
+        record.removed.buried = delta.removed.buried;
+    }
+    record.cells.extend(delta.cells);
+    record
+}

@@ -1,0 +1,380 @@
+//! Stored form of log entries. Version 1; the bytes are pinned by `tests/golden/`.
+
+use super::{
+    entry::{Entry, Settlement, Welcomed},
+    intent::{Intent, Restamped, Row, RowWrite},
+};
+use crate::{
+    codec::{
+        CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
+        write_key, write_stamp, write_value, write_vector,
+    },
+    id::{Digest, Epoch, Incarnation, Seq},
+    protocol::message::RejectCode,
+    record::Kind,
+};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
+
+const VERSION: u64 = 1;
+
+/// Encodes a log entry.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut out = Writer::new();
+    match entry {
+        Entry::Commit(row) => {
+            start(&mut out, 0, 1);
+            write_row(&mut out, row);
+        }
+        Entry::Feed(bytes) => {
+            start(&mut out, 1, 1);
+            out.bytes(bytes);
+        }
+        Entry::Staged(bytes) => {
+            start(&mut out, 2, 1);
+            out.bytes(bytes);
+        }
+        Entry::HealBegun { subscription, seq } => {
+            start(&mut out, 3, 2);
+            out.uint(u64::from(*subscription));
+            out.uint(seq.0);
+        }
+        Entry::Healed { subscription, gone } => {
+            start(&mut out, 4, 2);
+            out.uint(u64::from(*subscription));
+            out.array(gone.len() * 2);
+            gone.iter().for_each(|key| write_key(&mut out, key));
+        }
+        Entry::Settled(rows) => {
+            start(&mut out, 5, 1);
+            out.array(rows.len() * 2);
+            for (number, settlement) in rows {
+                out.uint(*number);
+                write_settlement(&mut out, settlement);
+            }
+        }
+        Entry::Restamped { rows, skew_ms } => {
+            start(&mut out, 6, 2);
+            write_restamped(&mut out, rows);
+            out.int(*skew_ms);
+        }
+        Entry::Session(incarnation) => {
+            start(&mut out, 7, 1);
+            out.bytes(incarnation.as_bytes());
+        }
+        Entry::Welcomed(welcomed) => {
+            start(&mut out, 8, 7);
+            write_welcomed(&mut out, welcomed);
+        }
+        Entry::Reborn { replica, accepted, unsure, restamped } => {
+            start(&mut out, 9, 4);
+            out.bytes(replica.as_bytes());
+            write_numbers(&mut out, accepted.iter().copied());
+            write_numbers(&mut out, unsure.iter().copied());
+            write_restamped(&mut out, restamped);
+        }
+        Entry::Dropped(number) => {
+            start(&mut out, 10, 1);
+            out.uint(*number);
+        }
+        Entry::Adopted(principal) => {
+            start(&mut out, 11, 1);
+            out.text(principal);
+        }
+    }
+    out.into_bytes()
+}
+
+fn start(out: &mut Writer, tag: u64, items: usize) {
+    out.array(2 + items);
+    out.uint(VERSION);
+    out.uint(tag);
+}
+
+/// Decodes a log entry.
+///
+/// # Errors
+/// [`CodecError`] when the bytes are not exactly one entry of a version that this build knows.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
+    let mut input = Reader::new(bytes);
+    let len = input.array()?;
+    let version = input.uint()?;
+    if version != VERSION {
+        return Err(input.fault(CodecFault::Version(version)));
+    }
+    let tag = input.uint()?;
+    let entry = read_entry(&mut input, tag, len)?;
+    input.finish()?;
+    Ok(entry)
+}
+
+fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
+    let items = match tag {
+        0..=2 | 5 | 7 | 10 | 11 => 1,
+        3 | 4 | 6 => 2,
+        8 => 7,
+        9 => 4,
+        _ => return Err(input.fault(CodecFault::Range)),
+    };
+    if len != 2 + items {
+        return Err(input.fault(CodecFault::Range));
+    }
+    Ok(match tag {
+        0 => Entry::Commit(read_row(input)?),
+        1 => Entry::Feed(input.bytes()?.to_vec()),
+        2 => Entry::Staged(input.bytes()?.to_vec()),
+        3 => Entry::HealBegun { subscription: input.uint32()?, seq: Seq(input.uint()?) },
+        4 => {
+            let subscription = input.uint32()?;
+            let gone = input.array()? / 2;
+            let gone = (0..gone).map(|_| read_key(input)).collect::<Result<_, _>>()?;
+            Entry::Healed { subscription, gone }
+        }
+        5 => {
+            let rows = input.array()? / 2;
+            Entry::Settled(
+                (0..rows)
+                    .map(|_| Ok((input.uint()?, read_settlement(input)?)))
+                    .collect::<Result<_, CodecError>>()?,
+            )
+        }
+        6 => Entry::Restamped { rows: read_restamped(input)?, skew_ms: input.int()? },
+        7 => Entry::Session(Incarnation::from_bytes(input.bytes_exact()?)),
+        8 => Entry::Welcomed(read_welcomed(input)?),
+        9 => Entry::Reborn {
+            replica: input.replica()?,
+            accepted: read_numbers(input)?,
+            unsure: read_numbers(input)?,
+            restamped: read_restamped(input)?,
+        },
+        10 => Entry::Dropped(input.uint()?),
+        _ => Entry::Adopted(String::from(input.text()?)),
+    })
+}
+
+/// Writes an outbox row.
+pub(super) fn write_row(out: &mut Writer, row: &Row) {
+    out.array(2);
+    write_stamp(out, &row.stamp);
+    out.array(row.writes.len());
+    for write in &row.writes {
+        out.array(3 + 1);
+        write_key(out, &write.key);
+        write_vector(out, &write.saw);
+        out.array(write.intents.len());
+        write.intents.iter().for_each(|intent| write_intent(out, intent));
+    }
+}
+
+/// Reads an outbox row.
+pub(super) fn read_row(input: &mut Reader<'_>) -> Result<Row, CodecError> {
+    input.array_exact(2)?;
+    let stamp = read_stamp(input)?;
+    let writes = (0..input.array()?)
+        .map(|_| {
+            input.array_exact(3 + 1)?;
+            let key = read_key(input)?;
+            let saw = read_vector(input)?;
+            let intents =
+                (0..input.array()?).map(|_| read_intent(input)).collect::<Result<_, _>>()?;
+            Ok(RowWrite { key, saw, intents })
+        })
+        .collect::<Result<_, CodecError>>()?;
+    Ok(Row { stamp, writes })
+}
+
+/// What the responder remembers of a row to tell it from another one with its stamp.
+#[must_use]
+pub fn row_digest(row: &Row) -> [u8; 16] {
+    let mut out = Writer::new();
+    write_row(&mut out, row);
+    let digest = Digest::of(
+        "rejoin.row.v1",
+        &[
+            row.stamp.replica.as_bytes(),
+            &row.stamp.hlc.to_bits().to_be_bytes(),
+            &out.into_bytes(),
+        ],
+    );
+    let mut short = [0; 16];
+    short.iter_mut().zip(digest.as_bytes()).for_each(|(out, byte)| *out = *byte);
+    short
+}
+
+fn write_intent(out: &mut Writer, intent: &Intent) {
+    match intent {
+        Intent::Clear { field, kind } => {
+            out.array(3);
+            out.uint(0);
+            out.field(field);
+            out.uint(u64::from(kind.code()));
+        }
+        Intent::Set { field, kind, value } => {
+            out.array(4);
+            out.uint(1);
+            out.field(field);
+            out.uint(u64::from(kind.code()));
+            write_value(out, value);
+        }
+        Intent::Add { field, amount } => {
+            out.array(3);
+            out.uint(2);
+            out.field(field);
+            out.int(*amount);
+        }
+        Intent::Insert { field, element } => {
+            out.array(3);
+            out.uint(3);
+            out.field(field);
+            write_value(out, element);
+        }
+        Intent::Delete { field, element, covers } => {
+            out.array(4);
+            out.uint(4);
+            out.field(field);
+            write_value(out, element);
+            write_vector(out, covers);
+        }
+        Intent::Resolve { field, value, covers } => {
+            out.array(4);
+            out.uint(5);
+            out.field(field);
+            write_value(out, value);
+            out.array(covers.len());
+            covers.iter().for_each(|stamp| write_stamp(out, stamp));
+        }
+        Intent::Remove => {
+            out.array(1);
+            out.uint(6);
+        }
+    }
+}
+
+fn read_intent(input: &mut Reader<'_>) -> Result<Intent, CodecError> {
+    let len = input.array()?;
+    let tag = input.uint()?;
+    let expected = match tag {
+        0 | 2 | 3 => 3,
+        1 | 4 | 5 => 4,
+        6 => 1,
+        _ => return Err(input.fault(CodecFault::Range)),
+    };
+    if len != expected {
+        return Err(input.fault(CodecFault::Range));
+    }
+    if tag == 6 {
+        return Ok(Intent::Remove);
+    }
+    let field = input.field()?;
+    Ok(match tag {
+        0 => Intent::Clear { field, kind: read_kind(input)? },
+        1 => Intent::Set { field, kind: read_kind(input)?, value: read_value(input)? },
+        2 => Intent::Add { field, amount: input.int()? },
+        3 => Intent::Insert { field, element: read_value(input)? },
+        4 => Intent::Delete { field, element: read_value(input)?, covers: read_vector(input)? },
+        _ => {
+            let value = read_value(input)?;
+            let covers: BTreeSet<_> =
+                (0..input.array()?).map(|_| read_stamp(input)).collect::<Result<_, _>>()?;
+            Intent::Resolve { field, value, covers }
+        }
+    })
+}
+
+fn read_kind(input: &mut Reader<'_>) -> Result<Kind, CodecError> {
+    let code = u8::try_from(input.uint()?).map_err(|_range| input.fault(CodecFault::Range))?;
+    Ok(Kind::from_code(code))
+}
+
+fn write_numbers(out: &mut Writer, numbers: impl ExactSizeIterator<Item = u64>) {
+    out.array(numbers.len());
+    numbers.for_each(|number| out.uint(number));
+}
+
+fn read_numbers(input: &mut Reader<'_>) -> Result<Vec<u64>, CodecError> {
+    (0..input.array()?).map(|_| input.uint()).collect()
+}
+
+fn write_restamped(out: &mut Writer, restamped: &Restamped) {
+    out.array(restamped.len() * 2);
+    for (old, new) in restamped {
+        write_stamp(out, old);
+        write_stamp(out, new);
+    }
+}
+
+fn read_restamped(input: &mut Reader<'_>) -> Result<Restamped, CodecError> {
+    (0..input.array()? / 2).map(|_| Ok((read_stamp(input)?, read_stamp(input)?))).collect()
+}
+
+/// Writes what became of a row.
+pub(super) fn write_settlement(out: &mut Writer, settlement: &Settlement) {
+    match settlement {
+        Settlement::Accepted(seq) => {
+            out.array(1);
+            out.uint(seq.0);
+        }
+        Settlement::Rejected { code, reason } => {
+            out.array(2);
+            out.uint(reject_number(*code));
+            out.text(reason);
+        }
+    }
+}
+
+/// Reads what became of a row.
+pub(super) fn read_settlement(input: &mut Reader<'_>) -> Result<Settlement, CodecError> {
+    let len = input.array()?;
+    let number = input.uint()?;
+    match len {
+        1 => Ok(Settlement::Accepted(Seq(number))),
+        2 => {
+            let code = reject_code(number).ok_or_else(|| input.fault(CodecFault::Range))?;
+            Ok(Settlement::Rejected { code, reason: String::from(input.text()?) })
+        }
+        _ => Err(input.fault(CodecFault::Range)),
+    }
+}
+
+const REJECT_CODES: [RejectCode; 7] = [
+    RejectCode::Forbidden,
+    RejectCode::TooLarge,
+    RejectCode::Forged,
+    RejectCode::Invalid,
+    RejectCode::RecordGone,
+    RejectCode::Unsure,
+    RejectCode::UpgradeServer,
+];
+
+fn reject_number(code: RejectCode) -> u64 {
+    REJECT_CODES.iter().position(|known| *known == code).unwrap_or_default() as u64
+}
+
+fn reject_code(number: u64) -> Option<RejectCode> {
+    REJECT_CODES.get(usize::try_from(number).ok()?).copied()
+}
+
+fn write_welcomed(out: &mut Writer, welcomed: &Welcomed) {
+    out.bytes(welcomed.incarnation.as_bytes());
+    out.text(&welcomed.principal);
+    out.bytes(welcomed.epoch.as_bytes());
+    out.int(welcomed.skew_ms);
+    write_numbers(out, welcomed.good.iter().map(|id| u64::from(*id)));
+    write_numbers(out, welcomed.afresh.iter().map(|id| u64::from(*id)));
+    out.hlc(welcomed.hlc);
+}
+
+fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
+    let ids = |input: &mut Reader<'_>| {
+        (0..input.array()?).map(|_| input.uint32()).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Welcomed {
+        incarnation: Incarnation::from_bytes(input.bytes_exact()?),
+        principal: String::from(input.text()?),
+        epoch: Epoch::from_bytes(input.bytes_exact()?),
+        skew_ms: input.int()?,
+        good: ids(input)?,
+        afresh: ids(input)?,
+        hlc: input.hlc()?,
+    })
+}

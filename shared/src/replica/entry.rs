@@ -1,0 +1,128 @@
+//! The log: everything that ever changes a replica's state, as entries that each reader applies in order.
+//!
+//! Invariant: a replica's state is a function of its pages and of the log behind them. Two tabs that
+//! have applied the same entries hold the same state.
+
+use super::intent::{Restamped, Row};
+use crate::{
+    hlc::Hlc,
+    id::{Epoch, Incarnation, RecordKey, ReplicaId, Seq},
+    protocol::message::{Place, RejectCode},
+};
+use alloc::{string::String, vec::Vec};
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A local commit; its place in the log is its number in the outbox.
+    Commit(Row),
+    /// A `Changes` message, as received.
+    Feed(Vec<u8>),
+    /// A `Records` or `Chunk` message, as received and, for a chunk, verified.
+    Staged(Vec<u8>),
+    /// A snapshot or heal has begun.
+    HealBegun {
+        /// Which subscription.
+        subscription: u32,
+        /// From where the feed will continue.
+        seq: Seq,
+    },
+    /// A snapshot or heal has brought everything; the feed follows from where it began.
+    Healed {
+        /// Which subscription.
+        subscription: u32,
+        /// Records that the peer does not have; they leave the base at the next cut.
+        gone: Vec<RecordKey>,
+    },
+    /// What became of outbox rows.
+    Settled(Vec<(u64, Settlement)>),
+    /// Rows that are too far ahead have new stamps.
+    Restamped {
+        /// Old and new ones.
+        rows: Restamped,
+        /// The peer's wall clock less ours, as its answer told, in milliseconds.
+        skew_ms: i64,
+    },
+    /// An incarnation that is about to be used.
+    Session(Incarnation),
+    /// The peer has welcomed an incarnation.
+    Welcomed(Welcomed),
+    /// The replica's history had forked: it has a new id, and rows have new stamps.
+    Reborn {
+        /// The new id.
+        replica: ReplicaId,
+        /// Rows that the peer had accepted under the old id.
+        accepted: Vec<u64>,
+        /// Rows of which it cannot be told any more.
+        unsure: Vec<u64>,
+        /// New stamps of the others.
+        restamped: Restamped,
+    },
+    /// A rejected row is not kept any more.
+    Dropped(u64),
+    /// The app has taken over base and outbox for another principal.
+    Adopted(String),
+}
+
+/// What became of an outbox row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Durable at the peer.
+    Accepted(Seq),
+    /// Refused for good; kept until the user decides.
+    Rejected {
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What a welcome changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcomed {
+    /// The incarnation welcomed.
+    pub incarnation: Incarnation,
+    /// Whose records these are.
+    pub principal: String,
+    /// The peer's epoch.
+    pub epoch: Epoch,
+    /// The peer's wall clock less ours, in milliseconds.
+    pub skew_ms: i64,
+    /// Subscriptions whose place is good in the new epoch.
+    pub good: Vec<u32>,
+    /// Subscriptions that start over: what they had staged is dropped.
+    pub afresh: Vec<u32>,
+    /// The peer's clock, for the replica's own.
+    pub hlc: Hlc,
+}
+
+/// A subscription's stored position.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Epoch of the position; `None` for a newcomer.
+    pub epoch: Option<Epoch>,
+    /// What is visible: everything up to here.
+    pub cursor: Seq,
+    /// Whether `cursor` was ever reached: a newcomer's is not.
+    pub arrived: bool,
+    /// What is staged: everything up to here.
+    pub place: Place,
+    /// A snapshot or heal under way.
+    pub heal: Option<Healing>,
+}
+
+/// A snapshot or heal under way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Healing {
+    /// From where the feed continues.
+    pub seq: Seq,
+    /// Greatest position received: nothing is visible before a cut that reaches it.
+    pub reach: Seq,
+    /// Whether everything has come.
+    pub complete: bool,
+    /// Records that leave the base at the next cut.
+    pub gone: Vec<RecordKey>,
+    /// Per collection the last verified chunk.
+    pub chunks: alloc::collections::BTreeMap<crate::id::CollectionName, crate::tree::Prefix>,
+}

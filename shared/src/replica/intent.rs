@@ -1,0 +1,299 @@
+//! What a local commit wants, apart from any state: intents that can be replayed on another base.
+//!
+//! Invariant: replay never widens. What a remove, a set removal, a put or a review write covers is
+//! written down when it is committed; applied to a newer base it covers exactly that.
+
+use crate::{
+    crdt::Join,
+    hlc::Stamp,
+    id::{FieldName, RecordKey},
+    record::{
+        AddWinsSet, Cell, CellKey, Counter, Kind, Record, Siblings, State, Tally, Value,
+        VersionVector,
+    },
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+/// One local commit: applied, accepted and rejected whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its identity and place in the order of writes.
+    pub stamp: Stamp,
+    /// What it does, one entry per record.
+    pub writes: Vec<RowWrite>,
+}
+
+/// What one row does to one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowWrite {
+    /// Which record.
+    pub key: RecordKey,
+    /// The record's `seen` as the writer saw it.
+    pub saw: VersionVector,
+    /// Applied in order.
+    pub intents: Vec<Intent>,
+}
+
+/// One wish about a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// The cell starts anew: absent, or empty.
+    Clear {
+        /// Which field.
+        field: FieldName,
+        /// Of which kind.
+        kind: Kind,
+    },
+    /// `lww`, `fww`, `max`, `min`: offers a value.
+    Set {
+        /// Which field.
+        field: FieldName,
+        /// Of which kind.
+        kind: Kind,
+        /// The value.
+        value: Value,
+    },
+    /// `counter`: adds, or subtracts.
+    Add {
+        /// Which field.
+        field: FieldName,
+        /// How much.
+        amount: i64,
+    },
+    /// `set`: adds an element.
+    Insert {
+        /// Which field.
+        field: FieldName,
+        /// The element.
+        element: Value,
+    },
+    /// `set`: removes an element as far as it was seen.
+    Delete {
+        /// Which field.
+        field: FieldName,
+        /// The element.
+        element: Value,
+        /// The adds that were seen.
+        covers: VersionVector,
+    },
+    /// `review`: writes a value in place of those seen.
+    Resolve {
+        /// Which field.
+        field: FieldName,
+        /// The value.
+        value: Value,
+        /// The writes that were seen.
+        covers: BTreeSet<Stamp>,
+    },
+    /// Removes the record as far as it was seen.
+    Remove,
+}
+
+impl Intent {
+    /// The cell it touches, if it touches one.
+    #[must_use]
+    pub fn cell(&self) -> Option<CellKey> {
+        match self {
+            Self::Clear { field, kind } | Self::Set { field, kind, .. } => {
+                Some((field.clone(), *kind))
+            }
+            Self::Add { field, .. } => Some((field.clone(), Kind::Counter)),
+            Self::Insert { field, .. } | Self::Delete { field, .. } => {
+                Some((field.clone(), Kind::Set))
+            }
+            Self::Resolve { field, .. } => Some((field.clone(), Kind::Review)),
+            Self::Remove => None,
+        }
+    }
+}
+
+/// Old stamps of own rows and the new ones that replace them.
+pub type Restamped = BTreeMap<Stamp, Stamp>;
+
+impl Row {
+    /// Gives the row, and what it saw of other rows, their new stamps.
+    pub fn restamp(&mut self, changed: &Restamped) {
+        let new = |stamp: Stamp| changed.get(&stamp).copied().unwrap_or(stamp);
+        self.stamp = new(self.stamp);
+        for write in &mut self.writes {
+            restamp_vector(&mut write.saw, changed);
+            for intent in &mut write.intents {
+                match intent {
+                    Intent::Delete { covers, .. } => restamp_vector(covers, changed),
+                    Intent::Resolve { covers, .. } => {
+                        *covers = covers.iter().map(|stamp| new(*stamp)).collect();
+                    }
+                    Intent::Clear { .. }
+                    | Intent::Set { .. }
+                    | Intent::Add { .. }
+                    | Intent::Insert { .. }
+                    | Intent::Remove => {}
+                }
+            }
+        }
+    }
+}
+
+fn restamp_vector(vector: &mut VersionVector, changed: &Restamped) {
+    let old: Vec<Stamp> = vector.iter().filter(|stamp| changed.contains_key(stamp)).collect();
+    for stamp in &old {
+        vector.remove(&stamp.replica);
+    }
+    for stamp in old {
+        if let Some(new) = changed.get(&stamp) {
+            vector.raise(new.replica, new.hlc);
+        }
+    }
+}
+
+impl RowWrite {
+    /// What this write, at `stamp`, adds to `current`: the touched cells and the changed entries of
+    /// `seen` and `removed.seen`. Joining it to `current` applies the write.
+    #[must_use]
+    pub fn delta(&self, stamp: Stamp, current: &Record) -> Record {
+        let mut delta = Record::default();
+        delta.seen.raise(stamp.replica, stamp.hlc);
+        let cleared: BTreeSet<CellKey> = self
+            .intents
+            .iter()
+            .filter(|intent| matches!(intent, Intent::Clear { .. }))
+            .filter_map(Intent::cell)
+            .collect();
+        for intent in &self.intents {
+            let Some(cell) = intent.cell() else {
+                delta.removed.seen.join(&self.saw);
+                delta.removed.seen.raise(stamp.replica, stamp.hlc);
+                continue;
+            };
+            let known = current.cells.get(&cell);
+            let lost = cleared.contains(&cell)
+                && known.is_some_and(|known| known.since > Some(stamp));
+            if lost {
+                // A later put or erase reset the cell: this one loses whole.
+                continue;
+            }
+            let before = delta.cells.get(&cell).or(known);
+            if let Some(after) = intent.apply(stamp, before) {
+                delta.cells.insert(cell, after);
+            }
+        }
+        delta
+    }
+
+    /// Applies the write, at `stamp`, to `record`.
+    pub fn apply(&self, stamp: Stamp, record: &mut Record) {
+        let delta = self.delta(stamp, record);
+        record.join(&delta);
+    }
+}
+
+impl Intent {
+    /// The touched cell after this intent, `None` where nothing is to be written.
+    fn apply(&self, stamp: Stamp, before: Option<&Cell>) -> Option<Cell> {
+        let since = before.and_then(|cell| cell.since);
+        let state = before.map(|cell| &cell.state);
+        let state = match self {
+            Self::Clear { kind, .. } => {
+                return Some(match State::empty(*kind) {
+                    Some(state) => Cell { since: Some(stamp), state },
+                    None => Cell { since: None, state: State::Lww { stamp, value: None } },
+                });
+            }
+            Self::Set { kind, value, .. } => offer(*kind, stamp, value)?,
+            Self::Add { amount, .. } => State::Counter(own_tally(stamp, state, *amount)),
+            Self::Insert { element, .. } => State::Set(insert(stamp, state, element)),
+            Self::Delete { element, covers, .. } => {
+                State::Set(delete(stamp, state, element, covers))
+            }
+            Self::Resolve { value, covers, .. } => {
+                State::Review(resolve(stamp, state, value, covers))
+            }
+            Self::Remove => return None,
+        };
+        Some(Cell { since, state })
+    }
+}
+
+fn offer(kind: Kind, stamp: Stamp, value: &Value) -> Option<State> {
+    let value = Some(value.clone());
+    match kind {
+        Kind::Lww => Some(State::Lww { stamp, value }),
+        Kind::Fww => Some(State::Fww(value.map(|value| (stamp, value)))),
+        Kind::Max => Some(State::Max(value)),
+        Kind::Min => Some(State::Min(value)),
+        Kind::Counter | Kind::Set | Kind::Review | Kind::Later(_) => None,
+    }
+}
+
+/// Only the own tally: the others' are the responder's to know.
+fn own_tally(stamp: Stamp, state: Option<&State>, amount: i64) -> Counter {
+    let mut own = match state {
+        Some(State::Counter(counter)) => {
+            counter.0.get(&stamp.replica).copied().unwrap_or_default()
+        }
+        _ => Tally::default(),
+    };
+    if amount < 0 {
+        own.subtracted = own.subtracted.saturating_add(amount.unsigned_abs());
+    } else {
+        own.added = own.added.saturating_add(amount.unsigned_abs());
+    }
+    Counter(BTreeMap::from([(stamp.replica, own)]))
+}
+
+fn set_of(state: Option<&State>) -> AddWinsSet {
+    match state {
+        Some(State::Set(set)) => set.clone(),
+        _ => AddWinsSet::default(),
+    }
+}
+
+fn insert(stamp: Stamp, state: Option<&State>, element: &Value) -> AddWinsSet {
+    let mut set = set_of(state);
+    set.context.raise(stamp.replica, stamp.hlc);
+    // Others' adds of this element stay: replaying on a newer base must not touch what it brought.
+    set.elements.entry(element.clone()).or_default().raise(stamp.replica, stamp.hlc);
+    set
+}
+
+fn delete(
+    stamp: Stamp,
+    state: Option<&State>,
+    element: &Value,
+    covers: &VersionVector,
+) -> AddWinsSet {
+    let mut set = set_of(state);
+    set.context.raise(stamp.replica, stamp.hlc);
+    set.context.join(covers);
+    if let Some(dots) = set.elements.get_mut(element) {
+        let left: VersionVector = dots
+            .iter()
+            .filter(|dot| !covers.covers(dot))
+            .map(|dot| (dot.replica, dot.hlc))
+            .collect();
+        *dots = left;
+        if dots.is_empty() {
+            set.elements.remove(element);
+        }
+    }
+    set
+}
+
+fn resolve(
+    stamp: Stamp,
+    state: Option<&State>,
+    value: &Value,
+    covers: &BTreeSet<Stamp>,
+) -> Siblings {
+    let mut siblings = match state {
+        Some(State::Review(siblings)) => siblings.clone(),
+        _ => Siblings::default(),
+    };
+    siblings.values.retain(|dot, _| !covers.contains(dot));
+    siblings.context.raise(stamp.replica, stamp.hlc);
+    siblings.values.insert(stamp, value.clone());
+    siblings
+}

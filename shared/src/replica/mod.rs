@@ -1,0 +1,30 @@
+//! A replica's state: base and overlay, made from pages and a log that every holder of the store applies
+//! in the same order.
+//!
+//! Invariant: only received entries write the base; a local write, its rejection, its new stamp and its
+//! replay never do. Absent: peers, frames on the way, deadlines, stores (a batch is a value here).
+
+mod base;
+mod bytes;
+mod change;
+mod entry;
+mod fold;
+mod intent;
+mod overlay;
+mod page;
+mod state;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use base::{Base, Held};
+pub use bytes::{decode_entry, encode_entry, row_digest};
+pub use change::{Action, Change, ChangeError, FieldAction, FieldChange};
+pub use entry::{Entry, Healing, Settlement, Standing, Welcomed};
+pub use fold::{
+    Fold, META_FOLDED, META_HEADER, META_LEADER, Stored, load_queries, log_key, log_number,
+};
+pub use intent::{Intent, Restamped, Row, RowWrite};
+pub use overlay::{Counts, OutboxRow, Overlay, RowState};
+pub use state::{Applied, Replica};
+pub use write::{Tentative, WriteError};

@@ -1,0 +1,240 @@
+//! Overlay: the outbox, one row per local commit, replayed over the base to give what the app sees.
+
+use super::{
+    entry::Settlement,
+    intent::{Restamped, Row},
+};
+use crate::{
+    crdt::Join,
+    hlc::{Hlc, Stamp},
+    id::{RecordKey, ReplicaId, Seq},
+    protocol::message::RejectCode,
+    record::Record,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+
+/// A row of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// What it does.
+    pub row: Row,
+    /// What became of it so far.
+    pub state: RowState,
+}
+
+/// What became of an outbox row so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowState {
+    /// Not acknowledged.
+    Waiting,
+    /// Durable at the peer; shown from here until the base has it.
+    Accepted(Seq),
+    /// Refused for good; kept for the user.
+    Rejected {
+        /// Why, for programs.
+        code: RejectCode,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The outbox, by row number, with an index by record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overlay {
+    rows: BTreeMap<u64, OutboxRow>,
+    by_key: BTreeMap<RecordKey, BTreeSet<u64>>,
+    counts: Counts,
+}
+
+/// How many rows stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Not acknowledged.
+    pub waiting: usize,
+    /// Refused and kept.
+    pub rejected: usize,
+}
+
+impl Counts {
+    fn of(&mut self, state: &RowState) -> Option<&mut usize> {
+        match state {
+            RowState::Waiting => Some(&mut self.waiting),
+            RowState::Rejected { .. } => Some(&mut self.rejected),
+            RowState::Accepted(_) => None,
+        }
+    }
+
+    fn add(&mut self, state: &RowState) {
+        if let Some(count) = self.of(state) {
+            *count += 1;
+        }
+    }
+
+    fn subtract(&mut self, state: &RowState) {
+        if let Some(count) = self.of(state) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl Overlay {
+    /// How many rows stand how.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// All rows, by number.
+    pub fn rows(&self) -> impl Iterator<Item = (u64, &OutboxRow)> {
+        self.rows.iter().map(|(number, row)| (*number, row))
+    }
+
+    /// Rows from `number` on.
+    pub fn rows_from(&self, number: u64) -> impl Iterator<Item = (u64, &OutboxRow)> {
+        self.rows.range(number..).map(|(number, row)| (*number, row))
+    }
+
+    /// One row.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&OutboxRow> {
+        self.rows.get(&number)
+    }
+
+    /// Whether there is no row at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Numbers of the rows that touch `key`, ascending.
+    pub fn numbers_of(&self, key: &RecordKey) -> impl Iterator<Item = u64> {
+        self.by_key.get(key).into_iter().flatten().copied()
+    }
+
+    /// Records that rows touch.
+    pub fn keys(&self) -> impl Iterator<Item = &RecordKey> {
+        self.by_key.keys()
+    }
+
+    /// Records of one collection that rows touch.
+    pub fn keys_of<'a>(
+        &'a self,
+        collection: &'a crate::id::CollectionName,
+    ) -> impl Iterator<Item = &'a RecordKey> {
+        self.by_key
+            .range(RecordKey::before_all_of(collection)..)
+            .map(|(key, _)| key)
+            .take_while(move |key| key.collection == *collection)
+    }
+
+    pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
+        for write in &row.writes {
+            self.by_key.entry(write.key.clone()).or_default().insert(number);
+        }
+        self.counts.add(&state);
+        self.rows.insert(number, OutboxRow { row, state });
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<OutboxRow> {
+        let gone = self.rows.remove(&number)?;
+        self.counts.subtract(&gone.state);
+        for write in &gone.row.writes {
+            if let Some(numbers) = self.by_key.get_mut(&write.key) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_key.remove(&write.key);
+                }
+            }
+        }
+        Some(gone)
+    }
+
+    pub(super) fn settle(&mut self, number: u64, settlement: &Settlement) -> Option<&OutboxRow> {
+        let row = self.rows.get_mut(&number)?;
+        self.counts.subtract(&row.state);
+        row.state = match settlement.clone() {
+            Settlement::Accepted(seq) => RowState::Accepted(seq),
+            Settlement::Rejected { code, reason } => RowState::Rejected { code, reason },
+        };
+        self.counts.add(&row.state);
+        Some(row)
+    }
+
+    /// Gives rows new stamps. `seen_before` names, for a record and an own stamp that changes, the
+    /// latest stamp of the old replica before it that is not changed.
+    pub(super) fn restamp(
+        &mut self,
+        changed: &Restamped,
+        seen_before: impl Fn(&RecordKey, Stamp) -> Option<Hlc>,
+    ) -> BTreeSet<u64> {
+        let mut touched = BTreeSet::new();
+        for (number, outbox) in &mut self.rows {
+            let before = outbox.row.clone();
+            outbox.row.restamp(changed);
+            for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
+                let moved: Vec<Stamp> =
+                    old.saw.iter().filter(|stamp| changed.contains_key(stamp)).collect();
+                for stamp in moved {
+                    if let Some(hlc) = seen_before(&new.key, stamp) {
+                        new.saw.raise(stamp.replica, hlc);
+                    }
+                }
+            }
+            if outbox.row != before {
+                touched.insert(*number);
+            }
+        }
+        touched
+    }
+
+    /// Replays onto `record` the rows on `key` with a number below `end` that the base lacks and that
+    /// were not rejected.
+    pub(super) fn replay(&self, key: &RecordKey, base: &Record, end: u64, record: &mut Record) {
+        for (_, outbox) in self.applicable(key, base, end) {
+            for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
+                write.apply(outbox.row.stamp, record);
+            }
+        }
+    }
+
+    /// Applies the own rows on `key` up to `upto`: what the peer has joined of them.
+    pub(super) fn apply_own(
+        &self,
+        key: &RecordKey,
+        replica: ReplicaId,
+        upto: Hlc,
+        record: &mut Record,
+    ) {
+        let base = record.clone();
+        for (_, outbox) in self.applicable(key, &base, u64::MAX) {
+            let stamp = outbox.row.stamp;
+            if stamp.replica == replica && stamp.hlc <= upto {
+                for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
+                    let delta = write.delta(stamp, record);
+                    record.join(&delta);
+                }
+            }
+        }
+    }
+
+    fn applicable<'a>(
+        &'a self,
+        key: &RecordKey,
+        base: &'a Record,
+        end: u64,
+    ) -> impl Iterator<Item = (u64, &'a OutboxRow)> {
+        self.by_key
+            .get(key)
+            .into_iter()
+            .flat_map(move |numbers| numbers.range(..end))
+            .filter_map(|number| Some((*number, self.rows.get(number)?)))
+            .filter(|(_, outbox)| {
+                !matches!(outbox.state, RowState::Rejected { .. })
+                    && !base.seen.covers(&outbox.row.stamp)
+            })
+    }
+}

@@ -1,0 +1,676 @@
+//! A replica's whole state, as a function of its pages and its log.
+
+use super::{
+    base::Base,
+    bytes::decode_entry,
+    entry::{Entry, Healing, Settlement, Standing, Welcomed},
+    intent::{Restamped, Row},
+    overlay::{Counts, Overlay, RowState},
+    page::PageIndex,
+};
+use crate::{
+    codec::CodecError,
+    hlc::{Hlc, HlcClock, Stamp},
+    id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
+    protocol::{
+        message::{Changes, Chunk, Conflict, Message, Place, RejectCode, Records},
+        wire,
+    },
+    record::Record,
+    time::WallMillis,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+
+/// What a fold writes beside the pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) replica: ReplicaId,
+    /// The greatest own stamp issued.
+    pub(super) clock: Hlc,
+    /// The greatest foreign time taken in.
+    pub(super) observed: Hlc,
+    /// The greatest own stamp known to be acknowledged.
+    pub(super) acked: Hlc,
+    pub(super) principal: Option<String>,
+    pub(super) welcomed: Option<Incarnation>,
+    /// Incarnations stored since then, in order.
+    pub(super) since: Vec<Incarnation>,
+    /// Every epoch ever welcomed, oldest first.
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) skew_ms: i64,
+    pub(super) standings: Vec<(Pattern, Standing)>,
+    /// What became of rows that are still in the outbox.
+    pub(super) settled: Vec<(u64, Settlement)>,
+}
+
+/// What an entry changed, for those who show or push it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Applied {
+    /// Records whose visible state may have changed.
+    pub keys: BTreeSet<RecordKey>,
+    /// Rows that became durable at the peer.
+    pub accepted: Vec<u64>,
+    /// Rows that were refused.
+    pub rejected: Vec<u64>,
+    /// Subscriptions that must heal.
+    pub broken: Vec<u32>,
+    /// Subscriptions that reached a cut.
+    pub cuts: Vec<u32>,
+    /// `lww` writes that lost against a write that did not know them.
+    pub conflicts: Vec<(RecordKey, Conflict)>,
+    /// Records received, staged or visible.
+    pub received: usize,
+}
+
+/// A replica: identity, base, overlay, and how far each subscription has come.
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) header: Header,
+    pub(super) base: Base,
+    pub(super) overlay: Overlay,
+    pub(super) pages: PageIndex,
+    /// Whether `pages` is what the store has.
+    pub(super) pages_known: bool,
+    /// The last log entry applied.
+    pub(super) last: u64,
+    /// The last log entry that the pages hold.
+    pub(super) folded: u64,
+    /// Outbox rows at or before `folded` whose stored form is out of date.
+    pub(super) rewritten: BTreeSet<u64>,
+    /// Outbox rows at or before `folded` that are done: the next fold deletes them from the log.
+    pub(super) finished: BTreeSet<u64>,
+    /// Bytes of entries behind `folded`.
+    pub(super) unfolded_bytes: usize,
+    /// The first row that is applied and not yet durable, and the clock before it.
+    pub(super) tentative: Option<(u64, Hlc)>,
+}
+
+impl Replica {
+    /// A replica that has nothing yet.
+    #[must_use]
+    pub fn new(replica: ReplicaId, patterns: &[Pattern]) -> Self {
+        let header = Header {
+            replica,
+            clock: Hlc::ZERO,
+            observed: Hlc::ZERO,
+            acked: Hlc::ZERO,
+            principal: None,
+            welcomed: None,
+            since: Vec::new(),
+            epochs: Vec::new(),
+            skew_ms: 0,
+            standings: Vec::new(),
+            settled: Vec::new(),
+        };
+        let mut replica = Self {
+            header,
+            base: Base::default(),
+            overlay: Overlay::default(),
+            pages: PageIndex::new(),
+            pages_known: true,
+            last: 0,
+            folded: 0,
+            rewritten: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            unfolded_bytes: 0,
+            tentative: None,
+        };
+        replica.subscribe(patterns);
+        replica
+    }
+
+    /// Takes up subscriptions that are new; those that are no longer asked for keep what they have.
+    /// A pattern within another one is left out.
+    pub fn subscribe(&mut self, patterns: &[Pattern]) {
+        for pattern in patterns {
+            let known = self.header.standings.iter().any(|(held, _)| held.contains(pattern));
+            if !known {
+                self.header.standings.push((pattern.clone(), Standing::default()));
+            }
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> ReplicaId {
+        self.header.replica
+    }
+
+    /// The last log entry applied.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The last log entry that the pages hold.
+    #[must_use]
+    pub const fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// What the peer has sent.
+    #[must_use]
+    pub const fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The outbox.
+    #[must_use]
+    pub const fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// Whose records these are, once welcomed.
+    #[must_use]
+    pub fn principal(&self) -> Option<&str> {
+        self.header.principal.as_deref()
+    }
+
+    /// Subscriptions and how far they have come; the index is the subscription's number.
+    #[must_use]
+    pub fn standings(&self) -> &[(Pattern, Standing)] {
+        &self.header.standings
+    }
+
+    /// The greatest own stamp known to be acknowledged.
+    #[must_use]
+    pub const fn acked(&self) -> Hlc {
+        self.header.acked
+    }
+
+    /// The incarnations that a hello names: the last welcomed one and all since.
+    #[must_use]
+    pub fn incarnations(&self) -> Vec<Incarnation> {
+        self.header.welcomed.iter().chain(&self.header.since).copied().collect()
+    }
+
+    /// Epochs welcomed, newest first.
+    #[must_use]
+    pub fn epochs(&self) -> Vec<Epoch> {
+        self.header.epochs.iter().rev().copied().collect()
+    }
+
+    /// The peer's wall clock less ours, as last learnt, in milliseconds.
+    #[must_use]
+    pub const fn skew_ms(&self) -> i64 {
+        self.header.skew_ms
+    }
+
+    /// Root of what is visible of a subscription.
+    pub fn root(&mut self, subscription: usize) -> Option<Digest> {
+        let (pattern, _) = self.header.standings.get(subscription)?;
+        Some(self.base.root(pattern))
+    }
+
+    /// The base, for walking its trees.
+    pub fn base_mut(&mut self) -> &mut Base {
+        &mut self.base
+    }
+
+    /// A clock that continues behind everything issued and seen.
+    #[must_use]
+    pub fn clock(&self) -> HlcClock {
+        HlcClock::resume(self.header.clock.max(self.header.observed))
+    }
+
+    /// The wall clock as the peer would read it, as far as that is known.
+    #[must_use]
+    pub fn corrected(&self, wall: WallMillis) -> WallMillis {
+        WallMillis(wall.0.saturating_add_signed(self.header.skew_ms))
+    }
+
+    /// The record as the app sees it: base joined with the outbox.
+    ///
+    /// # Errors
+    /// [`CodecError`] when stored bytes are damaged.
+    pub fn view(&self, key: &RecordKey) -> Result<Record, CodecError> {
+        self.view_before(key, self.tentative.map_or(u64::MAX, |(first, _)| first))
+    }
+
+    /// The record as the app saw it before row `end`.
+    pub(super) fn view_before(&self, key: &RecordKey, end: u64) -> Result<Record, CodecError> {
+        let base = self.base.record(key)?;
+        let mut record = base.clone();
+        self.overlay.replay(key, &base, end, &mut record);
+        Ok(record)
+    }
+
+    /// Names of up to `limit` records of `collection` that the base or a row writes, live or not, ascending
+    /// by id, behind `after`.
+    #[must_use]
+    pub fn keys_after(
+        &self,
+        collection: &CollectionName,
+        after: Option<&RecordKey>,
+        limit: usize,
+    ) -> Vec<RecordKey> {
+        let start = after.map_or_else(|| RecordKey::before_all_of(collection), RecordKey::clone);
+        let within = |key: &&RecordKey| key.collection == *collection;
+        let held = self.base.range_from(&start).map(|(key, _)| key).take_while(within);
+        let mut held = held.filter(|key| **key != start).peekable();
+        let mut written = self.overlay.keys_of(collection).filter(|key| **key > start).peekable();
+        let next = || match (held.peek(), written.peek()) {
+            (Some(left), Some(right)) if left == right => {
+                held.next();
+                written.next()
+            }
+            (Some(left), Some(right)) if left > right => written.next(),
+            (Some(_), _) => held.next(),
+            (None, _) => written.next(),
+        };
+        core::iter::from_fn(next).take(limit).cloned().collect()
+    }
+
+    /// Whether a subscription covers the record: then the base will learn of its writes.
+    #[must_use]
+    pub fn covers(&self, key: &RecordKey) -> bool {
+        self.header.standings.iter().any(|(pattern, _)| pattern.covers(&key.collection))
+    }
+
+    /// Applies the log entry after [`Self::last`].
+    ///
+    /// # Errors
+    /// [`CodecError`] when the stored bytes are damaged or of a later version; nothing was changed.
+    pub fn apply_encoded(&mut self, bytes: &[u8]) -> Result<Applied, CodecError> {
+        let entry = decode_entry(bytes)?;
+        let applied = self.apply(entry)?;
+        self.unfolded_bytes += bytes.len();
+        Ok(applied)
+    }
+
+    /// Applies the log entry after [`Self::last`].
+    ///
+    /// # Errors
+    /// [`CodecError`] when a message within it cannot be decoded; nothing was changed.
+    pub fn apply(&mut self, entry: Entry) -> Result<Applied, CodecError> {
+        let mut applied = Applied::default();
+        match entry {
+            Entry::Commit(row) => self.commit(row, &mut applied),
+            Entry::Feed(bytes) => {
+                if let Message::Changes(changes) = wire::decode(&bytes)? {
+                    self.feed(changes, &mut applied);
+                }
+            }
+            Entry::Staged(bytes) => {
+                let message = wire::decode(&bytes)?;
+                if let Message::Records(records) = message {
+                    self.staged(records, None, &mut applied);
+                } else if let Message::Chunk(chunk) = message {
+                    self.chunk(chunk, &mut applied);
+                }
+            }
+            Entry::HealBegun { subscription, seq } => self.heal_begun(subscription, seq),
+            Entry::Healed { subscription, gone } => self.healed(subscription, gone),
+            Entry::Settled(rows) => self.settled(rows, &mut applied),
+            Entry::Restamped { rows, skew_ms } => {
+                self.header.skew_ms = skew_ms;
+                self.restamped(&rows, &mut applied);
+            }
+            Entry::Session(incarnation) => self.header.since.push(incarnation),
+            Entry::Welcomed(welcomed) => self.welcomed(welcomed),
+            Entry::Reborn { replica, accepted, unsure, restamped } => {
+                self.reborn(replica, &accepted, &unsure, &restamped, &mut applied);
+            }
+            Entry::Dropped(number) => {
+                if let Some(gone) = self.forget(number) {
+                    applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
+                }
+            }
+            Entry::Adopted(principal) => self.header.principal = Some(principal),
+        }
+        self.last += 1;
+        Ok(applied)
+    }
+
+    fn commit(&mut self, row: Row, applied: &mut Applied) {
+        applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
+        self.header.clock = self.header.clock.max(row.stamp.hlc);
+        self.overlay.insert(self.last + 1, row, RowState::Waiting);
+    }
+
+    fn epoch_index(&mut self, epoch: Epoch) -> u32 {
+        let at = self.header.epochs.iter().position(|known| *known == epoch);
+        let at = at.unwrap_or_else(|| {
+            self.header.epochs.push(epoch);
+            self.header.epochs.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// Stages entries; returns whether all fitted.
+    fn stage(&mut self, entries: Vec<crate::protocol::message::Entry>, applied: &mut Applied) -> bool {
+        let epoch = self
+            .header
+            .epochs
+            .last()
+            .map_or(0, |_| u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX));
+        let replica = self.header.replica;
+        let mut fitted = true;
+        for entry in entries {
+            applied.received += 1;
+            applied
+                .conflicts
+                .extend(entry.conflicts.iter().map(|note| (entry.key.clone(), note.clone())));
+            let key = entry.key.clone();
+            let overlay = &self.overlay;
+            let staged = self.base.stage(entry, epoch, |record, upto| {
+                overlay.apply_own(&key, replica, upto, record);
+            });
+            fitted &= staged.is_ok();
+        }
+        fitted
+    }
+
+    fn feed(&mut self, changes: Changes, applied: &mut Applied) {
+        let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
+        // A subscription that is being healed, or that was moved, takes its changes up again later.
+        let taking: Vec<u32> = subscriptions
+            .into_iter()
+            .filter(|subscription| {
+                standing_mut(&mut self.header.standings, *subscription).is_some_and(
+                    |(_, standing)| {
+                        standing.place == after
+                            && standing.heal.as_ref().is_none_or(|heal| heal.complete)
+                    },
+                )
+            })
+            .collect();
+        let standings = &self.header.standings;
+        let patterns: Vec<&Pattern> = taking
+            .iter()
+            .filter_map(|subscription| standings.get(usize::try_from(*subscription).ok()?))
+            .map(|(pattern, _)| pattern)
+            .collect();
+        entries.retain(|entry| patterns.iter().any(|pattern| pattern.covers(&entry.key.collection)));
+        if let Some(state) = state {
+            self.header.observed = self.header.observed.max(state.hlc);
+        }
+        let fitted = self.stage(entries, applied);
+        for subscription in taking {
+            let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+                continue;
+            };
+            standing.place = upto.clone();
+            if !fitted {
+                let seq = upto.seq;
+                standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
+                applied.broken.push(subscription);
+            } else if cut {
+                self.cut(subscription, upto.seq, applied);
+            }
+        }
+    }
+
+    /// Makes visible what has come for a subscription, unless a snapshot or heal holds it back.
+    fn cut(&mut self, subscription: u32, seq: Seq, applied: &mut Applied) {
+        let epoch = self.header.epochs.last().copied();
+        let Some((pattern, standing)) = standing_mut(&mut self.header.standings, subscription)
+        else {
+            return;
+        };
+        if standing.heal.as_ref().is_some_and(|heal| !heal.complete || heal.reach > seq) {
+            return;
+        }
+        let gone = standing.heal.take().map(|heal| heal.gone).unwrap_or_default();
+        standing.cursor = seq;
+        standing.arrived = true;
+        standing.epoch = epoch;
+        let keys = self.base.publish(pattern);
+        for key in gone {
+            if !keys.contains(&key) && self.base.drop_record(&key) {
+                applied.keys.insert(key);
+            }
+        }
+        for key in &keys {
+            if let Some(seen) = self.base.record(key).ok().map(|record| record.seen) {
+                let latest = seen.iter().map(|stamp| stamp.hlc).max().unwrap_or_default();
+                self.header.observed = self.header.observed.max(latest);
+            }
+        }
+        applied.keys.extend(keys.iter().cloned());
+        applied.cuts.push(subscription);
+        self.retire(&keys, applied);
+    }
+
+    /// Drops the rows that the base now has.
+    fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
+        let candidates: BTreeSet<u64> =
+            keys.iter().flat_map(|key| self.overlay.numbers_of(key)).collect();
+        for number in candidates {
+            if self.is_done(number) {
+                self.finish(number, applied);
+            }
+        }
+    }
+
+    fn is_done(&self, number: u64) -> bool {
+        let Some(outbox) = self.overlay.get(number) else { return false };
+        let accepted = matches!(outbox.state, RowState::Accepted(_));
+        !matches!(outbox.state, RowState::Rejected { .. })
+            && outbox.row.writes.iter().all(|write| {
+                if self.covers(&write.key) {
+                    self.base
+                        .record(&write.key)
+                        .is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
+                } else {
+                    accepted
+                }
+            })
+    }
+
+    fn forget(&mut self, number: u64) -> Option<super::overlay::OutboxRow> {
+        if number <= self.folded {
+            self.finished.insert(number);
+        }
+        self.overlay.remove(number)
+    }
+
+    fn finish(&mut self, number: u64, applied: &mut Applied) {
+        if let Some(gone) = self.forget(number) {
+            if gone.row.stamp.replica == self.header.replica {
+                self.header.acked = self.header.acked.max(gone.row.stamp.hlc);
+            }
+            if gone.state == RowState::Waiting {
+                applied.accepted.push(number);
+            }
+            applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
+        }
+    }
+
+    fn staged(
+        &mut self,
+        records: Records,
+        chunk: Option<(CollectionName, crate::tree::Prefix)>,
+        applied: &mut Applied,
+    ) {
+        let reach = records.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
+        let fitted = self.stage(records.entries, applied);
+        let subscription = records.subscription;
+        let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+            return;
+        };
+        if !fitted {
+            applied.broken.push(subscription);
+        }
+        if let Some(heal) = &mut standing.heal {
+            heal.reach = heal.reach.max(reach);
+            heal.chunks.extend(chunk);
+        }
+    }
+
+    fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
+        let Chunk { subscription, collection, prefix, entries, .. } = chunk;
+        let done = prefix.map(|prefix| (collection, prefix));
+        self.staged(Records { subscription, entries }, done, applied);
+    }
+
+    fn heal_begun(&mut self, subscription: u32, seq: Seq) {
+        let epoch = self.header.epochs.last().copied();
+        if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
+            if !standing.arrived {
+                standing.epoch = epoch;
+            }
+            standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
+        }
+    }
+
+    fn healed(&mut self, subscription: u32, gone: Vec<RecordKey>) {
+        let epoch = self.header.epochs.last().copied();
+        if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription)
+            && let Some(heal) = &mut standing.heal
+        {
+            heal.complete = true;
+            heal.gone = gone;
+            standing.place = Place::at(heal.seq);
+            standing.epoch = epoch;
+        }
+    }
+
+    fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
+        for (number, settlement) in rows {
+            let Some(outbox) = self.overlay.settle(number, &settlement) else { continue };
+            let stamp = outbox.row.stamp;
+            match settlement {
+                Settlement::Accepted(_) => {
+                    if stamp.replica == self.header.replica {
+                        self.header.acked = self.header.acked.max(stamp.hlc);
+                    }
+                    applied.accepted.push(number);
+                    if self.is_done(number) {
+                        self.finish(number, applied);
+                    }
+                }
+                Settlement::Rejected { .. } => {
+                    let keys = outbox.row.writes.iter().map(|write| write.key.clone());
+                    applied.keys.extend(keys);
+                    applied.rejected.push(number);
+                }
+            }
+        }
+    }
+
+    fn restamped(&mut self, changed: &Restamped, applied: &mut Applied) {
+        let touched = self.overlay.restamp(changed, |_, _| None);
+        self.rewritten.extend(touched.iter().copied());
+        applied.keys.extend(self.keys_of(&touched));
+        let own = |stamp: Stamp| stamp.replica == self.header.replica;
+        let left = self.overlay.rows().map(|(_, outbox)| outbox.row.stamp).filter(|s| own(*s));
+        self.header.clock = left.map(|stamp| stamp.hlc).fold(self.header.acked, Hlc::max);
+    }
+
+    fn keys_of(&self, numbers: &BTreeSet<u64>) -> BTreeSet<RecordKey> {
+        numbers
+            .iter()
+            .filter_map(|number| self.overlay.get(*number))
+            .flat_map(|outbox| outbox.row.writes.iter().map(|write| write.key.clone()))
+            .collect()
+    }
+
+    fn welcomed(&mut self, welcomed: Welcomed) {
+        self.header.welcomed = Some(welcomed.incarnation);
+        self.header.since.clear();
+        self.header.principal = Some(welcomed.principal);
+        self.header.skew_ms = welcomed.skew_ms;
+        self.epoch_index(welcomed.epoch);
+        for subscription in welcomed.good {
+            if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
+                standing.epoch = Some(welcomed.epoch);
+            }
+        }
+        for subscription in welcomed.afresh {
+            if let Some((pattern, standing)) =
+                standing_mut(&mut self.header.standings, subscription)
+            {
+                self.base.unstage(pattern);
+                standing.heal = None;
+                standing.place = Place::at(standing.cursor);
+            }
+        }
+    }
+
+    fn reborn(
+        &mut self,
+        replica: ReplicaId,
+        accepted: &[u64],
+        unsure: &[u64],
+        changed: &Restamped,
+        applied: &mut Applied,
+    ) {
+        let old = self.header.replica;
+        for number in accepted {
+            self.overlay.settle(*number, &Settlement::Accepted(Seq(0)));
+            applied.accepted.push(*number);
+        }
+        for number in unsure {
+            let code = RejectCode::Unsure;
+            let reason = String::from("the replica's history forked before this row was confirmed");
+            self.overlay.settle(*number, &Settlement::Rejected { code, reason });
+            applied.rejected.push(*number);
+        }
+        // What a row saw of the old id stays seen, as far as it is not renamed.
+        let mut kept: BTreeMap<RecordKey, Vec<Hlc>> = BTreeMap::new();
+        for (_, outbox) in self.overlay.rows() {
+            for write in &outbox.row.writes {
+                let kept = kept.entry(write.key.clone()).or_default();
+                if outbox.row.stamp.replica == old && !changed.contains_key(&outbox.row.stamp) {
+                    kept.push(outbox.row.stamp.hlc);
+                }
+            }
+        }
+        for (key, kept) in &mut kept {
+            kept.extend(self.base.record(key).ok().and_then(|record| record.seen.get(&old)));
+        }
+        let touched = self.overlay.restamp(changed, |key, stamp| {
+            let kept = kept.get(key)?;
+            kept.iter().copied().filter(|hlc| *hlc < stamp.hlc).max()
+        });
+        self.rewritten.extend(touched.iter().copied());
+        applied.keys.extend(self.keys_of(&touched));
+        self.header.replica = replica;
+        self.header.acked = Hlc::ZERO;
+        self.header.welcomed = None;
+        self.header.since.clear();
+        let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
+        self.header.clock = self.header.clock.max(latest);
+    }
+
+    /// Numbers of durable rows from `number` on.
+    pub fn durable_from(&self, number: u64) -> impl Iterator<Item = u64> {
+        let end = self.tentative.map_or(u64::MAX, |(first, _)| first);
+        self.overlay.rows_from(number).map(|(number, _)| number).take_while(move |n| *n < end)
+    }
+
+    /// Whether rows are applied that are not durable.
+    #[must_use]
+    pub const fn is_tentative(&self) -> bool {
+        self.tentative.is_some()
+    }
+
+    /// How many rows wait, and how many were refused.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.overlay.counts()
+    }
+
+    /// What of the outbox has not been acknowledged or refused.
+    pub fn waiting(&self) -> impl Iterator<Item = u64> {
+        let end = self.tentative.map_or(u64::MAX, |(first, _)| first);
+        self.overlay
+            .rows()
+            .take_while(move |(number, _)| *number < end)
+            .filter(|(_, outbox)| outbox.state == RowState::Waiting)
+            .map(|(number, _)| number)
+    }
+}
+
+fn standing_mut(
+    standings: &mut [(Pattern, Standing)],
+    subscription: u32,
+) -> Option<(&Pattern, &mut Standing)> {
+    let at = usize::try_from(subscription).ok()?;
+    standings.get_mut(at).map(|(pattern, standing)| (&*pattern, standing))
+}

@@ -1,0 +1,229 @@
+//! Local writes, tentative until their commit is durable, and their form for the peer.
+
+use super::{
+    bytes::{encode_entry, row_digest},
+    change::{Action, Change, ChangeError, check_record, plan},
+    entry::Entry,
+    intent::{Intent, Restamped, Row, RowWrite},
+    overlay::RowState,
+    state::{Applied, Replica},
+};
+use crate::{
+    codec::{CodecError, encode_record},
+    crdt::Join,
+    hlc::{Hlc, HlcClock, Stamp},
+    id::{RecordKey, ReplicaId},
+    protocol::{
+        limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
+        message::{PushRow, PushWrite},
+    },
+    record::Record,
+    time::WallMillis,
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+
+/// Why a local write was not made; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// It asks for something that cannot be.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Stored bytes that it builds on are damaged.
+    #[error("stored bytes are damaged: {0}")]
+    Corrupt(#[from] CodecError),
+}
+
+/// A write that is applied and not yet durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tentative {
+    /// Its number in the outbox.
+    pub number: u64,
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Its log entry.
+    pub bytes: Vec<u8>,
+}
+
+impl Replica {
+    /// Plans `changes` as one row on top of everything, tentative rows included, and applies it. It is
+    /// hidden from [`Replica::view`] until [`Replica::confirm`]; [`Replica::undo`] takes it back.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed.
+    pub fn write(
+        &mut self,
+        changes: &[Change],
+        wall: WallMillis,
+    ) -> Result<Tentative, WriteError> {
+        let row = self.plan(changes, wall)?;
+        let stamp = row.stamp;
+        let entry = Entry::Commit(row);
+        let bytes = encode_entry(&entry);
+        let number = self.last + 1;
+        if self.tentative.is_none() {
+            self.tentative = Some((number, self.header.clock));
+        }
+        self.apply(entry)?;
+        Ok(Tentative { number, stamp, bytes })
+    }
+
+    /// The row that `changes` make on top of everything, tentative rows included; nothing is applied.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn plan(&self, changes: &[Change], wall: WallMillis) -> Result<Row, WriteError> {
+        let mut clock = self.clock();
+        let hlc = clock
+            .tick(self.corrected(wall))
+            .map_err(|_exhausted| ChangeError::ClockExhausted)?;
+        let stamp = Stamp { hlc, replica: self.id() };
+        let row = Row { stamp, writes: self.plan_all(changes, stamp)? };
+        let got = encode_entry(&Entry::Commit(row.clone())).len();
+        if got > BATCH_BYTES_MAX {
+            let (max, unit) = (BATCH_BYTES_MAX, "bytes");
+            return Err(ChangeError::BatchTooLarge { got, max, unit }.into());
+        }
+        Ok(row)
+    }
+
+    fn plan_all(&self, changes: &[Change], stamp: Stamp) -> Result<Vec<RowWrite>, WriteError> {
+        let mut views: BTreeMap<&RecordKey, Record> = BTreeMap::new();
+        let mut writes: Vec<RowWrite> = Vec::new();
+        for change in changes {
+            let view = match views.remove(&change.key) {
+                Some(view) => view,
+                None => self.view_before(&change.key, u64::MAX)?,
+            };
+            let mut view = view;
+            if matches!(change.action, Action::Remove { .. }) && !view.is_live() {
+                views.insert(&change.key, view);
+                continue;
+            }
+            let write = plan(change, &view)?;
+            write.apply(stamp, &mut view);
+            check_record(&change.key, &view, encode_record(&view).len())?;
+            views.insert(&change.key, view);
+            match writes.iter_mut().find(|known| known.key == change.key) {
+                // One row writes a record once: what it saw is what it saw first.
+                Some(known) => {
+                    if matches!(change.action, Action::Add(_) | Action::Put(_)) {
+                        known.intents.retain(|intent| *intent != Intent::Remove);
+                    }
+                    known.intents.extend(write.intents);
+                }
+                None => writes.push(write),
+            }
+        }
+        if writes.is_empty() {
+            return Err(ChangeError::Empty.into());
+        }
+        if writes.len() > BATCH_RECORDS_MAX {
+            let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
+            return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
+        }
+        Ok(writes)
+    }
+
+    /// The tentative rows are durable: shows them.
+    pub fn confirm(&mut self) -> Applied {
+        let mut applied = Applied::default();
+        if let Some((first, _)) = self.tentative.take() {
+            for (_, outbox) in self.overlay.rows_from(first) {
+                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
+            }
+        }
+        applied
+    }
+
+    /// The tentative rows were not stored: takes them back.
+    pub fn undo(&mut self) {
+        if let Some((first, clock)) = self.tentative.take() {
+            let numbers: Vec<u64> =
+                self.overlay.rows_from(first).map(|(number, _)| number).collect();
+            for number in numbers {
+                self.overlay.remove(number);
+            }
+            self.last = first - 1;
+            self.header.clock = clock;
+        }
+    }
+
+    /// Row `number` for the peer: the cells it touches, in full, on top of the base and of the rows
+    /// before it. `None` when there is no such row.
+    ///
+    /// # Errors
+    /// [`CodecError`] when stored bytes are damaged.
+    pub fn push_row(&self, number: u64) -> Result<Option<PushRow>, CodecError> {
+        let Some(outbox) = self.overlay.get(number) else { return Ok(None) };
+        let stamp = outbox.row.stamp;
+        let mut writes = Vec::new();
+        for write in &outbox.row.writes {
+            let mut current = self.view_before(&write.key, number)?;
+            // Where the base has the row already the peer has it too: it answers that it knows the row.
+            let delta = write.delta(stamp, &current);
+            current.join(&delta);
+            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
+        }
+        Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
+    }
+
+    /// New stamps for the waiting rows from `from` on, in their order, by the peer's wall clock as far as it is known.
+    ///
+    /// # Errors
+    /// [`ChangeError::ClockExhausted`].
+    pub fn restamp_from(
+        &self,
+        from: u64,
+        corrected: WallMillis,
+    ) -> Result<Restamped, ChangeError> {
+        let own = |outbox: &&super::overlay::OutboxRow| {
+            outbox.row.stamp.replica == self.id() && outbox.state == RowState::Waiting
+        };
+        let kept = self
+            .overlay
+            .rows()
+            .filter(|(number, outbox)| *number < from || !own(outbox))
+            .filter(|(_, outbox)| outbox.row.stamp.replica == self.id())
+            .map(|(_, outbox)| outbox.row.stamp.hlc)
+            .filter(|hlc| hlc.wall() <= corrected)
+            .fold(self.acked(), Hlc::max);
+        let mut clock = HlcClock::resume(kept.max(self.header.observed));
+        self.restamp_with(&mut clock, corrected, self.id(), |number, outbox| {
+            number >= from && own(&outbox)
+        })
+    }
+
+    /// New stamps, under a new id, for every waiting or rejected row that is not in `except`.
+    ///
+    /// # Errors
+    /// [`ChangeError::ClockExhausted`].
+    pub fn restamp_as(
+        &self,
+        replica: ReplicaId,
+        except: &[u64],
+        wall: WallMillis,
+    ) -> Result<Restamped, ChangeError> {
+        let mut clock = self.clock();
+        self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
+            outbox.state == RowState::Waiting && !except.contains(&number)
+        })
+    }
+
+    fn restamp_with(
+        &self,
+        clock: &mut HlcClock,
+        wall: WallMillis,
+        replica: ReplicaId,
+        picked: impl Fn(u64, &super::overlay::OutboxRow) -> bool,
+    ) -> Result<Restamped, ChangeError> {
+        self.overlay
+            .rows()
+            .filter(|(number, outbox)| picked(*number, outbox))
+            .map(|(_, outbox)| {
+                let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
+                Ok((outbox.row.stamp, Stamp { hlc, replica }))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! Messages at random, the same on every platform for the same seed.
+
+use super::{
+    generators::{
+        arbitrary_collection, arbitrary_field, arbitrary_hlc, arbitrary_key, arbitrary_record,
+        arbitrary_replica, arbitrary_stamp, arbitrary_text, arbitrary_value, arbitrary_vector,
+        maybe, some,
+    },
+    rng::Rng,
+};
+use crate::{
+    id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
+    protocol::message::{
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, Conflict, Entry, Hello,
+        Identity, Left, Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall,
+        Recalled, Records, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+    },
+    time::{Millis, WallMillis},
+    tree::{ChildHash, Levels, NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
+};
+
+/// How many types of messages there are.
+pub const MESSAGE_TYPES: u64 = 18;
+
+/// A well-formed message of any type.
+pub fn arbitrary_message(rng: &mut Rng) -> Message {
+    let number = rng.below(MESSAGE_TYPES);
+    arbitrary_message_of(rng, number)
+}
+
+/// A well-formed message of the type with this number, modulo [`MESSAGE_TYPES`].
+pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
+    match number % MESSAGE_TYPES {
+        0 => Message::Hello(hello(rng)),
+        1 => Message::Welcome(welcome(rng)),
+        2 => Message::Push(Push {
+            named: rng.any_size(),
+            rows: some(rng, 3, row),
+        }),
+        3 => Message::Ack(Ack {
+            outcomes: some(rng, 5, |rng| (rng.any_size(), outcome(rng))),
+        }),
+        4 => Message::Changes(changes(rng)),
+        5 => Message::Resume(Resume {
+            subscription: small(rng),
+            place: place(rng),
+        }),
+        6 => Message::AskRoots(AskRoots {
+            subscription: small(rng),
+            after: maybe(rng, arbitrary_collection),
+        }),
+        7 => Message::Roots(Roots {
+            subscription: small(rng),
+            seq: seq(rng),
+            roots: some(rng, 4, |rng| (arbitrary_collection(rng), digest(rng))),
+            more: rng.once_in(2),
+        }),
+        8 => Message::Walk(Walk {
+            subscription: small(rng),
+            collection: arbitrary_collection(rng),
+            message: walk(rng),
+        }),
+        9 => Message::Records(Records {
+            subscription: small(rng),
+            entries: some(rng, 3, whole_entry),
+        }),
+        10 => Message::AskChunk(AskChunk {
+            subscription: small(rng),
+            collection: arbitrary_collection(rng),
+            after: maybe(rng, arbitrary_prefix),
+        }),
+        11 => Message::Chunk(chunk(rng)),
+        12 => Message::Recall(Recall {
+            rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())),
+        }),
+        13 => Message::Recalled(Recalled {
+            accepted: some(rng, 4, arbitrary_hlc),
+            unsure: some(rng, 2, arbitrary_hlc),
+        }),
+        14 => Message::Ping {
+            nonce: rng.any_size(),
+        },
+        15 => Message::Pong {
+            nonce: rng.any_size(),
+            state: maybe(rng, stated),
+        },
+        16 => Message::Refresh {
+            token: arbitrary_text(rng),
+        },
+        _ => Message::Bye(bye(rng)),
+    }
+}
+
+/// Any 32 bits, small numbers more often.
+fn small(rng: &mut Rng) -> u32 {
+    u32::try_from(rng.any_size()).unwrap_or(7)
+}
+
+fn seq(rng: &mut Rng) -> Seq {
+    Seq(rng.any_size())
+}
+
+fn digest(rng: &mut Rng) -> Digest {
+    Digest::from_bytes(rng.bytes())
+}
+
+fn epoch(rng: &mut Rng) -> Epoch {
+    Epoch::from_bytes(rng.bytes())
+}
+
+fn place(rng: &mut Rng) -> Place {
+    Place {
+        seq: seq(rng),
+        key: maybe(rng, arbitrary_key),
+    }
+}
+
+fn pattern(rng: &mut Rng) -> Pattern {
+    match rng.below(3) {
+        0 => Pattern::All,
+        1 => Pattern::Exact(arbitrary_collection(rng)),
+        _ => Pattern::Prefix(arbitrary_collection(rng)),
+    }
+}
+
+/// A prefix of any length.
+pub fn arbitrary_prefix(rng: &mut Rng) -> Prefix {
+    let [.., nibbles] = rng.below(65).to_be_bytes();
+    Prefix::of(&digest(rng), nibbles)
+}
+
+fn hello(rng: &mut Rng) -> Hello {
+    Hello {
+        versions: some(rng, 3, small),
+        features: rng.any_size(),
+        replica: arbitrary_replica(rng),
+        incarnation: Incarnation::from_bytes(rng.bytes()),
+        known: some(rng, 3, |rng| Incarnation::from_bytes(rng.bytes())),
+        space: loop {
+            if let Ok(space) = SpaceId::parse(&arbitrary_text(rng)) {
+                break space;
+            }
+        },
+        token: maybe(rng, arbitrary_text),
+        clock: WallMillis(rng.any_size()),
+        subscriptions: some(rng, 3, |rng| Subscription {
+            id: small(rng),
+            pattern: pattern(rng),
+            cursor: maybe(rng, |rng| Cursor {
+                epoch: epoch(rng),
+                seq: seq(rng),
+            }),
+            place: place(rng),
+            root: maybe(rng, digest),
+        }),
+        epochs: some(rng, 3, epoch),
+    }
+}
+
+fn welcome(rng: &mut Rng) -> Welcome {
+    Welcome {
+        version: small(rng),
+        features: rng.any_size(),
+        principal: arbitrary_text(rng),
+        rights: some(rng, 3, |rng| Right {
+            pattern: pattern(rng),
+            write: rng.once_in(2),
+        }),
+        limits: Limits {
+            frame_bytes: small(rng),
+            record_bytes: small(rng),
+            value_bytes: small(rng),
+            batch_records: small(rng),
+        },
+        clock: WallMillis(rng.any_size()),
+        epoch: epoch(rng),
+        horizon: arbitrary_hlc(rng),
+        lineage: some(rng, 3, |rng| Left {
+            epoch: epoch(rng),
+            seq: seq(rng),
+            hlc: arbitrary_hlc(rng),
+        }),
+        head: seq(rng),
+        accepted: maybe(rng, arbitrary_hlc),
+        identity: rng.one_of(Identity::Confirmed, &[Identity::Forked, Identity::Foreign]),
+        modes: some(rng, 3, |rng| {
+            let mode = rng.one_of(Mode::InSync, &[Mode::Feed, Mode::Heal, Mode::Snapshot]);
+            (small(rng), mode)
+        }),
+    }
+}
+
+fn row(rng: &mut Rng) -> PushRow {
+    PushRow {
+        number: rng.any_size(),
+        hlc: arbitrary_hlc(rng),
+        digest: rng.bytes(),
+        writes: some(rng, 2, |rng| PushWrite {
+            key: arbitrary_key(rng),
+            saw: arbitrary_vector(rng),
+            delta: arbitrary_record(rng),
+        }),
+    }
+}
+
+fn outcome(rng: &mut Rng) -> Outcome {
+    let number = rng.any_size();
+    match rng.below(5) {
+        0 => Outcome::Accepted { seq: seq(rng) },
+        1 => Outcome::Rejected {
+            number,
+            code: rng.one_of(
+                RejectCode::Forbidden,
+                &[
+                    RejectCode::TooLarge,
+                    RejectCode::Forged,
+                    RejectCode::Invalid,
+                    RejectCode::RecordGone,
+                    RejectCode::Unsure,
+                    RejectCode::UpgradeServer,
+                ],
+            ),
+            reason: reason(rng),
+        },
+        2 => Outcome::Returned { number },
+        3 => Outcome::Ahead {
+            number,
+            by: Millis(rng.any_size()),
+        },
+        _ => Outcome::Stale {
+            number,
+            seq: seq(rng),
+        },
+    }
+}
+
+fn reason(rng: &mut Rng) -> alloc::string::String {
+    arbitrary_text(rng).chars().take(100).collect()
+}
+
+fn changes(rng: &mut Rng) -> Changes {
+    Changes {
+        subscriptions: some(rng, 3, small),
+        after: place(rng),
+        upto: place(rng),
+        cut: rng.once_in(2),
+        entries: some(rng, 4, |rng| {
+            let entry = whole_entry(rng);
+            let body = match rng.below(3) {
+                0 => entry.body,
+                1 => Body::Delta(arbitrary_record(rng)),
+                _ => Body::Own(arbitrary_hlc(rng)),
+            };
+            let conflicts = some(rng, 1, conflict);
+            Entry {
+                body,
+                conflicts,
+                ..entry
+            }
+        }),
+        state: maybe(rng, stated),
+    }
+}
+
+fn whole_entry(rng: &mut Rng) -> Entry {
+    Entry {
+        key: arbitrary_key(rng),
+        seq: seq(rng),
+        check: rng.bytes(),
+        proof: rng.bytes(),
+        body: Body::Whole(arbitrary_record(rng)),
+        conflicts: some(rng, 0, conflict),
+    }
+}
+
+fn conflict(rng: &mut Rng) -> Conflict {
+    Conflict {
+        field: arbitrary_field(rng),
+        won: arbitrary_stamp(rng),
+        lost: arbitrary_stamp(rng),
+        value: maybe(rng, arbitrary_value),
+    }
+}
+
+fn stated(rng: &mut Rng) -> Stated {
+    Stated {
+        seq: seq(rng),
+        horizon: arbitrary_hlc(rng),
+        hlc: arbitrary_hlc(rng),
+        roots: some(rng, 3, |rng| (small(rng), digest(rng))),
+    }
+}
+
+fn walk(rng: &mut Rng) -> WalkMessage {
+    let salt = rng.next_u64();
+    let body = match rng.below(5) {
+        0 => WalkBody::Root(digest(rng)),
+        1 => WalkBody::Equal,
+        2 => WalkBody::End,
+        _ => WalkBody::Nodes(some(rng, 4, |rng| WalkNode {
+            prefix: arbitrary_prefix(rng),
+            state: node_state(rng),
+        })),
+    };
+    WalkMessage { salt, body }
+}
+
+fn node_state(rng: &mut Rng) -> NodeState {
+    match rng.below(4) {
+        0 => NodeState::Inner {
+            levels: rng.one_of(Levels::One, &[Levels::Two]),
+            children: some(rng, 16, |rng| ChildHash {
+                at: rng.byte(),
+                hash: small(rng),
+            }),
+        },
+        1 => NodeState::List(some(rng, 64, small)),
+        2 => NodeState::Want(some(rng, 64, small)),
+        _ => NodeState::Open,
+    }
+}
+
+fn chunk(rng: &mut Rng) -> Chunk {
+    Chunk {
+        subscription: small(rng),
+        collection: arbitrary_collection(rng),
+        prefix: maybe(rng, arbitrary_prefix),
+        digest: digest(rng),
+        seq: seq(rng),
+        entries: some(rng, 3, whole_entry),
+        total: rng.any_size(),
+    }
+}
+
+fn bye(rng: &mut Rng) -> Bye {
+    Bye {
+        code: rng.one_of(
+            ByeCode::Done,
+            &[
+                ByeCode::ShuttingDown,
+                ByeCode::Version,
+                ByeCode::Unauthorized,
+                ByeCode::NoSpace,
+                ByeCode::Malformed,
+                ByeCode::Misbehaved,
+                ByeCode::TooLarge,
+                ByeCode::SlowConsumer,
+                ByeCode::Superseded,
+                ByeCode::Storage,
+                ByeCode::StorageFull,
+                ByeCode::Busy,
+                ByeCode::Internal,
+            ],
+        ),
+        reason: reason(rng),
+        retry_after: maybe(rng, |rng| Millis(rng.any_size())),
+    }
+}

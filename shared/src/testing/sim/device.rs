@@ -1,0 +1,340 @@
+//! Devices of a simulated world: a store each, and tabs that share it.
+
+use super::{Event, World, patterns, space};
+use crate::{
+    id::{Incarnation, ReplicaId},
+    io::{Answer, Batch, FaultClass, Query, Ticket},
+    port::Store,
+    protocol::{
+        engine::{Engine, EngineConfig, Input, Notice, Output},
+        message::ByeCode,
+    },
+    testing::{block_on, memory::MemoryStore},
+    time::MonoMillis,
+};
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+enum Op {
+    Query(Vec<Query>),
+    Commit(Batch),
+}
+
+pub(super) struct Tab {
+    pub(super) engine: Option<Engine>,
+    pub(super) life: u64,
+    pub(super) line: Option<u64>,
+    operation: Option<(u64, Op)>,
+    deadline: Option<MonoMillis>,
+    pub(super) leads: bool,
+    dialing: bool,
+}
+
+pub(super) struct Device {
+    pub(super) at: usize,
+    pub(super) store: MemoryStore,
+    pub(super) tabs: Vec<Tab>,
+    /// Wall clock less the server's, in milliseconds.
+    pub(super) skew: i64,
+    /// Whether its store was ever rolled back or cloned: then only its data's own ledger counts.
+    pub(super) rewound: bool,
+    /// An earlier copy of its store.
+    pub(super) backup: Option<crate::testing::memory::MemoryImage>,
+    /// Ids it has had.
+    pub(super) ids: Vec<ReplicaId>,
+}
+
+impl Device {
+    pub(super) fn new(at: usize, tabs: usize) -> Self {
+        let tab = || Tab {
+            engine: None,
+            life: 0,
+            line: None,
+            operation: None,
+            deadline: None,
+            leads: false,
+            dialing: false,
+        };
+        Self {
+            at,
+            store: MemoryStore::new(),
+            tabs: (0..tabs).map(|_| tab()).collect(),
+            skew: 0,
+            rewound: false,
+            backup: None,
+            ids: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn tab(&mut self, device: usize, tab: usize) -> Option<&mut Tab> {
+        self.devices.get_mut(device)?.tabs.get_mut(tab)
+    }
+
+    fn tab_of_life(&mut self, device: usize, tab: usize, life: u64) -> Option<&mut Tab> {
+        self.tab(device, tab).filter(|tab| tab.life == life && tab.engine.is_some())
+    }
+
+    pub(super) fn reopen(&mut self, device: usize, tab: usize) {
+        let fresh = ReplicaId::from_bytes(self.faults.bytes());
+        let config = EngineConfig {
+            space: space(),
+            patterns: patterns(),
+            fresh,
+            token: None,
+            trace: false,
+        };
+        if let Some(tab) = self.tab(device, tab)
+            && tab.engine.is_none()
+        {
+            tab.engine = Some(Engine::open(config));
+            tab.life += 1;
+            tab.line = None;
+            tab.operation = None;
+            tab.deadline = None;
+            tab.leads = false;
+            tab.dialing = false;
+        }
+        self.drain_tab(device, tab);
+    }
+
+    /// Ends a tab without a word.
+    pub(super) fn tab_kill(&mut self, device: usize, tab: usize) {
+        self.mark("tab killed");
+        let Some(dead) = self.tab(device, tab) else { return };
+        dead.engine = None;
+        dead.leads = false;
+        if let Some(line) = dead.line.take() {
+            self.close_line(line);
+        }
+        self.ledger.forget_unanswered(device, tab);
+        let delay = 1 + self.faults.below(3_000);
+        self.at(delay, Event::Reopen { device, tab });
+        self.elect(device);
+    }
+
+    /// Power loss: every tab dies, relaxed commits may be gone.
+    pub(super) fn device_kill(&mut self, device: usize) {
+        self.mark("device killed");
+        let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
+        for tab in 0..tabs {
+            self.tab_kill(device, tab);
+        }
+        if let Some(device) = self.devices.get(device) {
+            device.store.crash();
+        }
+    }
+
+    /// The lock goes to the first tab that lives, if nobody has it.
+    pub(super) fn elect(&mut self, device: usize) {
+        let Some(tabs) = self.devices.get(device).map(|device| &device.tabs) else { return };
+        if tabs.iter().any(|tab| tab.leads) {
+            return;
+        }
+        let next = tabs.iter().position(|tab| tab.engine.as_ref().is_some_and(Engine::is_open));
+        if let Some(next) = next {
+            if let Some(tab) = self.tab(device, next) {
+                tab.leads = true;
+            }
+            let token = self.faults.bytes();
+            self.tell_tab(device, next, Input::Lead { token });
+        }
+    }
+
+    pub(super) fn tell_tab(&mut self, device: usize, tab: usize, input: Input) {
+        let now = self.device_now(device);
+        if let Some(engine) = self.tab(device, tab).and_then(|tab| tab.engine.as_mut()) {
+            engine.handle(now, input);
+        }
+        self.drain_tab(device, tab);
+    }
+
+    fn drain_tab(&mut self, device: usize, tab: usize) {
+        while let Some(output) =
+            self.tab(device, tab).and_then(|tab| tab.engine.as_mut()).and_then(Engine::poll)
+        {
+            self.carry_out(device, tab, output);
+        }
+        self.watch(device, tab);
+    }
+
+    fn carry_out(&mut self, device: usize, at: usize, output: Output) {
+        match output {
+            Output::Query { ticket, queries } => {
+                self.start_op(device, at, ticket, Op::Query(queries));
+            }
+            Output::Commit { ticket, batch } => {
+                self.start_op(device, at, ticket, Op::Commit(batch));
+            }
+            Output::Send(bytes) => {
+                self.tell_story(device, at, "->", &bytes);
+                if let Some(line) = self.tab(device, at).and_then(|tab| tab.line) {
+                    self.send(line, true, bytes);
+                }
+            }
+            Output::Close { .. } => {
+                if let Some(line) = self.tab(device, at).and_then(|tab| tab.line.take()) {
+                    self.close_line(line);
+                }
+            }
+            Output::Done { id, result } => self.ledger.done(id, &result),
+            Output::Notice(notice) => self.noticed(device, at, &notice),
+        }
+    }
+
+    fn noticed(&mut self, device: usize, at: usize, notice: &Notice) {
+        match notice {
+            Notice::Opened => self.elect(device),
+            Notice::LogGrew => {
+                let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
+                for tab in (0..tabs).filter(|tab| *tab != at) {
+                    // A hint may be lost: the guard of the next commit finds out.
+                    if self.calm || !self.net.once_in(4) {
+                        let delay = 1 + self.net.below(5);
+                        self.at(delay, Event::Hint { device, tab });
+                    }
+                }
+            }
+            Notice::Deposed => {
+                if let Some(tab) = self.tab(device, at) {
+                    tab.leads = false;
+                }
+                self.elect(device);
+            }
+            Notice::Diverged { .. } => self.mark("diverged"),
+            Notice::Reborn { .. } => self.mark("reborn"),
+            Notice::Rejected { .. } => self.mark("rejected"),
+            Notice::Conflict { .. } => self.mark("conflict"),
+            Notice::Ended { code, .. } => {
+                if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
+                    self.mark("session ended for misconduct");
+                }
+            }
+            Notice::Unreadable(_) => self.mark("unreadable"),
+            Notice::Changed(_)
+            | Notice::Leading
+            | Notice::Status
+            | Notice::Accepted(_)
+            | Notice::AccountChanged { .. }
+            | Notice::Trace { .. } => {}
+        }
+    }
+
+    fn start_op(&mut self, device: usize, at: usize, ticket: Ticket, op: Op) {
+        let Some(tab) = self.tab(device, at) else { return };
+        tab.operation = Some((ticket.0, op));
+        let life = tab.life;
+        let delay = self.store_latency();
+        self.at(delay, Event::TabStore { device, tab: at, life, ticket: ticket.0 });
+    }
+
+    pub(super) fn tab_store(&mut self, device: usize, at: usize, life: u64, ticket: u64) {
+        let Some(tab) = self.tab_of_life(device, at, life) else { return };
+        let Some((_, op)) = tab.operation.take_if(|(known, _)| *known == ticket) else { return };
+        let fails = self.store_fails();
+        let Some(store) = self.devices.get(device).map(|device| device.store.clone()) else {
+            return;
+        };
+        let ticket = Ticket(ticket);
+        let input = match op {
+            Op::Query(_) if fails => Input::Answered { ticket, result: Err(FaultClass::Transient) },
+            Op::Query(queries) => {
+                let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
+                Input::Answered { ticket, result: result.map_err(|_never| FaultClass::Permanent) }
+            }
+            Op::Commit(batch) => {
+                let happens = !fails || self.disk.once_in(2);
+                let outcome = happens.then(|| block_on(store.commit(batch)));
+                let result = match outcome {
+                    Some(Ok(outcome)) if !fails => Ok(outcome),
+                    _ => Err(FaultClass::Transient),
+                };
+                Input::Committed { ticket, result }
+            }
+        };
+        self.tell_tab(device, at, input);
+    }
+
+    /// Looks after deadlines and the connection.
+    fn watch(&mut self, device: usize, at: usize) {
+        let now = self.now;
+        let Some(tab) = self.tab(device, at) else { return };
+        let (life, line) = (tab.life, tab.line);
+        let Some(engine) = &tab.engine else { return };
+        let wanted = engine.wants_connection() && line.is_none() && !tab.dialing;
+        let deadline = engine.deadline().filter(|at| tab.deadline.is_none_or(|known| *at < known));
+        if let Some(deadline) = deadline {
+            tab.deadline = Some(deadline);
+        }
+        tab.dialing |= wanted;
+        let replica = engine.replica().id();
+        if let Some(device) = self.devices.get_mut(device)
+            && !device.ids.contains(&replica)
+        {
+            device.ids.push(replica);
+        }
+        if let Some(deadline) = deadline {
+            self.at(deadline.0.saturating_sub(now), Event::TabDeadline { device, tab: at, life });
+        }
+        if wanted {
+            let delay = 1 + self.net.below(1_000);
+            self.at(delay, Event::Dial { device, tab: at, life });
+        }
+    }
+
+    pub(super) fn tab_deadline(&mut self, device: usize, at: usize, life: u64) {
+        if let Some(tab) = self.tab_of_life(device, at, life) {
+            tab.deadline = None;
+            self.tell_tab(device, at, Input::Deadline);
+        }
+    }
+
+    pub(super) fn dial(&mut self, device: usize, at: usize, life: u64) {
+        let up = self.server.host.is_some();
+        let Some(tab) = self.tab_of_life(device, at, life) else { return };
+        tab.dialing = false;
+        let wants = tab.engine.as_ref().is_some_and(Engine::wants_connection);
+        if !wants || tab.line.is_some() {
+            return;
+        }
+        if !up {
+            self.watch(device, at);
+            return;
+        }
+        let line = self.open_line(device, at, life);
+        if let Some(tab) = self.tab(device, at) {
+            tab.line = Some(line);
+        }
+        let input = Input::Connected {
+            incarnation: Incarnation::from_bytes(self.faults.bytes()),
+            fresh: ReplicaId::from_bytes(self.faults.bytes()),
+            salt: self.faults.next_u64(),
+        };
+        self.tell_tab(device, at, input);
+    }
+
+    pub(super) fn hint(&mut self, device: usize, tab: usize) {
+        self.tell_tab(device, tab, Input::Hint);
+    }
+
+    pub(super) fn tab_frame(&mut self, device: usize, at: usize, life: u64, bytes: Vec<u8>) {
+        self.tell_story(device, at, "<-", &bytes);
+        if self.tab_of_life(device, at, life).is_some() {
+            self.tell_tab(device, at, Input::Frame(bytes));
+        }
+    }
+
+    pub(super) fn tab_disconnected(&mut self, device: usize, at: usize, life: u64) {
+        let lines: Vec<u64> = self.lines.keys().copied().collect();
+        let Some(tab) = self.tab_of_life(device, at, life) else { return };
+        if tab.line.is_some_and(|line| lines.contains(&line)) {
+            // It has a newer line already.
+            return;
+        }
+        if tab.line.take().is_some() {
+            self.tell_tab(device, at, Input::Disconnected);
+        }
+        self.watch(device, at);
+    }
+}

@@ -1,0 +1,412 @@
+//! A world in one thread: a host, devices with tabs, a network and clocks, all from one seed.
+//!
+//! The shipped machines run here with the bytes they would send and store; only time, sockets and disks
+//! are played. A run draws its faults (cuts, half-open lines, crashes, server restarts, clock steps,
+//! rejections, failing stores, rolled-back and cloned devices), lets chaos reign, heals, waits for progress to
+//! end, and then asks the oracles. Same seed, same events, same digest of the trace.
+#![expect(clippy::expect_used, reason = "test code: what cannot be here is a broken test")]
+
+mod device;
+mod oracle;
+mod server;
+mod workload;
+
+use super::rng::Rng;
+use crate::{
+    id::{CollectionName, Pattern, SpaceId},
+    protocol::wire,
+    time::{MonoMillis, Now, WallMillis},
+};
+use alloc::{
+    collections::{BinaryHeap, VecDeque},
+    format, string::String, vec::Vec};
+use core::cmp::Reverse;
+use device::Device;
+use oracle::Ledger;
+use server::Server;
+use std::collections::BTreeMap;
+
+/// Which faults a run has, and how large it is.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Devices.
+    pub devices: usize,
+    /// Tabs of each device.
+    pub tabs: usize,
+    /// Writes that the app attempts in all.
+    pub writes: u64,
+    /// Different records.
+    pub records: u64,
+    /// One in so many messages cuts its connection; 0 for never.
+    pub cut_one_in: u64,
+    /// One in so many messages makes its connection half-open; 0 for never.
+    pub silence_one_in: u64,
+    /// One in so many steps of the workload crashes a tab or a device; 0 for never.
+    pub crash_one_in: u64,
+    /// One in so many steps of the workload restarts the server; 0 for never.
+    pub restart_one_in: u64,
+    /// One in so many steps of the workload moves a wall clock; 0 for never.
+    pub step_one_in: u64,
+    /// One in so many store operations fails; 0 for never.
+    pub fault_one_in: u64,
+    /// One in so many steps rolls a device back to an earlier copy of its store, or clones it; 0 for never.
+    pub rollback_one_in: u64,
+    /// Whether some writes go where the principal may not write.
+    pub rejections: bool,
+    /// Whether some writes are relaxed.
+    pub relaxed: bool,
+}
+
+impl Plan {
+    /// Draws which faults there are, and how often.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x706c_616e);
+        let some = |rng: &mut Rng, range: u64| {
+            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
+        };
+        Self {
+            devices: 1 + rng.index(3),
+            tabs: 1 + rng.index(2),
+            writes: 20 + rng.below(60),
+            records: 1 + rng.below(12),
+            cut_one_in: some(rng, 60),
+            silence_one_in: if rng.once_in(4) { 40 + rng.below(100) } else { 0 },
+            crash_one_in: some(rng, 40),
+            restart_one_in: some(rng, 40),
+            step_one_in: some(rng, 40),
+            fault_one_in: if rng.once_in(3) { 20 + rng.below(200) } else { 0 },
+            rollback_one_in: if rng.once_in(4) { 20 + rng.below(40) } else { 0 },
+            rejections: rng.once_in(2),
+            relaxed: rng.once_in(2),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Events that happened.
+    pub events: u64,
+    /// Hash over all of them.
+    pub trace: [u8; 32],
+    /// Writes that were reported durable.
+    pub written: u64,
+    /// What happened how often, for the marks that must not be zero.
+    pub marks: BTreeMap<&'static str, u64>,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// The oracle's words.
+    pub what: String,
+    /// The last messages, as devices saw them.
+    pub story: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Event {
+    /// A message arrives; the device is told apart from the server by `to_server`.
+    Deliver { line: u64, to_server: bool, bytes: Vec<u8> },
+    /// A line is found dead by both ends.
+    Cut { line: u64 },
+    /// The server's store carries out an operation.
+    ServerStore { life: u64, ticket: u64 },
+    /// A tab's store carries out an operation.
+    TabStore { device: usize, tab: usize, life: u64, ticket: u64 },
+    /// A machine's deadline.
+    ServerDeadline { life: u64 },
+    TabDeadline { device: usize, tab: usize, life: u64 },
+    Dial { device: usize, tab: usize, life: u64 },
+    /// Another tab wrote.
+    Hint { device: usize, tab: usize },
+    /// A tab that crashed comes back.
+    Reopen { device: usize, tab: usize },
+    /// The server comes back.
+    ServerStart,
+    /// The app does something, or a fault strikes.
+    Step,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Timed {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+impl Ord for Timed {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+impl PartialOrd for Timed {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Debug)]
+struct Line {
+    device: usize,
+    tab: usize,
+    life: u64,
+    peer: u64,
+    /// Nothing passes any more and nobody is told.
+    silent: bool,
+    /// Arrival of the last message each way: lines keep their order.
+    last: [u64; 2],
+}
+
+/// The world.
+struct World {
+    seed: u64,
+    plan: Plan,
+    now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Timed>>,
+    net: Rng,
+    disk: Rng,
+    faults: Rng,
+    apps: Rng,
+    server: Server,
+    devices: Vec<Device>,
+    lines: BTreeMap<u64, Line>,
+    next_line: u64,
+    ledger: Ledger,
+    marks: BTreeMap<&'static str, u64>,
+    trace: blake3::Hasher,
+    events: u64,
+    calm: bool,
+    steps_left: u64,
+    /// The last messages, for a failure's report.
+    story: VecDeque<String>,
+}
+
+/// Virtual milliseconds that a healed world is given without progress.
+const PATIENCE_MS: u64 = 600_000;
+const STORY_LINES_MAX: usize = 200;
+const EVENTS_MAX: u64 = 400_000;
+const START_MS: u64 = 1_700_000_000_000;
+
+/// Runs the world of `seed` as drawn.
+///
+/// # Errors
+/// [`Failure`] when an oracle objects.
+pub fn run(seed: u64) -> Result<Outcome, Failure> {
+    run_plan(seed, Plan::draw(seed))
+}
+
+/// Runs the world of `seed` under `plan`.
+///
+/// # Errors
+/// [`Failure`] when an oracle objects.
+pub fn run_plan(seed: u64, plan: Plan) -> Result<Outcome, Failure> {
+    let mut world = World::new(seed, plan);
+    let ran = world.run();
+    let mut trace = [0; 32];
+    trace.copy_from_slice(world.trace.finalize().as_bytes());
+    match ran {
+        Ok(()) => Ok(Outcome {
+            events: world.events,
+            trace,
+            written: world.ledger.written(),
+            marks: world.marks,
+        }),
+        Err(what) => Err(Failure { seed, what, story: world.story.into() }),
+    }
+}
+
+fn space() -> SpaceId {
+    SpaceId::parse("sim").expect("a valid name")
+}
+
+fn collection(name: &str) -> CollectionName {
+    CollectionName::parse(name).expect("a valid name")
+}
+
+fn patterns() -> Vec<Pattern> {
+    ["ledger", "mixed", "locked"].map(|name| Pattern::Exact(collection(name))).to_vec()
+}
+
+impl World {
+    fn new(seed: u64, plan: Plan) -> Self {
+        let mut world = Self {
+            seed,
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            net: Rng::new(seed ^ 1),
+            disk: Rng::new(seed ^ 2),
+            faults: Rng::new(seed ^ 3),
+            apps: Rng::new(seed ^ 4),
+            server: Server::new(),
+            devices: (0..plan.devices).map(|at| Device::new(at, plan.tabs)).collect(),
+            lines: BTreeMap::new(),
+            next_line: 1,
+            ledger: Ledger::default(),
+            marks: BTreeMap::new(),
+            trace: blake3::Hasher::new(),
+            events: 0,
+            calm: false,
+            steps_left: plan.writes,
+            story: VecDeque::new(),
+            plan,
+        };
+        world.at(0, Event::ServerStart);
+        for device in 0..world.plan.devices {
+            for tab in 0..world.plan.tabs {
+                world.at(0, Event::Reopen { device, tab });
+            }
+        }
+        world.at(10, Event::Step);
+        world
+    }
+
+    fn tell_story(&mut self, device: usize, tab: usize, way: &str, frame: &[u8]) {
+        let message = wire::split_frame(frame).and_then(|(_, message)| wire::decode(message));
+        let text: String = format!("{message:?}").chars().take(400).collect();
+        self.story.push_back(format!("{} {device}.{tab} {way} {text}", self.now));
+        if self.story.len() > STORY_LINES_MAX {
+            self.story.pop_front();
+        }
+    }
+
+    fn mark(&mut self, name: &'static str) {
+        *self.marks.entry(name).or_default() += 1;
+    }
+
+    fn at(&mut self, delay: u64, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Timed { at: self.now + delay, order: self.order, event }));
+    }
+
+    fn server_now(&self) -> Now {
+        Now { wall: WallMillis(START_MS + self.now), mono: MonoMillis(self.now) }
+    }
+
+    fn device_now(&self, device: usize) -> Now {
+        let skew = self.devices.get(device).map_or(0, |device| device.skew);
+        let wall = START_MS.saturating_add_signed(skew) + self.now;
+        Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let mut progress = (self.now, self.fingerprint());
+        while let Some(Reverse(timed)) = self.queue.pop() {
+            self.now = self.now.max(timed.at);
+            self.events += 1;
+            if self.events > EVENTS_MAX {
+                return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
+            }
+            self.trace.update(format!("{} {:?}", timed.at, timed.event).as_bytes());
+            self.happen(timed.event)?;
+            self.check_step()?;
+            if self.calm {
+                if self.is_quiet() {
+                    return self.check_end();
+                }
+                let fingerprint = self.fingerprint();
+                if fingerprint != progress.1 {
+                    progress = (self.now, fingerprint);
+                } else if self.now - progress.0 > PATIENCE_MS {
+                    return Err(format!("stuck: {}", self.summary()));
+                }
+            }
+        }
+        Err(format!("the world stood still: {}", self.summary()))
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Deliver { line, to_server, bytes } => self.deliver(line, to_server, bytes),
+            Event::Cut { line } => self.cut(line),
+            Event::ServerStore { life, ticket } => self.server_store(life, ticket),
+            Event::TabStore { device, tab, life, ticket } => {
+                self.tab_store(device, tab, life, ticket);
+            }
+            Event::ServerDeadline { life } => self.server_deadline(life),
+            Event::TabDeadline { device, tab, life } => self.tab_deadline(device, tab, life),
+            Event::Dial { device, tab, life } => self.dial(device, tab, life),
+            Event::Hint { device, tab } => self.hint(device, tab),
+            Event::Reopen { device, tab } => self.reopen(device, tab),
+            Event::ServerStart => self.server_start(),
+            Event::Step => self.step()?,
+        }
+        Ok(())
+    }
+
+    /// Puts a message on a line, or loses the line.
+    fn send(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
+        let cut = self.plan.cut_one_in;
+        let silence = self.plan.silence_one_in;
+        let struck = |rng: &mut Rng, one_in: u64| one_in > 0 && rng.once_in(one_in);
+        if !self.calm && struck(&mut self.net, cut) {
+            self.mark("line cut");
+            // Either the message is lost with the line, or the line is lost behind it.
+            let delay = 1 + self.net.below(50);
+            if self.net.once_in(2) {
+                self.at(delay, Event::Cut { line });
+                return;
+            }
+            self.at(delay + 200, Event::Cut { line });
+        }
+        if !self.calm && struck(&mut self.net, silence) {
+            self.mark("line silent");
+            if let Some(line) = self.lines.get_mut(&line) {
+                line.silent = true;
+            }
+        }
+        let Some(open) = self.lines.get_mut(&line) else { return };
+        if open.silent {
+            return;
+        }
+        let way = usize::from(to_server);
+        let latency = 1 + self.net.below(40);
+        let arrival = (self.now + latency).max(open.last.get(way).copied().unwrap_or(0));
+        if let Some(last) = open.last.get_mut(way) {
+            *last = arrival;
+        }
+        let delay = arrival - self.now;
+        self.at(delay, Event::Deliver { line, to_server, bytes });
+    }
+
+    fn deliver(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
+        let Some(open) = self.lines.get(&line).filter(|open| !open.silent) else { return };
+        let (device, tab, life, peer) = (open.device, open.tab, open.life, open.peer);
+        if to_server {
+            self.server_frame(line, peer, &bytes);
+        } else {
+            self.tab_frame(device, tab, life, bytes);
+        }
+    }
+
+    fn cut(&mut self, line: u64) {
+        let Some(gone) = self.lines.remove(&line) else { return };
+        self.server_gone(gone.peer);
+        self.tab_disconnected(gone.device, gone.tab, gone.life);
+    }
+
+    /// One end closed the line: the other learns of it a little later.
+    fn close_line(&mut self, line: u64) {
+        let delay = 1 + self.net.below(20);
+        self.at(delay, Event::Cut { line });
+    }
+
+    fn store_latency(&mut self) -> u64 {
+        1 + self.disk.below(10)
+    }
+
+    fn store_fails(&mut self) -> bool {
+        let one_in = self.plan.fault_one_in;
+        let fails = !self.calm && one_in > 0 && self.disk.once_in(one_in);
+        if fails {
+            self.mark("store fault");
+        }
+        fails
+    }
+}

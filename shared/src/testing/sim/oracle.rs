@@ -1,0 +1,249 @@
+//! What must hold: at every step, and when the world has come to rest.
+
+use super::World;
+use crate::{
+    id::{RecordId, RecordKey},
+    protocol::engine::{Engine, Receipt, WishError},
+    record::{Record, State, Value},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+#[derive(Debug, Clone)]
+struct Asked {
+    device: usize,
+    tab: usize,
+    token: Option<String>,
+    relaxed: bool,
+}
+
+/// What apps were told of their writes, kept outside the system.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    next: u64,
+    open: BTreeMap<u64, Asked>,
+    /// Tokens of writes that were reported durable, by device; relaxed ones apart.
+    written: BTreeMap<usize, BTreeSet<String>>,
+    count: u64,
+}
+
+impl Ledger {
+    pub(super) fn token(&mut self, amount: u64) -> String {
+        self.next += 1;
+        format!("{}:{amount}", self.next)
+    }
+
+    fn open(&mut self, asked: Asked) -> u64 {
+        self.next += 1;
+        self.open.insert(self.next, asked);
+        self.next
+    }
+
+    pub(super) fn ask(&mut self, device: usize, tab: usize, token: String, relaxed: bool) -> u64 {
+        self.open(Asked { device, tab, token: Some(token), relaxed })
+    }
+
+    pub(super) fn other(&mut self, device: usize, tab: usize) -> u64 {
+        self.open(Asked { device, tab, token: None, relaxed: false })
+    }
+
+    pub(super) fn done(&mut self, id: u64, result: &Result<Receipt, WishError>) {
+        let Some(asked) = self.open.remove(&id) else { return };
+        if result.is_ok() {
+            self.count += 1;
+            if let (Some(token), false) = (asked.token, asked.relaxed) {
+                self.written.entry(asked.device).or_default().insert(token);
+            }
+        }
+    }
+
+    /// A tab died: nobody hears what became of what it had asked.
+    pub(super) fn forget_unanswered(&mut self, device: usize, tab: usize) {
+        self.open.retain(|_, asked| (asked.device, asked.tab) != (device, tab));
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+fn key(collection: &str, id: &str) -> RecordKey {
+    RecordKey {
+        collection: super::collection(collection),
+        id: RecordId::parse(id).expect("a valid id"),
+    }
+}
+
+fn state<'a>(record: &'a Record, name: &str) -> Option<&'a State> {
+    record.cells.iter().find(|((field, _), _)| field.as_str() == name).map(|(_, cell)| &cell.state)
+}
+
+/// The counter's total, and the sum that the notes make.
+fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
+    let read = |id| engine.replica().view(&key("ledger", id)).map_err(|error| error.to_string());
+    let (sum, notes) = (read("sum")?, read("notes")?);
+    let total = match state(&sum, "sum") {
+        Some(State::Counter(counter)) => counter.total(),
+        _ => 0,
+    };
+    let tokens: BTreeSet<String> = match state(&notes, "notes") {
+        Some(State::Set(set)) => set
+            .elements
+            .keys()
+            .filter_map(|element| match element {
+                Value::Text(text) => Some(text.clone()),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::Bytes(_)
+                | Value::Array(_)
+                | Value::Map(_) => None,
+            })
+            .collect(),
+        _ => BTreeSet::new(),
+    };
+    let amount = |token: &String| token.split_once(':').and_then(|(_, n)| n.parse::<i64>().ok());
+    let noted = tokens.iter().filter_map(amount).sum();
+    Ok((total, noted, tokens))
+}
+
+impl World {
+    fn engines(&self) -> impl Iterator<Item = (usize, usize, &Engine)> {
+        self.devices.iter().flat_map(|device| {
+            device.tabs.iter().enumerate().filter_map(move |(tab, held)| {
+                let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
+                Some((device.at, tab, engine))
+            })
+        })
+    }
+
+    /// After every event: each app sees a counter that equals the notes of what was added to it, no
+    /// matter what has been acknowledged and what has come back.
+    pub(super) fn check_step(&self) -> Result<(), String> {
+        if !self.events.is_multiple_of(7) && !self.calm {
+            return Ok(());
+        }
+        for (device, tab, engine) in self.engines() {
+            let (total, noted, _) = ledger_of(engine)?;
+            if total != noted {
+                return Err(format!(
+                    "device {device} tab {tab}: the counter shows {total}, its notes say {noted}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        let Some(host) = &self.server.host else { return false };
+        let facts = host.facts();
+        let open: Vec<_> = self.engines().collect();
+        facts.ready
+            && facts.waiting == 0
+            && self.ledger.is_answered()
+            && open.len() == self.plan.devices * self.plan.tabs
+            && open.iter().all(|(_, _, engine)| {
+                engine.is_settled() && engine.replica().waiting().next().is_none()
+            })
+            && self.devices.iter().all(|device| {
+                let mut tabs = device.tabs.iter();
+                let last = |tab: &super::device::Tab| {
+                    tab.engine.as_ref().map(|engine| engine.replica().last())
+                };
+                let mut logs = device.tabs.iter().map(last);
+                let first = logs.next().flatten();
+                let same = logs.all(|last| last == first);
+                same && tabs.any(|tab| {
+                    tab.engine.as_ref().is_some_and(|engine| {
+                        let status = engine.status();
+                        let reached = engine
+                            .replica()
+                            .standings()
+                            .iter()
+                            .all(|(_, standing)| standing.cursor == facts.head);
+                        status.leading && status.is_verified && reached
+                    })
+                })
+            })
+    }
+
+    /// At rest: everyone sees the same, nothing reported durable is missing, nothing is doubled.
+    pub(super) fn check_end(&mut self) -> Result<(), String> {
+        let mut first: Option<BTreeMap<RecordKey, Record>> = None;
+        let mut seen_tokens = BTreeSet::new();
+        for (device, tab, engine) in self.engines() {
+            let mut all = BTreeMap::new();
+            let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
+            for key in keys {
+                let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
+                all.insert(key, view);
+            }
+            let (total, noted, tokens) = ledger_of(engine)?;
+            if total != noted {
+                return Err(format!("at rest the counter shows {total}, its notes say {noted}"));
+            }
+            seen_tokens = tokens;
+            match &first {
+                None => first = Some(all),
+                Some(first) if *first == all => {}
+                Some(_) => return Err(format!("device {device} tab {tab} sees something else")),
+            }
+        }
+        for device in self.devices.iter().filter(|device| !device.rewound) {
+            let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
+            if let Some(lost) = written.difference(&seen_tokens).next() {
+                return Err(format!("device {} lost the write {lost}", device.at));
+            }
+        }
+        if self.ledger.count > 0 && first.is_none_or(|first| first.is_empty()) {
+            return Err("writes were made and nothing is there".to_string());
+        }
+        self.mark("came to rest");
+        Ok(())
+    }
+
+    /// What changes while there is progress.
+    pub(super) fn fingerprint(&self) -> Vec<u64> {
+        let head = self.server.host.as_ref().map_or(0, |host| host.facts().head.0);
+        let logs = self.engines().map(|(_, _, engine)| engine.replica().last());
+        core::iter::once(head).chain(logs).collect()
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let engines: Vec<String> = self
+            .engines()
+            .map(|(device, tab, engine)| {
+                let standings: Vec<String> = engine
+                    .replica()
+                    .standings()
+                    .iter()
+                    .map(|(_, s)| format!("{}/{:?}", s.cursor, s.heal.is_some()))
+                    .collect();
+                let settled = engine.is_settled();
+                let rows: Vec<String> = engine
+                    .replica()
+                    .overlay()
+                    .rows()
+                    .map(|(number, row)| format!("{number}:{:?} {:?}", row.row.stamp, row.state))
+                    .collect();
+                let (id, last) = (engine.replica().id(), engine.replica().last());
+                let pushing = engine.pushing_facts();
+                format!(
+                    "{device}.{tab} {id} last={last} settled={settled} {:?} {standings:?} {pushing} {rows:?}",
+                    engine.status()
+                )
+            })
+            .collect();
+        let host = self.server.host.as_ref().map(|host| host.facts().head);
+        let unanswered = self.ledger.open.len();
+        format!("seed {} at {} head {host:?} open asks {unanswered}: {engines:#?}", self.seed, self.now)
+    }
+}

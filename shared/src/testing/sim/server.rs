@@ -1,0 +1,198 @@
+//! The server of a simulated world: one host on one store.
+
+use super::{Event, Line, World, space};
+use crate::{
+    id::Epoch,
+    io::{Answer, Batch, FaultClass, Query, Ticket},
+    port::Store,
+    protocol::{
+        host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
+        message::{Message, Right},
+        wire,
+    },
+    testing::{block_on, memory::MemoryStore},
+    time::MonoMillis,
+};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+#[derive(Debug)]
+enum Op {
+    Query(Vec<Query>),
+    Commit(Batch),
+}
+
+pub(super) struct Server {
+    pub(super) store: MemoryStore,
+    pub(super) host: Option<Host>,
+    pub(super) life: u64,
+    operations: BTreeMap<u64, Op>,
+    /// Peers that said hello.
+    greeted: BTreeMap<u64, u64>,
+    deadline: Option<MonoMillis>,
+}
+
+impl Server {
+    pub(super) fn new() -> Self {
+        Self {
+            store: MemoryStore::new(),
+            host: None,
+            life: 0,
+            operations: BTreeMap::new(),
+            greeted: BTreeMap::new(),
+            deadline: None,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn server_start(&mut self) {
+        if self.server.host.is_some() {
+            return;
+        }
+        self.server.life += 1;
+        self.server.operations.clear();
+        self.server.greeted.clear();
+        self.server.deadline = None;
+        let epoch = Epoch::from_bytes(self.faults.bytes());
+        let config = HostConfig::new(space(), epoch, [7; 32]);
+        self.server.host = Some(Host::open(config, self.server_now()));
+        self.drain_server();
+    }
+
+    /// Kills the server: what was not synced is gone, lines are found dead.
+    pub(super) fn server_kill(&mut self) {
+        self.mark("server killed");
+        self.server.host = None;
+        self.server.store.crash();
+        let lines: Vec<u64> = self.lines.keys().copied().collect();
+        for line in lines {
+            self.close_line(line);
+        }
+        let delay = 1 + self.faults.below(5_000);
+        self.at(delay, Event::ServerStart);
+    }
+
+    fn tell(&mut self, input: HostInput) {
+        let now = self.server_now();
+        if let Some(host) = &mut self.server.host {
+            host.handle(now, input);
+        }
+        self.drain_server();
+    }
+
+    pub(super) fn server_frame(&mut self, line: u64, peer: u64, bytes: &[u8]) {
+        if self.server.host.is_none() {
+            return;
+        }
+        let Ok((_, message)) = wire::split_frame(bytes) else { return };
+        if self.server.greeted.contains_key(&peer) {
+            self.tell(HostInput::Message { peer: PeerId(peer), bytes: message.to_vec() });
+            return;
+        }
+        if let Ok(Message::Hello(hello)) = wire::decode(message) {
+            self.server.greeted.insert(peer, line);
+            let right = |name: &str, write| Right {
+                pattern: crate::id::Pattern::Exact(super::collection(name)),
+                write,
+            };
+            let rights =
+                Vec::from([right("ledger", true), right("mixed", true), right("locked", false)]);
+            let grant = Grant { principal: String::from("someone"), rights };
+            self.tell(HostInput::Opened { peer: PeerId(peer), hello, grant });
+        }
+    }
+
+    pub(super) fn server_gone(&mut self, peer: u64) {
+        if self.server.greeted.remove(&peer).is_some() {
+            self.tell(HostInput::Gone { peer: PeerId(peer) });
+        }
+    }
+
+    fn drain_server(&mut self) {
+        let life = self.server.life;
+        while let Some(output) = self.server.host.as_mut().and_then(Host::poll) {
+            match output {
+                HostOutput::Send { peer, bytes } => {
+                    if let Some(line) = self.server.greeted.get(&peer.0).copied() {
+                        let mut frame = Vec::from([0]);
+                        frame.extend_from_slice(&bytes);
+                        self.send(line, false, frame);
+                        let sent = bytes.len();
+                        let now = self.server_now();
+                        if let Some(host) = &mut self.server.host {
+                            host.handle(now, HostInput::Sent { peer, bytes: sent });
+                        }
+                    }
+                }
+                HostOutput::Query { ticket, queries } => {
+                    self.server.operations.insert(ticket.0, Op::Query(queries));
+                    let delay = self.store_latency();
+                    self.at(delay, Event::ServerStore { life, ticket: ticket.0 });
+                }
+                HostOutput::Commit { ticket, batch } => {
+                    self.server.operations.insert(ticket.0, Op::Commit(batch));
+                    let delay = self.store_latency();
+                    self.at(delay, Event::ServerStore { life, ticket: ticket.0 });
+                }
+                HostOutput::Close { peer, .. } => {
+                    if let Some(line) = self.server.greeted.remove(&peer.0) {
+                        self.close_line(line);
+                    }
+                }
+                HostOutput::RefreshAsked { .. } | HostOutput::Note(_) => {}
+            }
+        }
+        if let Some(at) = self.server.host.as_ref().and_then(Host::deadline)
+            && self.server.deadline.is_none_or(|known| at < known)
+        {
+            self.server.deadline = Some(at);
+            let delay = at.0.saturating_sub(self.now);
+            self.at(delay, Event::ServerDeadline { life });
+        }
+    }
+
+    pub(super) fn server_deadline(&mut self, life: u64) {
+        if life == self.server.life {
+            self.server.deadline = None;
+            self.tell(HostInput::Deadline);
+        }
+    }
+
+    pub(super) fn server_store(&mut self, life: u64, ticket: u64) {
+        if life != self.server.life || self.server.host.is_none() {
+            return;
+        }
+        let Some(op) = self.server.operations.remove(&ticket) else { return };
+        let fails = self.store_fails();
+        let ticket = Ticket(ticket);
+        let store = self.server.store.clone();
+        let input = match op {
+            Op::Query(_) if fails => {
+                HostInput::Answered { ticket, result: Err(FaultClass::Transient) }
+            }
+            Op::Query(queries) => {
+                let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
+                HostInput::Answered { ticket, result: result.map_err(|_never| FaultClass::Permanent) }
+            }
+            Op::Commit(batch) => {
+                // A failed commit may have happened all the same.
+                let happens = !fails || self.disk.once_in(2);
+                let outcome = happens.then(|| block_on(store.commit(batch)));
+                let result = match outcome {
+                    Some(Ok(outcome)) if !fails => Ok(outcome),
+                    _ => Err(FaultClass::Transient),
+                };
+                HostInput::Committed { ticket, result }
+            }
+        };
+        self.tell(input);
+    }
+
+    pub(super) fn open_line(&mut self, device: usize, tab: usize, life: u64) -> u64 {
+        let line = self.next_line;
+        self.next_line += 1;
+        let open = Line { device, tab, life, peer: line, silent: false, last: [0; 2] };
+        self.lines.insert(line, open);
+        line
+    }
+}

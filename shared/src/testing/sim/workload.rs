@@ -1,0 +1,219 @@
+//! What apps do in a simulated world, and when faults strike.
+
+use super::{Event, World, collection};
+use crate::{
+    id::{FieldName, RecordId, RecordKey},
+    protocol::engine::{Input, Wish},
+    record::{Kind, Value},
+    replica::{Action, Change, FieldAction, FieldChange, RowState},
+};
+use alloc::{format, string::String, vec::Vec};
+
+fn field(name: &str) -> FieldName {
+    FieldName::parse(name).expect("a valid name")
+}
+
+fn change(name: &str, action: FieldAction) -> FieldChange {
+    FieldChange { field: field(name), action }
+}
+
+impl World {
+    pub(super) fn step(&mut self) -> Result<(), String> {
+        if self.steps_left == 0 {
+            self.calm_down();
+            return Ok(());
+        }
+        self.steps_left -= 1;
+        self.strike();
+        self.write();
+        let delay = self.apps.one_of(1, &[1, 5, 50, 500, 3_000]);
+        self.at(delay, Event::Step);
+        Ok(())
+    }
+
+    fn strikes(&mut self, one_in: u64) -> bool {
+        one_in > 0 && self.faults.once_in(one_in)
+    }
+
+    fn strike(&mut self) {
+        let plan = self.plan.clone();
+        let device = self.faults.index(plan.devices);
+        if self.strikes(plan.crash_one_in) {
+            if self.faults.once_in(2) {
+                self.device_kill(device);
+            } else {
+                let tab = self.faults.index(plan.tabs);
+                self.tab_kill(device, tab);
+            }
+        }
+        if self.strikes(plan.restart_one_in) && self.server.host.is_some() {
+            self.server_kill();
+        }
+        if self.strikes(plan.step_one_in) {
+            self.mark("clock stepped");
+            let hours = self.faults.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
+            if let Some(device) = self.devices.get_mut(device) {
+                device.skew = if device.skew == 0 { hours * 3_600_000 } else { 0 };
+            }
+        }
+        if self.strikes(plan.rollback_one_in) {
+            self.rewind(device);
+        }
+    }
+
+    /// A device comes back with an earlier copy of its store, or with another device's.
+    fn rewind(&mut self, device: usize) {
+        let donor = self.faults.index(self.plan.devices);
+        let Some(image) = self.devices.get(donor).map(|donor| donor.store.snapshot()) else {
+            return;
+        };
+        if donor == device {
+            // A copy is taken now and put back a while later.
+            let taken = self.devices.get_mut(device).and_then(|device| device.backup.take());
+            if let Some(taken) = taken {
+                self.mark("rolled back");
+                self.device_kill(device);
+                if let Some(device) = self.devices.get_mut(device) {
+                    device.rewound = true;
+                    device.store.restore(taken);
+                }
+            } else if let Some(device) = self.devices.get_mut(device) {
+                device.backup = Some(image);
+            }
+            return;
+        }
+        self.mark("cloned");
+        self.device_kill(device);
+        for at in [device, donor] {
+            if let Some(device) = self.devices.get_mut(at) {
+                device.rewound = true;
+            }
+        }
+        if let Some(device) = self.devices.get_mut(device) {
+            device.store.restore(image);
+        }
+    }
+
+    fn write(&mut self) {
+        let device = self.apps.index(self.plan.devices);
+        let tab = self.apps.index(self.plan.tabs);
+        let can = self.tab(device, tab).and_then(|tab| tab.engine.as_ref());
+        let Some(engine) = can.filter(|engine| engine.is_open()) else { return };
+        let rejected: Vec<u64> = engine
+            .replica()
+            .overlay()
+            .rows()
+            .filter(|(_, row)| matches!(row.state, RowState::Rejected { .. }))
+            .map(|(number, _)| number)
+            .collect();
+        if let Some(number) = rejected.first().copied().filter(|_| self.apps.once_in(2)) {
+            let id = self.ledger.other(device, tab);
+            let wish = if self.apps.once_in(3) {
+                Wish::Retry { number }
+            } else {
+                Wish::Discard { number }
+            };
+            self.tell_tab(device, tab, Input::Ask { id, wish });
+            return;
+        }
+        let relaxed = self.plan.relaxed && self.apps.once_in(3);
+        let (wish, token) = if self.apps.once_in(2) {
+            let (changes, token) = self.ledger_write();
+            (Wish::Write { changes, relaxed }, Some(token))
+        } else {
+            let changes = self.mixed_write();
+            (Wish::Write { changes, relaxed }, None)
+        };
+        let id = match token {
+            Some(token) => self.ledger.ask(device, tab, token, relaxed),
+            None => self.ledger.other(device, tab),
+        };
+        self.tell_tab(device, tab, Input::Ask { id, wish });
+    }
+
+    /// Adds to a counter and, in the same batch, a note of it to a set of another record: the ledger.
+    fn ledger_write(&mut self) -> (Vec<Change>, String) {
+        let amount = self.apps.below(9) + 1;
+        let token = self.ledger.token(amount);
+        let id = |text: &str| RecordId::parse(text).expect("a valid id");
+        let put = |name: &str, fields| Change {
+            key: RecordKey { collection: collection("ledger"), id: id(name) },
+            action: Action::Put(fields),
+        };
+        let amount = i64::try_from(amount).unwrap_or(0);
+        let mut changes = Vec::from([
+            upsert("sum", change("sum", FieldAction::Add(amount))),
+            upsert("notes", change("notes", FieldAction::Insert([Value::text(&token)].into()))),
+        ]);
+        if self.apps.once_in(8) {
+            let value = Value::text(&token);
+            changes.push(put("other", [change("title", FieldAction::Set(Kind::Lww, value))].into()));
+        }
+        (changes, token)
+    }
+
+    fn mixed_write(&mut self) -> Vec<Change> {
+        let locked = self.plan.rejections && self.apps.once_in(6);
+        let name = if locked { "locked" } else { "mixed" };
+        let count = 1 + self.apps.index(2);
+        (0..count).map(|_| self.mixed_change(name)).collect()
+    }
+
+    fn mixed_change(&mut self, name: &str) -> Change {
+        let id = format!("r{}", self.apps.below(self.plan.records));
+        let key = RecordKey {
+            collection: collection(name),
+            id: RecordId::parse(&id).expect("a valid id"),
+        };
+        let fields = (0..1 + self.apps.index(3)).map(|_| self.mixed_field()).collect();
+        let action = match self.apps.below(10) {
+            0 => Action::Remove { erase: self.apps.once_in(2) },
+            1 | 2 => Action::Put(fields),
+            3 => Action::Add(fields),
+            _ => Action::Update(fields),
+        };
+        Change { key, action }
+    }
+
+    fn mixed_field(&mut self) -> FieldChange {
+        let value = Value::int(i64::try_from(self.apps.below(50)).unwrap_or(0));
+        let element = Value::int(i64::try_from(self.apps.below(4)).unwrap_or(0));
+        match self.apps.below(9) {
+            0 | 1 => change("title", FieldAction::Set(Kind::Lww, value)),
+            2 => change("first", FieldAction::Set(Kind::Fww, value)),
+            3 => change("high", FieldAction::Set(Kind::Max, value)),
+            4 => change("low", FieldAction::Set(Kind::Min, value)),
+            5 => change("votes", FieldAction::Add(1)),
+            6 => change("tags", FieldAction::Insert([element].into())),
+            7 => change("tags", FieldAction::Delete([element].into())),
+            _ => change("notes", FieldAction::Resolve(value)),
+        }
+    }
+
+    /// The last fault is over: everything is up again and stays up.
+    fn calm_down(&mut self) {
+        self.calm = true;
+        let silent: Vec<u64> =
+            self.lines.iter().filter(|(_, line)| line.silent).map(|(at, _)| *at).collect();
+        for line in silent {
+            self.close_line(line);
+        }
+        let devices = self.devices.iter().map(|device| (device.at, device.tabs.len()));
+        let tabs: Vec<(usize, usize)> =
+            devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
+        for (device, tab) in tabs {
+            self.at(10_000, Event::Hint { device, tab });
+        }
+    }
+}
+
+/// Creates or touches a record of the ledger without clearing anything.
+fn upsert(name: &str, field: FieldChange) -> Change {
+    Change {
+        key: RecordKey {
+            collection: collection("ledger"),
+            id: RecordId::parse(name).expect("a valid id"),
+        },
+        action: Action::Upsert(Vec::from([field])),
+    }
+}

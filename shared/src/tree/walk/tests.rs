@@ -1,0 +1,460 @@
+use super::*;
+use alloc::{collections::BTreeSet, vec};
+
+fn hashed(at: u32) -> Entry {
+    Entry {
+        key_hash: Digest::of("key", &[&at.to_be_bytes()]),
+        digest: Digest::of("record", &[&at.to_be_bytes()]),
+    }
+}
+
+fn trie(range: core::ops::Range<u32>) -> Trie {
+    range.map(hashed).collect()
+}
+
+const TINY: WalkLimits = WalkLimits {
+    work_max: 0,
+    reply_bytes_max: 0,
+    nodes_max: 0,
+    differs_max: 0,
+    list_entries_max: 0,
+    deep_nodes_max: 0,
+};
+
+#[derive(Debug, Default)]
+struct Walked {
+    messages: usize,
+    put_off: usize,
+    nodes_max: usize,
+    // Of the initiator, of the responder; with repetitions.
+    found: [Vec<Digest>; 2],
+}
+
+/// Passes messages to and fro until the walk ends; `between` runs before each answer.
+fn walk_with(
+    sides: &mut [Trie; 2],
+    limits: [&WalkLimits; 2],
+    mut between: impl FnMut(usize, &mut [Trie; 2]),
+) -> Walked {
+    let mut message = WalkMessage::open(&mut sides[0], 7);
+    let mut walked = Walked {
+        messages: 1,
+        ..Walked::default()
+    };
+    loop {
+        let side = walked.messages % 2;
+        between(walked.messages, sides);
+        let response = respond(&mut sides[side], &message, limits[side]).unwrap();
+        walked.found[side].extend(response.differs);
+        walked.put_off += response.put_off;
+        let Some(reply) = response.reply else {
+            return walked;
+        };
+        let mut open = 0;
+        if let WalkBody::Nodes(nodes) = &reply.body {
+            open = nodes
+                .iter()
+                .filter(|node| node.state == NodeState::Open)
+                .count();
+            walked.nodes_max = walked.nodes_max.max(nodes.len());
+        }
+        assert_eq!(open, response.put_off, "what is put off is in the reply");
+        message = reply;
+        walked.messages += 1;
+        assert!(walked.messages < 100_000, "the walk does not end");
+    }
+}
+
+fn walk(sides: &mut [Trie; 2], limits: &WalkLimits) -> Walked {
+    walk_with(sides, [limits, limits], |_, _| {})
+}
+
+/// Key hashes of what `mine` has and `theirs` has not or has otherwise.
+fn differing(mine: &Trie, theirs: &Trie) -> Vec<Digest> {
+    mine.iter()
+        .filter(|entry| theirs.get(&entry.key_hash) != Some(entry.digest))
+        .map(|entry| entry.key_hash)
+        .collect()
+}
+
+/// Walks, and checks that exactly what differs was found; without repetition if no limit cut it.
+fn assert_exact(sides: &mut [Trie; 2], limits: &WalkLimits) -> Walked {
+    let expected = [
+        differing(&sides[0], &sides[1]),
+        differing(&sides[1], &sides[0]),
+    ];
+    let mut walked = walk(sides, limits);
+    for found in &mut walked.found {
+        found.sort_unstable();
+        if walked.put_off > 0 {
+            found.dedup();
+        }
+    }
+    assert_eq!(walked.found, expected);
+    walked
+}
+
+#[test]
+fn walk_between_equal_trees_is_two_messages() {
+    for count in [0, 1, 32, 33, 5_000] {
+        let walked = assert_exact(
+            &mut [trie(0..count), trie(0..count)],
+            &WalkLimits::default(),
+        );
+        assert_eq!((walked.messages, walked.nodes_max), (2, 0));
+    }
+}
+
+#[test]
+fn walk_finds_what_one_side_lacks_at_every_size_of_leaf() {
+    for count in [
+        0, 1, 2, 31, 32, 33, 34, 63, 64, 65, 66, 255, 256, 257, 258, 1_025,
+    ] {
+        for limits in [WalkLimits::default(), TINY] {
+            assert_exact(&mut [trie(0..count), trie(0..count + 1)], &limits);
+            assert_exact(&mut [trie(0..count + 1), trie(0..count)], &limits);
+            assert_exact(&mut [trie(0..count + 1), trie(1..count + 1)], &limits);
+            assert_exact(&mut [trie(0..count), trie(0..0)], &limits);
+            assert_exact(&mut [trie(0..0), trie(0..count)], &limits);
+        }
+    }
+}
+
+#[test]
+fn walk_finds_one_changed_record_in_few_messages() {
+    let mut sides = [trie(0..50_000), trie(0..50_000)];
+    sides[1].insert(hashed(77).key_hash, Digest::from_bytes([1; 32]));
+    let walked = assert_exact(&mut sides, &WalkLimits::default());
+    assert!(walked.messages <= 6, "{} messages", walked.messages);
+    assert_eq!(walked.put_off, 0);
+}
+
+#[test]
+fn walk_ends_whichever_side_has_the_narrower_limits() {
+    let limits = [
+        TINY,
+        WalkLimits::default(),
+        WalkLimits {
+            nodes_max: 5,
+            ..WalkLimits::default()
+        },
+    ];
+    for mine in &limits {
+        for theirs in &limits {
+            let mut sides = [trie(0..700), trie(350..1_050)];
+            let expected: [BTreeSet<Digest>; 2] = [
+                differing(&sides[0], &sides[1]).into_iter().collect(),
+                differing(&sides[1], &sides[0]).into_iter().collect(),
+            ];
+            let walked = walk_with(&mut sides, [mine, theirs], |_, _| {});
+            let found = walked
+                .found
+                .map(|found| found.into_iter().collect::<BTreeSet<_>>());
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn each_limit_puts_nodes_off_and_says_so() {
+    let wide = WalkLimits::default();
+    for limits in [
+        WalkLimits {
+            work_max: 300,
+            ..wide
+        },
+        WalkLimits {
+            reply_bytes_max: 500,
+            ..wide
+        },
+        WalkLimits {
+            nodes_max: 20,
+            ..wide
+        },
+        WalkLimits {
+            differs_max: 20,
+            ..wide
+        },
+    ] {
+        let walked = assert_exact(&mut [trie(0..4_000), trie(2_000..6_000)], &limits);
+        assert!(walked.put_off > 0, "{limits:?}");
+        let unlimited = assert_exact(&mut [trie(0..4_000), trie(2_000..6_000)], &wide);
+        assert_eq!(unlimited.put_off, 0);
+        assert!(walked.messages > unlimited.messages);
+    }
+}
+
+#[test]
+fn limits_bound_each_answer() {
+    let limits = WalkLimits {
+        differs_max: 100,
+        nodes_max: 50,
+        ..WalkLimits::default()
+    };
+    let mut sides = [trie(0..20_000), trie(0..0)];
+    let mut message = WalkMessage::open(&mut sides[1], 1);
+    let mut found = 0;
+    for turn in 0_usize.. {
+        let response = respond(&mut sides[turn % 2], &message, &limits).unwrap();
+        assert!(response.differs.len() <= 100 + LEAF_ENTRIES_MAX);
+        found += response.differs.len();
+        let Some(reply) = response.reply else { break };
+        if let WalkBody::Nodes(nodes) = &reply.body {
+            assert!(nodes.len() <= 400, "{} nodes", nodes.len());
+        }
+        message = reply;
+    }
+    assert_eq!(found, 20_000);
+}
+
+#[test]
+fn walk_ends_while_both_trees_change_faster_than_it() {
+    for limits in [
+        WalkLimits::default(),
+        WalkLimits {
+            work_max: 500,
+            ..WalkLimits::default()
+        },
+    ] {
+        let mut sides = [trie(0..2_000), trie(1_000..3_000)];
+        let before = [
+            differing(&sides[0], &sides[1]),
+            differing(&sides[1], &sides[0]),
+        ];
+        let walked = walk_with(&mut sides, [&limits, &limits], |message, sides| {
+            let at = 10_000 + u32::try_from(message).unwrap() * 20;
+            for new in at..at + 10 {
+                sides[0].insert(hashed(new).key_hash, hashed(new).digest);
+                sides[1].insert(hashed(new + 10).key_hash, hashed(new + 10).digest);
+            }
+        });
+        for (found, before) in walked.found.iter().zip(&before) {
+            assert!(before.iter().all(|key_hash| found.contains(key_hash)));
+        }
+    }
+}
+
+#[test]
+fn one_way_walk_leaves_the_initiator_with_the_responders_set() {
+    for limits in [WalkLimits::default(), TINY] {
+        let mut sides = [trie(0..900), trie(300..1_200)];
+        for at in 400..450 {
+            sides[0].insert(hashed(at).key_hash, Digest::from_bytes([1; 32]));
+        }
+        let walked = walk(&mut sides, &limits);
+        let [mine, theirs] = &mut sides;
+        for key_hash in &walked.found[0] {
+            mine.remove(key_hash);
+        }
+        for key_hash in &walked.found[1] {
+            mine.insert(*key_hash, theirs.get(key_hash).unwrap());
+        }
+        assert_eq!(mine.root(), theirs.root());
+    }
+}
+
+/// A forged hash of 32 bits hides a difference for one walk; the salt of the next one shows it.
+#[test]
+fn colliding_hash_hides_a_difference_under_one_salt_only() {
+    let (mut mine, mut theirs) = (trie(0..100), trie(1..100));
+    theirs.root();
+    let ask = |salt: u64, hash_salt: u64| WalkMessage {
+        salt,
+        body: WalkBody::Nodes(vec![WalkNode {
+            prefix: Prefix::of(&hashed(0).key_hash, 4),
+            state: NodeState::List(vec![Salt::new(hash_salt).of_entry(&hashed(0))]),
+        }]),
+    };
+    let hidden = respond(&mut mine, &ask(1, 1), &WalkLimits::default()).unwrap();
+    assert_eq!(hidden.differs, []);
+    let shown = respond(&mut mine, &ask(2, 1), &WalkLimits::default()).unwrap();
+    assert_eq!(shown.differs, [hashed(0).key_hash]);
+}
+
+fn nodes(nodes: Vec<(Prefix, NodeState)>) -> WalkMessage {
+    let nodes = nodes
+        .into_iter()
+        .map(|(prefix, state)| WalkNode { prefix, state })
+        .collect();
+    WalkMessage {
+        salt: 0,
+        body: WalkBody::Nodes(nodes),
+    }
+}
+
+fn prefix(nibbles: &[u8]) -> Prefix {
+    nibbles.iter().fold(Prefix::ROOT, |prefix, nibble| {
+        prefix.child(*nibble).unwrap()
+    })
+}
+
+#[test]
+fn malformed_messages_are_refused() {
+    let deep = |nibbles| Prefix::of(&Digest::from_bytes([3; 32]), nibbles);
+    let inner = |levels, children: &[u8]| NodeState::Inner {
+        levels,
+        children: children
+            .iter()
+            .map(|at| ChildHash { at: *at, hash: 0 })
+            .collect(),
+    };
+    let open = NodeState::Open;
+    let cases = [
+        (
+            nodes(vec![
+                (prefix(&[1]), open.clone()),
+                (prefix(&[1]), open.clone()),
+            ]),
+            WalkError::Order { node: 1 },
+        ),
+        (
+            nodes(vec![
+                (prefix(&[2]), open.clone()),
+                (prefix(&[1]), open.clone()),
+            ]),
+            WalkError::Order { node: 1 },
+        ),
+        (
+            nodes(vec![(prefix(&[1]), open.clone()), (prefix(&[1, 2]), open)]),
+            WalkError::Order { node: 1 },
+        ),
+        (
+            nodes(vec![(deep(64), inner(Levels::One, &[]))]),
+            WalkError::Depth { node: 0 },
+        ),
+        (
+            nodes(vec![(deep(63), inner(Levels::Two, &[]))]),
+            WalkError::Depth { node: 0 },
+        ),
+        (
+            nodes(vec![(deep(0), inner(Levels::One, &[16]))]),
+            WalkError::Child { node: 0, at: 16 },
+        ),
+        (
+            nodes(vec![(deep(0), inner(Levels::Two, &[7, 7]))]),
+            WalkError::HashOrder { node: 0 },
+        ),
+        (
+            nodes(vec![(deep(0), NodeState::List(vec![2, 1]))]),
+            WalkError::HashOrder { node: 0 },
+        ),
+        (
+            nodes(vec![(deep(0), NodeState::Want(vec![1, 1]))]),
+            WalkError::HashOrder { node: 0 },
+        ),
+        (
+            nodes(vec![(deep(0), NodeState::List((0..65).collect()))]),
+            WalkError::Hashes { node: 0, got: 65 },
+        ),
+        (
+            nodes(
+                (0..=NODES_MAX)
+                    .map(|_| (Prefix::ROOT, NodeState::Open))
+                    .collect(),
+            ),
+            WalkError::Nodes { got: NODES_MAX + 1 },
+        ),
+    ];
+    for (message, error) in cases {
+        let refused = respond(&mut trie(0..100), &message, &WalkLimits::default());
+        assert_eq!(refused, Err(error));
+    }
+}
+
+#[test]
+fn deepest_nodes_are_answered() {
+    let deep = |nibbles| Prefix::of(&hashed(3).key_hash, nibbles);
+    let inner = |levels| NodeState::Inner {
+        levels,
+        children: vec![ChildHash { at: 0, hash: 1 }],
+    };
+    for (nibbles, state) in [
+        (64, NodeState::Open),
+        (64, NodeState::List(vec![1])),
+        (64, NodeState::Want(vec![1])),
+        (63, inner(Levels::One)),
+        (62, inner(Levels::Two)),
+    ] {
+        let message = nodes(vec![(deep(nibbles), state)]);
+        for limits in [WalkLimits::default(), TINY] {
+            assert!(respond(&mut trie(0..100), &message, &limits).is_ok());
+        }
+    }
+}
+
+/// A full message of questions about a full tree must come back no larger than a message may be.
+#[test]
+fn answer_to_a_full_message_is_itself_well_formed() {
+    let mut tree = trie(0..10_000);
+    let four = |at: u16| {
+        let [high, low] = at.to_be_bytes();
+        Prefix::from_packed(4, &[high, low]).unwrap()
+    };
+    let count = u16::try_from(NODES_MAX).unwrap();
+    let inner = NodeState::Inner {
+        levels: Levels::Two,
+        children: Vec::new(),
+    };
+    for state in [
+        NodeState::Open,
+        NodeState::List(vec![1]),
+        NodeState::Want(vec![1]),
+        inner,
+    ] {
+        let message = nodes((0..count).map(|at| (four(at), state.clone())).collect());
+        for limits in [WalkLimits::default(), TINY] {
+            let reply = respond(&mut tree, &message, &limits)
+                .unwrap()
+                .reply
+                .unwrap();
+            let WalkBody::Nodes(nodes) = &reply.body else {
+                continue;
+            };
+            assert_eq!(message::check(nodes), Ok(()));
+        }
+    }
+}
+
+/// Else a peer could have every entry hashed for a few bytes.
+#[test]
+fn hashes_of_a_crowded_node_are_answered_by_its_children() {
+    for state in [NodeState::List(vec![1]), NodeState::Want(vec![1])] {
+        let message = nodes(vec![(Prefix::ROOT, state)]);
+        let response = respond(&mut trie(0..300), &message, &WalkLimits::default()).unwrap();
+        assert_eq!(response.differs, []);
+        let Some(WalkBody::Nodes(nodes)) = response.reply.map(|reply| reply.body) else {
+            panic!("the node is described");
+        };
+        assert!(matches!(nodes[0].state, NodeState::Inner { .. }));
+    }
+}
+
+#[test]
+fn last_messages_get_no_answer() {
+    for body in [WalkBody::Equal, WalkBody::End] {
+        let message = WalkMessage { salt: 0, body };
+        assert!(message.is_last());
+        let response = respond(&mut trie(0..10), &message, &WalkLimits::default()).unwrap();
+        assert_eq!(
+            response,
+            Response {
+                reply: None,
+                differs: vec![],
+                put_off: 0
+            }
+        );
+    }
+    assert!(!WalkMessage::open(&mut trie(0..10), 0).is_last());
+}
+
+#[test]
+fn message_without_nodes_ends_the_walk() {
+    let response = respond(&mut trie(0..10), &nodes(vec![]), &WalkLimits::default()).unwrap();
+    assert_eq!(
+        response.reply,
+        Some(WalkMessage {
+            salt: 0,
+            body: WalkBody::End
+        })
+    );
+}

@@ -1,0 +1,418 @@
+//! Messages whose bytes are pinned: every type, every variant, options both ways.
+
+use crate::{
+    UUID, collection, field, hlc, key,
+    records::{delta, full},
+    replica, stamp,
+};
+use rejoin_core::{
+    hlc::Hlc,
+    id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
+    protocol::message::{
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, Conflict, Entry, Hello,
+        Identity, Left, Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall,
+        Recalled, Records, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+    },
+    record::Value,
+    time::{Millis, WallMillis},
+    tree::{ChildHash, Levels, NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
+};
+
+fn digest(byte: u8) -> Digest {
+    Digest::from_bytes([byte; 32])
+}
+
+fn epoch(byte: u8) -> Epoch {
+    Epoch::from_bytes([byte; 16])
+}
+
+fn place() -> Place {
+    Place {
+        seq: Seq(300),
+        key: Some(key("tasks", UUID)),
+    }
+}
+
+fn stated() -> Stated {
+    Stated {
+        seq: Seq(301),
+        horizon: Hlc::ZERO,
+        hlc: hlc(9),
+        roots: vec![(0, digest(8)), (1, digest(9))],
+    }
+}
+
+fn entry(id: &str, body: Body) -> Entry {
+    Entry {
+        key: key("tasks", id),
+        seq: Seq(301),
+        check: [3; 8],
+        proof: [4; 16],
+        body,
+        conflicts: Vec::new(),
+    }
+}
+
+pub(crate) fn all() -> Vec<(&'static str, Message)> {
+    let mut all = opening();
+    all.extend(writing());
+    all.extend(feed());
+    all.extend(finding());
+    all.extend(closing());
+    all
+}
+
+fn opening() -> Vec<(&'static str, Message)> {
+    let subscription = |id, pattern, cursor, place, root| Subscription {
+        id,
+        pattern,
+        cursor,
+        place,
+        root,
+    };
+    let cursor = Cursor {
+        epoch: epoch(5),
+        seq: Seq(300),
+    };
+    let hello = Hello {
+        versions: vec![1],
+        features: 0,
+        replica: replica(1),
+        incarnation: Incarnation::from_bytes([2; 16]),
+        known: Vec::new(),
+        space: SpaceId::parse("team/1").unwrap(),
+        token: None,
+        clock: WallMillis(1_785_000_000_000),
+        subscriptions: Vec::new(),
+        epochs: Vec::new(),
+    };
+    let returning = Hello {
+        known: vec![Incarnation::from_bytes([3; 16])],
+        token: Some("secret".to_owned()),
+        subscriptions: vec![
+            subscription(0, Pattern::All, None, Place::default(), None),
+            subscription(
+                1,
+                Pattern::Exact(collection("tasks")),
+                Some(cursor),
+                place(),
+                Some(digest(7)),
+            ),
+            subscription(
+                2,
+                Pattern::Prefix(collection("notes")),
+                Some(cursor),
+                Place::at(Seq(300)),
+                None,
+            ),
+        ],
+        epochs: vec![epoch(5), epoch(6)],
+        ..hello.clone()
+    };
+    let welcome = |accepted, identity| Welcome {
+        version: 1,
+        features: 0,
+        principal: "ada".to_owned(),
+        rights: vec![
+            Right {
+                pattern: Pattern::All,
+                write: false,
+            },
+            Right {
+                pattern: Pattern::Prefix(collection("tasks")),
+                write: true,
+            },
+        ],
+        limits: Limits {
+            frame_bytes: 1 << 20,
+            record_bytes: 768 << 10,
+            value_bytes: 256 << 10,
+            batch_records: 1_000,
+        },
+        clock: WallMillis(1_785_000_000_001),
+        epoch: epoch(6),
+        horizon: Hlc::ZERO,
+        lineage: vec![Left {
+            epoch: epoch(5),
+            seq: Seq(300),
+            hlc: hlc(4),
+        }],
+        head: Seq(u64::MAX),
+        accepted,
+        identity,
+        modes: vec![
+            (0, Mode::InSync),
+            (1, Mode::Feed),
+            (2, Mode::Heal),
+            (3, Mode::Snapshot),
+        ],
+    };
+    vec![
+        ("hello_first", Message::Hello(hello)),
+        ("hello_returning", Message::Hello(returning)),
+        (
+            "welcome_confirmed",
+            Message::Welcome(welcome(Some(hlc(3)), Identity::Confirmed)),
+        ),
+        (
+            "welcome_forked",
+            Message::Welcome(welcome(None, Identity::Forked)),
+        ),
+        (
+            "welcome_foreign",
+            Message::Welcome(welcome(None, Identity::Foreign)),
+        ),
+    ]
+}
+
+fn writing() -> Vec<(&'static str, Message)> {
+    let row = |number, time: u64| PushRow {
+        number,
+        hlc: hlc(time),
+        digest: [6; 16],
+        writes: vec![PushWrite {
+            key: key("tasks", UUID),
+            saw: [(replica(2), hlc(0))].into_iter().collect(),
+            delta: delta(1, time),
+        }],
+    };
+    let codes = [
+        RejectCode::Forbidden,
+        RejectCode::TooLarge,
+        RejectCode::Forged,
+        RejectCode::Invalid,
+        RejectCode::RecordGone,
+        RejectCode::Unsure,
+        RejectCode::UpgradeServer,
+    ];
+    let rejected = (1..).zip(codes).map(|(number, code)| {
+        let reason = "because".to_owned();
+        (
+            number,
+            Outcome::Rejected {
+                number,
+                code,
+                reason,
+            },
+        )
+    });
+    let outcomes = [
+        (20, Outcome::Accepted { seq: Seq(302) }),
+        (21, Outcome::Returned { number: 8 }),
+        (
+            22,
+            Outcome::Ahead {
+                number: 9,
+                by: Millis(61_000),
+            },
+        ),
+        (
+            23,
+            Outcome::Stale {
+                number: 10,
+                seq: Seq(250),
+            },
+        ),
+    ];
+    let recall = Recall {
+        rows: vec![(hlc(5), [1; 16]), (hlc(6), [2; 16])],
+    };
+    let recalled = Recalled {
+        accepted: vec![hlc(5)],
+        unsure: vec![hlc(4), hlc(6)],
+    };
+    let push = Push {
+        named: 2,
+        rows: vec![row(1, 50), row(2, 40)],
+    };
+    vec![
+        ("push_nothing", Message::Push(Push::default())),
+        ("push_rows", Message::Push(push)),
+        (
+            "ack_rejected",
+            Message::Ack(Ack {
+                outcomes: rejected.collect(),
+            }),
+        ),
+        (
+            "ack_others",
+            Message::Ack(Ack {
+                outcomes: outcomes.to_vec(),
+            }),
+        ),
+        ("recall", Message::Recall(recall)),
+        ("recalled", Message::Recalled(recalled)),
+    ]
+}
+
+fn feed() -> Vec<(&'static str, Message)> {
+    let conflict = |value| Conflict {
+        field: field("title"),
+        won: stamp(1, 8),
+        lost: stamp(2, 7),
+        value,
+    };
+    let contended = Entry {
+        conflicts: vec![
+            conflict(Some(Value::text("lost"))),
+            conflict(Some(Value::Null)),
+            conflict(None),
+        ],
+        ..entry("3", Body::Whole(full()))
+    };
+    let changes = Changes {
+        subscriptions: vec![0, 1],
+        after: place(),
+        upto: Place::at(Seq(301)),
+        cut: true,
+        entries: vec![
+            entry(UUID, Body::Delta(delta(2, 60))),
+            entry("2", Body::Own(hlc(50))),
+            contended,
+        ],
+        state: Some(stated()),
+    };
+    vec![
+        ("changes_nothing", Message::Changes(Changes::default())),
+        ("changes_entries", Message::Changes(changes)),
+        (
+            "resume",
+            Message::Resume(Resume {
+                subscription: 1,
+                place: place(),
+            }),
+        ),
+    ]
+}
+
+fn finding() -> Vec<(&'static str, Message)> {
+    let walk = |body| {
+        Message::Walk(Walk {
+            subscription: 1,
+            collection: collection("tasks"),
+            message: WalkMessage { salt: 77, body },
+        })
+    };
+    let node = |nibbles, packed: &[u8], state| WalkNode {
+        prefix: Prefix::from_packed(nibbles, packed).unwrap(),
+        state,
+    };
+    let child = |at, hash| ChildHash { at, hash };
+    let nodes = vec![
+        node(
+            1,
+            &[0x10],
+            NodeState::Inner {
+                levels: Levels::One,
+                children: vec![child(0, 1), child(15, u32::MAX)],
+            },
+        ),
+        node(
+            2,
+            &[0x20],
+            NodeState::Inner {
+                levels: Levels::Two,
+                children: vec![child(255, 0x0102_0304)],
+            },
+        ),
+        node(3, &[0x30, 0x10], NodeState::List(vec![0, 1, u32::MAX])),
+        node(64, &[0x44; 32], NodeState::Want(vec![5])),
+        node(1, &[0x50], NodeState::Open),
+    ];
+    let chunk = |prefix, entries| {
+        Message::Chunk(Chunk {
+            subscription: 1,
+            collection: collection("tasks"),
+            prefix,
+            digest: digest(2),
+            seq: Seq(300),
+            entries,
+            total: 100_000,
+        })
+    };
+    let ask_roots = |after| {
+        Message::AskRoots(AskRoots {
+            subscription: 1,
+            after,
+        })
+    };
+    let ask_chunk = |after| {
+        Message::AskChunk(AskChunk {
+            subscription: 1,
+            collection: collection("tasks"),
+            after,
+        })
+    };
+    let roots = Roots {
+        subscription: 1,
+        seq: Seq(300),
+        roots: vec![
+            (collection("notes"), digest(1)),
+            (collection("tasks"), digest(2)),
+        ],
+        more: true,
+    };
+    let records = Records {
+        subscription: 1,
+        entries: vec![entry("1", Body::Whole(full()))],
+    };
+    let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).ok();
+    vec![
+        ("ask_roots_first", ask_roots(None)),
+        ("ask_roots_next", ask_roots(Some(collection("notes")))),
+        ("roots", Message::Roots(roots)),
+        ("walk_root", walk(WalkBody::Root(digest(1)))),
+        ("walk_equal", walk(WalkBody::Equal)),
+        ("walk_nodes", walk(WalkBody::Nodes(nodes))),
+        ("walk_end", walk(WalkBody::End)),
+        ("records", Message::Records(records)),
+        ("ask_chunk_first", ask_chunk(None)),
+        ("ask_chunk_next", ask_chunk(prefix)),
+        (
+            "chunk",
+            chunk(prefix, vec![entry(UUID, Body::Whole(full()))]),
+        ),
+        ("chunk_root", chunk(Some(Prefix::ROOT), Vec::new())),
+        ("chunk_last", chunk(None, Vec::new())),
+    ]
+}
+
+fn closing() -> Vec<(&'static str, Message)> {
+    let pong = |state| Message::Pong { nonce: 24, state };
+    let bye = |code, retry_after| {
+        Message::Bye(Bye {
+            code,
+            reason: "so long".to_owned(),
+            retry_after,
+        })
+    };
+    let codes = [
+        ("bye_done", ByeCode::Done),
+        ("bye_shutting_down", ByeCode::ShuttingDown),
+        ("bye_version", ByeCode::Version),
+        ("bye_unauthorized", ByeCode::Unauthorized),
+        ("bye_no_space", ByeCode::NoSpace),
+        ("bye_malformed", ByeCode::Malformed),
+        ("bye_misbehaved", ByeCode::Misbehaved),
+        ("bye_too_large", ByeCode::TooLarge),
+        ("bye_slow_consumer", ByeCode::SlowConsumer),
+        ("bye_superseded", ByeCode::Superseded),
+        ("bye_storage", ByeCode::Storage),
+        ("bye_storage_full", ByeCode::StorageFull),
+        ("bye_internal", ByeCode::Internal),
+    ];
+    let mut all = vec![
+        ("ping", Message::Ping { nonce: 24 }),
+        ("pong", pong(None)),
+        ("pong_stated", pong(Some(stated()))),
+        (
+            "refresh",
+            Message::Refresh {
+                token: "new".to_owned(),
+            },
+        ),
+        ("bye_busy_later", bye(ByeCode::Busy, Some(Millis(5_000)))),
+    ];
+    all.extend(codes.map(|(name, code)| (name, bye(code, None))));
+    all
+}

@@ -1,0 +1,232 @@
+//! Snapshot and heal, as a client would do them.
+
+use crate::world::{Client, World, key, seq};
+use rejoin_core::{
+    codec,
+    id::{CollectionName, key_hash},
+    protocol::message::{
+        AskChunk, AskRoots, ByeCode, Chunk, Message, Mode, Place, Resume, Roots, Walk,
+    },
+    record::Record,
+    tree::{self, Trie, WalkLimits, WalkMessage, respond},
+};
+use std::collections::BTreeSet;
+
+fn fill(world: &mut World, client: &mut Client, range: std::ops::Range<u64>, value: &str) {
+    let rows: Vec<_> = range
+        .map(|at| client.set(at, &format!("r{at}"), "title", value))
+        .collect();
+    for rows in rows.chunks(100) {
+        client.push(world, rows);
+    }
+    client.listen(world);
+}
+
+fn roots(world: &mut World, client: &mut Client) -> Roots {
+    let ask = AskRoots {
+        subscription: 0,
+        after: None,
+    };
+    world.say(client.peer, &Message::AskRoots(ask));
+    match client.listen(world).pop() {
+        Some(Message::Roots(roots)) => roots,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Walks over one collection, as the side that only fetches.
+fn walk(world: &mut World, client: &mut Client, collection: &CollectionName) -> usize {
+    let mut mine: Trie = client.trie(collection);
+    let mut lacking = BTreeSet::new();
+    let mut message = WalkMessage::open(&mut mine, 42);
+    let mut came = 0;
+    loop {
+        let walk = Walk {
+            subscription: 0,
+            collection: collection.clone(),
+            message,
+        };
+        world.say(client.peer, &Message::Walk(walk));
+        let mut answer = None;
+        for heard in client.listen(world) {
+            match heard {
+                Message::Records(records) => {
+                    for entry in &records.entries {
+                        lacking.remove(&key_hash(&entry.key));
+                        client.apply_entry(entry);
+                        came += 1;
+                    }
+                }
+                Message::Walk(walk) => answer = Some(walk.message),
+                other => panic!("{other:?}"),
+            }
+        }
+        let Some(answer) = answer else { break };
+        let response = respond(&mut mine, &answer, &WalkLimits::default()).unwrap();
+        lacking.extend(response.differs);
+        match response.reply {
+            Some(reply) if !reply.is_last() => message = reply,
+            _ => break,
+        }
+    }
+    // What came was named as differing too; what did not come is not there.
+    let came_by_hash: BTreeSet<_> = client.base.keys().map(key_hash).collect();
+    lacking.retain(|hash| mine.get(hash).is_some() && came_by_hash.contains(hash));
+    let kept: Vec<_> = client.base.keys().cloned().collect();
+    for key in kept {
+        let digest = codec::record_digest(&codec::encode_record(&client.base[&key]));
+        if lacking.contains(&key_hash(&key)) && mine.get(&key_hash(&key)) == Some(digest) {
+            client.base.remove(&key);
+        }
+    }
+    came
+}
+
+fn resume(world: &mut World, client: &mut Client, place: Place) {
+    client.place = place.clone();
+    let resume = Resume {
+        subscription: 0,
+        place,
+    };
+    world.say(client.peer, &Message::Resume(resume));
+    client.listen(world);
+}
+
+#[test]
+fn walk_heals_a_client_of_an_unknown_epoch_and_the_feed_goes_on() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    fill(&mut world, &mut ann, 1..1_500, "x");
+    let mut bob = Client::new(2);
+    bob.base = ann.base.clone();
+    bob.cursor = Some(rejoin_core::id::Cursor {
+        epoch: crate::world::epoch(99),
+        seq: seq(5),
+    });
+    bob.place = Place::at(seq(5));
+    for id in ["r1", "r2", "r1000"] {
+        bob.base.remove(&key(id));
+    }
+    bob.base.insert(key("r3"), Record::default());
+    bob.base
+        .insert(key("only-mine"), ann.base[&key("r7")].clone());
+    let welcome = bob.connect(&mut world);
+    assert_eq!(welcome.modes, [(0, Mode::Heal)]);
+    let roots = roots(&mut world, &mut bob);
+    assert_eq!(roots.roots.len(), 1);
+    let row = ann.set(5_000, "r9", "title", "changed meanwhile");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    let came = walk(&mut world, &mut bob, &roots.roots[0].0);
+    assert_eq!(came, 5);
+    resume(&mut world, &mut bob, Place::at(roots.seq));
+    assert_eq!(bob.base, ann.base);
+    assert_eq!(bob.verified, 1);
+    fill(&mut world, &mut ann, 6_000..6_010, "y");
+    bob.listen(&mut world);
+    assert_eq!(bob.base, ann.base);
+}
+
+#[test]
+fn walk_of_an_empty_client_brings_records_in_bounded_messages() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    fill(&mut world, &mut ann, 1..1_200, &"x".repeat(2_000));
+    let mut bob = Client::new(2);
+    bob.connect(&mut world);
+    let roots = roots(&mut world, &mut bob);
+    world.sent.clear();
+    walk(&mut world, &mut bob, &roots.roots[0].0);
+    assert!(world.sent.iter().all(|(_, bytes)| bytes.len() < 600_000));
+    assert_eq!(bob.base, ann.base);
+}
+
+#[test]
+fn snapshot_comes_in_chunks_that_can_be_checked() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    fill(&mut world, &mut ann, 1..900, &"x".repeat(1_000));
+    // A few records outweigh all the others.
+    for at in 2_000..2_008 {
+        let row = ann.set(at, &format!("r{at}"), "title", &"y".repeat(240_000));
+        ann.push(&mut world, &[row]);
+    }
+    ann.listen(&mut world);
+    let mut bob = Client::new(2);
+    assert_eq!(bob.connect(&mut world).modes, [(0, Mode::Snapshot)]);
+    let roots = roots(&mut world, &mut bob);
+    let mut after = None;
+    let mut chunks = 0;
+    loop {
+        let ask = AskChunk {
+            subscription: 0,
+            collection: roots.roots[0].0.clone(),
+            after,
+        };
+        world.say(bob.peer, &Message::AskChunk(ask));
+        let Some(Message::Chunk(chunk)) = bob.listen(&mut world).pop() else {
+            panic!("no chunk");
+        };
+        let Chunk {
+            prefix: Some(prefix),
+            digest,
+            entries,
+            ..
+        } = chunk
+        else {
+            break;
+        };
+        let hashed: Vec<tree::Entry> = entries
+            .iter()
+            .map(|entry| {
+                bob.apply_entry(entry);
+                let record = codec::encode_record(&bob.base[&entry.key]);
+                tree::Entry {
+                    key_hash: key_hash(&entry.key),
+                    digest: codec::record_digest(&record),
+                }
+            })
+            .collect();
+        assert_eq!(tree::verify_chunk(&prefix, &hashed), Ok(digest));
+        after = Some(prefix);
+        chunks += 1;
+    }
+    assert!(chunks > 8, "{chunks} chunks");
+    assert!(world.sent.iter().all(|(_, bytes)| bytes.len() < 700_000));
+    resume(&mut world, &mut bob, Place::at(roots.seq));
+    assert_eq!(bob.base, ann.base);
+    assert_eq!(bob.verified, 1);
+}
+
+#[test]
+fn tree_of_a_collection_outside_the_subscription_is_not_shown() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    fill(&mut world, &mut ann, 1..10, "x");
+    for walk in [true, false] {
+        let mut eve = Client::new(3 + u8::from(walk));
+        eve.patterns = vec![rejoin_core::id::Pattern::parse("notes").unwrap()];
+        eve.connect(&mut world);
+        assert!(roots(&mut world, &mut eve).roots.is_empty());
+        let collection = CollectionName::parse("tasks").unwrap();
+        let ask = if walk {
+            Message::Walk(Walk {
+                subscription: 0,
+                collection,
+                message: WalkMessage::open(&mut Trie::new(), 1),
+            })
+        } else {
+            Message::AskChunk(AskChunk {
+                subscription: 0,
+                collection,
+                after: None,
+            })
+        };
+        world.say(eve.peer, &ask);
+        assert_eq!(world.closed[&eve.peer].code, ByeCode::Misbehaved);
+    }
+}

@@ -1,0 +1,15 @@
+//! The responder's machine, driven by scripted peers on a store in memory.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test: whatever goes wrong here should stop it"
+)]
+
+mod heal;
+mod history;
+mod push;
+mod session;
+mod world;

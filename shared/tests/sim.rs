@@ -1,0 +1,49 @@
+//! The simulator: seeds, each a world with its own faults.
+#![expect(clippy::print_stdout, reason = "a test that reports its seed")]
+
+use rejoin_core::testing::sim;
+use std::collections::BTreeMap;
+
+/// Seeds of one run: `SIM_SEEDS` of them from `SIM_FROM` on.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let from = number("SIM_FROM", 0);
+    from..from + number("SIM_SEEDS", 300)
+}
+
+#[test]
+fn every_seed_comes_to_rest_with_nothing_lost_or_doubled() {
+    let mut marks: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut events, mut written, mut failed) = (0, 0, Vec::new());
+    for seed in seeds() {
+        match sim::run(seed) {
+            Ok(outcome) => {
+                events += outcome.events;
+                written += outcome.written;
+                for (mark, count) in outcome.marks {
+                    *marks.entry(mark).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                println!("seed {}: {}", failure.seed, failure.what);
+                if std::env::var_os("SIM_STORY").is_some() {
+                    failure.story.iter().for_each(|line| println!("  {line}"));
+                }
+                failed.push(failure.seed);
+            }
+        }
+    }
+    println!("{events} events, {written} writes, {marks:?}");
+    assert!(failed.is_empty(), "failing seeds: {failed:?}");
+}
+
+#[test]
+fn a_seed_runs_the_same_way_twice() {
+    for seed in 0..10 {
+        if sim::run(seed) != sim::run(seed) {
+            panic!("seed {seed} ran two ways");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The bytes of messages: decoding gives back what was encoded, what decodes is canonical, and nothing
+//! that a peer sends panics, takes memory that it did not send, or is read in two ways.
+
+use proptest::prelude::*;
+use rejoin_core::{
+    codec::{CodecFault, DEPTH_MAX, Writer, decode_record, encode_record, write_value},
+    hlc::Hlc,
+    id::{CollectionName, Epoch, Incarnation, Pattern},
+    protocol::{
+        limits,
+        message::{
+            AskRoots, Bye, ByeCode, Changes, Hello, Message, Place, Push, PushRow, Recalled,
+            Subscription, Walk,
+        },
+        wire::{decode, encode, encode_frame, split_frame},
+    },
+    testing::{
+        generators::{arbitrary_record, arbitrary_value},
+        messages::{MESSAGE_TYPES, arbitrary_message, arbitrary_message_of},
+        rng::Rng,
+        twin,
+    },
+    tree::{NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
+};
+
+proptest! {
+    #[test]
+    fn every_message_survives_the_wire(seed: u64, number in 0..MESSAGE_TYPES) {
+        let message = arbitrary_message_of(&mut Rng::new(seed), number);
+        let bytes = encode(&message);
+        let decoded = decode(&bytes).unwrap();
+        prop_assert_eq!(&decoded, &message);
+        prop_assert_eq!(encode(&decoded), bytes);
+    }
+
+    #[test]
+    fn every_record_survives_storage(seed: u64) {
+        let record = arbitrary_record(&mut Rng::new(seed));
+        let bytes = encode_record(&record);
+        let decoded = decode_record(&bytes).unwrap();
+        prop_assert_eq!(encode_record(&decoded), bytes);
+        prop_assert_eq!(decoded, record);
+    }
+
+    #[test]
+    fn frames_keep_channel_and_message(seed: u64, channel: u64, shift in 0_u32..64) {
+        let message = arbitrary_message(&mut Rng::new(seed));
+        let frame = encode_frame(channel >> shift, &message);
+        let (got, rest) = split_frame(&frame).unwrap();
+        prop_assert_eq!(got, channel >> shift);
+        prop_assert_eq!(rest, encode(&message));
+    }
+
+    #[test]
+    fn arbitrary_bytes_decode_canonically_or_not_at_all(bytes: Vec<u8>) {
+        if let Ok(message) = decode(&bytes) {
+            prop_assert_eq!(encode(&message), bytes);
+        }
+    }
+
+    #[test]
+    fn a_channel_has_one_form(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+        if let Ok((channel, rest)) = split_frame(&bytes) {
+            let head = bytes.len() - rest.len();
+            let again = encode_frame(channel, &Message::Ping { nonce: 0 });
+            prop_assert_eq!(&bytes[..head], &again[..head]);
+        }
+    }
+}
+
+#[test]
+fn damaged_messages_are_refused_or_canonical() {
+    let mut rng = Rng::new(7);
+    let (mut refused, mut read) = (0, 0);
+    for round in 0..25_000 {
+        let mut bytes = encode(&arbitrary_message_of(&mut rng, round));
+        for _ in 0..4 {
+            twin::damage(&mut rng, &mut bytes);
+            match decode(&bytes) {
+                Ok(message) => {
+                    read += 1;
+                    assert_eq!(encode(&message), bytes);
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert_eq!(refused + read, 100_000);
+    // Both happen: damage to a digest is not visible, damage to structure is.
+    assert!(
+        refused > 50_000 && read > 500,
+        "{refused} refused, {read} read"
+    );
+}
+
+#[test]
+fn messages_cut_short_anywhere_are_refused() {
+    let mut rng = Rng::new(8);
+    for number in 0..MESSAGE_TYPES * 20 {
+        let mut bytes = encode(&arbitrary_message_of(&mut rng, number));
+        for len in 0..bytes.len() {
+            assert!(
+                decode(&bytes[..len]).is_err(),
+                "cut at {len} of {}",
+                bytes.len()
+            );
+        }
+        bytes.push(0);
+        assert_eq!(decode(&bytes).unwrap_err().kind, CodecFault::Trailing);
+    }
+}
+
+/// A length of 2^60 in the place of every byte: refused at once, whatever it counts.
+#[test]
+fn lengths_without_bytes_buy_no_memory() {
+    let mut rng = Rng::new(9);
+    for number in 0..MESSAGE_TYPES * 4 {
+        let bytes = encode(&arbitrary_message_of(&mut rng, number));
+        for at in 0..bytes.len() {
+            for major in [0x5b, 0x7b, 0x9b, 0xbb] {
+                let mut swollen = bytes[..at].to_vec();
+                swollen.push(major);
+                swollen.extend((1_u64 << 60).to_be_bytes());
+                swollen.extend(&bytes[at + 1..]);
+                if let Ok(message) = decode(&swollen) {
+                    // Inside a byte string or text the length is content.
+                    assert_eq!(encode(&message), swollen);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn values_nested_beyond_the_limit_are_refused() {
+    let tower = |levels: usize, open: &[u8], close: &[u8]| {
+        let mut out = Writer::new();
+        out.array(4);
+        out.array(0);
+        out.array(0);
+        out.null();
+        out.array(1);
+        out.array(4);
+        out.text("f");
+        out.uint(0);
+        out.null();
+        out.array(3);
+        out.bytes(&[0; 16]);
+        out.uint(1);
+        (0..levels).for_each(|_| out.raw(open));
+        out.raw(close);
+        out.into_bytes()
+    };
+    // The cell is one level itself, the scalar at the end none.
+    for (levels, good) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, false), (100_000, false)] {
+        assert_eq!(
+            decode_record(&tower(levels, &[0x81], &[0xf6])).is_ok(),
+            good,
+            "{levels}"
+        );
+        assert_eq!(
+            decode_record(&tower(levels, &[0xa1, 0x60], &[0xf6])).is_ok(),
+            good,
+            "{levels}"
+        );
+    }
+    let deep = tower(DEPTH_MAX, &[0x81], &[0xf6]);
+    assert_eq!(decode_record(&deep).unwrap_err().kind, CodecFault::Depth);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one case per limit")]
+fn lists_and_texts_end_at_their_limits() {
+    let hello = |known: usize, subscriptions: usize, epochs: usize, token: usize| {
+        let mut rng = Rng::new(1);
+        let Message::Hello(some) = arbitrary_message_of(&mut rng, 0) else {
+            panic!("type 0 is hello")
+        };
+        let subscription = Subscription {
+            id: 1,
+            pattern: Pattern::All,
+            cursor: None,
+            place: Place::default(),
+            root: None,
+        };
+        Message::Hello(Hello {
+            known: vec![Incarnation::from_bytes([1; 16]); known],
+            subscriptions: vec![subscription; subscriptions],
+            epochs: vec![Epoch::from_bytes([1; 16]); epochs],
+            token: Some("t".repeat(token)),
+            ..some
+        })
+    };
+    let push = |rows: usize| {
+        let row = PushRow {
+            number: 1,
+            hlc: Hlc::ZERO,
+            digest: [0; 16],
+            writes: Vec::new(),
+        };
+        Message::Push(Push {
+            named: 0,
+            rows: vec![row; rows],
+        })
+    };
+    let changes = |subscriptions: usize| {
+        Message::Changes(Changes {
+            subscriptions: vec![1; subscriptions],
+            ..Changes::default()
+        })
+    };
+    let bye = |reason: usize| {
+        Message::Bye(Bye {
+            code: ByeCode::Busy,
+            reason: "r".repeat(reason),
+            retry_after: None,
+        })
+    };
+    let refresh = |token: usize| Message::Refresh {
+        token: "t".repeat(token),
+    };
+    let list = |hashes: u32| {
+        Message::Walk(Walk {
+            subscription: 1,
+            collection: CollectionName::parse("c").unwrap(),
+            message: WalkMessage {
+                salt: 1,
+                body: WalkBody::Nodes(vec![WalkNode {
+                    prefix: Prefix::ROOT,
+                    state: NodeState::List((0..hashes).collect()),
+                }]),
+            },
+        })
+    };
+    let (known, subscriptions, epochs, token) = (
+        limits::INCARNATIONS_MAX,
+        limits::SUBSCRIPTIONS_MAX,
+        limits::EPOCHS_MAX,
+        limits::TOKEN_BYTES_MAX,
+    );
+    for (within, beyond) in [
+        (
+            hello(known, subscriptions, epochs, token),
+            hello(known + 1, 0, 0, 0),
+        ),
+        (hello(0, 0, 0, 0), hello(0, subscriptions + 1, 0, 0)),
+        (hello(1, 1, 1, 1), hello(0, 0, epochs + 1, 0)),
+        (hello(1, 0, 0, 0), hello(0, 0, 0, token + 1)),
+        (push(limits::PUSH_ROWS_MAX), push(limits::PUSH_ROWS_MAX + 1)),
+        (changes(subscriptions), changes(subscriptions + 1)),
+        (
+            bye(limits::REASON_BYTES_MAX),
+            bye(limits::REASON_BYTES_MAX + 1),
+        ),
+        (refresh(token), refresh(token + 1)),
+        (list(64), list(65)),
+    ] {
+        assert_eq!(decode(&encode(&within)).unwrap(), within);
+        assert_eq!(
+            decode(&encode(&beyond)).unwrap_err().kind,
+            CodecFault::Range
+        );
+    }
+}
+
+/// The same content with its dictionary in another order, twice, unused or with another base.
+#[test]
+fn dictionaries_have_one_form() {
+    let message = |replicas: &[u8], names: &[&str], base: Option<u64>, body: &[u8]| {
+        let mut out = Writer::new();
+        out.array(5);
+        out.uint(6);
+        out.array(replicas.len());
+        replicas
+            .iter()
+            .for_each(|replica| out.bytes(&[*replica; 16]));
+        out.array(names.len());
+        names.iter().for_each(|name| out.text(name));
+        match base {
+            Some(base) => out.uint(base),
+            None => out.null(),
+        }
+        out.raw(body);
+        decode(&out.into_bytes())
+    };
+    let ask = [0x82, 0x05, 0x00];
+    assert_eq!(
+        message(&[], &["tasks"], None, &ask).unwrap(),
+        Message::AskRoots(AskRoots {
+            subscription: 5,
+            after: Some(CollectionName::parse("tasks").unwrap()),
+        }),
+    );
+    for refused in [
+        message(&[1], &["tasks"], None, &ask),
+        message(&[], &["tasks", "more"], None, &ask),
+        message(&[], &["more", "tasks"], None, &[0x82, 0x05, 0x01]),
+        message(&[], &["tasks"], Some(0), &ask),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, CodecFault::NotCanonical);
+    }
+    for refused in [
+        message(&[], &["a//b"], None, &ask),
+        message(&[], &[""], None, &ask),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, CodecFault::Range);
+    }
+
+    // Recalled [[times], []]: the first time is the base itself.
+    let times = |base: Option<u64>, body: &[u8]| {
+        let mut out = Writer::new();
+        out.array(5);
+        out.uint(13);
+        out.array(0);
+        out.array(0);
+        match base {
+            Some(base) => out.uint(base),
+            None => out.null(),
+        }
+        out.raw(body);
+        decode(&out.into_bytes())
+    };
+    assert_eq!(
+        times(Some(7), &[0x82, 0x83, 0x00, 0x26, 0x02, 0x80]).unwrap(),
+        Message::Recalled(Recalled {
+            accepted: vec![Hlc::from_bits(7), Hlc::from_bits(0), Hlc::from_bits(9)],
+            unsure: Vec::new(),
+        }),
+    );
+    assert!(times(Some(7), &[0x82, 0x81, 0x01, 0x80]).is_err());
+    assert!(times(Some(7), &[0x82, 0x82, 0x00, 0x27, 0x80]).is_err());
+    assert!(times(Some(u64::MAX), &[0x82, 0x82, 0x00, 0x01, 0x80]).is_err());
+    assert!(times(None, &[0x82, 0x81, 0x00, 0x80]).is_err());
+    assert!(times(Some(7), &[0x82, 0x80, 0x80]).is_err());
+}
+
+#[test]
+fn an_entry_that_stands_twice_in_a_dictionary_is_refused() {
+    // Roots [1, 0, [0, digest, 1, digest], false] with two equal names.
+    let mut out = Writer::new();
+    out.array(5);
+    out.uint(7);
+    out.array(0);
+    out.array(2);
+    out.text("a");
+    out.text("a");
+    out.null();
+    out.array(4);
+    out.uint(1);
+    out.uint(0);
+    out.array(4);
+    for name in [0, 1] {
+        out.uint(name);
+        out.bytes(&[0; 32]);
+    }
+    out.bool(false);
+    assert_eq!(
+        decode(&out.into_bytes()).unwrap_err().kind,
+        CodecFault::NotCanonical
+    );
+}
+
+#[test]
+fn channels_take_their_shortest_form() {
+    for (channel, head) in [
+        (0, vec![0]),
+        (127, vec![0x7f]),
+        (128, vec![0x80, 1]),
+        (16_384, vec![0x80, 0x80, 1]),
+        (
+            u64::MAX,
+            vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        ),
+    ] {
+        let frame = encode_frame(channel, &Message::Ping { nonce: 3 });
+        assert!(frame.starts_with(&head));
+        let (got, rest) = split_frame(&frame).unwrap();
+        assert_eq!((got, rest.len()), (channel, frame.len() - head.len()));
+    }
+    for (bytes, fault) in [
+        (vec![], CodecFault::Truncated),
+        (vec![0x80], CodecFault::Truncated),
+        (vec![0x80, 0], CodecFault::NotCanonical),
+        (vec![0xff, 0x80, 0], CodecFault::NotCanonical),
+        ([vec![0xff; 9], vec![2]].concat(), CodecFault::Range),
+        (vec![0xff; 11], CodecFault::Range),
+    ] {
+        assert_eq!(split_frame(&bytes).unwrap_err().kind, fault, "{bytes:x?}");
+    }
+}
+
+#[test]
+fn equal_values_have_equal_bytes_and_unequal_ones_do_not() {
+    let mut rng = Rng::new(10);
+    let values: Vec<_> = (0..400).map(|_| arbitrary_value(&mut rng)).collect();
+    let bytes = |value| {
+        let mut out = Writer::new();
+        write_value(&mut out, value);
+        out.into_bytes()
+    };
+    for left in &values {
+        for right in &values {
+            assert_eq!(
+                left == right,
+                bytes(left) == bytes(right),
+                "{left:?} {right:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,48 @@
+import { useEffect, useState } from "preact/hooks";
+
+export interface Toast {
+  readonly text: string;
+  readonly action?: { readonly label: string; readonly run: () => void };
+}
+
+const SHOWN_MS = 7000;
+let show: (toast: Toast | undefined) => void = () => {};
+
+/** Says something in passing; the latest word replaces the one before. */
+export const say = (text: string, action?: Toast["action"]): void =>
+  show(action === undefined ? { text } : { text, action });
+
+export function Toasts({ aboveLog }: { aboveLog: boolean }) {
+  const [toast, setToast] = useState<Toast>();
+  useEffect(() => {
+    show = setToast;
+    return () => {
+      show = () => {};
+    };
+  }, []);
+  useEffect(() => {
+    if (toast === undefined) return undefined;
+    const timer = setTimeout(() => setToast(undefined), SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [toast]);
+  return (
+    <div class={aboveLog ? "toasts above-log" : "toasts"} role="status">
+      {toast && (
+        <div class="toast" data-testid="toast">
+          <p>{toast.text}</p>
+          {toast.action && (
+            <button
+              type="button"
+              onClick={() => {
+                toast.action?.run();
+                setToast(undefined);
+              }}
+            >
+              {toast.action.label}
+            </button>
+          )}
+        </div>
+      )}
+    </div>
+  );
+}
