@@ -87,7 +87,7 @@ impl core::fmt::Debug for Database {
     }
 }
 
-impl EngineCell for Rc<Database> {
+impl EngineCell for Database {
     fn with<T>(&self, with: impl FnOnce(&mut Engine) -> T) -> T {
         with(&mut self.engine.borrow_mut())
     }

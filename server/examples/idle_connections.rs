@@ -1,6 +1,6 @@
 //! What an idle connection costs: `cargo run --release -p rejoin-server --example idle_connections -- 2000`.
 //!
-//! Starts the server in a process of its own, opens so many WebSockets, each welcomed on
+//! Starts the server in a process of its own, opens so many connections, each welcomed on
 //! one space, and prints how the server's resident memory grew, as one line of JSON. Exits with 1 when a
 //! connection costs more than 16 KiB. Linux only: it reads `/proc`.
 
@@ -93,11 +93,14 @@ impl Server {
         while let Some(frame) = socket.next().await {
             let frame = frame?.into_data();
             let (_channel, bytes) = wire::split_frame(&frame)?;
-            match wire::decode(bytes)? {
-                Message::Welcome(_) => return Ok(socket),
-                Message::Bye(bye) => bail!("sent away: {bye:?}"),
-                _ => {}
+            let message = wire::decode(bytes)?;
+            if matches!(message, Message::Welcome(_)) {
+                return Ok(socket);
             }
+            ensure!(
+                !matches!(message, Message::Bye(_)),
+                "sent away: {message:?}"
+            );
         }
         bail!("closed before the welcome")
     }

@@ -277,9 +277,7 @@ impl Hub {
                     self.host.handle(clock::now(), input);
                 }
                 HostOutput::Note(note) => self.log(&note),
-                other => {
-                    warn!(space = %self.space, ?other, "the host wants what is not known here");
-                }
+                _ => warn!(space = %self.space, "the host wants what is not known here"),
             }
         }
     }
@@ -295,8 +293,10 @@ impl Hub {
             bytes,
             route,
         }) {
-            // The host sends away whom it owes so much; the connection's queue says so all the same.
+            // The host sends away whom it owes less than this.
             warn!(space = %self.space, client = %known.client, "takes nothing, cut");
+            let outgoing = &known.link.outgoing;
+            outgoing.bye(channel, ByeCode::SlowConsumer, "what was sent is not taken");
             known.link.close();
             self.peers.remove(&peer);
             self.host.handle(clock::now(), HostInput::Gone { peer });

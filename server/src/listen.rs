@@ -23,6 +23,9 @@ use tracing::{debug, warn};
 /// How long accepting rests after an error, which is mostly "too many open files".
 const REST: Duration = Duration::from_millis(100);
 
+/// What is held of a request before it is answered.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
 /// How many connections there are, in all and by address.
 #[derive(Debug)]
 struct Census {
@@ -115,6 +118,7 @@ async fn serve(stream: TcpStream, slot: Slot, app: App, mut stopping: watch::Rec
     let service = app.service(&slot);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .max_buf_size(HEADER_BYTES_MAX)
         .header_read_timeout(Duration::from_millis(HANDSHAKE_WITHIN.0))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

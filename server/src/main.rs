@@ -8,7 +8,7 @@ use tracing::info;
 fn main() -> anyhow::Result<()> {
     let config = Config::load(Settings::parse())?;
     telemetry::start(&config).with_context(|| format!("--log {}", config.log))?;
-    info!(config = %format_args!("{config}"), "configuration");
+    info!("configuration: {config}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::open(config).await?;

@@ -49,12 +49,16 @@ struct State {
 impl Outgoing {
     /// Queues a message; `false` when the bound of its channel is reached, and it was not.
     pub(crate) fn push(&self, item: Item) -> bool {
+        self.push_within(item, CHANNEL_BYTES_MAX)
+    }
+
+    fn push_within(&self, item: Item, bytes_max: usize) -> bool {
         let mut state = self.state();
         if state.ended {
             return true;
         }
         let waiting = state.waiting.entry(item.channel).or_default();
-        if waiting.saturating_add(item.bytes.len()) > CHANNEL_BYTES_MAX {
+        if waiting.saturating_add(item.bytes.len()) > bytes_max {
             return false;
         }
         *waiting += item.bytes.len();
@@ -72,12 +76,13 @@ impl Outgoing {
             retry_after: None,
         };
         let bytes = wire::encode(&Message::Bye(bye)).into();
-        // A channel at its bound learns it from the end of the connection.
-        self.push(Item {
+        let item = Item {
             channel,
             bytes,
             route: None,
-        });
+        };
+        // One to a channel, and small: it needs no bound.
+        self.push_within(item, usize::MAX);
     }
 
     /// A hub closed the channel.

@@ -41,6 +41,12 @@ extern "C" {
         mode: &str,
         options: &Object,
     ) -> Result<IdbTransaction, JsValue>;
+
+    /// A transaction, for what `web-sys` has under another name.
+    #[wasm_bindgen(js_name = IDBTransaction)]
+    type CommittableTransaction;
+    #[wasm_bindgen(method, catch)]
+    fn commit(this: &CommittableTransaction) -> Result<(), JsValue>;
 }
 
 /// Version of the layout. A greater one belongs to a later build of the app.
@@ -607,7 +613,7 @@ impl Store for IdbStore {
             return Err(refused(&thrown));
         }
         // Saves a turn; where it cannot be called the transaction ends by itself.
-        drop(transaction.commit());
+        drop(transaction.unchecked_ref::<CommittableTransaction>().commit());
         ended.done().await?;
         Ok(CommitOutcome::Applied)
     }

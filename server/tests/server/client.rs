@@ -72,6 +72,8 @@ pub(crate) struct Client {
     /// Keys of rows that were acknowledged.
     pub(crate) acknowledged: BTreeSet<RecordKey>,
     pub(crate) base: BTreeMap<RecordKey, Record>,
+    /// Over `base`, entry by entry.
+    tries: BTreeMap<CollectionName, Trie>,
     /// The root that was last stated and agreed with.
     pub(crate) verified: Option<(Seq, Digest)>,
 }
@@ -95,6 +97,7 @@ impl Client {
             own: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             base: BTreeMap::new(),
+            tries: BTreeMap::new(),
             verified: None,
         }
     }
@@ -324,7 +327,7 @@ impl Client {
         }
         if let Some(stated) = changes.state {
             assert_eq!(stated.seq, self.place.seq);
-            let root = self.root();
+            let root = roots_of(&mut self.tries);
             assert_eq!(stated.roots, [(1, root)], "another root at {}", stated.seq);
             self.verified = Some((stated.seq, root));
         }
@@ -354,6 +357,8 @@ impl Client {
             digest.as_bytes().starts_with(&entry.check),
             "another record: {record:?}"
         );
+        let trie = self.tries.entry(entry.key.collection.clone()).or_default();
+        trie.insert(key_hash(&entry.key), digest);
     }
 
     /// The root over all that it holds, computed from the records.
@@ -364,7 +369,7 @@ impl Client {
             let trie = tries.entry(key.collection.clone()).or_default();
             trie.insert(key_hash(key), digest);
         }
-        combine_roots(tries.iter_mut().map(|(name, trie)| (name, trie.root())))
+        roots_of(&mut tries)
     }
 
     /// Takes in messages until the channel or the connection ends.
@@ -388,6 +393,10 @@ impl Client {
             other => panic!("no close: {other:?}"),
         }
     }
+}
+
+fn roots_of(tries: &mut BTreeMap<CollectionName, Trie>) -> Digest {
+    combine_roots(tries.iter_mut().map(|(name, trie)| (name, trie.root())))
 }
 
 /// How a session ended.

@@ -2,9 +2,9 @@
 
 use crate::{
     client::{Client, Ended},
-    world::{Directory, PATIENCE, World},
+    world::{Directory, PATIENCE, Process, World},
 };
-use rejoin_core::protocol::message::ByeCode;
+use rejoin_core::{id::Seq, protocol::message::ByeCode};
 use rejoin_sqlite::Rehearsal;
 use std::process::{Command, Output};
 use tokio::time::timeout;
@@ -85,6 +85,31 @@ async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged()
     let (status, text) = world.get("/healthz").await;
     assert_eq!(status, 503, "{text}");
     assert!(text.contains("the store cannot write"), "{text}");
+}
+
+#[tokio::test]
+async fn a_person_can_follow_a_sync_in_the_log() {
+    let directory = Directory::new();
+    let mut process = Process::start(&directory.path().join("data"));
+    let mut ada = Client::joined(process.address, "demo", 0xad).await;
+    ada.push("a", "Hello World").await.unwrap();
+    ada.push("b", "I am offline").await.unwrap();
+    ada.settle().await.unwrap();
+    ada.sync(Seq(2)).await.unwrap();
+    let who = ["space=demo", "client=adadadad…"];
+    process.line(&[&who[..], &["welcomed"]].concat()).await;
+    let line = process
+        .line(&[&who[..], &["head=2", "synced"]].concat())
+        .await;
+    let root = ada.verified.unwrap().1.short();
+    assert!(line.contains(&format!("root={root}")), "{line}");
+    assert!(
+        line.contains("pulled=") && line.contains("pushed="),
+        "{line}"
+    );
+    drop(ada);
+    let line = process.line(&[&who[..], &["disconnected"]].concat()).await;
+    assert!(!line.contains("Hello World"), "{line}");
 }
 
 #[test]

@@ -4,15 +4,20 @@ use rejoin_server::{Config, Server, ServerError};
 use rejoin_sqlite::{Rehearsal, SqliteOptions};
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
     task::JoinHandle,
     time::timeout,
 };
@@ -142,4 +147,71 @@ pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16,
         .nth(1)
         .and_then(|status| status.parse().ok());
     (status.expect("a status line"), text)
+}
+
+/// The program as a process of its own.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// What it logs from then on.
+    pub(crate) lines: UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// Starts the program and waits until it listens.
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin-server"))
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .env_clear()
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut read = BufReader::new(child.stderr.take().expect("its errors")).lines();
+        let address = read
+            .find_map(|line| {
+                let line = line.expect("a line");
+                let address = line.strip_suffix(" listening")?.rsplit_once("address=")?.1;
+                Some(address.parse().expect("an address"))
+            })
+            .expect("it listens");
+        let (sender, lines) = unbounded_channel();
+        // It must not stop at a full pipe, whether or not anybody looks at the lines.
+        std::thread::spawn(move || {
+            for line in read.map_while(Result::ok) {
+                sender.send(line).ok();
+            }
+        });
+        Self {
+            child,
+            address,
+            lines,
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// The next line with all of these in it.
+    pub(crate) async fn line(&mut self, parts: &[&str]) -> String {
+        loop {
+            let line = timeout(PATIENCE, self.lines.recv())
+                .await
+                .expect("a line in time");
+            let line = line.unwrap_or_else(|| panic!("no line with {parts:?}"));
+            if parts.iter().all(|part| line.contains(part)) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A failed test leaves none behind; one that was killed already is no error.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }

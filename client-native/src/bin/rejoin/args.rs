@@ -68,6 +68,9 @@ pub(crate) struct Place {
     /// Gives up after so long without any progress.
     #[arg(long, default_value = "20", value_name = "SECONDS")]
     pub(crate) timeout: NonZeroU32,
+    /// Names each message of the protocol on standard error.
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, ClapArgs)]

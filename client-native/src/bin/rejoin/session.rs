@@ -2,7 +2,7 @@
 
 use crate::{
     args::Place,
-    output::{Progress, describe},
+    output::{Progress, complain, describe},
 };
 use rejoin_client::{
     ByeCode, Client, ClientError, Digest, FaultClass, Link, Notice, Notices, OpenError, Options, Pattern, Seq, Status,
@@ -85,7 +85,7 @@ impl Session {
             collections: vec![pattern.clone()],
             server: (!offline).then(|| place.server.clone()),
             token: place.token.clone(),
-            trace: false,
+            trace: place.trace,
         })
         .await?;
         let notices = client.notices();
@@ -169,6 +169,9 @@ impl Session {
                 return Err(SessionError::Store(class));
             } else if let Notice::Diverged { seq, ours, theirs, .. } = notice {
                 self.difference.get_or_insert(Difference { seq, ours, theirs });
+            } else if let Notice::Trace { sent, name, bytes, text } = notice {
+                let arrow = if sent { "->" } else { "<-" };
+                complain(&format!("{arrow} {name} {bytes} {text}"));
             }
         }
     }

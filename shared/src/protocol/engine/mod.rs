@@ -379,7 +379,8 @@ impl Engine {
     /// When to come back with [`Input::Deadline`] at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<MonoMillis> {
-        self.session.as_ref().and_then(Session::deadline)
+        let session = self.session.as_ref().and_then(Session::deadline);
+        session.into_iter().chain(self.pipeline.retry_at()).min()
     }
 
     /// The state that all holders share.

@@ -11,7 +11,7 @@ use crate::{
         Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, Replica, RowState,
         Stored, encode_entry, load_queries, log_key, log_number,
     },
-    time::{Now, WallMillis},
+    time::{Millis, MonoMillis, Now, WallMillis},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,6 +25,9 @@ const COMMIT_BYTES_AIM: usize = 1 << 20;
 const COMMIT_ROWS_MAX: usize = 1_000;
 /// Bytes of received entries that may wait.
 const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// A store that could not be read for now is tried again after this long.
+const STORE_RETRY_AFTER: Millis = Millis(1_000);
 
 /// Something that is to become part of the log.
 #[derive(Debug)]
@@ -97,6 +100,8 @@ pub(super) struct Pipeline {
     folded: Option<Vec<u8>>,
     reload_wanted: bool,
     failed: bool,
+    /// When a store that could not be read is tried again.
+    retry_at: Option<MonoMillis>,
     /// Changes of the edits that are being committed, by wish.
     pub(super) edits: BTreeMap<u64, Vec<Change>>,
     /// Writes whose commit failed in a way that leaves open whether it happened.
@@ -110,6 +115,10 @@ impl Pipeline {
 
     pub(super) const fn is_congested(&self) -> bool {
         self.waiting_bytes > WAITING_BYTES_MAX
+    }
+
+    pub(super) const fn retry_at(&self) -> Option<MonoMillis> {
+        self.retry_at
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -203,8 +212,14 @@ impl Engine {
 
     /// Starts the next store operation, if none is under way.
     pub(super) fn advance(&mut self, now: Now) {
+        if self.pipeline.retry_at.is_some_and(|at| now.mono >= at) {
+            self.pipeline.retry_at = None;
+            self.pipeline.failed = false;
+            self.pipeline.tail_wanted = true;
+        }
         while self.pipeline.under_way.is_none() {
-            if self.pipeline.failed && self.pipeline.queue.is_empty() && !self.pipeline.tail_wanted {
+            let asked = !self.pipeline.queue.is_empty() || self.pipeline.tail_wanted;
+            if self.pipeline.failed && !asked {
                 return;
             }
             if !self.pipeline.loaded || self.pipeline.reload_wanted {
@@ -395,6 +410,9 @@ impl Engine {
             (_, Err(class)) => {
                 self.fail_uncertain();
                 self.store_failed(class);
+                if class == FaultClass::Transient {
+                    self.pipeline.retry_at = Some(now.mono + STORE_RETRY_AFTER);
+                }
             }
         }
     }

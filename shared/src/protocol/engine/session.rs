@@ -555,8 +555,8 @@ impl Engine {
                 && standing.cursor == seq
                 && standing.place == Place::at(seq);
             if !there {
-                // Behind it: what is missing is on its way, and brings it along.
-                if standing.cursor < seq {
+                // Behind it, or on the way to it: compared once what is missing has come.
+                if standing.cursor < seq || !standing.arrived || standing.heal.is_some() {
                     session.stated.insert(subscription, (seq, root));
                 }
             } else if let Some(ours) = self.replica.root(at) {
