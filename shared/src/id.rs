@@ -189,7 +189,10 @@ impl RecordKey {
     /// A bound before every record of `collection`; not itself the name of a record.
     #[must_use]
     pub(crate) fn before_all_of(collection: &CollectionName) -> Self {
-        Self { collection: collection.clone(), id: RecordId(Arc::from("")) }
+        Self {
+            collection: collection.clone(),
+            id: RecordId(Arc::from("")),
+        }
     }
 
     /// The key under which stores keep the record: collection, a zero byte, id. Neither name has a

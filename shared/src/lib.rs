@@ -2,7 +2,7 @@
 //! sync protocol as values, and the ports through which platforms lend it storage, sockets and time.
 //!
 //! Layers, lowest first, each naming only those before it: `id`, `time`, `hlc`, `record`, `crdt`,
-//! `codec`, `tree`, `io`, `replica`, `protocol`, `port`, `driver`, and `testing` behind a feature.
+//! `codec`, `tree`, `io`, `message`, `replica`, `protocol`, `port`, `driver`, and `testing` behind a feature.
 //! Absent by construction (`no_std`): clocks, sockets, files, threads, randomness, hash maps.
 
 #![no_std]
@@ -17,6 +17,7 @@ pub mod driver;
 pub mod hlc;
 pub mod id;
 pub mod io;
+pub mod message;
 pub mod port;
 pub mod protocol;
 pub mod record;

@@ -13,8 +13,8 @@ use rejoin_core::{
         Message,
         limits::EPOCHS_MAX,
         message::{
-            Body, Bye, Changes, Entry, Hello, Outcome, Place, Push, PushRow, PushWrite, Resume,
-            Subscription, Welcome,
+            Body, Bye, Changes, Entry, Hello, Mode, Outcome, Place, Push, PushRow, PushWrite,
+            Resume, Subscription, Welcome,
         },
         wire,
     },
@@ -123,7 +123,7 @@ impl Client {
                 self.epochs.insert(0, welcome.epoch);
                 self.epochs.dedup();
                 self.epochs.truncate(EPOCHS_MAX);
-                if self.cursor.is_none() {
+                if !matches!(welcome.modes.as_slice(), [(1, Mode::Feed | Mode::InSync)]) {
                     let place = self.place.clone();
                     self.say(&Message::Resume(Resume {
                         subscription: 1,

@@ -1,12 +1,9 @@
-//! The sync protocol: messages as values, their bytes and their limits. Normative: `docs/PROTOCOL.md`.
+//! The machines of both ends: `engine` initiates, `host` responds. Normative: `docs/PROTOCOL.md`.
 //!
-//! Invariant: a message has one encoding, and what decodes is that encoding. Absent: sockets, stores,
-//! clocks.
+//! Invariant: a machine is a function of its inputs; time, randomness and the outcome of every effect
+//! are among them. Absent: sockets, stores, clocks, waiting.
 
 pub mod engine;
 pub mod host;
-pub mod limits;
-pub mod message;
-pub mod wire;
 
-pub use message::Message;
+pub use crate::message::{self, limits, wire};

@@ -7,7 +7,7 @@ use super::intent::{Restamped, Row};
 use crate::{
     hlc::Hlc,
     id::{Epoch, Incarnation, RecordKey, ReplicaId, Seq},
-    protocol::message::{Place, RejectCode},
+    message::{Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
 

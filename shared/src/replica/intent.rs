@@ -138,7 +138,10 @@ impl Row {
 }
 
 fn restamp_vector(vector: &mut VersionVector, changed: &Restamped) {
-    let old: Vec<Stamp> = vector.iter().filter(|stamp| changed.contains_key(stamp)).collect();
+    let old: Vec<Stamp> = vector
+        .iter()
+        .filter(|stamp| changed.contains_key(stamp))
+        .collect();
     for stamp in &old {
         vector.remove(&stamp.replica);
     }
@@ -169,8 +172,8 @@ impl RowWrite {
                 continue;
             };
             let known = current.cells.get(&cell);
-            let lost = cleared.contains(&cell)
-                && known.is_some_and(|known| known.since > Some(stamp));
+            let lost =
+                cleared.contains(&cell) && known.is_some_and(|known| known.since > Some(stamp));
             if lost {
                 // A later put or erase reset the cell: this one loses whole.
                 continue;
@@ -198,16 +201,22 @@ impl Intent {
         let state = match self {
             Self::Clear { kind, .. } => {
                 return Some(match State::empty(*kind) {
-                    Some(state) => Cell { since: Some(stamp), state },
-                    None => Cell { since: None, state: State::Lww { stamp, value: None } },
+                    Some(state) => Cell {
+                        since: Some(stamp),
+                        state,
+                    },
+                    None => Cell {
+                        since: None,
+                        state: State::Lww { stamp, value: None },
+                    },
                 });
             }
             Self::Set { kind, value, .. } => offer(*kind, stamp, value)?,
             Self::Add { amount, .. } => State::Counter(own_tally(stamp, state, *amount)),
             Self::Insert { element, .. } => State::Set(insert(stamp, state, element)),
-            Self::Delete { element, covers, .. } => {
-                State::Set(delete(stamp, state, element, covers))
-            }
+            Self::Delete {
+                element, covers, ..
+            } => State::Set(delete(stamp, state, element, covers)),
             Self::Resolve { value, covers, .. } => {
                 State::Review(resolve(stamp, state, value, covers))
             }
@@ -231,9 +240,7 @@ fn offer(kind: Kind, stamp: Stamp, value: &Value) -> Option<State> {
 /// Only the own tally: the others' are the responder's to know.
 fn own_tally(stamp: Stamp, state: Option<&State>, amount: i64) -> Counter {
     let mut own = match state {
-        Some(State::Counter(counter)) => {
-            counter.0.get(&stamp.replica).copied().unwrap_or_default()
-        }
+        Some(State::Counter(counter)) => counter.0.get(&stamp.replica).copied().unwrap_or_default(),
         _ => Tally::default(),
     };
     if amount < 0 {
@@ -255,7 +262,10 @@ fn insert(stamp: Stamp, state: Option<&State>, element: &Value) -> AddWinsSet {
     let mut set = set_of(state);
     set.context.raise(stamp.replica, stamp.hlc);
     // Others' adds of this element stay: replaying on a newer base must not touch what it brought.
-    set.elements.entry(element.clone()).or_default().raise(stamp.replica, stamp.hlc);
+    set.elements
+        .entry(element.clone())
+        .or_default()
+        .raise(stamp.replica, stamp.hlc);
     set
 }
 

@@ -8,7 +8,7 @@ use crate::{
     crdt::Join,
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId, Seq},
-    protocol::message::RejectCode,
+    message::RejectCode,
     record::Record,
 };
 use alloc::{
@@ -95,7 +95,9 @@ impl Overlay {
 
     /// Rows from `number` on.
     pub fn rows_from(&self, number: u64) -> impl Iterator<Item = (u64, &OutboxRow)> {
-        self.rows.range(number..).map(|(number, row)| (*number, row))
+        self.rows
+            .range(number..)
+            .map(|(number, row)| (*number, row))
     }
 
     /// One row.
@@ -133,7 +135,10 @@ impl Overlay {
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
         for write in &row.writes {
-            self.by_key.entry(write.key.clone()).or_default().insert(number);
+            self.by_key
+                .entry(write.key.clone())
+                .or_default()
+                .insert(number);
         }
         self.counts.add(&state);
         self.rows.insert(number, OutboxRow { row, state });
@@ -176,8 +181,11 @@ impl Overlay {
             let before = outbox.row.clone();
             outbox.row.restamp(changed);
             for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
-                let moved: Vec<Stamp> =
-                    old.saw.iter().filter(|stamp| changed.contains_key(stamp)).collect();
+                let moved: Vec<Stamp> = old
+                    .saw
+                    .iter()
+                    .filter(|stamp| changed.contains_key(stamp))
+                    .collect();
                 for stamp in moved {
                     if let Some(hlc) = seen_before(&new.key, stamp) {
                         new.saw.raise(stamp.replica, hlc);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     codec::{CodecError, CodecFault, Reader, Writer, read_key, write_key},
     id::{CollectionName, Epoch, Incarnation, Pattern, RecordKey, Seq},
-    protocol::message::Place,
+    message::Place,
     tree::Prefix,
 };
 use alloc::{
@@ -43,7 +43,10 @@ pub(super) fn rewrite(
         }
         let stored = key.to_store_key();
         let page = index.range(..=stored.clone()).next_back().cloned();
-        let next = index.range(stored.clone()..).find(|start| **start > stored).cloned();
+        let next = index
+            .range(stored.clone()..)
+            .find(|start| **start > stored)
+            .cloned();
         let first = match page.as_deref().and_then(from_store_key) {
             Some(first) => first,
             None => key.clone(),
@@ -55,8 +58,9 @@ pub(super) fn rewrite(
         let end = next.as_deref().and_then(from_store_key);
         // The records that stand before the first page go to a page of their own.
         let first = first.min(key.clone());
-        let records =
-            base.range_from(&first).take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));
+        let records = base
+            .range_from(&first)
+            .take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));
         for (start, bytes) in split(records) {
             after.insert(start.clone());
             writes.insert(start, Some(bytes));
@@ -69,9 +73,7 @@ pub(super) fn rewrite(
     (writes, after)
 }
 
-fn split<'a>(
-    records: impl Iterator<Item = (&'a RecordKey, &'a Held)>,
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn split<'a>(records: impl Iterator<Item = (&'a RecordKey, &'a Held)>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut pages = Vec::new();
     let mut current: Vec<(&RecordKey, &Held)> = Vec::new();
     let mut bytes = 0;
@@ -117,7 +119,15 @@ pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<(RecordKey, Held)>, CodecE
         let epoch = input.uint32()?;
         let proof = input.bytes_exact()?;
         let bytes = input.bytes()?.to_vec();
-        records.push((key, Held { seq, epoch, proof, bytes }));
+        records.push((
+            key,
+            Held {
+                seq,
+                epoch,
+                proof,
+                bytes,
+            },
+        ));
     }
     input.finish()?;
     Ok(records)
@@ -125,7 +135,11 @@ pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<(RecordKey, Held)>, CodecE
 
 fn check_version(input: &mut Reader<'_>) -> Result<(), CodecError> {
     let version = input.uint()?;
-    if version == VERSION { Ok(()) } else { Err(input.fault(CodecFault::Version(version))) }
+    if version == VERSION {
+        Ok(())
+    } else {
+        Err(input.fault(CodecFault::Version(version)))
+    }
 }
 
 /// The record that a store key names.
@@ -156,9 +170,15 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
         None => out.null(),
     }
     out.array(header.since.len());
-    header.since.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
+    header
+        .since
+        .iter()
+        .for_each(|incarnation| out.bytes(incarnation.as_bytes()));
     out.array(header.epochs.len());
-    header.epochs.iter().for_each(|epoch| out.bytes(epoch.as_bytes()));
+    header
+        .epochs
+        .iter()
+        .for_each(|epoch| out.bytes(epoch.as_bytes()));
     out.int(header.skew_ms);
     out.array(header.standings.len() * 2);
     for (pattern, standing) in &header.standings {
@@ -193,8 +213,8 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     let skew_ms = input.int()?;
     let standings = (0..input.array()? / 2)
         .map(|_| {
-            let pattern = Pattern::parse(input.text()?)
-                .map_err(|_refused| input.fault(CodecFault::Range))?;
+            let pattern =
+                Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))?;
             Ok((pattern, read_standing(&mut input)?))
         })
         .collect::<Result<_, CodecError>>()?;
@@ -276,7 +296,9 @@ fn read_healing(input: &mut Reader<'_>) -> Result<Healing, CodecError> {
     let seq = Seq(input.uint()?);
     let reach = Seq(input.uint()?);
     let complete = input.bool()?;
-    let gone = (0..input.array()? / 2).map(|_| read_key(input)).collect::<Result<_, _>>()?;
+    let gone = (0..input.array()? / 2)
+        .map(|_| read_key(input))
+        .collect::<Result<_, _>>()?;
     let mut chunks = BTreeMap::new();
     for _ in 0..input.array()? / 3 {
         let collection = input.collection()?;
@@ -288,6 +310,11 @@ fn read_healing(input: &mut Reader<'_>) -> Result<Healing, CodecError> {
             .ok_or_else(|| input.fault(CodecFault::Range))?;
         chunks.insert(collection, prefix);
     }
-    Ok(Healing { seq, reach, complete, gone, chunks })
+    Ok(Healing {
+        seq,
+        reach,
+        complete,
+        gone,
+        chunks,
+    })
 }
-

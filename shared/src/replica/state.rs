@@ -12,10 +12,7 @@ use crate::{
     codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
-    protocol::{
-        message::{Changes, Chunk, Conflict, Message, Place, RejectCode, Records},
-        wire,
-    },
+    message::{Changes, Chunk, Conflict, Message, Place, Records, RejectCode, wire},
     record::Record,
     time::WallMillis,
 };
@@ -127,9 +124,15 @@ impl Replica {
     /// A pattern within another one is left out.
     pub fn subscribe(&mut self, patterns: &[Pattern]) {
         for pattern in patterns {
-            let known = self.header.standings.iter().any(|(held, _)| held.contains(pattern));
+            let known = self
+                .header
+                .standings
+                .iter()
+                .any(|(held, _)| held.contains(pattern));
             if !known {
-                self.header.standings.push((pattern.clone(), Standing::default()));
+                self.header
+                    .standings
+                    .push((pattern.clone(), Standing::default()));
             }
         }
     }
@@ -185,7 +188,12 @@ impl Replica {
     /// The incarnations that a hello names: the last welcomed one and all since.
     #[must_use]
     pub fn incarnations(&self) -> Vec<Incarnation> {
-        self.header.welcomed.iter().chain(&self.header.since).copied().collect()
+        self.header
+            .welcomed
+            .iter()
+            .chain(&self.header.since)
+            .copied()
+            .collect()
     }
 
     /// Epochs welcomed, newest first.
@@ -250,9 +258,17 @@ impl Replica {
     ) -> Vec<RecordKey> {
         let start = after.map_or_else(|| RecordKey::before_all_of(collection), RecordKey::clone);
         let within = |key: &&RecordKey| key.collection == *collection;
-        let held = self.base.range_from(&start).map(|(key, _)| key).take_while(within);
+        let held = self
+            .base
+            .range_from(&start)
+            .map(|(key, _)| key)
+            .take_while(within);
         let mut held = held.filter(|key| **key != start).peekable();
-        let mut written = self.overlay.keys_of(collection).filter(|key| **key > start).peekable();
+        let mut written = self
+            .overlay
+            .keys_of(collection)
+            .filter(|key| **key > start)
+            .peekable();
         let next = || match (held.peek(), written.peek()) {
             (Some(left), Some(right)) if left == right => {
                 held.next();
@@ -268,7 +284,10 @@ impl Replica {
     /// Whether a subscription covers the record: then the base will learn of its writes.
     #[must_use]
     pub fn covers(&self, key: &RecordKey) -> bool {
-        self.header.standings.iter().any(|(pattern, _)| pattern.covers(&key.collection))
+        self.header
+            .standings
+            .iter()
+            .any(|(pattern, _)| pattern.covers(&key.collection))
     }
 
     /// Applies the log entry after [`Self::last`].
@@ -312,12 +331,19 @@ impl Replica {
             }
             Entry::Session(incarnation) => self.header.since.push(incarnation),
             Entry::Welcomed(welcomed) => self.welcomed(welcomed),
-            Entry::Reborn { replica, accepted, unsure, restamped } => {
+            Entry::Reborn {
+                replica,
+                accepted,
+                unsure,
+                restamped,
+            } => {
                 self.reborn(replica, &accepted, &unsure, &restamped, &mut applied);
             }
             Entry::Dropped(number) => {
                 if let Some(gone) = self.forget(number) {
-                    applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
+                    applied
+                        .keys
+                        .extend(gone.row.writes.into_iter().map(|write| write.key));
                 }
             }
             Entry::Adopted(principal) => self.header.principal = Some(principal),
@@ -327,7 +353,9 @@ impl Replica {
     }
 
     fn commit(&mut self, row: Row, applied: &mut Applied) {
-        applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
+        applied
+            .keys
+            .extend(row.writes.iter().map(|write| write.key.clone()));
         self.header.clock = self.header.clock.max(row.stamp.hlc);
         self.overlay.insert(self.last + 1, row, RowState::Waiting);
     }
@@ -342,19 +370,20 @@ impl Replica {
     }
 
     /// Stages entries; returns whether all fitted.
-    fn stage(&mut self, entries: Vec<crate::protocol::message::Entry>, applied: &mut Applied) -> bool {
-        let epoch = self
-            .header
-            .epochs
-            .last()
-            .map_or(0, |_| u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX));
+    fn stage(&mut self, entries: Vec<crate::message::Entry>, applied: &mut Applied) -> bool {
+        let epoch = self.header.epochs.last().map_or(0, |_| {
+            u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX)
+        });
         let replica = self.header.replica;
         let mut fitted = true;
         for entry in entries {
             applied.received += 1;
-            applied
-                .conflicts
-                .extend(entry.conflicts.iter().map(|note| (entry.key.clone(), note.clone())));
+            applied.conflicts.extend(
+                entry
+                    .conflicts
+                    .iter()
+                    .map(|note| (entry.key.clone(), note.clone())),
+            );
             let key = entry.key.clone();
             let overlay = &self.overlay;
             let staged = self.base.stage(entry, epoch, |record, upto| {
@@ -366,7 +395,14 @@ impl Replica {
     }
 
     fn feed(&mut self, changes: Changes, applied: &mut Applied) {
-        let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
+        let Changes {
+            subscriptions,
+            after,
+            upto,
+            cut,
+            mut entries,
+            state,
+        } = changes;
         // A subscription that is being healed, or that was moved, takes its changes up again later.
         let taking: Vec<u32> = subscriptions
             .into_iter()
@@ -385,7 +421,11 @@ impl Replica {
             .filter_map(|subscription| standings.get(usize::try_from(*subscription).ok()?))
             .map(|(pattern, _)| pattern)
             .collect();
-        entries.retain(|entry| patterns.iter().any(|pattern| pattern.covers(&entry.key.collection)));
+        entries.retain(|entry| {
+            patterns
+                .iter()
+                .any(|pattern| pattern.covers(&entry.key.collection))
+        });
         if let Some(state) = state {
             self.header.observed = self.header.observed.max(state.hlc);
         }
@@ -397,7 +437,11 @@ impl Replica {
             standing.place = upto.clone();
             if !fitted {
                 let seq = upto.seq;
-                standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
+                standing.heal = Some(Healing {
+                    seq,
+                    reach: seq,
+                    ..Healing::default()
+                });
                 applied.broken.push(subscription);
             } else if cut {
                 self.cut(subscription, upto.seq, applied);
@@ -412,10 +456,18 @@ impl Replica {
         else {
             return;
         };
-        if standing.heal.as_ref().is_some_and(|heal| !heal.complete || heal.reach > seq) {
+        if standing
+            .heal
+            .as_ref()
+            .is_some_and(|heal| !heal.complete || heal.reach > seq)
+        {
             return;
         }
-        let gone = standing.heal.take().map(|heal| heal.gone).unwrap_or_default();
+        let gone = standing
+            .heal
+            .take()
+            .map(|heal| heal.gone)
+            .unwrap_or_default();
         standing.cursor = seq;
         standing.arrived = true;
         standing.epoch = epoch;
@@ -438,8 +490,10 @@ impl Replica {
 
     /// Drops the rows that the base now has.
     fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
-        let candidates: BTreeSet<u64> =
-            keys.iter().flat_map(|key| self.overlay.numbers_of(key)).collect();
+        let candidates: BTreeSet<u64> = keys
+            .iter()
+            .flat_map(|key| self.overlay.numbers_of(key))
+            .collect();
         for number in candidates {
             if self.is_done(number) {
                 self.finish(number, applied);
@@ -448,7 +502,9 @@ impl Replica {
     }
 
     fn is_done(&self, number: u64) -> bool {
-        let Some(outbox) = self.overlay.get(number) else { return false };
+        let Some(outbox) = self.overlay.get(number) else {
+            return false;
+        };
         let accepted = matches!(outbox.state, RowState::Accepted(_));
         !matches!(outbox.state, RowState::Rejected { .. })
             && outbox.row.writes.iter().all(|write| {
@@ -477,7 +533,9 @@ impl Replica {
             if gone.state == RowState::Waiting {
                 applied.accepted.push(number);
             }
-            applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
+            applied
+                .keys
+                .extend(gone.row.writes.into_iter().map(|write| write.key));
         }
     }
 
@@ -487,7 +545,12 @@ impl Replica {
         chunk: Option<(CollectionName, crate::tree::Prefix)>,
         applied: &mut Applied,
     ) {
-        let reach = records.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
+        let reach = records
+            .entries
+            .iter()
+            .map(|entry| entry.seq)
+            .max()
+            .unwrap_or_default();
         let fitted = self.stage(records.entries, applied);
         let subscription = records.subscription;
         let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
@@ -503,9 +566,22 @@ impl Replica {
     }
 
     fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
-        let Chunk { subscription, collection, prefix, entries, .. } = chunk;
+        let Chunk {
+            subscription,
+            collection,
+            prefix,
+            entries,
+            ..
+        } = chunk;
         let done = prefix.map(|prefix| (collection, prefix));
-        self.staged(Records { subscription, entries }, done, applied);
+        self.staged(
+            Records {
+                subscription,
+                entries,
+            },
+            done,
+            applied,
+        );
     }
 
     fn heal_begun(&mut self, subscription: u32, seq: Seq) {
@@ -514,7 +590,11 @@ impl Replica {
             if !standing.arrived {
                 standing.epoch = epoch;
             }
-            standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
+            standing.heal = Some(Healing {
+                seq,
+                reach: seq,
+                ..Healing::default()
+            });
         }
     }
 
@@ -532,7 +612,9 @@ impl Replica {
 
     fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
         for (number, settlement) in rows {
-            let Some(outbox) = self.overlay.settle(number, &settlement) else { continue };
+            let Some(outbox) = self.overlay.settle(number, &settlement) else {
+                continue;
+            };
             let stamp = outbox.row.stamp;
             match settlement {
                 Settlement::Accepted(_) => {
@@ -558,8 +640,14 @@ impl Replica {
         self.rewritten.extend(touched.iter().copied());
         applied.keys.extend(self.keys_of(&touched));
         let own = |stamp: Stamp| stamp.replica == self.header.replica;
-        let left = self.overlay.rows().map(|(_, outbox)| outbox.row.stamp).filter(|s| own(*s));
-        self.header.clock = left.map(|stamp| stamp.hlc).fold(self.header.acked, Hlc::max);
+        let left = self
+            .overlay
+            .rows()
+            .map(|(_, outbox)| outbox.row.stamp)
+            .filter(|s| own(*s));
+        self.header.clock = left
+            .map(|stamp| stamp.hlc)
+            .fold(self.header.acked, Hlc::max);
     }
 
     fn keys_of(&self, numbers: &BTreeSet<u64>) -> BTreeSet<RecordKey> {
@@ -608,7 +696,8 @@ impl Replica {
         for number in unsure {
             let code = RejectCode::Unsure;
             let reason = String::from("the replica's history forked before this row was confirmed");
-            self.overlay.settle(*number, &Settlement::Rejected { code, reason });
+            self.overlay
+                .settle(*number, &Settlement::Rejected { code, reason });
             applied.rejected.push(*number);
         }
         // What a row saw of the old id stays seen, as far as it is not renamed.
@@ -622,7 +711,12 @@ impl Replica {
             }
         }
         for (key, kept) in &mut kept {
-            kept.extend(self.base.record(key).ok().and_then(|record| record.seen.get(&old)));
+            kept.extend(
+                self.base
+                    .record(key)
+                    .ok()
+                    .and_then(|record| record.seen.get(&old)),
+            );
         }
         let touched = self.overlay.restamp(changed, |key, stamp| {
             let kept = kept.get(key)?;
@@ -634,14 +728,21 @@ impl Replica {
         self.header.acked = Hlc::ZERO;
         self.header.welcomed = None;
         self.header.since.clear();
-        let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
+        let latest = changed
+            .values()
+            .map(|stamp| stamp.hlc)
+            .max()
+            .unwrap_or_default();
         self.header.clock = self.header.clock.max(latest);
     }
 
     /// Numbers of durable rows from `number` on.
     pub fn durable_from(&self, number: u64) -> impl Iterator<Item = u64> {
         let end = self.tentative.map_or(u64::MAX, |(first, _)| first);
-        self.overlay.rows_from(number).map(|(number, _)| number).take_while(move |n| *n < end)
+        self.overlay
+            .rows_from(number)
+            .map(|(number, _)| number)
+            .take_while(move |n| *n < end)
     }
 
     /// Whether rows are applied that are not durable.
@@ -672,5 +773,7 @@ fn standing_mut(
     subscription: u32,
 ) -> Option<(&Pattern, &mut Standing)> {
     let at = usize::try_from(subscription).ok()?;
-    standings.get_mut(at).map(|(pattern, standing)| (&*pattern, standing))
+    standings
+        .get_mut(at)
+        .map(|(pattern, standing)| (&*pattern, standing))
 }

@@ -13,9 +13,9 @@ use crate::{
     crdt::Join,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
-    protocol::{
+    message::{
+        PushRow, PushWrite,
         limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
-        message::{PushRow, PushWrite},
     },
     record::Record,
     time::WallMillis,
@@ -51,11 +51,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`WriteError`]; nothing was changed.
-    pub fn write(
-        &mut self,
-        changes: &[Change],
-        wall: WallMillis,
-    ) -> Result<Tentative, WriteError> {
+    pub fn write(&mut self, changes: &[Change], wall: WallMillis) -> Result<Tentative, WriteError> {
         let row = self.plan(changes, wall)?;
         let stamp = row.stamp;
         let entry = Entry::Commit(row);
@@ -65,7 +61,11 @@ impl Replica {
             self.tentative = Some((number, self.header.clock));
         }
         self.apply(entry)?;
-        Ok(Tentative { number, stamp, bytes })
+        Ok(Tentative {
+            number,
+            stamp,
+            bytes,
+        })
     }
 
     /// The row that `changes` make on top of everything, tentative rows included; nothing is applied.
@@ -77,8 +77,14 @@ impl Replica {
         let hlc = clock
             .tick(self.corrected(wall))
             .map_err(|_exhausted| ChangeError::ClockExhausted)?;
-        let stamp = Stamp { hlc, replica: self.id() };
-        let row = Row { stamp, writes: self.plan_all(changes, stamp)? };
+        let stamp = Stamp {
+            hlc,
+            replica: self.id(),
+        };
+        let row = Row {
+            stamp,
+            writes: self.plan_all(changes, stamp)?,
+        };
         let got = encode_entry(&Entry::Commit(row.clone())).len();
         if got > BATCH_BYTES_MAX {
             let (max, unit) = (BATCH_BYTES_MAX, "bytes");
@@ -120,7 +126,12 @@ impl Replica {
         }
         if writes.len() > BATCH_RECORDS_MAX {
             let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
-            return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
+            return Err(ChangeError::BatchTooLarge {
+                got,
+                max,
+                unit: "records",
+            }
+            .into());
         }
         Ok(writes)
     }
@@ -130,7 +141,9 @@ impl Replica {
         let mut applied = Applied::default();
         if let Some((first, _)) = self.tentative.take() {
             for (_, outbox) in self.overlay.rows_from(first) {
-                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
+                applied
+                    .keys
+                    .extend(outbox.row.writes.iter().map(|write| write.key.clone()));
             }
         }
         applied
@@ -139,8 +152,11 @@ impl Replica {
     /// The tentative rows were not stored: takes them back.
     pub fn undo(&mut self) {
         if let Some((first, clock)) = self.tentative.take() {
-            let numbers: Vec<u64> =
-                self.overlay.rows_from(first).map(|(number, _)| number).collect();
+            let numbers: Vec<u64> = self
+                .overlay
+                .rows_from(first)
+                .map(|(number, _)| number)
+                .collect();
             for number in numbers {
                 self.overlay.remove(number);
             }
@@ -155,7 +171,9 @@ impl Replica {
     /// # Errors
     /// [`CodecError`] when stored bytes are damaged.
     pub fn push_row(&self, number: u64) -> Result<Option<PushRow>, CodecError> {
-        let Some(outbox) = self.overlay.get(number) else { return Ok(None) };
+        let Some(outbox) = self.overlay.get(number) else {
+            return Ok(None);
+        };
         let stamp = outbox.row.stamp;
         let mut writes = Vec::new();
         for write in &outbox.row.writes {
@@ -163,20 +181,25 @@ impl Replica {
             // Where the base has the row already the peer has it too: it answers that it knows the row.
             let delta = write.delta(stamp, &current);
             current.join(&delta);
-            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
+            writes.push(PushWrite {
+                key: write.key.clone(),
+                saw: write.saw.clone(),
+                delta,
+            });
         }
-        Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
+        Ok(Some(PushRow {
+            number,
+            hlc: stamp.hlc,
+            digest: row_digest(&outbox.row),
+            writes,
+        }))
     }
 
     /// New stamps for the waiting rows from `from` on, in their order, by the peer's wall clock as far as it is known.
     ///
     /// # Errors
     /// [`ChangeError::ClockExhausted`].
-    pub fn restamp_from(
-        &self,
-        from: u64,
-        corrected: WallMillis,
-    ) -> Result<Restamped, ChangeError> {
+    pub fn restamp_from(&self, from: u64, corrected: WallMillis) -> Result<Restamped, ChangeError> {
         let own = |outbox: &&super::overlay::OutboxRow| {
             outbox.row.stamp.replica == self.id() && outbox.state == RowState::Waiting
         };
@@ -205,9 +228,12 @@ impl Replica {
         wall: WallMillis,
     ) -> Result<Restamped, ChangeError> {
         let mut clock = self.clock();
-        self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
-            outbox.state == RowState::Waiting && !except.contains(&number)
-        })
+        self.restamp_with(
+            &mut clock,
+            self.corrected(wall),
+            replica,
+            |number, outbox| outbox.state == RowState::Waiting && !except.contains(&number),
+        )
     }
 
     fn restamp_with(
@@ -221,7 +247,9 @@ impl Replica {
             .rows()
             .filter(|(number, outbox)| picked(*number, outbox))
             .map(|(_, outbox)| {
-                let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
+                let hlc = clock
+                    .tick(wall)
+                    .map_err(|_exhausted| ChangeError::ClockExhausted)?;
                 Ok((outbox.row.stamp, Stamp { hlc, replica }))
             })
             .collect()

@@ -351,7 +351,11 @@ impl Engine {
             Input::Ask { id, wish } => self.ask(id, wish),
             Input::Lead { token } => self.lead(token),
             Input::Follow => self.follow(),
-            Input::Connected { incarnation, fresh, salt } => {
+            Input::Connected {
+                incarnation,
+                fresh,
+                salt,
+            } => {
                 self.connected(now, incarnation, fresh, salt);
             }
             Input::Frame(bytes) => self.frame(now, &bytes),
@@ -444,9 +448,9 @@ impl Engine {
     /// How the outbox stands in the session, for people who look for a fault.
     #[must_use]
     pub fn pushing_facts(&self) -> String {
-        self.session
-            .as_ref()
-            .map_or_else(String::new, |session| alloc::format!("{:?}", session.pushing))
+        self.session.as_ref().map_or_else(String::new, |session| {
+            alloc::format!("{:?}", session.pushing)
+        })
     }
 
     fn link(&self) -> Link {

@@ -8,8 +8,8 @@ use crate::{
     id::ReplicaId,
     io::{Answer, Batch, CommitOutcome, FaultClass, KeyRange, Keyspace, Query, Ticket},
     replica::{
-        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, Replica, RowState,
-        Stored, encode_entry, load_queries, log_key, log_number,
+        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, Replica, RowState, Stored,
+        encode_entry, load_queries, log_key, log_number,
     },
     time::{Millis, MonoMillis, Now, WallMillis},
 };
@@ -33,17 +33,29 @@ const STORE_RETRY_AFTER: Millis = Millis(1_000);
 #[derive(Debug)]
 pub(super) enum Want {
     /// A local write.
-    Write { id: u64, changes: Vec<Change>, relaxed: bool },
+    Write {
+        id: u64,
+        changes: Vec<Change>,
+        relaxed: bool,
+    },
     /// Forget a rejected row, and perhaps commit it again.
     Drop { id: u64, number: u64, retry: bool },
     /// Commit something else in place of a rejected row, and forget that.
-    Edit { id: u64, number: u64, changes: Vec<Change> },
+    Edit {
+        id: u64,
+        number: u64,
+        changes: Vec<Change>,
+    },
     /// An entry of the session, and what follows when it is durable.
     Entry { entry: Entry, then: Then },
     /// New stamps for the waiting rows from here on.
     Restamp { from: u64, skew_ms: i64 },
     /// A new replica id.
-    Reborn { replica: ReplicaId, accepted: Vec<u64>, unsure: Vec<u64> },
+    Reborn {
+        replica: ReplicaId,
+        accepted: Vec<u64>,
+        unsure: Vec<u64>,
+    },
     /// The lead.
     Claim { token: [u8; 16] },
     /// Take over for another principal.
@@ -84,7 +96,10 @@ enum Op {
 }
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts about the store")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts about the store"
+)]
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
@@ -168,7 +183,10 @@ impl Pipeline {
 
 fn bytes_of(want: &Want) -> usize {
     match want {
-        Want::Entry { entry: Entry::Feed(bytes) | Entry::Staged(bytes), .. } => bytes.len(),
+        Want::Entry {
+            entry: Entry::Feed(bytes) | Entry::Staged(bytes),
+            ..
+        } => bytes.len(),
         Want::Entry { .. }
         | Want::Write { .. }
         | Want::Drop { .. }
@@ -183,10 +201,26 @@ fn bytes_of(want: &Want) -> usize {
 impl Engine {
     pub(super) fn ask(&mut self, id: u64, wish: Wish) {
         self.pipeline.want(match wish {
-            Wish::Write { changes, relaxed } => Want::Write { id, changes, relaxed },
-            Wish::Retry { number } => Want::Drop { id, number, retry: true },
-            Wish::Edit { number, changes } => Want::Edit { id, number, changes },
-            Wish::Discard { number } => Want::Drop { id, number, retry: false },
+            Wish::Write { changes, relaxed } => Want::Write {
+                id,
+                changes,
+                relaxed,
+            },
+            Wish::Retry { number } => Want::Drop {
+                id,
+                number,
+                retry: true,
+            },
+            Wish::Edit { number, changes } => Want::Edit {
+                id,
+                number,
+                changes,
+            },
+            Wish::Discard { number } => Want::Drop {
+                id,
+                number,
+                retry: false,
+            },
             Wish::Adopt => Want::Adopt { id },
         });
     }
@@ -198,7 +232,9 @@ impl Engine {
     pub(super) fn follow(&mut self) {
         self.pipeline.token = None;
         self.drop_session();
-        self.pipeline.queue.retain(|want| !matches!(want, Want::Claim { .. }));
+        self.pipeline
+            .queue
+            .retain(|want| !matches!(want, Want::Claim { .. }));
     }
 
     /// Ends the session without a word; its wants are forgotten, the peer will say it all again.
@@ -206,7 +242,10 @@ impl Engine {
         self.pipeline.forget_session();
         if let Some(session) = self.session.take() {
             let was_live = session.was_live();
-            self.outputs.push_back(Output::Close { retry_after: None, was_live });
+            self.outputs.push_back(Output::Close {
+                retry_after: None,
+                was_live,
+            });
         }
     }
 
@@ -225,7 +264,10 @@ impl Engine {
             if !self.pipeline.loaded || self.pipeline.reload_wanted {
                 self.pipeline.tail_wanted = false;
                 let ticket = self.pipeline.start(Op::Load);
-                self.outputs.push_back(Output::Query { ticket, queries: load_queries() });
+                self.outputs.push_back(Output::Query {
+                    ticket,
+                    queries: load_queries(),
+                });
                 return;
             }
             if self.pipeline.tail_wanted {
@@ -283,7 +325,11 @@ impl Engine {
 
     fn start_claim(&mut self, token: [u8; 16]) {
         let mut batch = Batch::default();
-        batch.guard(Keyspace::Meta, META_LEADER.to_vec(), self.pipeline.leader.clone());
+        batch.guard(
+            Keyspace::Meta,
+            META_LEADER.to_vec(),
+            self.pipeline.leader.clone(),
+        );
         batch.put(Keyspace::Meta, META_LEADER.to_vec(), token.to_vec());
         self.commit(Op::Claim(token), batch);
     }
@@ -294,11 +340,18 @@ impl Engine {
         let mut rows = Vec::new();
         let mut bytes = 0;
         while rows.len() < COMMIT_ROWS_MAX && bytes < COMMIT_BYTES_AIM {
-            let Some(Want::Write { relaxed, .. }) = self.pipeline.queue.front() else { break };
+            let Some(Want::Write { relaxed, .. }) = self.pipeline.queue.front() else {
+                break;
+            };
             if !rows.is_empty() && *relaxed != batch.relaxed {
                 break;
             }
-            let Some(Want::Write { id, changes, relaxed }) = self.pipeline.queue.pop_front() else {
+            let Some(Want::Write {
+                id,
+                changes,
+                relaxed,
+            }) = self.pipeline.queue.pop_front()
+            else {
                 break;
             };
             match self.replica.write(&changes, now.wall) {
@@ -307,10 +360,21 @@ impl Engine {
                     bytes += written.bytes.len();
                     batch.put(Keyspace::Log, log_key(written.number), written.bytes);
                     let (number, stamp) = (written.number, Some(written.stamp));
-                    rows.push((id, Receipt { number, stamp, relaxed }, changes));
+                    rows.push((
+                        id,
+                        Receipt {
+                            number,
+                            stamp,
+                            relaxed,
+                        },
+                        changes,
+                    ));
                 }
                 Err(error) => {
-                    self.outputs.push_back(Output::Done { id, result: Err(error.into()) });
+                    self.outputs.push_back(Output::Done {
+                        id,
+                        result: Err(error.into()),
+                    });
                 }
             }
         }
@@ -332,10 +396,15 @@ impl Engine {
                 Some(_) if !entries.is_empty() => break,
                 Some(_) => bytes = COMMIT_BYTES_AIM,
             }
-            let Some(want) = self.pipeline.queue.pop_front() else { break };
+            let Some(want) = self.pipeline.queue.pop_front() else {
+                break;
+            };
             self.pipeline.waiting_bytes =
                 self.pipeline.waiting_bytes.saturating_sub(bytes_of(&want));
-            of_session |= !matches!(want, Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. });
+            of_session |= !matches!(
+                want,
+                Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. }
+            );
             entries.extend(self.make(want, now));
             if let Some((Entry::Feed(frame) | Entry::Staged(frame), _)) = entries.last() {
                 bytes += frame.len();
@@ -360,7 +429,11 @@ impl Engine {
         match want {
             Want::Entry { entry, then } => Vec::from([(entry, then)]),
             Want::Drop { id, number, retry } => self.make_drop(id, number, retry, now),
-            Want::Edit { id, number, changes } => self.make_edit(id, number, changes, now),
+            Want::Edit {
+                id,
+                number,
+                changes,
+            } => self.make_edit(id, number, changes, now),
             Want::Restamp { from, skew_ms } => {
                 let wall = WallMillis(now.wall.0.saturating_add_signed(skew_ms));
                 match self.replica.restamp_from(from, wall) {
@@ -371,11 +444,20 @@ impl Engine {
                     Err(_) => Vec::new(),
                 }
             }
-            Want::Reborn { replica, accepted, unsure } => {
+            Want::Reborn {
+                replica,
+                accepted,
+                unsure,
+            } => {
                 let settled: Vec<u64> = accepted.iter().chain(&unsure).copied().collect();
                 match self.replica.restamp_as(replica, &settled, now.wall) {
                     Ok(restamped) => {
-                        let entry = Entry::Reborn { replica, accepted, unsure, restamped };
+                        let entry = Entry::Reborn {
+                            replica,
+                            accepted,
+                            unsure,
+                            restamped,
+                        };
                         Vec::from([(entry, Then::Reconnect)])
                     }
                     Err(_) => Vec::new(),
@@ -400,7 +482,11 @@ impl Engine {
         ticket: Ticket,
         result: Result<Vec<Answer>, FaultClass>,
     ) {
-        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
+        let Some((_, op)) = self
+            .pipeline
+            .under_way
+            .take_if(|(known, _)| *known == ticket)
+        else {
             return;
         };
         match (op, result) {
@@ -430,14 +516,20 @@ impl Engine {
             else {
                 continue;
             };
-            self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
+            self.outputs.push_back(Output::Done {
+                id,
+                result: Err(WishError::Store(class)),
+            });
         }
         self.notice(Notice::Unreadable(class));
     }
 
     fn fail_uncertain(&mut self) {
         for (id, _, class) in core::mem::take(&mut self.pipeline.uncertain) {
-            self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
+            self.outputs.push_back(Output::Done {
+                id,
+                result: Err(WishError::Store(class)),
+            });
         }
     }
 
@@ -457,7 +549,12 @@ impl Engine {
             self.commit(Op::Found, batch);
             return;
         }
-        let stored = Stored { header, folded: folded.clone(), pages: rows(), log: rows() };
+        let stored = Stored {
+            header,
+            folded: folded.clone(),
+            pages: rows(),
+            log: rows(),
+        };
         let was_open = self.pipeline.loaded;
         match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
             Ok(replica) => {
@@ -508,7 +605,11 @@ impl Engine {
         }
         for row in page.rows {
             let expected = log_number(&row.key) == Some(self.replica.last() + 1);
-            let applied = if expected { self.replica.apply_encoded(&row.value).ok() } else { None };
+            let applied = if expected {
+                self.replica.apply_encoded(&row.value).ok()
+            } else {
+                None
+            };
             let Some(applied) = applied else {
                 self.pipeline.reload_wanted = true;
                 self.drop_session();
@@ -529,7 +630,11 @@ impl Engine {
         for (id, receipt, class) in core::mem::take(&mut self.pipeline.uncertain) {
             let stored = self.replica.overlay().get(receipt.number);
             let happened = stored.map(|outbox| outbox.row.stamp) == receipt.stamp;
-            let result = if happened { Ok(receipt) } else { Err(WishError::Store(class)) };
+            let result = if happened {
+                Ok(receipt)
+            } else {
+                Err(WishError::Store(class))
+            };
             self.outputs.push_back(Output::Done { id, result });
         }
     }
@@ -540,7 +645,11 @@ impl Engine {
         ticket: Ticket,
         result: Result<CommitOutcome, FaultClass>,
     ) {
-        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
+        let Some((_, op)) = self
+            .pipeline
+            .under_way
+            .take_if(|(known, _)| *known == ticket)
+        else {
             return;
         };
         match result {
@@ -561,7 +670,10 @@ impl Engine {
             Op::Writes(rows) => {
                 let applied = self.replica.confirm();
                 for (id, receipt, _) in rows {
-                    self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+                    self.outputs.push_back(Output::Done {
+                        id,
+                        result: Ok(receipt),
+                    });
                 }
                 self.announce(now, applied);
                 self.notice(Notice::LogGrew);
@@ -605,7 +717,11 @@ impl Engine {
                 self.replica.undo();
                 for (id, receipt, changes) in rows.into_iter().rev() {
                     let relaxed = receipt.relaxed;
-                    self.pipeline.queue.push_front(Want::Write { id, changes, relaxed });
+                    self.pipeline.queue.push_front(Want::Write {
+                        id,
+                        changes,
+                        relaxed,
+                    });
                 }
             }
             Op::Entries(entries) => {
@@ -616,15 +732,36 @@ impl Engine {
                             let from = self.replica.waiting().next().unwrap_or(0);
                             Want::Restamp { from, skew_ms }
                         }
-                        Entry::Reborn { replica, accepted, unsure, .. } => {
-                            Want::Reborn { replica, accepted, unsure }
-                        }
+                        Entry::Reborn {
+                            replica,
+                            accepted,
+                            unsure,
+                            ..
+                        } => Want::Reborn {
+                            replica,
+                            accepted,
+                            unsure,
+                        },
                         Entry::Commit(_) => continue,
                         Entry::Dropped(number) => {
-                            let Then::Grant { id, number: granted } = then else { continue };
+                            let Then::Grant {
+                                id,
+                                number: granted,
+                            } = then
+                            else {
+                                continue;
+                            };
                             match self.pipeline.edits.remove(&id) {
-                                Some(changes) => Want::Edit { id, number, changes },
-                                None => Want::Drop { id, number, retry: granted > 0 },
+                                Some(changes) => Want::Edit {
+                                    id,
+                                    number,
+                                    changes,
+                                },
+                                None => Want::Drop {
+                                    id,
+                                    number,
+                                    retry: granted > 0,
+                                },
                             }
                         }
                         entry @ (Entry::Feed(_)
@@ -649,7 +786,9 @@ impl Engine {
         match op {
             Op::Writes(rows) => {
                 self.replica.undo();
-                let uncertain = rows.into_iter().map(|(id, receipt, _)| (id, receipt, class));
+                let uncertain = rows
+                    .into_iter()
+                    .map(|(id, receipt, _)| (id, receipt, class));
                 self.pipeline.uncertain.extend(uncertain);
             }
             Op::Entries(entries) => {
@@ -671,7 +810,15 @@ impl Engine {
 
     /// Tells the app what an entry changed, and looks after what it broke.
     fn announce(&mut self, now: Now, applied: Applied) {
-        let Applied { keys, accepted, rejected, broken, conflicts, received, cuts: _ } = applied;
+        let Applied {
+            keys,
+            accepted,
+            rejected,
+            broken,
+            conflicts,
+            received,
+            cuts: _,
+        } = applied;
         if !keys.is_empty() {
             self.notice(Notice::Changed(keys));
         }
@@ -679,9 +826,17 @@ impl Engine {
             self.notice(Notice::Accepted(accepted));
         }
         for number in rejected {
-            let state = self.replica.overlay().get(number).map(|outbox| outbox.state.clone());
+            let state = self
+                .replica
+                .overlay()
+                .get(number)
+                .map(|outbox| outbox.state.clone());
             if let Some(RowState::Rejected { code, reason }) = state {
-                self.notice(Notice::Rejected { number, code, reason });
+                self.notice(Notice::Rejected {
+                    number,
+                    code,
+                    reason,
+                });
             }
         }
         for (key, conflict) in conflicts {
@@ -692,11 +847,21 @@ impl Engine {
 }
 
 fn tail_queries(last: u64) -> Vec<Query> {
-    let range = KeyRange { start: log_key(last + 1), end: None };
+    let range = KeyRange {
+        start: log_key(last + 1),
+        end: None,
+    };
     let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
-    let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
+    let get = |key: &[u8]| Query::Get {
+        keyspace: Keyspace::Meta,
+        key: key.to_vec(),
+    };
     Vec::from([
-        Query::Scan { keyspace: Keyspace::Log, range, limit },
+        Query::Scan {
+            keyspace: Keyspace::Log,
+            range,
+            limit,
+        },
         get(META_FOLDED),
         get(META_LEADER),
     ])

@@ -49,7 +49,11 @@ impl Pushing {
 impl Engine {
     /// Sends what the limits allow.
     pub(super) fn pump_push(&mut self, now: Now) {
-        if self.session.as_ref().is_none_or(|session| !session.may_push(&self.replica)) {
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| !session.may_push(&self.replica))
+        {
             return;
         }
         while let Some(push) = self.next_push(now) {
@@ -85,8 +89,12 @@ impl Engine {
             && page < PAGE_BYTES_AIM
             && pushing.bytes < PUSH_BYTES_IN_FLIGHT_MAX
         {
-            let Some(number) = next_number(pushing, &self.replica) else { break };
-            let Ok(Some(row)) = self.replica.push_row(number) else { continue };
+            let Some(number) = next_number(pushing, &self.replica) else {
+                break;
+            };
+            let Ok(Some(row)) = self.replica.push_row(number) else {
+                continue;
+            };
             let bytes = size_of_row(&row);
             page += bytes;
             pushing.bytes += bytes;
@@ -97,20 +105,31 @@ impl Engine {
             return None;
         }
         pushing.overdue.get_or_insert(now.mono + ACK_WITHIN);
-        Some(Push { named: pushing.named, rows })
+        Some(Push {
+            named: pushing.named,
+            rows,
+        })
     }
 
     pub(super) fn ack(&mut self, now: Now, ack: Ack) {
-        let Some(session) = self.session.as_mut() else { return };
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
         let mut named = 0;
         for (number, outcome) in ack.outcomes {
-            let Some(bytes) = pushing.in_flight.remove(&number) else { continue };
+            let Some(bytes) = pushing.in_flight.remove(&number) else {
+                continue;
+            };
             pushing.bytes = pushing.bytes.saturating_sub(bytes);
             match outcome {
                 Outcome::Accepted { seq } => settled.push((number, Settlement::Accepted(seq))),
-                Outcome::Rejected { number: at, code, reason } => {
+                Outcome::Rejected {
+                    number: at,
+                    code,
+                    reason,
+                } => {
                     named = named.max(at);
                     settled.push((number, Settlement::Rejected { code, reason }));
                 }
@@ -134,14 +153,20 @@ impl Engine {
                 }
             }
         }
-        pushing.overdue =
-            if pushing.in_flight.is_empty() { None } else { Some(now.mono + ACK_WITHIN) };
+        pushing.overdue = if pushing.in_flight.is_empty() {
+            None
+        } else {
+            Some(now.mono + ACK_WITHIN)
+        };
         if settled.is_empty() {
             pushing.named = pushing.named.max(named);
         } else {
             pushing.settling += 1;
             let entry = Entry::Settled(settled);
-            self.pipeline.want(Want::Entry { entry, then: Then::Named(named) });
+            self.pipeline.want(Want::Entry {
+                entry,
+                then: Then::Named(named),
+            });
         }
     }
 

@@ -95,7 +95,11 @@ impl Session {
         if self.phase != Phase::Open && self.phase != Phase::Blocked {
             deadline = deadline.min(self.opening_until);
         }
-        Some(self.pushing.overdue.map_or(deadline, |overdue| overdue.min(deadline)))
+        Some(
+            self.pushing
+                .overdue
+                .map_or(deadline, |overdue| overdue.min(deadline)),
+        )
     }
 
     pub(super) const fn was_live(&self) -> bool {
@@ -120,7 +124,11 @@ impl Session {
                 let arrived = standings.iter().all(|(_, standing)| {
                     standing.arrived && standing.heal.is_none() && standing.cursor >= self.head
                 });
-                if arrived && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
+                if arrived && self.pushing.is_quiet() {
+                    Link::Live
+                } else {
+                    Link::Syncing
+                }
             }
         }
     }
@@ -135,7 +143,10 @@ impl Engine {
         salt: u64,
     ) {
         if !self.pipeline.leads() || self.needs_token {
-            self.outputs.push_back(Output::Close { retry_after: None, was_live: false });
+            self.outputs.push_back(Output::Close {
+                retry_after: None,
+                was_live: false,
+            });
             return;
         }
         self.drop_session();
@@ -166,7 +177,10 @@ impl Engine {
             live: false,
         });
         let entry = Entry::Session(incarnation);
-        self.pipeline.want(Want::Entry { entry, then: Then::SayHello });
+        self.pipeline.want(Want::Entry {
+            entry,
+            then: Then::SayHello,
+        });
     }
 
     pub(super) fn token(&mut self, now: Now, token: Option<String>) {
@@ -180,7 +194,9 @@ impl Engine {
 
     /// Sends a message.
     pub(super) fn say(&mut self, now: Now, message: &Message) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.last_sent = now.mono;
         let frame = wire::encode_frame(CHANNEL, message);
         self.trace(true, message, frame.len());
@@ -190,20 +206,34 @@ impl Engine {
     fn trace(&mut self, sent: bool, message: &Message, bytes: usize) {
         if self.config.trace {
             let (name, text) = describe(message);
-            self.notice(Notice::Trace { sent, name, bytes, text });
+            self.notice(Notice::Trace {
+                sent,
+                name,
+                bytes,
+                text,
+            });
         }
     }
 
     /// Ends the session with a word.
     pub(super) fn end(&mut self, now: Now, code: ByeCode, reason: &str) {
-        let bye = Bye { code, reason: String::from(reason), retry_after: None };
+        let bye = Bye {
+            code,
+            reason: String::from(reason),
+            retry_after: None,
+        };
         self.say(now, &Message::Bye(bye));
-        self.notice(Notice::Ended { code, reason: String::from(reason) });
+        self.notice(Notice::Ended {
+            code,
+            reason: String::from(reason),
+        });
         self.drop_session();
     }
 
     pub(super) fn frame(&mut self, now: Now, bytes: &[u8]) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.last_heard = now.mono;
         if session.phase == Phase::Entering {
             // The peer goes on at once; the welcome is still on its way into the log.
@@ -278,13 +308,19 @@ impl Engine {
 
     fn bye(&mut self, bye: Bye) {
         self.needs_token = bye.code == ByeCode::Unauthorized;
-        self.notice(Notice::Ended { code: bye.code, reason: bye.reason });
+        self.notice(Notice::Ended {
+            code: bye.code,
+            reason: bye.reason,
+        });
         self.pipeline_forget(bye.retry_after);
     }
 
     fn pipeline_forget(&mut self, retry_after: Option<Millis>) {
         self.drop_session();
-        if let Some(Output::Close { retry_after: after, .. }) = self.outputs.back_mut() {
+        if let Some(Output::Close {
+            retry_after: after, ..
+        }) = self.outputs.back_mut()
+        {
             *after = retry_after;
         }
     }
@@ -300,8 +336,15 @@ impl Engine {
             Then::Compare => self.compare(now),
             Then::Grant { id, number } => {
                 self.grant_edit(id);
-                let receipt = super::Receipt { number, stamp: None, relaxed: false };
-                self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+                let receipt = super::Receipt {
+                    number,
+                    stamp: None,
+                    relaxed: false,
+                };
+                self.outputs.push_back(Output::Done {
+                    id,
+                    result: Ok(receipt),
+                });
             }
             Then::Reconnect => {
                 self.drop_session();
@@ -326,7 +369,10 @@ impl Engine {
         known.drain(..surplus);
         let mut epochs = self.replica.epochs();
         epochs.truncate(EPOCHS_MAX);
-        let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
+        let subscriptions = (0..)
+            .zip(self.replica.standings())
+            .map(subscription)
+            .collect();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             features: 0,
@@ -362,7 +408,9 @@ impl Engine {
         let skew_ms = i64::try_from(skew).unwrap_or_default();
         let by_mode = |wanted: fn(Mode) -> bool| {
             let modes = welcome.modes.iter();
-            modes.filter(move |(_, mode)| wanted(*mode)).map(|(id, _)| *id)
+            modes
+                .filter(move |(_, mode)| wanted(*mode))
+                .map(|(id, _)| *id)
         };
         let good = by_mode(|mode| matches!(mode, Mode::Feed | Mode::InSync)).collect();
         let afresh = welcome
@@ -372,13 +420,19 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         let entry = Entry::Welcomed(Welcomed {
-            incarnation: self.session.as_ref().map_or(
-                Incarnation::from_bytes([0; 16]),
-                |session| session.incarnation,
-            ),
+            incarnation: self
+                .session
+                .as_ref()
+                .map_or(Incarnation::from_bytes([0; 16]), |session| {
+                    session.incarnation
+                }),
             principal: welcome.principal.clone(),
             epoch: welcome.epoch,
-            skew_ms: if skew_ms.abs() < SKEW_MIN_MS { 0 } else { skew_ms },
+            skew_ms: if skew_ms.abs() < SKEW_MIN_MS {
+                0
+            } else {
+                skew_ms
+            },
             good,
             afresh,
             hlc: Hlc::at(welcome.clock),
@@ -387,34 +441,46 @@ impl Engine {
             session.phase = Phase::Entering;
             session.welcome = Some(welcome);
         }
-        self.pipeline.want(Want::Entry { entry, then: Then::Begin });
+        self.pipeline.want(Want::Entry {
+            entry,
+            then: Then::Begin,
+        });
     }
 
     /// Whether what a subscription has staged can be built on.
     fn keeps_staged(&self, id: u32, mode: Mode, welcome: &Welcome) -> bool {
         let at = usize::try_from(id).unwrap_or(usize::MAX);
-        let Some((_, standing)) = self.replica.standings().get(at) else { return true };
+        let Some((_, standing)) = self.replica.standings().get(at) else {
+            return true;
+        };
         match (&standing.heal, mode) {
             (None, Mode::Feed | Mode::InSync) => true,
-            (Some(heal), Mode::Snapshot) => {
-                standing.epoch.is_some_and(|epoch| {
-                    epoch == welcome.epoch
-                        || welcome
-                            .lineage
-                            .iter()
-                            .any(|left| left.epoch == epoch && heal.seq <= left.seq)
-                })
-            }
+            (Some(heal), Mode::Snapshot) => standing.epoch.is_some_and(|epoch| {
+                epoch == welcome.epoch
+                    || welcome
+                        .lineage
+                        .iter()
+                        .any(|left| left.epoch == epoch && heal.seq <= left.seq)
+            }),
             (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync) => false,
         }
     }
 
     /// Whether the peer has accepted something from this replica that it does not know of.
     fn has_forked(&self, accepted: Option<Hlc>) -> bool {
-        let Some(accepted) = accepted else { return false };
-        let stamp = Stamp { hlc: accepted, replica: self.replica.id() };
+        let Some(accepted) = accepted else {
+            return false;
+        };
+        let stamp = Stamp {
+            hlc: accepted,
+            replica: self.replica.id(),
+        };
         let known = accepted <= self.replica.acked()
-            || self.replica.overlay().rows().any(|(_, outbox)| outbox.row.stamp == stamp);
+            || self
+                .replica
+                .overlay()
+                .rows()
+                .any(|(_, outbox)| outbox.row.stamp == stamp);
         !known
     }
 
@@ -431,7 +497,9 @@ impl Engine {
             .filter(waiting)
             .map(|outbox| (outbox.row.stamp.hlc, row_digest(&outbox.row)))
             .collect();
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.phase = Phase::Recalling;
         session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
         if rows.is_empty() {
@@ -439,7 +507,12 @@ impl Engine {
             return;
         }
         for rows in rows.chunks(RECALL_ROWS_MAX) {
-            self.say(now, &Message::Recall(Recall { rows: rows.to_vec() }));
+            self.say(
+                now,
+                &Message::Recall(Recall {
+                    rows: rows.to_vec(),
+                }),
+            );
         }
     }
 
@@ -448,11 +521,18 @@ impl Engine {
         let number_of = |hlc: Hlc| {
             let stamp = Stamp { hlc, replica: own };
             let mut rows = self.replica.overlay().rows();
-            rows.find(|(_, outbox)| outbox.row.stamp == stamp).map(|(number, _)| number)
+            rows.find(|(_, outbox)| outbox.row.stamp == stamp)
+                .map(|(number, _)| number)
         };
-        let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
+        let accepted: Vec<u64> = recalled
+            .accepted
+            .into_iter()
+            .filter_map(number_of)
+            .collect();
         let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.recalled.extend(accepted);
         session.unsure.extend(unsure);
         session.recalls_open = session.recalls_open.saturating_sub(1);
@@ -466,21 +546,31 @@ impl Engine {
             let replica = session.fresh;
             let accepted = core::mem::take(&mut session.recalled);
             let unsure = core::mem::take(&mut session.unsure);
-            self.pipeline.want(Want::Reborn { replica, accepted, unsure });
+            self.pipeline.want(Want::Reborn {
+                replica,
+                accepted,
+                unsure,
+            });
         }
     }
 
     /// The welcome is in the log: starts what each subscription needs.
     fn begin(&mut self, now: Now) {
-        let Some(session) = &mut self.session else { return };
-        let Some(welcome) = session.welcome.take() else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let Some(welcome) = session.welcome.take() else {
+            return;
+        };
         session.phase = Phase::Open;
         session.head = welcome.head;
         session.pushing = Pushing::default();
         let mut starting = Vec::new();
         for (id, mode) in welcome.modes {
             let at = usize::try_from(id).unwrap_or(usize::MAX);
-            let Some((_, standing)) = self.replica.standings().get(at) else { continue };
+            let Some((_, standing)) = self.replica.standings().get(at) else {
+                continue;
+            };
             session.expected.insert(id, standing.place.clone());
             if mode == Mode::Heal {
                 session.breaks.insert(id);
@@ -497,21 +587,30 @@ impl Engine {
         }
         // States roots, if nothing else does: an idle client wants to know that it agrees.
         self.ping(now);
-        let early = self.session.as_mut().map(|session| core::mem::take(&mut session.early));
+        let early = self
+            .session
+            .as_mut()
+            .map(|session| core::mem::take(&mut session.early));
         for frame in early.into_iter().flatten() {
             self.frame(now, &frame);
         }
     }
 
     fn changes(&mut self, now: Now, changes: &Changes, encoded: &[u8]) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let mut wanted = false;
         for subscription in &changes.subscriptions {
             if session.heals.contains_key(subscription) {
                 continue;
             }
             let Some(expected) = session.expected.get_mut(subscription) else {
-                self.end(now, ByeCode::Misbehaved, "changes of an unknown subscription");
+                self.end(
+                    now,
+                    ByeCode::Misbehaved,
+                    "changes of an unknown subscription",
+                );
                 return;
             };
             if *expected == changes.after {
@@ -531,7 +630,10 @@ impl Engine {
         }
         if wanted {
             let entry = Entry::Feed(encoded.to_vec());
-            self.pipeline.want(Want::Entry { entry, then: Then::Compare });
+            self.pipeline.want(Want::Entry {
+                entry,
+                then: Then::Compare,
+            });
         }
     }
 
@@ -545,11 +647,15 @@ impl Engine {
 
     /// Compares the roots that were stated at the position where the base is.
     pub(super) fn compare(&mut self, now: Now) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let mut diverged = Vec::new();
         for (subscription, (seq, root)) in core::mem::take(&mut session.stated) {
             let at = usize::try_from(subscription).unwrap_or(usize::MAX);
-            let Some((_, standing)) = self.replica.standings().get(at) else { continue };
+            let Some((_, standing)) = self.replica.standings().get(at) else {
+                continue;
+            };
             let there = standing.arrived
                 && standing.heal.is_none()
                 && standing.cursor == seq
@@ -569,7 +675,12 @@ impl Engine {
         }
         for (subscription, seq, ours, theirs) in diverged {
             self.verified.remove(&subscription);
-            self.notice(Notice::Diverged { subscription, seq, ours, theirs });
+            self.notice(Notice::Diverged {
+                subscription,
+                seq,
+                ours,
+                theirs,
+            });
             self.start_heal(now, subscription, false);
         }
         let link = self.link();
@@ -593,7 +704,9 @@ impl Engine {
     }
 
     fn ping(&mut self, now: Now) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.pings += 1;
         let nonce = session.pings;
         self.say(now, &Message::Ping { nonce });
@@ -605,7 +718,10 @@ impl Engine {
         let opening = session.phase != Phase::Open && session.phase != Phase::Blocked;
         let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
             || (opening && now.mono >= session.opening_until)
-            || session.pushing.overdue.is_some_and(|overdue| now.mono >= overdue);
+            || session
+                .pushing
+                .overdue
+                .is_some_and(|overdue| now.mono >= overdue);
         if dead {
             let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
             self.notice(Notice::Ended { code, reason });
@@ -618,17 +734,33 @@ impl Engine {
 
 fn subscription((id, (pattern, standing)): (u32, &(Pattern, Standing))) -> Subscription {
     let healing = standing.heal.is_some();
-    let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
+    let place = if healing {
+        Place::at(standing.cursor)
+    } else {
+        standing.place.clone()
+    };
     let started = standing.arrived || (!healing && place != Place::default());
     let cursor = standing.epoch.filter(|_| started);
-    let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
-    Subscription { id, pattern: pattern.clone(), cursor, place, root: None }
+    let cursor = cursor.map(|epoch| Cursor {
+        epoch,
+        seq: standing.cursor,
+    });
+    Subscription {
+        id,
+        pattern: pattern.clone(),
+        cursor,
+        place,
+        root: None,
+    }
 }
 
 /// A message in a few words, for people.
 fn describe(message: &Message) -> (&'static str, String) {
     match message {
-        Message::Hello(hello) => ("Hello", format!("{} subscriptions", hello.subscriptions.len())),
+        Message::Hello(hello) => (
+            "Hello",
+            format!("{} subscriptions", hello.subscriptions.len()),
+        ),
         Message::Welcome(welcome) => {
             let modes: Vec<Mode> = welcome.modes.iter().map(|(_, mode)| *mode).collect();
             ("Welcome", format!("{modes:?} head {}", welcome.head))
@@ -648,11 +780,16 @@ fn describe(message: &Message) -> (&'static str, String) {
         Message::AskChunk(ask) => ("AskChunk", format!("{}", ask.collection)),
         Message::Chunk(chunk) => ("Chunk", format!("{} records", chunk.entries.len())),
         Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
-        Message::Recalled(recalled) => ("Recalled", format!("{} accepted", recalled.accepted.len())),
-        Message::Ping { .. } => ("Ping", String::new()),
-        Message::Pong { state, .. } => {
-            ("Pong", state.as_ref().map_or_else(String::new, |state| format!("at {}", state.seq)))
+        Message::Recalled(recalled) => {
+            ("Recalled", format!("{} accepted", recalled.accepted.len()))
         }
+        Message::Ping { .. } => ("Ping", String::new()),
+        Message::Pong { state, .. } => (
+            "Pong",
+            state
+                .as_ref()
+                .map_or_else(String::new, |state| format!("at {}", state.seq)),
+        ),
         Message::Refresh { .. } => ("Refresh", String::new()),
         Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
     }

@@ -73,7 +73,8 @@ impl World {
     }
 
     fn tab_of_life(&mut self, device: usize, tab: usize, life: u64) -> Option<&mut Tab> {
-        self.tab(device, tab).filter(|tab| tab.life == life && tab.engine.is_some())
+        self.tab(device, tab)
+            .filter(|tab| tab.life == life && tab.engine.is_some())
     }
 
     pub(super) fn reopen(&mut self, device: usize, tab: usize) {
@@ -102,7 +103,9 @@ impl World {
     /// Ends a tab without a word.
     pub(super) fn tab_kill(&mut self, device: usize, tab: usize) {
         self.mark("tab killed");
-        let Some(dead) = self.tab(device, tab) else { return };
+        let Some(dead) = self.tab(device, tab) else {
+            return;
+        };
         dead.engine = None;
         dead.leads = false;
         if let Some(line) = dead.line.take() {
@@ -117,7 +120,10 @@ impl World {
     /// Power loss: every tab dies, relaxed commits may be gone.
     pub(super) fn device_kill(&mut self, device: usize) {
         self.mark("device killed");
-        let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
+        let tabs = self
+            .devices
+            .get(device)
+            .map_or(0, |device| device.tabs.len());
         for tab in 0..tabs {
             self.tab_kill(device, tab);
         }
@@ -128,11 +134,15 @@ impl World {
 
     /// The lock goes to the first tab that lives, if nobody has it.
     pub(super) fn elect(&mut self, device: usize) {
-        let Some(tabs) = self.devices.get(device).map(|device| &device.tabs) else { return };
+        let Some(tabs) = self.devices.get(device).map(|device| &device.tabs) else {
+            return;
+        };
         if tabs.iter().any(|tab| tab.leads) {
             return;
         }
-        let next = tabs.iter().position(|tab| tab.engine.as_ref().is_some_and(Engine::is_open));
+        let next = tabs
+            .iter()
+            .position(|tab| tab.engine.as_ref().is_some_and(Engine::is_open));
         if let Some(next) = next {
             if let Some(tab) = self.tab(device, next) {
                 tab.leads = true;
@@ -151,8 +161,10 @@ impl World {
     }
 
     fn drain_tab(&mut self, device: usize, tab: usize) {
-        while let Some(output) =
-            self.tab(device, tab).and_then(|tab| tab.engine.as_mut()).and_then(Engine::poll)
+        while let Some(output) = self
+            .tab(device, tab)
+            .and_then(|tab| tab.engine.as_mut())
+            .and_then(Engine::poll)
         {
             self.carry_out(device, tab, output);
         }
@@ -187,7 +199,10 @@ impl World {
         match notice {
             Notice::Opened => self.elect(device),
             Notice::LogGrew => {
-                let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
+                let tabs = self
+                    .devices
+                    .get(device)
+                    .map_or(0, |device| device.tabs.len());
                 for tab in (0..tabs).filter(|tab| *tab != at) {
                     // A hint may be lost: the guard of the next commit finds out.
                     if self.calm || !self.net.once_in(4) {
@@ -207,7 +222,10 @@ impl World {
             Notice::Rejected { .. } => self.mark("rejected"),
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
-                if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
+                if matches!(
+                    code,
+                    ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal
+                ) {
                     self.mark("session ended for misconduct");
                 }
             }
@@ -222,26 +240,46 @@ impl World {
     }
 
     fn start_op(&mut self, device: usize, at: usize, ticket: Ticket, op: Op) {
-        let Some(tab) = self.tab(device, at) else { return };
+        let Some(tab) = self.tab(device, at) else {
+            return;
+        };
         tab.operation = Some((ticket.0, op));
         let life = tab.life;
         let delay = self.store_latency();
-        self.at(delay, Event::TabStore { device, tab: at, life, ticket: ticket.0 });
+        self.at(
+            delay,
+            Event::TabStore {
+                device,
+                tab: at,
+                life,
+                ticket: ticket.0,
+            },
+        );
     }
 
     pub(super) fn tab_store(&mut self, device: usize, at: usize, life: u64, ticket: u64) {
-        let Some(tab) = self.tab_of_life(device, at, life) else { return };
-        let Some((_, op)) = tab.operation.take_if(|(known, _)| *known == ticket) else { return };
+        let Some(tab) = self.tab_of_life(device, at, life) else {
+            return;
+        };
+        let Some((_, op)) = tab.operation.take_if(|(known, _)| *known == ticket) else {
+            return;
+        };
         let fails = self.store_fails();
         let Some(store) = self.devices.get(device).map(|device| device.store.clone()) else {
             return;
         };
         let ticket = Ticket(ticket);
         let input = match op {
-            Op::Query(_) if fails => Input::Answered { ticket, result: Err(FaultClass::Transient) },
+            Op::Query(_) if fails => Input::Answered {
+                ticket,
+                result: Err(FaultClass::Transient),
+            },
             Op::Query(queries) => {
                 let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
-                Input::Answered { ticket, result: result.map_err(|_never| FaultClass::Permanent) }
+                Input::Answered {
+                    ticket,
+                    result: result.map_err(|_never| FaultClass::Permanent),
+                }
             }
             Op::Commit(batch) => {
                 let happens = !fails || self.disk.once_in(2);
@@ -259,11 +297,15 @@ impl World {
     /// Looks after deadlines and the connection.
     fn watch(&mut self, device: usize, at: usize) {
         let now = self.now;
-        let Some(tab) = self.tab(device, at) else { return };
+        let Some(tab) = self.tab(device, at) else {
+            return;
+        };
         let (life, line) = (tab.life, tab.line);
         let Some(engine) = &tab.engine else { return };
         let wanted = engine.wants_connection() && line.is_none() && !tab.dialing;
-        let deadline = engine.deadline().filter(|at| tab.deadline.is_none_or(|known| *at < known));
+        let deadline = engine
+            .deadline()
+            .filter(|at| tab.deadline.is_none_or(|known| *at < known));
         if let Some(deadline) = deadline {
             tab.deadline = Some(deadline);
         }
@@ -275,11 +317,25 @@ impl World {
             device.ids.push(replica);
         }
         if let Some(deadline) = deadline {
-            self.at(deadline.0.saturating_sub(now), Event::TabDeadline { device, tab: at, life });
+            self.at(
+                deadline.0.saturating_sub(now),
+                Event::TabDeadline {
+                    device,
+                    tab: at,
+                    life,
+                },
+            );
         }
         if wanted {
             let delay = 1 + self.net.below(1_000);
-            self.at(delay, Event::Dial { device, tab: at, life });
+            self.at(
+                delay,
+                Event::Dial {
+                    device,
+                    tab: at,
+                    life,
+                },
+            );
         }
     }
 
@@ -292,7 +348,9 @@ impl World {
 
     pub(super) fn dial(&mut self, device: usize, at: usize, life: u64) {
         let up = self.server.host.is_some();
-        let Some(tab) = self.tab_of_life(device, at, life) else { return };
+        let Some(tab) = self.tab_of_life(device, at, life) else {
+            return;
+        };
         tab.dialing = false;
         let wants = tab.engine.as_ref().is_some_and(Engine::wants_connection);
         if !wants || tab.line.is_some() {
@@ -327,7 +385,9 @@ impl World {
 
     pub(super) fn tab_disconnected(&mut self, device: usize, at: usize, life: u64) {
         let lines: Vec<u64> = self.lines.keys().copied().collect();
-        let Some(tab) = self.tab_of_life(device, at, life) else { return };
+        let Some(tab) = self.tab_of_life(device, at, life) else {
+            return;
+        };
         if tab.line.is_some_and(|line| lines.contains(&line)) {
             // It has a newer line already.
             return;

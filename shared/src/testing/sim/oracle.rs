@@ -44,15 +44,27 @@ impl Ledger {
     }
 
     pub(super) fn ask(&mut self, device: usize, tab: usize, token: String, relaxed: bool) -> u64 {
-        self.open(Asked { device, tab, token: Some(token), relaxed })
+        self.open(Asked {
+            device,
+            tab,
+            token: Some(token),
+            relaxed,
+        })
     }
 
     pub(super) fn other(&mut self, device: usize, tab: usize) -> u64 {
-        self.open(Asked { device, tab, token: None, relaxed: false })
+        self.open(Asked {
+            device,
+            tab,
+            token: None,
+            relaxed: false,
+        })
     }
 
     pub(super) fn done(&mut self, id: u64, result: &Result<Receipt, WishError>) {
-        let Some(asked) = self.open.remove(&id) else { return };
+        let Some(asked) = self.open.remove(&id) else {
+            return;
+        };
         if result.is_ok() {
             self.count += 1;
             if let (Some(token), false) = (asked.token, asked.relaxed) {
@@ -63,7 +75,8 @@ impl Ledger {
 
     /// A tab died: nobody hears what became of what it had asked.
     pub(super) fn forget_unanswered(&mut self, device: usize, tab: usize) {
-        self.open.retain(|_, asked| (asked.device, asked.tab) != (device, tab));
+        self.open
+            .retain(|_, asked| (asked.device, asked.tab) != (device, tab));
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -83,12 +96,21 @@ fn key(collection: &str, id: &str) -> RecordKey {
 }
 
 fn state<'a>(record: &'a Record, name: &str) -> Option<&'a State> {
-    record.cells.iter().find(|((field, _), _)| field.as_str() == name).map(|(_, cell)| &cell.state)
+    record
+        .cells
+        .iter()
+        .find(|((field, _), _)| field.as_str() == name)
+        .map(|(_, cell)| &cell.state)
 }
 
 /// The counter's total, and the sum that the notes make.
 fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
-    let read = |id| engine.replica().view(&key("ledger", id)).map_err(|error| error.to_string());
+    let read = |id| {
+        engine
+            .replica()
+            .view(&key("ledger", id))
+            .map_err(|error| error.to_string())
+    };
     let (sum, notes) = (read("sum")?, read("notes")?);
     let total = match state(&sum, "sum") {
         Some(State::Counter(counter)) => counter.total(),
@@ -110,7 +132,11 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
             .collect(),
         _ => BTreeSet::new(),
     };
-    let amount = |token: &String| token.split_once(':').and_then(|(_, n)| n.parse::<i64>().ok());
+    let amount = |token: &String| {
+        token
+            .split_once(':')
+            .and_then(|(_, n)| n.parse::<i64>().ok())
+    };
     let noted = tokens.iter().filter_map(amount).sum();
     Ok((total, noted, tokens))
 }
@@ -118,10 +144,14 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
 impl World {
     fn engines(&self) -> impl Iterator<Item = (usize, usize, &Engine)> {
         self.devices.iter().flat_map(|device| {
-            device.tabs.iter().enumerate().filter_map(move |(tab, held)| {
-                let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
-                Some((device.at, tab, engine))
-            })
+            device
+                .tabs
+                .iter()
+                .enumerate()
+                .filter_map(move |(tab, held)| {
+                    let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
+                    Some((device.at, tab, engine))
+                })
         })
     }
 
@@ -143,7 +173,8 @@ impl World {
                 let notes = engine.replica().view(&key("ledger", "notes"));
                 return Err(format!(
                     "device {device} tab {tab}: the counter shows {total}, its notes say {noted}: {why:?} {notes:?} {:?} {}",
-                    self.plan, self.summary()
+                    self.plan,
+                    self.summary()
                 ));
             }
         }
@@ -151,7 +182,9 @@ impl World {
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        let Some(host) = &self.server.host else { return false };
+        let Some(host) = &self.server.host else {
+            return false;
+        };
         let facts = host.facts();
         let open: Vec<_> = self.engines().collect();
         facts.ready
@@ -191,12 +224,17 @@ impl World {
             let mut all = BTreeMap::new();
             let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
             for key in keys {
-                let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
+                let view = engine
+                    .replica()
+                    .view(&key)
+                    .map_err(|error| error.to_string())?;
                 all.insert(key, view);
             }
             let (total, noted, tokens) = ledger_of(engine)?;
             if total != noted && !self.rewound() {
-                return Err(format!("at rest the counter shows {total}, its notes say {noted}"));
+                return Err(format!(
+                    "at rest the counter shows {total}, its notes say {noted}"
+                ));
             }
             seen_tokens = tokens;
             match &first {
@@ -206,7 +244,12 @@ impl World {
             }
         }
         for device in self.devices.iter().filter(|device| !device.rewound) {
-            let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
+            let written = self
+                .ledger
+                .written
+                .get(&device.at)
+                .cloned()
+                .unwrap_or_default();
             if let Some(lost) = written.difference(&seen_tokens).next() {
                 return Err(format!("device {} lost the write {lost}", device.at));
             }
@@ -220,7 +263,11 @@ impl World {
 
     /// What changes while there is progress.
     pub(super) fn fingerprint(&self) -> Vec<u64> {
-        let head = self.server.host.as_ref().map_or(0, |host| host.facts().head.0);
+        let head = self
+            .server
+            .host
+            .as_ref()
+            .map_or(0, |host| host.facts().head.0);
         let logs = self.engines().map(|(_, _, engine)| engine.replica().last());
         core::iter::once(head).chain(logs).collect()
     }
@@ -252,6 +299,9 @@ impl World {
             .collect();
         let host = self.server.host.as_ref().map(|host| host.facts().head);
         let unanswered = self.ledger.open.len();
-        format!("seed {} at {} head {host:?} open asks {unanswered}: {engines:#?}", self.seed, self.now)
+        format!(
+            "seed {} at {} head {host:?} open asks {unanswered}: {engines:#?}",
+            self.seed, self.now
+        )
     }
 }

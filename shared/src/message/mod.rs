@@ -1,10 +1,17 @@
-//! What peers say to each other, as values. Bytes are in `wire`, meaning in `docs/PROTOCOL.md`.
+//! What peers say to each other, as values: their bytes in `wire`, their limits in `limits`, their
+//! meaning in `docs/PROTOCOL.md`.
+//!
+//! Invariant: a message has one encoding, and what decodes is that encoding. Absent: what to do about
+//! a message (see `protocol`), sockets, stores, clocks.
+
+pub mod limits;
+pub mod wire;
 
 use crate::{
     hlc::{Hlc, Stamp},
     id::{
-        CollectionName, Cursor, Digest, Epoch, FieldName, Incarnation, Pattern, RecordKey, ReplicaId,
-        Seq, SpaceId,
+        CollectionName, Cursor, Digest, Epoch, FieldName, Incarnation, Pattern, RecordKey,
+        ReplicaId, Seq, SpaceId,
     },
     record::{Record, Value, VersionVector},
     time::{Millis, WallMillis},
