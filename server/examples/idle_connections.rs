@@ -9,8 +9,7 @@ use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use rejoin_core::{
     id::{Incarnation, Pattern, ReplicaId, SpaceId},
     protocol::{
-        Message,
-        message::{Hello, Place, Subscription},
+        message::{Hello, Message, Place, Subscription},
         wire,
     },
     time::WallMillis,

@@ -11,9 +11,8 @@ use crate::{
 };
 use rejoin_core::{
     protocol::{
-        Message,
         limits::CHANNELS_MAX,
-        message::{ByeCode, Hello},
+        message::{ByeCode, Hello, Message},
         wire,
     },
     time::MonoMillis,

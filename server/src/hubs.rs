@@ -185,8 +185,7 @@ mod tests {
     use rejoin_core::{
         id::{Incarnation, ReplicaId},
         protocol::{
-            Message,
-            message::{Hello, Welcome},
+            message::{Hello, Message, Welcome},
             wire,
         },
         time::WallMillis,

@@ -5,9 +5,8 @@
 
 use crate::hub::Route;
 use rejoin_core::protocol::{
-    Message,
     limits::{FRAME_BYTES_MAX, PEER_BYTES_IN_FLIGHT_MAX},
-    message::{Bye, ByeCode},
+    message::{Bye, ByeCode, Message},
     wire,
 };
 use std::{

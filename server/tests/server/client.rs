@@ -10,11 +10,10 @@ use rejoin_core::{
         RecordKey, ReplicaId, Seq, SpaceId, key_hash,
     },
     protocol::{
-        Message,
         limits::EPOCHS_MAX,
         message::{
-            Body, Bye, Changes, Entry, Hello, Mode, Outcome, Place, Push, PushRow, PushWrite,
-            Resume, Subscription, Welcome,
+            Body, Bye, Changes, Entry, Hello, Message, Mode, Outcome, Place, Push, PushRow,
+            PushWrite, Resume, Subscription, Welcome,
         },
         wire,
     },

@@ -5,9 +5,8 @@ use crate::{
     world::{Directory, World, get},
 };
 use rejoin_core::protocol::{
-    Message,
     limits::FRAME_BYTES_MAX,
-    message::{ByeCode, Push},
+    message::{ByeCode, Message, Push},
 };
 use rejoin_server::Config;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};

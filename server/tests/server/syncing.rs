@@ -8,8 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use rejoin_core::{
     id::{Seq, SpaceId},
     protocol::{
-        Message,
-        message::{Bye, ByeCode, Identity, Push},
+        message::{Bye, ByeCode, Identity, Message, Push},
         wire,
     },
 };

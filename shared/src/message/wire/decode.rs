@@ -10,15 +10,13 @@ use crate::{
         read_value, read_vector,
     },
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
-    protocol::{
+    message::{
+        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left, Limits,
+        Message, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Resume,
+        Right, Roots, Stated, Subscription, Walk, Welcome,
         limits::{
             BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PUSH_ROWS_MAX, REASON_BYTES_MAX,
             SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
-        },
-        message::{
-            Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left,
-            Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records,
-            Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
         },
     },
     time::{Millis, WallMillis},

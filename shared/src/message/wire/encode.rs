@@ -9,7 +9,7 @@ use crate::{
         Writer, write_dictionary, write_key, write_record, write_stamp, write_value, write_vector,
     },
     id::{Cursor, Digest, Pattern, RecordKey},
-    protocol::message::{
+    message::{
         Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left, Limits, Message, Outcome, Place,
         Push, PushRow, PushWrite, Right, Roots, Stated, Subscription, Welcome,
     },

@@ -1,0 +1,368 @@
+//! Opens a database: joins the engine to its store, its socket, its tabs and its page.
+
+use crate::{
+    bell::Bell,
+    clock::{BrowserClock, pause},
+    convert::{self, Options, columns, shown, stamp_text},
+    database::Database,
+    entropy::{BrowserEntropy, random},
+    error::{Code, Failure},
+    page::{Moment, Ticks, Watch},
+    poison::Wires,
+    slot::Slot,
+    store::{
+        AnyStore, StoreError,
+        idb::{IdbStore, Loss},
+        memory::MemoryStore,
+    },
+    tabs::Tabs,
+    transport::ws::{DialWatch, WsDialer, WsError},
+};
+use core::cell::{Cell, RefCell};
+use rejoin_core::{
+    driver::{Listener, Ports, Ring, drive},
+    id::{RecordKey, ReplicaId, SpaceId},
+    io::FaultClass,
+    port::Fault,
+    protocol::{
+        engine::{Engine, EngineConfig, Input, Notice, Receipt, WishError},
+        message::{ByeCode, Conflict},
+    },
+    time::Millis,
+};
+use std::rc::{Rc, Weak};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::spawn_local;
+
+/// How often a tab looks at the log without having been told that it grew.
+const LOOK_EVERY: Millis = Millis(3_000);
+/// Looks between two questions to the browser about its storage.
+const LOOKS_PER_ESTIMATE: u32 = 20;
+/// Space of a database that never connects.
+const NO_SPACE: &str = "local";
+
+/// A database and everything that runs for it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) database: Rc<Database>,
+    tabs: Option<Rc<Tabs>>,
+    watch: RefCell<Option<Watch>>,
+    ended: Rc<Slot<()>>,
+    stopped: Rc<Cell<bool>>,
+}
+
+impl Running {
+    /// Opens the database; resolves when its data can be read.
+    ///
+    /// # Errors
+    /// [`Failure`] when an option does not fit or the stored data cannot be read.
+    pub(crate) async fn open(options: Options, emit: js_sys::Function) -> Result<Rc<Self>, Failure> {
+        let columns = columns(&options.collections)?;
+        let space = if options.url.is_some() { options.space.as_str() } else { NO_SPACE };
+        let config = EngineConfig {
+            space: SpaceId::parse(space)
+                .map_err(|error| Failure::invalid(format!("space {space:?}: {error}")))?,
+            patterns: columns.iter().map(|(pattern, _)| pattern.clone()).collect(),
+            fresh: ReplicaId::from_bytes(random()),
+            token: options.token.clone(),
+            trace: options.url.is_some(),
+        };
+        let store = open_store(&options.name).await?;
+        let engine = Engine::open(config);
+        let tokens = (options.asks, options.token.is_some());
+        let (database, bell) = Database::new(engine, store, Wires::new(emit), columns, tokens);
+        let running = Self::start(database, bell, &options);
+        match running.database.opened.take().await {
+            Ok(()) => {
+                running.run_along();
+                Ok(running)
+            }
+            Err(failure) => {
+                running.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    fn start(database: Rc<Database>, mut bell: Bell, options: &Options) -> Rc<Self> {
+        let tabs = match &database.store {
+            AnyStore::Idb(store) => {
+                let told = Rc::downgrade(&database);
+                store.on_loss(move |loss| {
+                    if let Some(database) = told.upgrade() {
+                        lost(&database, loss);
+                    }
+                });
+                Some(Tabs::join(&options.name, &database))
+            }
+            AnyStore::Memory(_) => {
+                database.feed(Input::Lead { token: random() });
+                None
+            }
+        };
+        let ended = Rc::new(Slot::default());
+        let dialer = options.url.clone().map(|url| WsDialer { url, watch: Dialing(Rc::downgrade(&database)) });
+        let (done, held, heard) = (Rc::clone(&ended), Rc::clone(&database), tabs.clone());
+        spawn_local(async move {
+            let ports = Ports { store: &held.store, dialer: dialer.as_ref(), clock: &BrowserClock };
+            let mut teller = Teller { database: Rc::clone(&held), tabs: heard };
+            drive(&*held, ports, &mut BrowserEntropy, &mut bell, &mut teller).await;
+            done.fill(());
+        });
+        Rc::new(Self {
+            database,
+            tabs,
+            watch: RefCell::default(),
+            ended,
+            stopped: Rc::default(),
+        })
+    }
+
+    /// Starts what goes on beside the loop.
+    fn run_along(self: &Rc<Self>) {
+        let running = Rc::downgrade(self);
+        let watch = Watch::new(move |moment| {
+            if let Some(running) = running.upgrade() {
+                running.lived(moment);
+            }
+        });
+        *self.watch.borrow_mut() = Some(watch);
+        spawn_local(look_now_and_then(Rc::downgrade(&self.database), Rc::clone(&self.stopped)));
+    }
+
+    fn lived(&self, moment: Moment) {
+        if moment != Moment::Hidden {
+            wake(&self.database);
+        }
+        let Some(tabs) = &self.tabs else { return };
+        match moment {
+            Moment::Shown => tabs.shown(),
+            Moment::Hidden => {
+                // Visible tabs hear of it and ask for the lead.
+                let leads = self.database.engine(|engine| engine.status().leading);
+                if leads {
+                    tabs.tell(&self.database.sync());
+                }
+            }
+            Moment::Awake => {}
+        }
+    }
+
+    /// Tells the page, and the other tabs, what is new.
+    pub(crate) fn tell_status(&self) {
+        tell_status(&self.database, self.tabs.as_deref());
+    }
+
+    /// Finishes what is under way and lets go of everything.
+    pub(crate) async fn close(&self) {
+        self.database.finish_wishes().await;
+        self.stop().await;
+    }
+
+    async fn stop(&self) {
+        self.stopped.set(true);
+        self.watch.take();
+        self.database.rope.ring(Ring::Stop);
+        self.ended.take().await;
+        self.database.wires.silence();
+        if let Some(tabs) = &self.tabs {
+            tabs.leave();
+        }
+        if let AnyStore::Idb(store) = &self.database.store {
+            store.close();
+        }
+    }
+}
+
+/// IndexedDB, or memory where the browser has none for this page.
+async fn open_store(name: &str) -> Result<AnyStore, Failure> {
+    match IdbStore::open(name).await {
+        Ok(store) => Ok(AnyStore::Idb(store)),
+        Err(StoreError { name, .. }) if name == "NotSupportedError" || name == "SecurityError" => {
+            Ok(AnyStore::Memory(MemoryStore::default()))
+        }
+        Err(error) if error.name == "VersionError" => {
+            Err(Failure::new(Code::ReloadNeeded, error.message))
+        }
+        Err(error) => Err(Failure::store(error.class())),
+    }
+}
+
+fn lost(database: &Database, loss: Loss) {
+    match loss {
+        Loss::Connection => database.feed(Input::Hint),
+        Loss::Database => database.storage_problem("evicted", "the database was deleted"),
+        Loss::Newer => {
+            database.storage_problem("reload_needed", "a later version of the app took the database");
+        }
+    }
+}
+
+/// Whatever was missed is looked for, and a connection is sought at once.
+fn wake(database: &Database) {
+    database.feed(Input::Hint);
+    database.rope.ring(Ring::Online);
+}
+
+async fn look_now_and_then(database: Weak<Database>, stopped: Rc<Cell<bool>>) {
+    let mut ticks = Ticks::start();
+    for look in 0_u32.. {
+        match database.upgrade() {
+            Some(database) if !stopped.get() => {
+                if look.is_multiple_of(LOOKS_PER_ESTIMATE) {
+                    database.look_at_storage("the browser's estimate").await;
+                }
+                if ticks.gap() {
+                    wake(&database);
+                } else if look > 0 {
+                    database.feed(Input::Hint);
+                }
+            }
+            Some(_) | None => return,
+        }
+        pause(LOOK_EVERY).await;
+    }
+}
+
+fn tell_status(database: &Database, tabs: Option<&Tabs>) {
+    if let (Some(sync), Some(tabs)) = (database.tell_status(), tabs) {
+        tabs.tell(&sync);
+    }
+}
+
+/// What the dialler asks and tells.
+struct Dialing(Weak<Database>);
+
+impl core::fmt::Debug for Dialing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Dialing")
+    }
+}
+
+impl DialWatch for Dialing {
+    async fn permit(&self) -> bool {
+        let Some(database) = self.0.upgrade() else { return false };
+        if !database.permit().await {
+            return false;
+        }
+        database.dialing(true);
+        drop(database.tell_status());
+        true
+    }
+
+    fn ended(&self, result: Result<(), &WsError>) {
+        let Some(database) = self.0.upgrade() else { return };
+        database.dialing(false);
+        if let Err(error) = result {
+            let code = if *error == WsError::NoToken { Code::Unauthorized } else { Code::Network };
+            database.failed(Some(Failure::retryable(code, error.to_string())));
+        }
+        drop(database.tell_status());
+    }
+}
+
+/// Takes what comes out of the engine to the page and to the other tabs.
+#[derive(Debug)]
+struct Teller {
+    database: Rc<Database>,
+    tabs: Option<Rc<Tabs>>,
+}
+
+impl Listener for Teller {
+    fn done(&mut self, id: u64, result: Result<Receipt, WishError>) {
+        // The status that goes with it is told before the promise's own listeners run.
+        self.database.done(id, result);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let database = &self.database;
+        match notice {
+            Notice::Opened => database.opened.fill(Ok(())),
+            Notice::Unreadable(class) => self.unreadable(class),
+            Notice::Changed(keys) => database.changed(&keys),
+            Notice::LogGrew => {
+                if let Some(tabs) = &self.tabs {
+                    tabs.log_grew();
+                }
+            }
+            Notice::Leading | Notice::Status => tell_status(database, self.tabs.as_deref()),
+            Notice::Deposed => {
+                if let Some(tabs) = &self.tabs {
+                    tabs.deposed();
+                }
+                tell_status(database, self.tabs.as_deref());
+            }
+            Notice::Accepted(rows) => database.rows_event("ack", &rows),
+            Notice::Rejected { number, .. } => database.rows_event("rejected", &[number]),
+            Notice::Conflict { key, conflict } => self.conflict(&key, &conflict),
+            Notice::Reborn { old, new } => {
+                let text = format!("the history had forked: {old} goes on as {new}");
+                database.log("state", "Reborn", 0, &text);
+            }
+            Notice::AccountChanged { ours, theirs } => {
+                let text = format!("this database belongs to {ours}, the token to {theirs}");
+                database.failed(Some(Failure::new(Code::Unauthorized, text)));
+            }
+            Notice::Ended { code, reason } => self.ended(code, &reason),
+            Notice::Diverged { subscription, seq, ours, theirs } => {
+                let (ours, theirs) = (ours.short(), theirs.short());
+                let text = format!("subscription {subscription} at {seq}: {ours} here, {theirs} there");
+                database.log("state", "Diverged", 0, &text);
+            }
+            Notice::Trace { sent, name, bytes, text } => {
+                database.log(if sent { "out" } else { "in" }, name, bytes, &text);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Teller {
+    fn unreadable(&self, class: FaultClass) {
+        self.database.store_failed(class);
+        if !self.database.opened.is_filled() {
+            self.database.opened.fill(Err(Failure::store(class)));
+        }
+    }
+
+    fn ended(&self, code: ByeCode, reason: &str) {
+        let database = &self.database;
+        database.failed(Failure::ended(code, reason));
+        if code == ByeCode::Unauthorized && database.tokens.asks {
+            database.want_token(true);
+        }
+    }
+
+    fn conflict(&self, key: &RecordKey, conflict: &Conflict) {
+        let own = self.database.engine(|engine| engine.replica().id()) == conflict.lost.replica;
+        self.database.tell(&[
+            ("type", JsValue::from_str("conflict")),
+            ("collection", JsValue::from_str(key.collection.as_str())),
+            ("id", JsValue::from_str(key.id.as_str())),
+            ("field", JsValue::from_str(conflict.field.as_str())),
+            ("won", JsValue::from_str(&stamp_text(&conflict.won))),
+            ("lost", JsValue::from_str(&stamp_text(&conflict.lost))),
+            ("value", conflict.value.as_ref().map_or(JsValue::NULL, shown)),
+            ("own", JsValue::from_bool(own)),
+        ]);
+    }
+}
+
+/// The rejected rows, in the order in which they were written.
+pub(crate) fn rejected(database: &Database) -> js_sys::Array {
+    database.engine(|engine| {
+        let rows = engine.replica().overlay().rows();
+        rows.filter_map(|(number, outbox)| convert::rejected(number, outbox)).collect()
+    })
+}
+
+/// Root of every collection of the base, by name.
+pub(crate) fn roots(database: &Database) -> JsValue {
+    let roots: Vec<(String, String)> = database.engine(|engine| {
+        let trees = engine.replica_mut().base_mut().trees().iter_mut();
+        trees.map(|(name, tree)| (name.to_string(), tree.root().to_string())).collect()
+    });
+    let fields: Vec<(&str, JsValue)> =
+        roots.iter().map(|(name, root)| (name.as_str(), JsValue::from_str(root))).collect();
+    convert::object(&fields)
+}

@@ -1,0 +1,133 @@
+// What the browser tests stand on: a server of static files on a free port, Chromium, and pages that
+// hold one engine each.
+
+import { readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
+const TEST_BUILD = fileURLToPath(
+  new URL("../../../test-artifacts/client-wasm/pkg", import.meta.url),
+);
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/** The files of the package under `/`, those of the test build under `/test-build/`. */
+async function serve() {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
+    if (path === "/") {
+      response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>test</title>");
+      return;
+    }
+    const inTestBuild = path.startsWith("/test-build/");
+    const file = inTestBuild ? join(TEST_BUILD, path.slice(11)) : join(PACKAGE, path);
+    try {
+      const body = await readFile(file);
+      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "text/plain" }).end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "localhost", resolve));
+  return server;
+}
+
+/** Chromium and the static files; `close` ends both. */
+export async function launch() {
+  const executablePath = process.env.REJOIN_BROWSER ?? BROWSERS.find((path) => existsSync(path));
+  if (executablePath === undefined) throw new Error("no Chromium: set REJOIN_BROWSER to its path");
+  const server = await serve();
+  const origin = `http://localhost:${server.address().port}`;
+  const browser = await chromium.launch({
+    executablePath,
+    args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"],
+  });
+  return {
+    browser,
+    origin,
+    async close() {
+      await browser.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A page of `context` with the engine's class as `Engine`; what it logs as an error is thrown. */
+export async function newPage(context, origin, build = "pkg") {
+  const page = await context.newPage();
+  if (process.env.REJOIN_TEST_LOG) {
+    page.on("console", (message) => console.log(message.text()));
+    page.on("pageerror", (error) => console.log("page error", error));
+  }
+  await load(page, origin, build);
+  return page;
+}
+
+/** Opens the test page, again too. */
+export async function load(page, origin, build = "pkg") {
+  await page.goto(origin);
+  await page.evaluate(async (build) => {
+    const bindings = await import(`/${build}/rejoin.js`);
+    await bindings.default();
+    globalThis.bindings = bindings;
+    const columns = [
+      ["title", "lww"],
+      ["votes", "counter"],
+      ["tags", "set"],
+      ["note", "review"],
+    ];
+    globalThis.openEngine = async (name, more = {}) => {
+      globalThis.events = [];
+      const options = {
+        ...{ name, url: null, space: "test", token: null, asks: false },
+        collections: [{ pattern: "tasks", columns }],
+        ...more,
+      };
+      globalThis.engine = await bindings.Engine.open(options, (event) => events.push(event));
+    };
+    globalThis.add = (id, title, more = []) =>
+      engine.write(
+        [
+          {
+            op: "add",
+            collection: "tasks",
+            id,
+            erase: false,
+            fields: [["title", "lww", "set", title], ...more],
+          },
+        ],
+        { relaxed: false, echo: true },
+      );
+    globalThis.all = async () => {
+      const rows = [];
+      let after = null;
+      do {
+        const page = await engine.scan("tasks", after, 100);
+        rows.push(...page.rows);
+        after = page.next;
+      } while (after !== null);
+      return rows.map(({ id, values }) => [id, ...values]);
+    };
+    globalThis.until = async (holds, limit = 10_000) => {
+      const start = performance.now();
+      while (!(await holds())) {
+        if (performance.now() - start > limit) throw new Error(`not within ${limit} ms: ${holds}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      return performance.now() - start;
+    };
+    globalThis.failure = async (work) => {
+      try {
+        await work();
+        return "nothing failed";
+      } catch (error) {
+        return error.code ?? `${error}`;
+      }
+    };
+  }, build);
+}
