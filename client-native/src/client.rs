@@ -68,7 +68,9 @@ pub struct Verified {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +82,14 @@ impl Client {
     /// # Errors
     /// [`OpenError`]; nothing was started.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { path, space, collections, server, token, trace } = options;
+        let Options {
+            path,
+            space,
+            collections,
+            server,
+            token,
+            trace,
+        } = options;
         let address = |url: &String| match WebSocketDialer::new(url) {
             Ok(dialer) => Ok(Arc::new(dialer)),
             Err(error) => {
@@ -95,7 +104,13 @@ impl Client {
             tokio::task::spawn_blocking(move || SqliteDb::open(path, &SqliteOptions::default()));
         let db = opening.await.map_err(|_ended| OpenError::Ended)??;
         let store = db.space(&space);
-        let engine = Engine::open(EngineConfig { space, patterns: collections, fresh, token, trace });
+        let engine = Engine::open(EngineConfig {
+            space,
+            patterns: collections,
+            fresh,
+            token,
+            trace,
+        });
         let engine = SharedEngine::new(engine);
         let hub = Arc::new(Hub::new());
         let (bell, rings) = mpsc::unbounded_channel();
@@ -108,9 +123,24 @@ impl Client {
             token: fencing,
             opening: Some(opened),
         };
-        let task = run(engine.clone(), store, dialer.clone(), clock, Rings(rings), listener);
+        let task = run(
+            engine.clone(),
+            store,
+            dialer.clone(),
+            clock,
+            Rings::new(rings),
+            listener,
+        );
         let task = Mutex::new(Some(tokio::spawn(task)));
-        let client = Self { engine, hub, bell, clock, dialer, db, task };
+        let client = Self {
+            engine,
+            hub,
+            bell,
+            clock,
+            dialer,
+            db,
+            task,
+        };
         match opening.await {
             Ok(Ok(())) => Ok(client),
             failed => {
@@ -131,7 +161,8 @@ impl Client {
     async fn ask(&self, wish: Wish) -> Result<Receipt, ClientError> {
         let (id, answer) = self.hub.ask()?;
         let now = self.clock.now();
-        self.engine.with(|engine| engine.handle(now, Input::Ask { id, wish }));
+        self.engine
+            .with(|engine| engine.handle(now, Input::Ask { id, wish }));
         self.ring(Ring::Fed);
         Ok(answer.await.map_err(|_gone| ClientError::Closed)??)
     }
@@ -142,7 +173,11 @@ impl Client {
     /// # Errors
     /// [`ClientError::Wish`] when the batch cannot be, or the store failed; nothing was written.
     pub async fn write(&self, changes: Vec<Change>) -> Result<Receipt, ClientError> {
-        self.ask(Wish::Write { changes, relaxed: false }).await
+        self.ask(Wish::Write {
+            changes,
+            relaxed: false,
+        })
+        .await
     }
 
     /// Writes a rejected batch again, as it is now, and forgets the old one.
@@ -214,8 +249,18 @@ impl Client {
             let rows = engine.replica().overlay().rows();
             rows.filter_map(|(number, outbox)| match &outbox.state {
                 RowState::Rejected { code, reason } => {
-                    let keys = outbox.row.writes.iter().map(|write| write.key.clone()).collect();
-                    Some(Rejected { number, keys, code: *code, reason: reason.clone() })
+                    let keys = outbox
+                        .row
+                        .writes
+                        .iter()
+                        .map(|write| write.key.clone())
+                        .collect();
+                    Some(Rejected {
+                        number,
+                        keys,
+                        code: *code,
+                        reason: reason.clone(),
+                    })
                 }
                 RowState::Waiting | RowState::Accepted(_) => None,
             })
@@ -257,8 +302,7 @@ impl Client {
     pub fn is_synced(&self) -> bool {
         self.engine.with(|engine| {
             let status = engine.status();
-            let rejected =
-                |state: &RowState| matches!(state, RowState::Rejected { .. });
+            let rejected = |state: &RowState| matches!(state, RowState::Rejected { .. });
             status.link == Link::Live
                 && status.is_verified
                 && status.pending == 0
@@ -288,7 +332,8 @@ impl Client {
     /// call, then O(changes).
     #[must_use]
     pub fn root(&self, pattern: &Pattern) -> Digest {
-        self.engine.with(|engine| engine.replica_mut().base_mut().root(pattern))
+        self.engine
+            .with(|engine| engine.replica_mut().base_mut().root(pattern))
     }
 
     /// Where the root of this subscription was last found equal to the server's; `None` when it was not
@@ -331,7 +376,8 @@ impl Client {
     /// A new token, for the present session too.
     pub fn set_token(&self, token: Option<String>) {
         let now = self.clock.now();
-        self.engine.with(|engine| engine.handle(now, Input::Token(token)));
+        self.engine
+            .with(|engine| engine.handle(now, Input::Token(token)));
         self.ring(Ring::Fed);
     }
 
@@ -341,7 +387,11 @@ impl Client {
     /// [`ClientError::File`]; the client is closed then too, and nothing that was committed is lost.
     pub async fn close(&self) -> Result<(), ClientError> {
         self.ring(Ring::Stop);
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(task) = task {
             // A panic of the task is its own report; the file is closed all the same.
             task.await.ok();
@@ -359,8 +409,19 @@ async fn run(
     mut rings: Rings,
     mut listener: HubListener<SystemClock>,
 ) {
-    let ports = Ports { store: &store, dialer: dialer.as_deref(), clock: &clock };
-    drive(&engine, ports, &mut SystemEntropy, &mut rings, &mut listener).await;
+    let ports = Ports {
+        store: &store,
+        dialer: dialer.as_deref(),
+        clock: &clock,
+    };
+    drive(
+        &engine,
+        ports,
+        &mut SystemEntropy,
+        &mut rings,
+        &mut listener,
+    )
+    .await;
     listener.hub.close();
 }
 

@@ -69,7 +69,10 @@ impl Hub {
         waiting.closed = true;
         waiting.answers.clear();
         drop(waiting);
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         self.step();
     }
 
@@ -107,7 +110,9 @@ impl Notices {
     /// [`Missed`]: what was to be learnt from the missed ones must be read anew. The next call goes on
     /// with the oldest that is kept.
     pub async fn next(&mut self) -> Result<Option<Notice>, Missed> {
-        let Some(receiver) = &mut self.0 else { return Ok(None) };
+        let Some(receiver) = &mut self.0 else {
+            return Ok(None);
+        };
         match receiver.recv().await {
             Ok(notice) => Ok(Some(notice)),
             Err(broadcast::error::RecvError::Lagged(missed)) => Err(Missed(missed)),
@@ -167,7 +172,8 @@ impl<C: Clock> Listener for HubListener<C> {
             // The file is locked to this process: no one else can lead.
             let now = self.clock.now();
             let token = self.token;
-            self.engine.with(|engine| engine.handle(now, Input::Lead { token }));
+            self.engine
+                .with(|engine| engine.handle(now, Input::Lead { token }));
         } else if notice == Notice::Leading {
             self.opened(Ok(()));
         } else if notice == Notice::Deposed {
@@ -175,7 +181,11 @@ impl<C: Clock> Listener for HubListener<C> {
         } else if let Notice::Unreadable(class) = notice {
             self.opened(Err(class));
         }
-        let notices = self.hub.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        let notices = self
+            .hub
+            .notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(notices) = &*notices {
             // An error means that no one listens.
             notices.send(notice).ok();

@@ -20,15 +20,22 @@ pub(crate) struct SystemClock {
 
 impl SystemClock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         // before 1970 it is 1970: stamps then grow by their counter alone
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { wall: WallMillis(millis(wall)), mono: MonoMillis(millis(self.start.elapsed())) }
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            wall: WallMillis(millis(wall)),
+            mono: MonoMillis(millis(self.start.elapsed())),
+        }
     }
 
     async fn sleep_until(&self, deadline: MonoMillis) {
@@ -82,11 +89,29 @@ impl EngineCell for SharedEngine {
 
 /// Rings that wait for the driver.
 #[derive(Debug)]
-pub(crate) struct Rings(pub(crate) mpsc::UnboundedReceiver<Ring>);
+pub(crate) struct Rings {
+    rings: mpsc::UnboundedReceiver<Ring>,
+    ended: bool,
+}
+
+impl Rings {
+    pub(crate) const fn new(rings: mpsc::UnboundedReceiver<Ring>) -> Self {
+        Self {
+            rings,
+            ended: false,
+        }
+    }
+}
 
 impl Bell for Rings {
     async fn rung(&mut self) -> Ring {
+        if self.ended {
+            // The driver knows; it has something to finish.
+            return std::future::pending().await;
+        }
+        let ring = self.rings.recv().await;
+        self.ended = ring.is_none();
         // Whoever could ring is gone: so is who could want anything.
-        self.0.recv().await.unwrap_or(Ring::Stop)
+        ring.unwrap_or(Ring::Stop)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Both clocks. Monotonic time counts from the first call.
-pub(crate) fn now() -> Now {
+pub(crate) fn read() -> Now {
     // A clock set before 1970 counts as 1970; what is behind is never refused.
     let wall = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -22,7 +22,7 @@ pub(crate) fn now() -> Now {
 
 /// How long until `deadline`; nothing if it has passed.
 pub(crate) fn until(deadline: MonoMillis) -> Duration {
-    Duration::from_millis(deadline.since(now().mono).0)
+    Duration::from_millis(deadline.since(read().mono).0)
 }
 
 fn millis(span: Duration) -> u64 {

@@ -48,7 +48,7 @@ impl Connection {
             outgoing,
             channels: BTreeMap::new(),
             closed: BTreeSet::new(),
-            idle_since: clock::now().mono,
+            idle_since: clock::read().mono,
         }
     }
 
@@ -138,7 +138,7 @@ impl Connection {
     pub(crate) fn forget_closed(&mut self) {
         for channel in self.outgoing.take_closed() {
             if self.channels.remove(&channel).is_some() {
-                self.idle_since = clock::now().mono;
+                self.idle_since = clock::read().mono;
             }
             self.remember_closed(channel);
         }

@@ -64,12 +64,12 @@ impl Health {
     pub(crate) async fn check(&self) -> Result<(), Ailment> {
         let mut last = self.last.lock().await;
         if let Some((at, found)) = *last
-            && clock::now().mono.since(at) < HOLDS
+            && clock::read().mono.since(at) < HOLDS
         {
             return found;
         }
         let found = self.probe().await;
-        *last = Some((clock::now().mono, found));
+        *last = Some((clock::read().mono, found));
         found
     }
 

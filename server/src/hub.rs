@@ -148,7 +148,7 @@ impl Hub {
         let (own, inbox) = mpsc::channel(INBOX_MAX);
         let hub = Self {
             space: config.space.clone(),
-            host: Host::open(config, clock::now()),
+            host: Host::open(config, clock::read()),
             store,
             auth,
             inbox,
@@ -173,7 +173,7 @@ impl Hub {
             if self.broken || (self.stopping && self.host.is_idle()) {
                 break;
             }
-            let now = clock::now();
+            let now = clock::read();
             idle_since = self
                 .peers
                 .is_empty()
@@ -193,7 +193,7 @@ impl Hub {
             let wake = self.host.deadline().into_iter().chain(idle_until).min();
             tokio::select! {
                 biased;
-                Some(done) = self.work.next() => self.host.handle(clock::now(), done),
+                Some(done) = self.work.next() => self.host.handle(clock::read(), done),
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take_in(message),
                     None => break,
@@ -245,7 +245,7 @@ impl Hub {
             #[cfg(test)]
             ToHub::Panic => panic!("rehearsed panic of a hub"),
         };
-        self.host.handle(clock::now(), input);
+        self.host.handle(clock::read(), input);
     }
 
     /// Does what the host wants.
@@ -274,7 +274,7 @@ impl Hub {
                 HostOutput::Close { peer, bye } => self.close(peer, &bye),
                 HostOutput::RefreshAsked { peer, token } => {
                     let input = self.refresh(peer, &token);
-                    self.host.handle(clock::now(), input);
+                    self.host.handle(clock::read(), input);
                 }
                 HostOutput::Note(note) => self.log(&note),
                 _ => warn!(space = %self.space, "the host wants what is not known here"),
@@ -299,7 +299,7 @@ impl Hub {
             outgoing.bye(channel, ByeCode::SlowConsumer, "what was sent is not taken");
             known.link.close();
             self.peers.remove(&peer);
-            self.host.handle(clock::now(), HostInput::Gone { peer });
+            self.host.handle(clock::read(), HostInput::Gone { peer });
         }
     }
 

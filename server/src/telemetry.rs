@@ -8,11 +8,7 @@ use tracing::{Event, Subscriber, field::Visit};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        time::{FormatTime, SystemTime as Time},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, time::FormatTime},
     registry::LookupSpan,
 };
 
@@ -52,7 +48,7 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        Time.format_time(&mut out)?;
+        tracing_subscriber::fmt::time().format_time(&mut out)?;
         write!(out, " {:>5}", event.metadata().level())?;
         let mut fields = Fields::default();
         event.record(&mut fields);

@@ -1,7 +1,6 @@
 //! A server in this process, and limits to waiting.
-#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
-use rejoin_client::{Client, Fields, FieldName, Options, Pattern, SpaceId, Value, Visible};
+use rejoin_client::{Client, Options, Pattern, SpaceId};
 use rejoin_server::{Config, Server};
 use std::{
     net::SocketAddr,
@@ -15,12 +14,14 @@ use tokio::{sync::oneshot, task::JoinHandle};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits, within reason.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it comes soon")
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it comes soon")
 }
 
 /// Waits until the client is as `done` says.
-pub async fn until(client: &Client, done: impl Fn(&Client) -> bool) {
+pub(crate) async fn until(client: &Client, done: impl Fn(&Client) -> bool) {
     soon(async {
         loop {
             let changed = client.changed();
@@ -34,23 +35,27 @@ pub async fn until(client: &Client, done: impl Fn(&Client) -> bool) {
 }
 
 /// A directory with a server's data and clients' files.
-pub struct World {
-    pub directory: TempDir,
-    pub address: SocketAddr,
+pub(crate) struct World {
+    directory: TempDir,
+    pub(crate) address: SocketAddr,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut world = Self { directory, address, server: None };
+        let mut world = Self {
+            directory,
+            address,
+            server: None,
+        };
         world.start().await;
         world
     }
 
     /// Starts the server, where it was before.
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let mut config = Config::new(self.path("server"));
         config.listen = self.address;
         let server = Server::open(config).await.unwrap();
@@ -63,36 +68,30 @@ impl World {
         self.server = Some((stop, running));
     }
 
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some((stop, running)) = self.server.take() {
             stop.send(()).unwrap();
             soon(running).await.unwrap();
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/sync", self.address)
     }
 
-    pub async fn client(&self, name: &str) -> Client {
-        open(&self.path(name), Some(self.url())).await
+    /// A client of the collection `name` in the file `name`.
+    pub(crate) async fn client(&self, file: &str, name: &str) -> Client {
+        open(&self.path(file), name, Some(self.url())).await
     }
 }
 
-pub async fn open(path: &Path, server: Option<String>) -> Client {
-    let collections = vec![Pattern::parse("tasks").unwrap()];
-    let space = SpaceId::parse("home").unwrap();
-    let options = Options { server, ..Options::new(path, space, collections) };
-    Client::open(options).await.unwrap()
-}
-
-pub fn text(fields: &Fields, name: &str) -> Option<String> {
-    match fields.get(&FieldName::parse(name).unwrap()) {
-        Some(Visible::Value(Value::Text(text))) => Some(text.clone()),
-        _ => None,
-    }
+/// A client of one collection.
+pub(crate) async fn open(path: &Path, name: &str, server: Option<String>) -> Client {
+    let collections = vec![Pattern::parse(name).unwrap()];
+    let options = Options::new(path, SpaceId::parse("home").unwrap(), collections);
+    Client::open(Options { server, ..options }).await.unwrap()
 }

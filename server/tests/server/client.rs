@@ -122,7 +122,12 @@ impl Client {
                 self.epochs.insert(0, welcome.epoch);
                 self.epochs.dedup();
                 self.epochs.truncate(EPOCHS_MAX);
-                if !matches!(welcome.modes.as_slice(), [(1, Mode::Feed | Mode::InSync)]) {
+                let streams = matches!(welcome.modes.as_slice(), [(1, Mode::Feed | Mode::InSync)]);
+                assert!(
+                    streams || self.cursor.is_none(),
+                    "the server lost what it had: {welcome:?}"
+                );
+                if !streams {
                     let place = self.place.clone();
                     self.say(&Message::Resume(Resume {
                         subscription: 1,

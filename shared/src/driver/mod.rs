@@ -295,6 +295,8 @@ pub async fn drive<S, D, C>(
             }
             Wake::Dialed(Ok((sink, stream))) => {
                 dialing.set(None);
+                // A frame that the connection before this one has not sent yet will not be sent.
+                sending_one.set(None);
                 line = Line::Up {
                     stream,
                     sink: Some(sink),

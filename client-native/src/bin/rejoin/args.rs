@@ -51,7 +51,12 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Place {
     /// The server.
-    #[arg(long, env = "REJOIN_SERVER", default_value = "ws://127.0.0.1:8787/sync", value_name = "URL")]
+    #[arg(
+        long,
+        env = "REJOIN_SERVER",
+        default_value = "ws://127.0.0.1:8787/sync",
+        value_name = "URL"
+    )]
     pub(crate) server: String,
     /// The space.
     #[arg(long, env = "REJOIN_SPACE", value_parser = SpaceId::parse)]

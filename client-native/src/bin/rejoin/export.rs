@@ -1,12 +1,6 @@
 //! Export: the records of a collection as lines of JSON, by id.
 
-use crate::{
-    CliError, Outcome,
-    args::Export,
-    json::line,
-    output::Progress,
-    session::Session,
-};
+use crate::{CliError, Outcome, args::Export, json::line, output::Progress, session::Session};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},

@@ -52,9 +52,14 @@ pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
         import.take(line?);
         if import.is_full() {
             import.flush(&session.client, collection).await?;
-            progress.show(&format!("{} records read", import.records + import.unchanged));
+            progress.show(&format!(
+                "{} records read",
+                import.records + import.unchanged
+            ));
             session
-                .wait(&mut progress, |session| session.client.status().pending < PENDING_MAX)
+                .wait(&mut progress, |session| {
+                    session.client.status().pending < PENDING_MAX
+                })
                 .await?;
         }
     }
@@ -65,7 +70,11 @@ pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
     session.synced(&mut progress).await?;
     import.summarise(&session)?;
     session.close().await?;
-    Ok(if import.bad > 0 { Outcome::Bad } else { Outcome::Good })
+    Ok(if import.bad > 0 {
+        Outcome::Bad
+    } else {
+        Outcome::Good
+    })
 }
 
 impl Importer {
@@ -91,7 +100,10 @@ impl Importer {
             Err(reason) => self.is_bad(line.number, &reason),
             Ok((id, target)) => {
                 self.batch_bytes += line.bytes;
-                let pending = Pending { line: line.number, target };
+                let pending = Pending {
+                    line: line.number,
+                    target,
+                };
                 // Of two lines of one id the later counts.
                 self.batch.insert(id, pending);
             }
@@ -111,8 +123,14 @@ impl Importer {
         self.batch_bytes = 0;
         let mut batch = Vec::new();
         for (id, pending) in std::mem::take(&mut self.batch) {
-            let key = RecordKey { collection: collection.clone(), id };
-            if client.get(&key)?.is_some_and(|fields| is_same(&fields, &pending.target)) {
+            let key = RecordKey {
+                collection: collection.clone(),
+                id,
+            };
+            if client
+                .get(&key)?
+                .is_some_and(|fields| is_same(&fields, &pending.target))
+            {
                 self.unchanged += 1;
             } else {
                 batch.push((key, pending));
@@ -142,7 +160,9 @@ impl Importer {
         if batch.is_empty() {
             return Ok(Ok(()));
         }
-        let puts = batch.iter().map(|(key, pending)| put(key.clone(), changes(&pending.target)));
+        let puts = batch
+            .iter()
+            .map(|(key, pending)| put(key.clone(), changes(&pending.target)));
         match client.write(puts.collect()).await {
             Ok(receipt) => {
                 let lines = batch.iter().map(|(_, pending)| pending.line).collect();
@@ -160,7 +180,9 @@ impl Importer {
     /// Names the lines that the server refused; the file still has them, the replica need not.
     async fn settle_rejected(&mut self, client: &Client) -> Result<(), CliError> {
         for rejected in client.rejected() {
-            let Some(lines) = self.written.remove(&rejected.number) else { continue };
+            let Some(lines) = self.written.remove(&rejected.number) else {
+                continue;
+            };
             let reason = format!("refused ({:?}): {}", rejected.code, rejected.reason);
             for line in lines {
                 self.records = self.records.saturating_sub(1);
@@ -176,7 +198,14 @@ impl Importer {
             || "not verified".into(),
             |verified| format!("verified {} {}", verified.root, verified.seq),
         );
-        let Self { records, unchanged, bad, .. } = self;
-        Ok(say(&format!("imported {records} records, {unchanged} unchanged, {bad} bad lines, {verified}"))?)
+        let Self {
+            records,
+            unchanged,
+            bad,
+            ..
+        } = self;
+        Ok(say(&format!(
+            "imported {records} records, {unchanged} unchanged, {bad} bad lines, {verified}"
+        ))?)
     }
 }

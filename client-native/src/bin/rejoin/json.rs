@@ -2,7 +2,9 @@
 //! begins with a dollar sign.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rejoin_client::{FieldAction, FieldChange, FieldName, Fields, Kind, Number, RecordId, Value, Visible};
+use rejoin_client::{
+    FieldAction, FieldChange, FieldName, Fields, Kind, Number, RecordId, Value, Visible,
+};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +44,15 @@ pub(crate) enum JsonError {
     #[error("{0:?} is neither text nor an integer")]
     Key(String),
     #[error("{name:?} cannot be an id: {error}")]
-    Id { name: String, error: rejoin_client::NameError },
+    Id {
+        name: String,
+        error: rejoin_client::NameError,
+    },
     #[error("{name:?} cannot be a field: {error}")]
-    Field { name: String, error: rejoin_client::NameError },
+    Field {
+        name: String,
+        error: rejoin_client::NameError,
+    },
     #[error("{0:?} is followed by what it cannot hold")]
     Form(String),
     #[error("{0:?} has several values side by side, which cannot be written by one")]
@@ -53,7 +61,9 @@ pub(crate) enum JsonError {
 
 /// Reads a record: its id, from the field `key`, and its fields.
 pub(crate) fn record(json: Json, key: &FieldName) -> Result<(RecordId, Target), JsonError> {
-    let Json::Object(mut object) = json else { return Err(JsonError::NotAnObject) };
+    let Json::Object(mut object) = json else {
+        return Err(JsonError::NotAnObject);
+    };
     let id = match object.get(key.as_str()) {
         None | Some(Json::Null) => return Err(JsonError::NoKey(key.as_str().into())),
         Some(Json::String(text)) => text.clone(),
@@ -74,12 +84,14 @@ pub(crate) fn record(json: Json, key: &FieldName) -> Result<(RecordId, Target), 
 
 fn field(name: &FieldName, json: Json) -> Result<Field, JsonError> {
     let form = || JsonError::Form(name.as_str().into());
-    let Json::Object(object) = json else { return Ok(Field::Value(value(json)?)) };
+    let Json::Object(object) = json else {
+        return Ok(Field::Value(value(json)?));
+    };
     match sole(&object) {
         Some((COUNTER, json)) => Ok(Field::Counter(json.as_i64().ok_or_else(form)?)),
-        Some((SET, Json::Array(items))) => {
-            Ok(Field::Set(items.iter().cloned().map(value).collect::<Result<_, _>>()?))
-        }
+        Some((SET, Json::Array(items))) => Ok(Field::Set(
+            items.iter().cloned().map(value).collect::<Result<_, _>>()?,
+        )),
         Some((REVIEW, Json::Array(items))) => match items.as_slice() {
             [one] => Ok(Field::Review(value(one.clone())?)),
             [] => Err(form()),
@@ -128,7 +140,9 @@ fn value(json: Json) -> Result<Value, JsonError> {
 }
 
 fn map(object: Map<String, Json>) -> Result<Value, JsonError> {
-    let items = object.into_iter().map(|(name, json)| Ok((name, value(json)?)));
+    let items = object
+        .into_iter()
+        .map(|(name, json)| Ok((name, value(json)?)));
     Ok(Value::Map(items.collect::<Result<_, JsonError>>()?))
 }
 
@@ -142,8 +156,10 @@ fn to_json(value: &Value) -> Json {
         Value::Bytes(bytes) => tagged(BYTES, Json::String(STANDARD.encode(bytes))),
         Value::Array(items) => Json::Array(items.iter().map(to_json).collect()),
         Value::Map(items) => {
-            let object: Map<String, Json> =
-                items.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
+            let object: Map<String, Json> = items
+                .iter()
+                .map(|(name, value)| (name.clone(), to_json(value)))
+                .collect();
             match sole(&object) {
                 Some((name, _)) if RESERVED.contains(&name) => tagged(MAP, Json::Object(object)),
                 _ => Json::Object(object),
@@ -187,7 +203,9 @@ pub(crate) fn line(id: Option<&RecordId>, fields: Option<&Fields>) -> String {
     let mut object = Map::new();
     match fields {
         Some(fields) => object.extend(
-            fields.iter().map(|(name, visible)| (name.as_str().into(), visible_to_json(visible))),
+            fields
+                .iter()
+                .map(|(name, visible)| (name.as_str().into(), visible_to_json(visible))),
         ),
         None => object.extend([(REMOVED.into(), Json::Bool(true))]),
     }
@@ -268,9 +286,15 @@ mod tests {
 
     #[test]
     fn numbers_beyond_64_bits_are_floats() {
-        assert_eq!(read("9223372036854775808"), Value::float(9_223_372_036_854_775_808.0));
+        assert_eq!(
+            read("9223372036854775808"),
+            Value::float(9_223_372_036_854_775_808.0)
+        );
         assert_eq!(read("-9223372036854775808"), Value::int(i64::MIN));
-        assert_eq!(read("123456789012345678901234567890"), Value::float(1.234_567_890_123_456_8e29));
+        assert_eq!(
+            read("123456789012345678901234567890"),
+            Value::float(1.234_567_890_123_456_8e29)
+        );
         assert_eq!(read("3.0"), Value::int(3));
         assert_eq!(read("1e2"), Value::int(100));
     }
@@ -281,13 +305,19 @@ mod tests {
         let id = |text: &str| record(parse(text), &key).map(|(id, _)| id.as_str().to_owned());
         assert_eq!(id(r#"{"id": "a b"}"#), Ok("a b".into()));
         assert_eq!(id(r#"{"id": -7}"#), Ok("-7".into()));
-        assert_eq!(id(r#"{"id": 18446744073709551615}"#), Ok("18446744073709551615".into()));
+        assert_eq!(
+            id(r#"{"id": 18446744073709551615}"#),
+            Ok("18446744073709551615".into())
+        );
         assert_eq!(id(r#"{"id": 1.5}"#), Err(JsonError::Key("id".into())));
         assert_eq!(id(r#"{"id": null}"#), Err(JsonError::NoKey("id".into())));
         assert_eq!(id("{}"), Err(JsonError::NoKey("id".into())));
         assert_eq!(id("[]"), Err(JsonError::NotAnObject));
         assert!(matches!(id(r#"{"id": ""}"#), Err(JsonError::Id { .. })));
-        assert!(matches!(id(r#"{"id": "a", "": 1}"#), Err(JsonError::Field { .. })));
+        assert!(matches!(
+            id(r#"{"id": "a", "": 1}"#),
+            Err(JsonError::Field { .. })
+        ));
     }
 
     #[test]
@@ -305,13 +335,19 @@ mod tests {
         ] {
             let json = parse(&format!(r#"{{"id": 1, "field": {field}}}"#));
             let error = record(json, &key).unwrap_err();
-            assert!(matches!(error, JsonError::Form(_) | JsonError::Conflict(_)), "{field}");
+            assert!(
+                matches!(error, JsonError::Form(_) | JsonError::Conflict(_)),
+                "{field}"
+            );
         }
     }
 
     #[test]
     fn an_exported_line_is_imported_as_the_same_record() {
-        let stamp = Stamp { hlc: Hlc::from_bits(1), replica: ReplicaId::from_bytes([1; 16]) };
+        let stamp = Stamp {
+            hlc: Hlc::from_bits(1),
+            replica: ReplicaId::from_bytes([1; 16]),
+        };
         let fields: Fields = [
             ("title", Visible::Value(Value::text("x"))),
             ("votes", Visible::Counter(-3)),
@@ -328,7 +364,7 @@ mod tests {
         let (read, target) = record(parse(&text), &key).unwrap();
         assert_eq!(read, id);
         assert!(is_same(&fields, &target), "{text}");
-        let mut fewer = fields.clone();
+        let mut fewer = fields;
         fewer.pop_first();
         assert!(!is_same(&fewer, &target));
         assert_eq!(line(Some(&id), None), r#"{"$id":"é/1","$removed":true}"#);

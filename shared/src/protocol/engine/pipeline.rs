@@ -178,6 +178,14 @@ impl Pipeline {
             )
         });
         self.waiting_bytes = self.queue.iter().map(bytes_of).sum();
+        // What is on its way into the log gets there, and means nothing to the session after it.
+        if let Some((_, Op::Entries(entries))) = &mut self.under_way {
+            for (_, then) in entries.iter_mut() {
+                if !matches!(then, Then::Grant { .. }) {
+                    *then = Then::Nothing;
+                }
+            }
+        }
     }
 }
 
