@@ -2,8 +2,9 @@
 
 use crate::{
     ClientError, Fields, OpenError, Options,
+    clock::SystemClock,
     listener::{Hub, HubListener, Notices},
-    ports::{Rings, SharedEngine, SystemClock, SystemEntropy, random},
+    ports::{Rings, SharedEngine, SystemEntropy, random},
     socket::WebSocketDialer,
 };
 use rejoin_core::{

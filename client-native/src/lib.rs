@@ -27,6 +27,7 @@
 
 mod changes;
 mod client;
+mod clock;
 mod error;
 mod listener;
 mod options;

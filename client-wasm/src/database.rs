@@ -491,9 +491,13 @@ impl Database {
         answer.take().await
     }
 
-    /// Takes no call any more, and waits until those under way are done.
-    pub(crate) async fn finish_wishes(&self) {
+    /// Takes no call any more.
+    pub(crate) fn refuse_calls(&self) {
         self.closing.set(true);
+    }
+
+    /// Waits until the calls under way are done.
+    pub(crate) async fn finish_wishes(&self) {
         let idle = Rc::new(Slot::default());
         if self.waiting.borrow().is_empty() {
             idle.fill(());

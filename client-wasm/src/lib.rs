@@ -212,6 +212,7 @@ impl Engine {
             return closing.clone();
         }
         let running = Rc::clone(&self.running);
+        running.database.refuse_calls();
         let closing = future_to_promise(async move {
             poison::check()?;
             running.close().await;

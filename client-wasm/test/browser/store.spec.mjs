@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { load, launch, newPage } from "./world.mjs";
+import { launch, load, newPage } from "./world.mjs";
+
+const LIMITS = { timeout: 60_000 };
+const TEST_BUILD = "test-build";
 
 let world;
-before(async () => (world = await launch()));
-after(() => world.close());
+before(async () => (world = await launch()), LIMITS);
+after(() => world.close(), LIMITS);
 
 async function onePage(context, build) {
   const browserContext = await world.browser.newContext();
@@ -12,7 +15,7 @@ async function onePage(context, build) {
   return newPage(browserContext, world.origin, build);
 }
 
-test("a_local_write_is_there_after_a_reload", async (context) => {
+test("a_local_write_is_there_after_a_reload", LIMITS, async (context) => {
   const page = await onePage(context);
   const receipt = await page.evaluate(async () => {
     await openEngine("reload");
@@ -27,11 +30,179 @@ test("a_local_write_is_there_after_a_reload", async (context) => {
   await load(page, world.origin);
   const [row] = await page.evaluate(async () => {
     await openEngine("reload");
+    const rows = await all();
+    const { value } = rows[0][4][0];
+    return [[...rows[0].slice(0, 4), String(value.big), [...value.bytes], value.none]];
+  });
+  assert.deepEqual(row, ["1", "Hello World", 3, ["a", "b"], String(2n ** 60n), [1, 2], null]);
+});
+
+test("a_write_is_changed_and_told_before_its_promise_resolves", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const told = await page.evaluate(async () => {
+    await openEngine("order");
+    engine.watch("tasks", true);
+    await add("1", "a");
+    const changed = events.find(({ type }) => type === "changed");
+    const status = events.findLast(({ type }) => type === "status");
+    return [changed.changes, status.status.pending];
+  });
+  assert.deepEqual(told, [
+    [{ collection: "tasks", id: "1", row: { id: "1", values: ["a", undefined, undefined, undefined] } }],
+    1,
+  ]);
+});
+
+test("operations_do_what_the_interface_says", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const results = await page.evaluate(async () => {
+    await openEngine("operations");
+    const write = (op, id, fields = []) =>
+      engine.write([{ op, collection: "tasks", id, erase: false, fields }], {
+        ...{ relaxed: false, echo: true },
+      });
+    await add("1", "a", [["tags", "set", "add", ["x", "y"]]]);
+    const set = await write("update", "1", [["tags", "set", "set", ["y", "z"]]]);
+    const removals = [write("remove", "2"), write("remove", "1"), write("remove", "1")];
+    const removed = await Promise.all(removals);
+    // Behind one another, without waiting: the second sees the first.
+    const [, after] = await Promise.all([write("put", "3"), write("remove", "3")]);
+    return {
+      exists: await failure(() => add("4", "a").then(() => add("4", "b"))),
+      absent: await failure(() => write("update", "5", [["title", "lww", "set", "b"]])),
+      kind: await failure(() => write("update", "4", [["votes", "counter", "set", 1]])),
+      surrogate: await failure(() => add("6", "\ud800")),
+      undefined: await failure(() => add("6", undefined)),
+      date: await failure(() => add("6", new Date())),
+      big: await failure(() => add("6", 2n ** 63n)),
+      large: await failure(() => add("6", "x".repeat(300_000))),
+      tags: set.rows[0].values[2],
+      removed: removed.map(({ row, rows }) => [row > 0, rows]),
+      after: after.rows,
+      left: (await all()).map(([id]) => id),
+    };
+  });
+  assert.deepEqual(results, {
+    ...{ exists: "exists", absent: "absent", kind: "invalid", surrogate: "invalid" },
+    ...{ undefined: "invalid", date: "invalid", big: "invalid", large: "too_large" },
+    tags: ["y", "z"],
+    removed: [
+      [false, [null]],
+      [true, [null]],
+      [false, [null]],
+    ],
+    after: [null],
+    left: ["4"],
+  });
+});
+
+test("calls_during_and_after_close_fail_and_writes_under_way_are_finished", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const results = await page.evaluate(async () => {
+    await openEngine("closing");
+    const first = add("1", "a");
+    const closing = engine.close();
+    const during = await failure(() => add("2", "b"));
+    await closing;
+    await engine.close();
+    const { row } = await first;
+    const count = events.length;
+    const codes = [];
+    for (const call of [
+      () => add("3", "c"),
+      () => engine.get("tasks", "1"),
+      () => engine.scan("tasks", null, 10),
+      () => engine.roots(),
+      () => engine.pause(true),
+    ]) {
+      codes.push(await failure(call));
+    }
+    const silent = events.length === count;
+    await openEngine("closing");
+    return { row, during, codes, silent, left: (await all()).map(([id]) => id) };
+  });
+  assert.deepEqual(results, {
+    ...{ row: 1, during: "closed", silent: true, left: ["1"] },
+    codes: ["closed", "closed", "closed", "closed", "closed"],
+  });
+});
+
+test("other_databases_of_the_origin_are_left_alone", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const names = await page.evaluate(async () => {
+    const done = (request) =>
+      new Promise((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    const request = indexedDB.open("log", 7);
+    request.onupgradeneeded = () => request.result.createObjectStore("mine").put("kept", "key");
+    const foreign = await done(request);
+    await openEngine("log");
+    await add("1", "a");
+    await engine.close();
+    await bindings.Engine.destroy("log");
+    const kept = await done(foreign.transaction("mine").objectStore("mine").get("key"));
+    const left = (await indexedDB.databases()).map(({ name, version }) => [name, version]);
+    return { kept, left };
+  });
+  assert.deepEqual(names, { kept: "kept", left: [["log", 7]] });
+});
+
+test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const session = await page.context().newCDPSession(page);
+  // Set before anything is written: the browser remembers for a while how much space there was.
+  await session.send("Storage.overrideQuotaForOrigin", { origin: world.origin, quotaSize: 200_000 });
+  const results = await page.evaluate(async () => {
+    await openEngine("full");
+    await add("kept", "a");
+    const full = {
+      code: await failure(() => add("lost", "x".repeat(250_000))),
+      problem: engine.status().storage.problem,
+      rows: (await all()).map(([id]) => id),
+      pending: engine.status().pending,
+    };
+    await add("later", "b");
+    const rows = (await all()).map(([id]) => id);
+    return { full, later: { rows, problem: engine.status().storage.problem } };
+  });
+  assert.deepEqual(results, {
+    full: { code: "quota", problem: "quota", rows: ["kept"], pending: 1 },
+    later: { rows: ["kept", "later"], problem: null },
+  });
+});
+
+test("a_panic_poisons_the_instance_and_loses_nothing_durable", LIMITS, async (context) => {
+  const page = await onePage(context, TEST_BUILD);
+  const results = await page.evaluate(async () => {
+    await openEngine("poison");
+    const events = globalThis.events;
+    await add("1", "a");
+    const waiting = failure(() => add("2", "b"));
+    await failure(() => bindings.break_down());
+    return {
+      waiting: await waiting,
+      write: await failure(() => add("3", "c")),
+      get: await failure(() => engine.get("tasks", "1")),
+      open: await failure(() => openEngine("other")),
+      told: events.filter(({ type }) => type === "poisoned").length,
+    };
+  });
+  const code = "poisoned";
+  assert.deepEqual(results, { waiting: code, write: code, get: code, open: code, told: 1 });
+  await load(page, world.origin);
+  const [first] = await page.evaluate(async () => {
+    await openEngine("poison");
     return all();
   });
-  const [id, title, votes, tags, [sibling]] = row;
-  assert.deepEqual([id, title, votes, tags], ["1", "Hello World", 3, ["a", "b"]]);
-  assert.equal(sibling.value.big, 2n ** 60n);
-  assert.deepEqual([...Object.values(sibling.value.bytes)], [1, 2]);
-  assert.equal(sibling.value.none, null);
+  assert.deepEqual([first[0], first[1]], ["1", "a"]);
+});
+
+test("indexeddb_keeps_the_contract_of_stores", { timeout: 300_000 }, async (context) => {
+  const page = await onePage(context, TEST_BUILD);
+  let panic = "";
+  page.on("console", (message) => (panic += message.text()));
+  await page.evaluate(() => bindings.store_contract());
+  assert.equal(panic, "");
 });

@@ -12,6 +12,8 @@ const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
 const TEST_BUILD = fileURLToPath(
   new URL("../../../test-artifacts/client-wasm/pkg", import.meta.url),
 );
+/** Which build the pages load: that of the package, unless told otherwise. */
+const BUILD = process.env.REJOIN_TEST_BUILD ?? "pkg";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -58,7 +60,7 @@ export async function launch() {
 }
 
 /** A page of `context` with the engine's class as `Engine`; what it logs as an error is thrown. */
-export async function newPage(context, origin, build = "pkg") {
+export async function newPage(context, origin, build = BUILD) {
   const page = await context.newPage();
   if (process.env.REJOIN_TEST_LOG) {
     page.on("console", (message) => console.log(message.text()));
@@ -69,7 +71,7 @@ export async function newPage(context, origin, build = "pkg") {
 }
 
 /** Opens the test page, again too. */
-export async function load(page, origin, build = "pkg") {
+export async function load(page, origin, build = BUILD) {
   await page.goto(origin);
   await page.evaluate(async (build) => {
     const bindings = await import(`/${build}/rejoin.js`);

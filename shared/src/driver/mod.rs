@@ -212,7 +212,7 @@ pub async fn drive<S, D, C>(
         if supervisor.stopping && operation.is_none() && closing.is_none() {
             return;
         }
-        let wanted = !supervisor.paused && !supervisor.stopping;
+        let wanted = dialer.is_some() && !supervisor.paused && !supervisor.stopping;
         let wants = wanted && engine.with(|engine| engine.wants_connection());
         if let (Line::Down { dial_at: Some(at) }, Some(dialer), true) = (&line, dialer, wants)
             && *at <= clock.now().mono

@@ -12,6 +12,7 @@ mod fold;
 mod intent;
 mod overlay;
 mod page;
+mod receive;
 mod state;
 #[cfg(test)]
 mod tests;

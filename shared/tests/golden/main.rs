@@ -152,7 +152,7 @@ fn messages_keep_their_bytes() {
 
 #[test]
 fn frames_keep_their_bytes() {
-    let ping = rejoin_core::protocol::Message::Ping { nonce: 1 };
+    let ping = rejoin_core::message::Message::Ping { nonce: 1 };
     let frames = [
         ("channel_0", 0),
         ("channel_127", 127),

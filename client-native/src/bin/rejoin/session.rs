@@ -10,10 +10,7 @@ use rejoin_client::{
 };
 use std::{fs, io, time::Duration};
 use tempfile::TempDir;
-use tokio::time::Instant;
-
-/// How often patience is looked at.
-const TICK: Duration = Duration::from_millis(250);
+use tokio::time::sleep;
 
 /// Why there is no session, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +110,8 @@ impl Session {
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), SessionError> {
         let mut last = self.mark();
-        let mut moved = Instant::now();
+        let patience = Duration::from_secs(self.patience.into());
+        let mut lost = Box::pin(sleep(patience));
         loop {
             let changed = self.client.changed();
             self.take_notices()?;
@@ -121,16 +119,15 @@ impl Session {
                 progress.clear();
                 return Ok(());
             }
-            // An error means only that it is time to look again.
-            tokio::time::timeout(TICK, changed).await.ok();
+            tokio::select! {
+                () = changed => {}
+                () = &mut lost => return Err(self.stalled()),
+            }
             let mark = self.mark();
             if mark != last {
                 progress.show(&describe(&self.client.status()));
                 last = mark;
-                moved = Instant::now();
-            }
-            if moved.elapsed() >= Duration::from_secs(self.patience.into()) {
-                return Err(self.stalled());
+                lost = Box::pin(sleep(patience));
             }
         }
     }

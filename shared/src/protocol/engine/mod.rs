@@ -5,11 +5,15 @@
 //! fencing token each of its commits checks, holds a session and folds. Absent: sockets, clocks, timers,
 //! randomness (all are inputs), waiting.
 
+mod feed;
 mod heal;
+mod load;
 mod pipeline;
 mod push;
 mod rejected;
 mod session;
+mod trace;
+mod uncertain;
 
 use super::message::{ByeCode, Conflict, RejectCode};
 use crate::{
@@ -359,7 +363,10 @@ impl Engine {
                 self.connected(now, incarnation, fresh, salt);
             }
             Input::Frame(bytes) => self.frame(now, &bytes),
-            Input::Disconnected => self.session = None,
+            Input::Disconnected => {
+                self.session = None;
+                self.pipeline.forget_session();
+            }
             Input::Token(token) => self.token(now, token),
             Input::Hint => self.pipeline.tail_wanted = true,
             Input::Answered { ticket, result } => self.answered(now, ticket, result),

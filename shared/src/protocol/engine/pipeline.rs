@@ -3,21 +3,22 @@
 //! A commit adds entries behind the last one this holder has applied, guarded by the absence of the
 //! next: if another holder was first, its entries are read, joined, and the wants planned again.
 
-use super::{Engine, Notice, Output, Receipt, Wish, WishError};
+use super::{
+    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, uncertain::Uncertain,
+};
 use crate::{
     id::ReplicaId,
-    io::{Answer, Batch, CommitOutcome, FaultClass, KeyRange, Keyspace, Query, Ticket},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Ticket},
     replica::{
-        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, Replica, RowState, Stored,
-        encode_entry, load_queries, log_key, log_number,
+        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, RowState, encode_entry,
+        load_queries, log_key,
     },
     time::{Millis, MonoMillis, Now, WallMillis},
 };
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::num::NonZeroU32;
 
 /// Bytes of entries that one commit takes.
 const COMMIT_BYTES_AIM: usize = 1 << 20;
@@ -83,14 +84,22 @@ pub(super) enum Then {
     Reconnect,
 }
 
+impl Then {
+    /// Whether the app waits for it, whatever becomes of the session.
+    const fn is_for_app(self) -> bool {
+        matches!(self, Self::Grant { .. })
+    }
+}
+
 #[derive(Debug)]
-enum Op {
+pub(super) enum Op {
     Load,
     /// The first holder of an empty store gives the replica its id.
     Found,
     Tail,
     Writes(Vec<(u64, Receipt, Vec<Change>)>),
-    Entries(Vec<(Entry, Then)>),
+    /// With the number of the session that wanted them.
+    Entries(Vec<(Entry, Then)>, u64),
     Claim([u8; 16]),
     Fold(Fold),
 }
@@ -103,24 +112,26 @@ enum Op {
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
-    queue: VecDeque<Want>,
+    pub(super) queue: VecDeque<Want>,
     waiting_bytes: usize,
     under_way: Option<(Ticket, Op)>,
     tickets: u64,
     /// The stored fencing token, as last read.
-    leader: Option<Vec<u8>>,
+    pub(super) leader: Option<Vec<u8>>,
     /// Ours, once claimed.
-    token: Option<[u8; 16]>,
+    pub(super) token: Option<[u8; 16]>,
     /// Stored `folded`, as last read.
-    folded: Option<Vec<u8>>,
-    reload_wanted: bool,
-    failed: bool,
+    pub(super) folded: Option<Vec<u8>>,
+    pub(super) reload_wanted: bool,
+    pub(super) failed: bool,
     /// When a store that could not be read is tried again.
-    retry_at: Option<MonoMillis>,
+    pub(super) retry_at: Option<MonoMillis>,
     /// Changes of the edits that are being committed, by wish.
     pub(super) edits: BTreeMap<u64, Vec<Change>>,
     /// Writes whose commit failed in a way that leaves open whether it happened.
-    uncertain: Vec<(u64, Receipt, FaultClass)>,
+    pub(super) uncertain: Vec<Uncertain>,
+    /// Counts sessions: what follows an entry concerns the session that wanted it and no other.
+    session: u64,
 }
 
 impl Pipeline {
@@ -166,7 +177,8 @@ impl Pipeline {
     }
 
     /// Wants of the session make no sense without it.
-    fn forget_session(&mut self) {
+    pub(super) fn forget_session(&mut self) {
+        self.session += 1;
         self.queue.retain(|want| {
             matches!(
                 want,
@@ -178,14 +190,6 @@ impl Pipeline {
             )
         });
         self.waiting_bytes = self.queue.iter().map(bytes_of).sum();
-        // What is on its way into the log gets there, and means nothing to the session after it.
-        if let Some((_, Op::Entries(entries))) = &mut self.under_way {
-            for (_, then) in entries.iter_mut() {
-                if !matches!(then, Then::Grant { .. }) {
-                    *then = Then::Nothing;
-                }
-            }
-        }
     }
 }
 
@@ -265,7 +269,9 @@ impl Engine {
             self.pipeline.tail_wanted = true;
         }
         while self.pipeline.under_way.is_none() {
-            let asked = !self.pipeline.queue.is_empty() || self.pipeline.tail_wanted;
+            let mut wants = self.pipeline.queue.iter();
+            let asked =
+                self.pipeline.tail_wanted || wants.any(|want| !matches!(want, Want::Claim { .. }));
             if self.pipeline.failed && !asked {
                 return;
             }
@@ -318,7 +324,7 @@ impl Engine {
         }
     }
 
-    fn commit(&mut self, op: Op, batch: Batch) {
+    pub(super) fn commit(&mut self, op: Op, batch: Batch) {
         let ticket = self.pipeline.start(op);
         self.outputs.push_back(Output::Commit { ticket, batch });
     }
@@ -429,7 +435,7 @@ impl Engine {
         for ((entry, _), number) in entries.iter().zip(last + 1..) {
             batch.put(Keyspace::Log, log_key(number), encode_entry(entry));
         }
-        self.commit(Op::Entries(entries), batch);
+        self.commit(Op::Entries(entries, self.pipeline.session), batch);
     }
 
     /// The entries that carry out a want.
@@ -511,142 +517,6 @@ impl Engine {
         }
     }
 
-    /// The store cannot be read: tells it once, and stays still until something new is asked for.
-    fn store_failed(&mut self, class: FaultClass) {
-        self.drop_session();
-        self.pipeline.failed = true;
-        let wants = core::mem::take(&mut self.pipeline.queue);
-        for want in wants {
-            let (Want::Write { id, .. }
-            | Want::Drop { id, .. }
-            | Want::Edit { id, .. }
-            | Want::Adopt { id }) = want
-            else {
-                continue;
-            };
-            self.outputs.push_back(Output::Done {
-                id,
-                result: Err(WishError::Store(class)),
-            });
-        }
-        self.notice(Notice::Unreadable(class));
-    }
-
-    fn fail_uncertain(&mut self) {
-        for (id, _, class) in core::mem::take(&mut self.pipeline.uncertain) {
-            self.outputs.push_back(Output::Done {
-                id,
-                result: Err(WishError::Store(class)),
-            });
-        }
-    }
-
-    fn loaded(&mut self, answers: Vec<Answer>) {
-        let mut answers = answers.into_iter();
-        let mut value = || match answers.next() {
-            Some(Answer::Value(value)) => value,
-            Some(Answer::Page(_)) | None => None,
-        };
-        let (header, folded, leader) = (value(), value(), value());
-        let mut rows = || match answers.next() {
-            Some(Answer::Page(page)) => page.rows,
-            Some(Answer::Value(_)) | None => Vec::new(),
-        };
-        if header.is_none() {
-            let batch = Replica::found(self.config.fresh, &self.config.patterns);
-            self.commit(Op::Found, batch);
-            return;
-        }
-        let stored = Stored {
-            header,
-            folded: folded.clone(),
-            pages: rows(),
-            log: rows(),
-        };
-        let was_open = self.pipeline.loaded;
-        match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
-            Ok(replica) => {
-                self.replica = replica;
-                self.pipeline.loaded = true;
-                self.pipeline.reload_wanted = false;
-                self.pipeline.failed = false;
-                self.pipeline.folded = folded;
-                self.pipeline.leader = leader;
-                self.check_lead();
-                self.settle_uncertain();
-                if was_open {
-                    let keys = self.replica.base().iter().map(|(key, _)| key.clone());
-                    let keys: BTreeSet<_> =
-                        keys.chain(self.replica.overlay().keys().cloned()).collect();
-                    self.notice(Notice::Changed(keys));
-                } else {
-                    self.notice(Notice::Opened);
-                }
-            }
-            Err(_) => self.store_failed(FaultClass::Corrupt),
-        }
-    }
-
-    fn check_lead(&mut self) {
-        let ours = self.pipeline.token.map(|token| token.to_vec());
-        if ours.is_some() && ours != self.pipeline.leader {
-            self.follow();
-            self.notice(Notice::Deposed);
-        }
-    }
-
-    fn tail(&mut self, now: Now, answers: Vec<Answer>) {
-        let mut answers = answers.into_iter();
-        let (Some(Answer::Page(page)), Some(Answer::Value(folded)), Some(Answer::Value(leader))) =
-            (answers.next(), answers.next(), answers.next())
-        else {
-            return;
-        };
-        self.pipeline.leader = leader;
-        self.pipeline.failed = false;
-        self.check_lead();
-        let folded_to = folded.as_deref().and_then(log_number).unwrap_or_default();
-        if folded_to > self.replica.last() {
-            self.pipeline.reload_wanted = true;
-            self.drop_session();
-            return;
-        }
-        for row in page.rows {
-            let expected = log_number(&row.key) == Some(self.replica.last() + 1);
-            let applied = if expected {
-                self.replica.apply_encoded(&row.value).ok()
-            } else {
-                None
-            };
-            let Some(applied) = applied else {
-                self.pipeline.reload_wanted = true;
-                self.drop_session();
-                return;
-            };
-            self.announce(now, applied);
-        }
-        if folded != self.pipeline.folded {
-            self.replica.folded_elsewhere(folded_to);
-            self.pipeline.folded = folded;
-        }
-        self.pipeline.tail_wanted |= page.more;
-        self.settle_uncertain();
-    }
-
-    /// Writes whose commit had failed: did it happen?
-    fn settle_uncertain(&mut self) {
-        for (id, receipt, class) in core::mem::take(&mut self.pipeline.uncertain) {
-            let stored = self.replica.overlay().get(receipt.number);
-            let happened = stored.map(|outbox| outbox.row.stamp) == receipt.stamp;
-            let result = if happened {
-                Ok(receipt)
-            } else {
-                Err(WishError::Store(class))
-            };
-            self.outputs.push_back(Output::Done { id, result });
-        }
-    }
-
     pub(super) fn committed(
         &mut self,
         now: Now,
@@ -686,7 +556,7 @@ impl Engine {
                 self.announce(now, applied);
                 self.notice(Notice::LogGrew);
             }
-            Op::Entries(entries) => {
+            Op::Entries(entries, session) => {
                 for (entry, then) in entries {
                     if let Entry::Reborn { replica: new, .. } = &entry {
                         let (old, new) = (self.replica.id(), *new);
@@ -699,7 +569,9 @@ impl Engine {
                             return;
                         }
                     }
-                    self.then(now, then);
+                    if session == self.pipeline.session || then.is_for_app() {
+                        self.then(now, then);
+                    }
                 }
                 self.notice(Notice::LogGrew);
             }
@@ -732,8 +604,12 @@ impl Engine {
                     });
                 }
             }
-            Op::Entries(entries) => {
+            Op::Entries(entries, session) => {
+                let current = session == self.pipeline.session;
                 for (entry, then) in entries.into_iter().rev() {
+                    if !current && !then.is_for_app() {
+                        continue;
+                    }
                     // What was made from the state it found must be made again.
                     let want = match entry {
                         Entry::Restamped { skew_ms, .. } => {
@@ -793,13 +669,13 @@ impl Engine {
     fn op_failed(&mut self, op: Op, class: FaultClass) {
         match op {
             Op::Writes(rows) => {
+                self.be_uncertain(
+                    rows.into_iter().map(|(id, receipt, _)| (id, receipt)),
+                    class,
+                );
                 self.replica.undo();
-                let uncertain = rows
-                    .into_iter()
-                    .map(|(id, receipt, _)| (id, receipt, class));
-                self.pipeline.uncertain.extend(uncertain);
             }
-            Op::Entries(entries) => {
+            Op::Entries(entries, _) => {
                 for (_, then) in entries {
                     if let Then::Grant { id, .. } = then {
                         self.pipeline.edits.remove(&id);
@@ -817,7 +693,7 @@ impl Engine {
     }
 
     /// Tells the app what an entry changed, and looks after what it broke.
-    fn announce(&mut self, now: Now, applied: Applied) {
+    pub(super) fn announce(&mut self, now: Now, applied: Applied) {
         let Applied {
             keys,
             accepted,
@@ -852,25 +728,4 @@ impl Engine {
         }
         self.received(now, received, &broken);
     }
-}
-
-fn tail_queries(last: u64) -> Vec<Query> {
-    let range = KeyRange {
-        start: log_key(last + 1),
-        end: None,
-    };
-    let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
-    let get = |key: &[u8]| Query::Get {
-        keyspace: Keyspace::Meta,
-        key: key.to_vec(),
-    };
-    Vec::from([
-        Query::Scan {
-            keyspace: Keyspace::Log,
-            range,
-            limit,
-        },
-        get(META_FOLDED),
-        get(META_LEADER),
-    ])
 }

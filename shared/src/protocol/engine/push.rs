@@ -73,7 +73,10 @@ impl Engine {
             }
             return None;
         }
-        if pushing.settling > 0 {
+        // Two pushes in flight could each be returned for an outcome that the other does not name yet, for
+        // ever: what is sent again goes when every outcome is known.
+        let again = !pushing.returned.is_empty() && !pushing.in_flight.is_empty();
+        if pushing.settling > 0 || again {
             return None;
         }
         if let Some(seq) = pushing.until {

@@ -5,6 +5,7 @@ use super::{
     heal::Heal,
     pipeline::{Then, Want},
     push::Pushing,
+    trace::describe,
 };
 use crate::{
     hlc::{Hlc, Stamp},
@@ -14,17 +15,16 @@ use crate::{
             DEAD_AFTER, EPOCHS_MAX, HANDSHAKE_WITHIN, INCARNATIONS_MAX, PING_EVERY, VERSIONS,
         },
         message::{
-            Bye, ByeCode, Changes, Hello, Identity, Message, Mode, Place, Recall, Recalled, Stated,
-            Subscription, Welcome,
+            Bye, ByeCode, Hello, Identity, Message, Mode, Place, Recall, Recalled, Subscription,
+            Welcome,
         },
         wire,
     },
-    replica::{Entry, OutboxRow, Replica, RowState, Standing, Welcomed, row_digest},
+    replica::{Entry, OutboxRow, Replica, RowState, Settlement, Standing, Welcomed, row_digest},
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    format,
     string::{String, ToString},
     vec::Vec,
 };
@@ -46,6 +46,8 @@ enum Phase {
     Greeting,
     /// The welcome is on its way into the log.
     Entering,
+    /// The last row accepted has the stamp of one that waits: asking whether it is that one.
+    Checking,
     /// The history forked: asking what was accepted.
     Recalling,
     /// Another principal was welcomed.
@@ -74,9 +76,9 @@ pub(super) struct Session {
     /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
     pub(super) breaks: BTreeSet<u32>,
     /// Roots stated by the peer, to be compared once the log is as far.
-    stated: BTreeMap<u32, (Seq, crate::id::Digest)>,
-    head: Seq,
-    received: u64,
+    pub(super) stated: BTreeMap<u32, (Seq, crate::id::Digest)>,
+    pub(super) head: Seq,
+    pub(super) received: u64,
     pub(super) expected_records: Option<u64>,
     recalled: Vec<u64>,
     unsure: Vec<u64>,
@@ -85,7 +87,7 @@ pub(super) struct Session {
     last_heard: MonoMillis,
     opening_until: MonoMillis,
     pings: u64,
-    live: bool,
+    pub(super) live: bool,
 }
 
 impl Session {
@@ -116,9 +118,11 @@ impl Session {
 
     pub(super) fn link(&self, standings: &[(Pattern, Standing)]) -> Link {
         match self.phase {
-            Phase::Preparing | Phase::Greeting | Phase::Entering | Phase::Recalling => {
-                Link::Opening
-            }
+            Phase::Preparing
+            | Phase::Greeting
+            | Phase::Checking
+            | Phase::Entering
+            | Phase::Recalling => Link::Opening,
             Phase::Blocked => Link::Blocked,
             Phase::Open => {
                 let arrived = standings.iter().all(|(_, standing)| {
@@ -244,6 +248,14 @@ impl Engine {
             .and_then(|(channel, message)| Ok((channel, wire::decode(message)?, message)));
         match message {
             Ok((CHANNEL, message, encoded)) => {
+                let waits = !matches!(message, Message::Recalled(_) | Message::Bye(_));
+                if let Some(session) = &mut self.session
+                    && session.phase == Phase::Checking
+                    && waits
+                {
+                    session.early.push(bytes.to_vec());
+                    return;
+                }
                 self.trace(false, &message, bytes.len());
                 self.message(now, message, encoded);
             }
@@ -265,8 +277,10 @@ impl Engine {
             Message::Walk(walk) if open => self.heal_walk(now, &walk),
             Message::Records(records) if open => self.heal_records(&records, encoded),
             Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
-            Message::Recalled(recalled) if session.phase == Phase::Recalling => {
-                self.recalled(recalled);
+            Message::Recalled(recalled)
+                if matches!(session.phase, Phase::Recalling | Phase::Checking) =>
+            {
+                self.recalled(now, recalled);
             }
             Message::Ping { nonce } => self.say(now, &Message::Pong { nonce, state: None }),
             Message::Pong { state, .. } => {
@@ -401,9 +415,21 @@ impl Engine {
             return;
         }
         if welcome.identity != Identity::Confirmed || self.has_forked(welcome.accepted) {
-            self.recall(now);
-            return;
+            self.recall(now, Phase::Recalling, None);
+        } else if welcome.accepted > Some(self.replica.acked()) {
+            // A row of that stamp waits, but a history that was rolled back may have issued it twice.
+            let upto = welcome.accepted;
+            if let Some(session) = &mut self.session {
+                session.welcome = Some(welcome);
+            }
+            self.recall(now, Phase::Checking, upto);
+        } else {
+            self.enter(now, welcome);
         }
+    }
+
+    /// The replica can go on: stores the welcome.
+    fn enter(&mut self, now: Now, welcome: Welcome) {
         let skew = i128::from(welcome.clock.0) - i128::from(now.wall.0);
         let skew_ms = i64::try_from(skew).unwrap_or_default();
         let by_mode = |wanted: fn(Mode) -> bool| {
@@ -480,14 +506,17 @@ impl Engine {
                 .replica
                 .overlay()
                 .rows()
-                .any(|(_, outbox)| outbox.row.stamp == stamp);
+                .any(|(_, row)| row.row.stamp == stamp && row.state == RowState::Waiting);
         !known
     }
 
-    fn recall(&mut self, now: Now) {
+    /// Asks which of the waiting rows, up to a time, were accepted.
+    fn recall(&mut self, now: Now, phase: Phase, upto: Option<Hlc>) {
         let own = self.replica.id();
         let waiting = |outbox: &&OutboxRow| {
-            outbox.state == RowState::Waiting && outbox.row.stamp.replica == own
+            outbox.state == RowState::Waiting
+                && outbox.row.stamp.replica == own
+                && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
         };
         let rows: Vec<(Hlc, [u8; 16])> = self
             .replica
@@ -500,7 +529,7 @@ impl Engine {
         let Some(session) = &mut self.session else {
             return;
         };
-        session.phase = Phase::Recalling;
+        session.phase = phase;
         session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
         if rows.is_empty() {
             self.be_reborn();
@@ -516,7 +545,7 @@ impl Engine {
         }
     }
 
-    fn recalled(&mut self, recalled: Recalled) {
+    fn recalled(&mut self, now: Now, recalled: Recalled) {
         let own = self.replica.id();
         let number_of = |hlc: Hlc| {
             let stamp = Stamp { hlc, replica: own };
@@ -536,9 +565,47 @@ impl Engine {
         session.recalled.extend(accepted);
         session.unsure.extend(unsure);
         session.recalls_open = session.recalls_open.saturating_sub(1);
-        if session.recalls_open == 0 {
+        if session.recalls_open > 0 {
+            return;
+        }
+        if session.phase == Phase::Checking {
+            self.checked(now);
+        } else {
             self.be_reborn();
         }
+    }
+
+    /// It is known which waiting rows were accepted: goes on if the last one accepted is among them.
+    fn checked(&mut self, now: Now) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let Some(welcome) = session.welcome.take() else {
+            return;
+        };
+        let stamp = welcome.accepted.map(|hlc| Stamp {
+            hlc,
+            replica: self.replica.id(),
+        });
+        let is_last = |number: &u64| {
+            let row = self.replica.overlay().get(*number);
+            row.map(|row| row.row.stamp) == stamp
+        };
+        if !session.recalled.iter().any(is_last) {
+            session.phase = Phase::Recalling;
+            self.be_reborn();
+            return;
+        }
+        let settled = core::mem::take(&mut session.recalled);
+        let settled = settled
+            .into_iter()
+            .map(|number| (number, Settlement::Accepted(Seq(0))));
+        let entry = Entry::Settled(settled.collect());
+        self.pipeline.want(Want::Entry {
+            entry,
+            then: Then::Nothing,
+        });
+        self.enter(now, welcome);
     }
 
     fn be_reborn(&mut self) {
@@ -596,113 +663,6 @@ impl Engine {
         }
     }
 
-    fn changes(&mut self, now: Now, changes: &Changes, encoded: &[u8]) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let mut wanted = false;
-        for subscription in &changes.subscriptions {
-            if session.heals.contains_key(subscription) {
-                continue;
-            }
-            let Some(expected) = session.expected.get_mut(subscription) else {
-                self.end(
-                    now,
-                    ByeCode::Misbehaved,
-                    "changes of an unknown subscription",
-                );
-                return;
-            };
-            if *expected == changes.after {
-                *expected = changes.upto.clone();
-                session.moved.remove(subscription);
-                wanted = true;
-            } else if !session.moved.contains(subscription) {
-                self.end(now, ByeCode::Misbehaved, "changes that do not follow");
-                return;
-            }
-        }
-        if changes.cut {
-            session.head = session.head.max(changes.upto.seq);
-        }
-        if let Some(state) = &changes.state {
-            self.stated(state);
-        }
-        if wanted {
-            let entry = Entry::Feed(encoded.to_vec());
-            self.pipeline.want(Want::Entry {
-                entry,
-                then: Then::Compare,
-            });
-        }
-    }
-
-    fn stated(&mut self, state: &Stated) {
-        if let Some(session) = &mut self.session {
-            for (subscription, root) in &state.roots {
-                session.stated.insert(*subscription, (state.seq, *root));
-            }
-        }
-    }
-
-    /// Compares the roots that were stated at the position where the base is.
-    pub(super) fn compare(&mut self, now: Now) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let mut diverged = Vec::new();
-        for (subscription, (seq, root)) in core::mem::take(&mut session.stated) {
-            let at = usize::try_from(subscription).unwrap_or(usize::MAX);
-            let Some((_, standing)) = self.replica.standings().get(at) else {
-                continue;
-            };
-            let there = standing.arrived
-                && standing.heal.is_none()
-                && standing.cursor == seq
-                && standing.place == Place::at(seq);
-            if !there {
-                // Behind it, or on the way to it: compared once what is missing has come.
-                if standing.cursor < seq || !standing.arrived || standing.heal.is_some() {
-                    session.stated.insert(subscription, (seq, root));
-                }
-            } else if let Some(ours) = self.replica.root(at) {
-                if ours == root {
-                    self.verified.insert(subscription, (seq, root));
-                } else {
-                    diverged.push((subscription, seq, ours, root));
-                }
-            }
-        }
-        for (subscription, seq, ours, theirs) in diverged {
-            self.verified.remove(&subscription);
-            self.notice(Notice::Diverged {
-                subscription,
-                seq,
-                ours,
-                theirs,
-            });
-            self.start_heal(now, subscription, false);
-        }
-        let link = self.link();
-        if let Some(session) = &mut self.session
-            && link == Link::Live
-        {
-            session.live = true;
-            session.received = 0;
-        }
-    }
-
-    /// Counts what came, and heals what broke.
-    pub(super) fn received(&mut self, now: Now, records: usize, broken: &[u32]) {
-        if let Some(session) = &mut self.session {
-            session.received += records as u64;
-        }
-        for subscription in broken {
-            self.verified.remove(subscription);
-            self.start_heal(now, *subscription, false);
-        }
-    }
-
     fn ping(&mut self, now: Now) {
         let Some(session) = &mut self.session else {
             return;
@@ -751,46 +711,5 @@ fn subscription((id, (pattern, standing)): (u32, &(Pattern, Standing))) -> Subsc
         cursor,
         place,
         root: None,
-    }
-}
-
-/// A message in a few words, for people.
-fn describe(message: &Message) -> (&'static str, String) {
-    match message {
-        Message::Hello(hello) => (
-            "Hello",
-            format!("{} subscriptions", hello.subscriptions.len()),
-        ),
-        Message::Welcome(welcome) => {
-            let modes: Vec<Mode> = welcome.modes.iter().map(|(_, mode)| *mode).collect();
-            ("Welcome", format!("{modes:?} head {}", welcome.head))
-        }
-        Message::Push(push) => ("Push", format!("{} rows", push.rows.len())),
-        Message::Ack(ack) => ("Ack", format!("{} rows", ack.outcomes.len())),
-        Message::Changes(changes) => {
-            let cut = if changes.cut { ", cut" } else { "" };
-            let (records, upto) = (changes.entries.len(), changes.upto.seq);
-            ("Changes", format!("{records} records up to {upto}{cut}"))
-        }
-        Message::Resume(resume) => ("Resume", format!("from {}", resume.place.seq)),
-        Message::AskRoots(_) => ("AskRoots", String::new()),
-        Message::Roots(roots) => ("Roots", format!("{} collections", roots.roots.len())),
-        Message::Walk(walk) => ("Walk", format!("{}", walk.collection)),
-        Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
-        Message::AskChunk(ask) => ("AskChunk", format!("{}", ask.collection)),
-        Message::Chunk(chunk) => ("Chunk", format!("{} records", chunk.entries.len())),
-        Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
-        Message::Recalled(recalled) => {
-            ("Recalled", format!("{} accepted", recalled.accepted.len()))
-        }
-        Message::Ping { .. } => ("Ping", String::new()),
-        Message::Pong { state, .. } => (
-            "Pong",
-            state
-                .as_ref()
-                .map_or_else(String::new, |state| format!("at {}", state.seq)),
-        ),
-        Message::Refresh { .. } => ("Refresh", String::new()),
-        Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
     }
 }

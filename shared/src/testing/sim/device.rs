@@ -196,6 +196,12 @@ impl World {
     }
 
     fn noticed(&mut self, device: usize, at: usize, notice: &Notice) {
+        if !matches!(
+            notice,
+            Notice::Changed(_) | Notice::LogGrew | Notice::Status
+        ) {
+            self.tell(device, at, &alloc::format!("{notice:?}"));
+        }
         match notice {
             Notice::Opened => self.elect(device),
             Notice::LogGrew => {
@@ -226,7 +232,8 @@ impl World {
                     code,
                     ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal
                 ) {
-                    self.mark("session ended for misconduct");
+                    self.objection
+                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Unreadable(_) => self.mark("unreadable"),

@@ -222,13 +222,16 @@ struct World {
     events: u64,
     calm: bool,
     steps_left: u64,
+    /// What must not happen and did.
+    objection: Option<String>,
     /// The last messages, for a failure's report.
     story: VecDeque<String>,
 }
 
 /// Virtual milliseconds that a healed world is given without progress.
 const PATIENCE_MS: u64 = 600_000;
-const STORY_LINES_MAX: usize = 200;
+const STORY_LINES_MAX: usize = 4_000;
+const STORY_CHARS_MAX: usize = 1_500;
 const EVENTS_MAX: u64 = 400_000;
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -301,6 +304,7 @@ impl World {
             events: 0,
             calm: false,
             steps_left: plan.writes,
+            objection: None,
             story: VecDeque::new(),
             plan,
         };
@@ -316,9 +320,14 @@ impl World {
 
     fn tell_story(&mut self, device: usize, tab: usize, way: &str, frame: &[u8]) {
         let message = wire::split_frame(frame).and_then(|(_, message)| wire::decode(message));
-        let text: String = format!("{message:?}").chars().take(400).collect();
+        self.tell(device, tab, &format!("{way} {message:?}"));
+    }
+
+    /// One line of the story.
+    fn tell(&mut self, device: usize, tab: usize, text: &str) {
+        let text: String = text.chars().take(STORY_CHARS_MAX).collect();
         self.story
-            .push_back(format!("{} {device}.{tab} {way} {text}", self.now));
+            .push_back(format!("{} {device}.{tab} {text}", self.now));
         if self.story.len() > STORY_LINES_MAX {
             self.story.pop_front();
         }
@@ -368,6 +377,9 @@ impl World {
                 .update(format!("{} {:?}", timed.at, timed.event).as_bytes());
             self.happen(timed.event)?;
             self.check_step()?;
+            if let Some(what) = self.objection.take() {
+                return Err(what);
+            }
             if self.calm {
                 if self.is_quiet() {
                     return self.check_end();
@@ -411,6 +423,12 @@ impl World {
         Ok(())
     }
 
+    fn silence(&mut self, line: u64) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.silent = true;
+        }
+    }
+
     /// Puts a message on a line, or loses the line.
     fn send(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
         let cut = self.plan.cut_one_in;
@@ -421,6 +439,8 @@ impl World {
             // Either the message is lost with the line, or the line is lost behind it.
             let delay = 1 + self.net.below(50);
             if self.net.once_in(2) {
+                // A line never loses one message and carries the next.
+                self.silence(line);
                 self.at(delay, Event::Cut { line });
                 return;
             }
@@ -428,9 +448,7 @@ impl World {
         }
         if !self.calm && struck(&mut self.net, silence) {
             self.mark("line silent");
-            if let Some(line) = self.lines.get_mut(&line) {
-                line.silent = true;
-            }
+            self.silence(line);
         }
         let Some(open) = self.lines.get_mut(&line) else {
             return;

@@ -72,7 +72,7 @@ impl World {
         self.at(delay, Event::ServerStart);
     }
 
-    fn tell(&mut self, input: HostInput) {
+    fn tell_host(&mut self, input: HostInput) {
         let now = self.server_now();
         if let Some(host) = &mut self.server.host {
             host.handle(now, input);
@@ -88,7 +88,7 @@ impl World {
             return;
         };
         if self.server.greeted.contains_key(&peer) {
-            self.tell(HostInput::Message {
+            self.tell_host(HostInput::Message {
                 peer: PeerId(peer),
                 bytes: message.to_vec(),
             });
@@ -109,7 +109,7 @@ impl World {
                 principal: String::from("someone"),
                 rights,
             };
-            self.tell(HostInput::Opened {
+            self.tell_host(HostInput::Opened {
                 peer: PeerId(peer),
                 hello,
                 grant,
@@ -119,7 +119,7 @@ impl World {
 
     pub(super) fn server_gone(&mut self, peer: u64) {
         if self.server.greeted.remove(&peer).is_some() {
-            self.tell(HostInput::Gone { peer: PeerId(peer) });
+            self.tell_host(HostInput::Gone { peer: PeerId(peer) });
         }
     }
 
@@ -166,7 +166,8 @@ impl World {
                         self.close_line(line);
                     }
                 }
-                HostOutput::RefreshAsked { .. } | HostOutput::Note(_) => {}
+                HostOutput::Note(note) => self.tell(99, 0, &alloc::format!("{note:?}")),
+                HostOutput::RefreshAsked { .. } => {}
             }
         }
         if let Some(at) = self.server.host.as_ref().and_then(Host::deadline)
@@ -181,7 +182,7 @@ impl World {
     pub(super) fn server_deadline(&mut self, life: u64) {
         if life == self.server.life {
             self.server.deadline = None;
-            self.tell(HostInput::Deadline);
+            self.tell_host(HostInput::Deadline);
         }
     }
 
@@ -218,7 +219,7 @@ impl World {
                 HostInput::Committed { ticket, result }
             }
         };
-        self.tell(input);
+        self.tell_host(input);
     }
 
     pub(super) fn open_line(&mut self, device: usize, tab: usize, life: u64) -> u64 {

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, load, newPage } from "./world.mjs";
+
+const LIMITS = { timeout: 120_000 };
+
+let world;
+before(async () => (world = await launch()), LIMITS);
+after(() => world.close(), LIMITS);
+
+/** Pages of one profile, each with the database open. */
+async function tabs(context, count, name) {
+  const browserContext = await world.browser.newContext();
+  context.after(() => browserContext.close());
+  const pages = [];
+  for (let index = 0; index < count; index += 1) {
+    const page = await newPage(browserContext, world.origin);
+    await page.evaluate((name) => openEngine(name), name);
+    pages.push(page);
+  }
+  return pages;
+}
+
+const leads = (page) => page.evaluate(() => engine.status().leader);
+const untilLeads = (page, limit) =>
+  page.evaluate((limit) => until(() => engine.status().leader, limit), limit);
+
+test("two_tabs_write_at_once_and_both_see_everything", LIMITS, async (context) => {
+  const pages = await tabs(context, 2, "both");
+  const write = (page, tab) =>
+    page.evaluate(async (tab) => {
+      const writer = async (lane) => {
+        for (let index = 0; index < 200; index += 1) await add(`${tab}-${lane}-${index}`, "a");
+      };
+      await Promise.all([writer(0), writer(1)]);
+    }, tab);
+  await Promise.all(pages.map(write));
+  for (const page of pages) {
+    await page.evaluate(() => until(async () => (await all()).length === 800));
+    const ids = await page.evaluate(async () => (await all()).map(([id]) => id));
+    assert.equal(new Set(ids).size, 800);
+    assert.equal(await page.evaluate(() => engine.status().pending), 800);
+  }
+  await load(pages[0], world.origin);
+  const left = await pages[0].evaluate(async () => {
+    await openEngine("both");
+    return (await all()).length;
+  });
+  assert.equal(left, 800);
+});
+
+test("one_tab_leads_and_another_takes_over_at_once_when_it_closes", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "closing");
+  await untilLeads(first);
+  assert.equal(await leads(second), false);
+  const took = second.evaluate(() => until(() => engine.status().leader));
+  await first.close();
+  assert.ok((await took) < 1_000 + 500, `${await took} ms`);
+});
+
+test("a_crashed_leader_is_replaced_within_a_second", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "crashing");
+  await untilLeads(first);
+  await first.evaluate(() => add("1", "before the crash"));
+  const crashed = new Promise((resolve) => first.once("crash", resolve));
+  const took = crashed.then(() => second.evaluate(() => until(() => engine.status().leader)));
+  const session = await first.context().newCDPSession(first);
+  session.send("Page.crash").catch(() => undefined);
+  assert.ok((await took) < 1_000, `${await took} ms`);
+  assert.equal((await second.evaluate(all_)).length, 1);
+});
+
+test("a_changed_record_is_told_in_the_other_tab", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "told");
+  await second.evaluate(() => engine.watch("tasks", true));
+  await first.evaluate(() => add("1", "from the first"));
+  const took = await second.evaluate(() =>
+    until(() => events.some(({ type, changes }) => type === "changed" && changes[0].row !== null)),
+  );
+  assert.ok(took < 1_000, `${took} ms`);
+});
+
+test("a_stolen_lock_makes_a_leader_follow_and_lead_again_later", LIMITS, async (context) => {
+  const [first] = await tabs(context, 1, "stolen");
+  await untilLeads(first);
+  await first.evaluate(async () => {
+    const lock = "rejoin/stolen/leader";
+    await new Promise((resolve) => {
+      navigator.locks.request(lock, { steal: true }, async () => {
+        resolve();
+        await new Promise((release) => (globalThis.release = release));
+      });
+    });
+    await until(() => !engine.status().leader);
+    await add("1", "as a follower");
+    release();
+  });
+  await untilLeads(first);
+});
+
+test("destroy_closes_the_database_in_other_tabs", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "destroyed");
+  const results = await second.evaluate(async () => {
+    await engine.close();
+    await bindings.Engine.destroy("destroyed");
+    return (await indexedDB.databases()).length;
+  });
+  assert.equal(results, 0);
+  const after = await first.evaluate(async () => [
+    await failure(() => add("1", "a")),
+    engine.status().storage.problem,
+    (await indexedDB.databases()).length,
+  ]);
+  assert.deepEqual(after, ["storage", "evicted", 0]);
+});
+
+const all_ = () => all();

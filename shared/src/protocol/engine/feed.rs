@@ -1,0 +1,121 @@
+//! The feed: what follows what, and whether both ends agree at the same position.
+
+use super::{
+    Engine, Link, Notice,
+    pipeline::{Then, Want},
+};
+use crate::{
+    message::{ByeCode, Changes, Place, Stated},
+    replica::Entry,
+    time::Now,
+};
+use alloc::vec::Vec;
+
+impl Engine {
+    pub(super) fn changes(&mut self, now: Now, changes: &Changes, encoded: &[u8]) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut wanted = false;
+        for subscription in &changes.subscriptions {
+            if session.heals.contains_key(subscription) {
+                continue;
+            }
+            let Some(expected) = session.expected.get_mut(subscription) else {
+                self.end(
+                    now,
+                    ByeCode::Misbehaved,
+                    "changes of an unknown subscription",
+                );
+                return;
+            };
+            if *expected == changes.after {
+                *expected = changes.upto.clone();
+                session.moved.remove(subscription);
+                wanted = true;
+            } else if !session.moved.contains(subscription) {
+                self.end(now, ByeCode::Misbehaved, "changes that do not follow");
+                return;
+            }
+        }
+        if changes.cut {
+            session.head = session.head.max(changes.upto.seq);
+        }
+        if let Some(state) = &changes.state {
+            self.stated(state);
+        }
+        if wanted {
+            let entry = Entry::Feed(encoded.to_vec());
+            self.pipeline.want(Want::Entry {
+                entry,
+                then: Then::Compare,
+            });
+        }
+    }
+
+    pub(super) fn stated(&mut self, state: &Stated) {
+        if let Some(session) = &mut self.session {
+            for (subscription, root) in &state.roots {
+                session.stated.insert(*subscription, (state.seq, *root));
+            }
+        }
+    }
+
+    /// Compares the roots that were stated at the position where the base is.
+    pub(super) fn compare(&mut self, now: Now) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut diverged = Vec::new();
+        for (subscription, (seq, root)) in core::mem::take(&mut session.stated) {
+            let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+            let Some((_, standing)) = self.replica.standings().get(at) else {
+                continue;
+            };
+            let there = standing.arrived
+                && standing.heal.is_none()
+                && standing.cursor == seq
+                && standing.place == Place::at(seq);
+            if !there {
+                // Behind it, or on the way to it: compared once what is missing has come.
+                if standing.cursor < seq || !standing.arrived || standing.heal.is_some() {
+                    session.stated.insert(subscription, (seq, root));
+                }
+            } else if let Some(ours) = self.replica.root(at) {
+                if ours == root {
+                    self.verified.insert(subscription, (seq, root));
+                } else {
+                    diverged.push((subscription, seq, ours, root));
+                }
+            }
+        }
+        for (subscription, seq, ours, theirs) in diverged {
+            self.verified.remove(&subscription);
+            self.notice(Notice::Diverged {
+                subscription,
+                seq,
+                ours,
+                theirs,
+            });
+            self.start_heal(now, subscription, false);
+        }
+        let link = self.link();
+        if let Some(session) = &mut self.session
+            && link == Link::Live
+        {
+            session.live = true;
+            session.received = 0;
+        }
+    }
+
+    /// Counts what came, and heals what broke.
+    pub(super) fn received(&mut self, now: Now, records: usize, broken: &[u32]) {
+        if let Some(session) = &mut self.session {
+            session.received += records as u64;
+        }
+        for subscription in broken {
+            self.verified.remove(subscription);
+            self.start_heal(now, *subscription, false);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading the store: the whole replica at first, the log's tail when another holder has written.
+
+use super::{
+    Engine, Notice, Output, WishError,
+    pipeline::{Op, Want},
+};
+use crate::{
+    io::{Answer, FaultClass, KeyRange, Keyspace, Query},
+    replica::{META_FOLDED, META_LEADER, Replica, Stored, log_key, log_number},
+    time::Now,
+};
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::num::NonZeroU32;
+
+impl Engine {
+    /// The store cannot be read: tells it once, and stays still until something new is asked for.
+    pub(super) fn store_failed(&mut self, class: FaultClass) {
+        self.drop_session();
+        self.pipeline.failed = true;
+        let wants = core::mem::take(&mut self.pipeline.queue);
+        for want in wants {
+            if matches!(want, Want::Claim { .. }) {
+                // Whoever made this holder lead counts on it: it leads once the store can be read.
+                self.pipeline.queue.push_back(want);
+                continue;
+            }
+            let (Want::Write { id, .. }
+            | Want::Drop { id, .. }
+            | Want::Edit { id, .. }
+            | Want::Adopt { id }) = want
+            else {
+                continue;
+            };
+            self.outputs.push_back(Output::Done {
+                id,
+                result: Err(WishError::Store(class)),
+            });
+        }
+        self.notice(Notice::Unreadable(class));
+    }
+
+    pub(super) fn loaded(&mut self, answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        let mut value = || match answers.next() {
+            Some(Answer::Value(value)) => value,
+            Some(Answer::Page(_)) | None => None,
+        };
+        let (header, folded, leader) = (value(), value(), value());
+        let mut rows = || match answers.next() {
+            Some(Answer::Page(page)) => page.rows,
+            Some(Answer::Value(_)) | None => Vec::new(),
+        };
+        if header.is_none() {
+            let batch = Replica::found(self.config.fresh, &self.config.patterns);
+            self.commit(Op::Found, batch);
+            return;
+        }
+        let stored = Stored {
+            header,
+            folded: folded.clone(),
+            pages: rows(),
+            log: rows(),
+        };
+        let was_open = self.pipeline.loaded;
+        match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
+            Ok(replica) => {
+                self.replica = replica;
+                self.pipeline.loaded = true;
+                self.pipeline.reload_wanted = false;
+                self.pipeline.failed = false;
+                self.pipeline.folded = folded;
+                self.pipeline.leader = leader;
+                self.check_lead();
+                stored.log.iter().for_each(|row| self.witness(row));
+                self.settle_uncertain();
+                if was_open {
+                    let keys = self.replica.base().iter().map(|(key, _)| key.clone());
+                    let keys: BTreeSet<_> =
+                        keys.chain(self.replica.overlay().keys().cloned()).collect();
+                    self.notice(Notice::Changed(keys));
+                } else {
+                    self.notice(Notice::Opened);
+                }
+            }
+            Err(_) => self.store_failed(FaultClass::Corrupt),
+        }
+    }
+
+    pub(super) fn check_lead(&mut self) {
+        let ours = self.pipeline.token.map(|token| token.to_vec());
+        if ours.is_some() && ours != self.pipeline.leader {
+            self.follow();
+            self.notice(Notice::Deposed);
+        }
+    }
+
+    pub(super) fn tail(&mut self, now: Now, answers: Vec<Answer>) {
+        let mut answers = answers.into_iter();
+        let (Some(Answer::Page(page)), Some(Answer::Value(folded)), Some(Answer::Value(leader))) =
+            (answers.next(), answers.next(), answers.next())
+        else {
+            return;
+        };
+        self.pipeline.leader = leader;
+        self.pipeline.failed = false;
+        self.check_lead();
+        let folded_to = folded.as_deref().and_then(log_number).unwrap_or_default();
+        if folded_to > self.replica.last() {
+            self.pipeline.reload_wanted = true;
+            self.drop_session();
+            return;
+        }
+        for row in page.rows {
+            self.witness(&row);
+            let expected = log_number(&row.key) == Some(self.replica.last() + 1);
+            let applied = if expected {
+                self.replica.apply_encoded(&row.value).ok()
+            } else {
+                None
+            };
+            let Some(applied) = applied else {
+                self.pipeline.reload_wanted = true;
+                self.drop_session();
+                return;
+            };
+            self.announce(now, applied);
+        }
+        if folded != self.pipeline.folded {
+            self.replica.folded_elsewhere(folded_to);
+            self.pipeline.folded = folded;
+        }
+        self.pipeline.tail_wanted |= page.more;
+        self.settle_uncertain();
+    }
+}
+
+pub(super) fn tail_queries(last: u64) -> Vec<Query> {
+    let range = KeyRange {
+        start: log_key(last + 1),
+        end: None,
+    };
+    let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
+    let get = |key: &[u8]| Query::Get {
+        keyspace: Keyspace::Meta,
+        key: key.to_vec(),
+    };
+    Vec::from([
+        Query::Scan {
+            keyspace: Keyspace::Log,
+            range,
+            limit,
+        },
+        get(META_FOLDED),
+        get(META_LEADER),
+    ])
+}

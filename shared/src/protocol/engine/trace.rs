@@ -1,0 +1,45 @@
+//! Messages in words, for a protocol log.
+
+use crate::message::{Message, Mode};
+use alloc::{format, string::String, vec::Vec};
+
+/// A message in a few words, for people.
+pub(super) fn describe(message: &Message) -> (&'static str, String) {
+    match message {
+        Message::Hello(hello) => (
+            "Hello",
+            format!("{} subscriptions", hello.subscriptions.len()),
+        ),
+        Message::Welcome(welcome) => {
+            let modes: Vec<Mode> = welcome.modes.iter().map(|(_, mode)| *mode).collect();
+            ("Welcome", format!("{modes:?} head {}", welcome.head))
+        }
+        Message::Push(push) => ("Push", format!("{} rows", push.rows.len())),
+        Message::Ack(ack) => ("Ack", format!("{} rows", ack.outcomes.len())),
+        Message::Changes(changes) => {
+            let cut = if changes.cut { ", cut" } else { "" };
+            let (records, upto) = (changes.entries.len(), changes.upto.seq);
+            ("Changes", format!("{records} records up to {upto}{cut}"))
+        }
+        Message::Resume(resume) => ("Resume", format!("from {}", resume.place.seq)),
+        Message::AskRoots(_) => ("AskRoots", String::new()),
+        Message::Roots(roots) => ("Roots", format!("{} collections", roots.roots.len())),
+        Message::Walk(walk) => ("Walk", format!("{}", walk.collection)),
+        Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
+        Message::AskChunk(ask) => ("AskChunk", format!("{}", ask.collection)),
+        Message::Chunk(chunk) => ("Chunk", format!("{} records", chunk.entries.len())),
+        Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
+        Message::Recalled(recalled) => {
+            ("Recalled", format!("{} accepted", recalled.accepted.len()))
+        }
+        Message::Ping { .. } => ("Ping", String::new()),
+        Message::Pong { state, .. } => (
+            "Pong",
+            state
+                .as_ref()
+                .map_or_else(String::new, |state| format!("at {}", state.seq)),
+        ),
+        Message::Refresh { .. } => ("Refresh", String::new()),
+        Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
+    }
+}

@@ -1,0 +1,259 @@
+//! Taking in what the peer sends: staging, cuts, snapshots and heals.
+//!
+//! Invariant: what lies between two cuts becomes visible together, and a row of the outbox goes in the
+//! very step that brings its effect into the base.
+
+use super::{
+    entry::Healing,
+    overlay::{OutboxRow, RowState},
+    state::{Applied, Replica, standing_mut},
+};
+use crate::{
+    id::{CollectionName, Pattern, RecordKey, Seq},
+    message::{Changes, Chunk, Entry, Place, Records},
+    tree::Prefix,
+};
+use alloc::{collections::BTreeSet, vec::Vec};
+
+impl Replica {
+    /// Stages entries; returns whether all fitted.
+    pub(super) fn stage(&mut self, entries: Vec<Entry>, applied: &mut Applied) -> bool {
+        let epoch = self.header.epochs.last().map_or(0, |_| {
+            u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX)
+        });
+        let replica = self.header.replica;
+        let mut fitted = true;
+        for entry in entries {
+            applied.received += 1;
+            applied.conflicts.extend(
+                entry
+                    .conflicts
+                    .iter()
+                    .map(|note| (entry.key.clone(), note.clone())),
+            );
+            let key = entry.key.clone();
+            let overlay = &self.overlay;
+            let staged = self.base.stage(entry, epoch, |record, upto| {
+                overlay.apply_own(&key, replica, upto, record);
+            });
+            fitted &= staged.is_ok();
+        }
+        fitted
+    }
+
+    pub(super) fn feed(&mut self, changes: Changes, applied: &mut Applied) {
+        let Changes {
+            subscriptions,
+            after,
+            upto,
+            cut,
+            mut entries,
+            state,
+        } = changes;
+        // A subscription that is being healed, or that was moved, takes its changes up again later.
+        let taking: Vec<u32> = subscriptions
+            .into_iter()
+            .filter(|subscription| {
+                standing_mut(&mut self.header.standings, *subscription).is_some_and(
+                    |(_, standing)| {
+                        standing.place == after
+                            && standing.heal.as_ref().is_none_or(|heal| heal.complete)
+                    },
+                )
+            })
+            .collect();
+        let standings = &self.header.standings;
+        let patterns: Vec<&Pattern> = taking
+            .iter()
+            .filter_map(|subscription| standings.get(usize::try_from(*subscription).ok()?))
+            .map(|(pattern, _)| pattern)
+            .collect();
+        entries.retain(|entry| {
+            patterns
+                .iter()
+                .any(|pattern| pattern.covers(&entry.key.collection))
+        });
+        if let Some(state) = state {
+            self.header.observed = self.header.observed.max(state.hlc);
+        }
+        let fitted = self.stage(entries, applied);
+        for subscription in taking {
+            let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+                continue;
+            };
+            standing.place = upto.clone();
+            if !fitted {
+                let seq = upto.seq;
+                standing.heal = Some(Healing {
+                    seq,
+                    reach: seq,
+                    ..Healing::default()
+                });
+                applied.broken.push(subscription);
+            } else if cut {
+                self.cut(subscription, upto.seq, applied);
+            }
+        }
+    }
+
+    /// Makes visible what has come for a subscription, unless a snapshot or heal holds it back.
+    pub(super) fn cut(&mut self, subscription: u32, seq: Seq, applied: &mut Applied) {
+        let epoch = self.header.epochs.last().copied();
+        let Some((pattern, standing)) = standing_mut(&mut self.header.standings, subscription)
+        else {
+            return;
+        };
+        if standing
+            .heal
+            .as_ref()
+            .is_some_and(|heal| !heal.complete || heal.reach > seq)
+        {
+            return;
+        }
+        let gone = standing
+            .heal
+            .take()
+            .map(|heal| heal.gone)
+            .unwrap_or_default();
+        standing.cursor = seq;
+        standing.arrived = true;
+        standing.epoch = epoch;
+        let keys = self.base.publish(pattern);
+        for key in gone {
+            if !keys.contains(&key) && self.base.drop_record(&key) {
+                applied.keys.insert(key);
+            }
+        }
+        for key in &keys {
+            if let Some(seen) = self.base.record(key).ok().map(|record| record.seen) {
+                let latest = seen.iter().map(|stamp| stamp.hlc).max().unwrap_or_default();
+                self.header.observed = self.header.observed.max(latest);
+            }
+        }
+        applied.keys.extend(keys.iter().cloned());
+        applied.cuts.push(subscription);
+        self.retire(&keys, applied);
+    }
+
+    /// Drops the rows that the base now has.
+    pub(super) fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
+        let candidates: BTreeSet<u64> = keys
+            .iter()
+            .flat_map(|key| self.overlay.numbers_of(key))
+            .collect();
+        for number in candidates {
+            if self.is_done(number) {
+                self.finish(number, applied);
+            }
+        }
+    }
+
+    pub(super) fn is_done(&self, number: u64) -> bool {
+        let Some(outbox) = self.overlay.get(number) else {
+            return false;
+        };
+        let accepted = matches!(outbox.state, RowState::Accepted(_));
+        !matches!(outbox.state, RowState::Rejected { .. })
+            && outbox.row.writes.iter().all(|write| {
+                if self.covers(&write.key) {
+                    self.base
+                        .record(&write.key)
+                        .is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
+                } else {
+                    accepted
+                }
+            })
+    }
+
+    pub(super) fn forget(&mut self, number: u64) -> Option<OutboxRow> {
+        if number <= self.folded {
+            self.finished.insert(number);
+        }
+        self.overlay.remove(number)
+    }
+
+    pub(super) fn finish(&mut self, number: u64, applied: &mut Applied) {
+        if let Some(gone) = self.forget(number) {
+            if gone.row.stamp.replica == self.header.replica {
+                self.header.acked = self.header.acked.max(gone.row.stamp.hlc);
+            }
+            if gone.state == RowState::Waiting {
+                applied.accepted.push(number);
+            }
+            applied
+                .keys
+                .extend(gone.row.writes.into_iter().map(|write| write.key));
+        }
+    }
+
+    pub(super) fn staged(
+        &mut self,
+        records: Records,
+        chunk: Option<(CollectionName, Prefix)>,
+        applied: &mut Applied,
+    ) {
+        let reach = records
+            .entries
+            .iter()
+            .map(|entry| entry.seq)
+            .max()
+            .unwrap_or_default();
+        let fitted = self.stage(records.entries, applied);
+        let subscription = records.subscription;
+        let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+            return;
+        };
+        if !fitted {
+            applied.broken.push(subscription);
+        }
+        if let Some(heal) = &mut standing.heal {
+            heal.reach = heal.reach.max(reach);
+            heal.chunks.extend(chunk);
+        }
+    }
+
+    pub(super) fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
+        let Chunk {
+            subscription,
+            collection,
+            prefix,
+            entries,
+            ..
+        } = chunk;
+        let done = prefix.map(|prefix| (collection, prefix));
+        self.staged(
+            Records {
+                subscription,
+                entries,
+            },
+            done,
+            applied,
+        );
+    }
+
+    pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {
+        let epoch = self.header.epochs.last().copied();
+        if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
+            if !standing.arrived {
+                standing.epoch = epoch;
+            }
+            standing.heal = Some(Healing {
+                seq,
+                reach: seq,
+                ..Healing::default()
+            });
+        }
+    }
+
+    pub(super) fn healed(&mut self, subscription: u32, gone: Vec<RecordKey>) {
+        let epoch = self.header.epochs.last().copied();
+        if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription)
+            && let Some(heal) = &mut standing.heal
+        {
+            heal.complete = true;
+            heal.gone = gone;
+            standing.place = Place::at(heal.seq);
+            standing.epoch = epoch;
+        }
+    }
+}
