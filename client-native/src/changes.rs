@@ -11,10 +11,7 @@ use rejoin_core::{
 /// # Errors
 /// [`NameError`] when one of the names is none.
 pub fn key(collection: &str, id: &str) -> Result<RecordKey, NameError> {
-    Ok(RecordKey {
-        collection: CollectionName::parse(collection)?,
-        id: RecordId::parse(id)?,
-    })
+    Ok(RecordKey { collection: CollectionName::parse(collection)?, id: RecordId::parse(id)? })
 }
 
 /// Sets a `lww` field, the default kind.
@@ -22,44 +19,29 @@ pub fn key(collection: &str, id: &str) -> Result<RecordKey, NameError> {
 /// # Errors
 /// [`NameError`] when the name is none.
 pub fn set(field: &str, value: Value) -> Result<FieldChange, NameError> {
-    Ok(FieldChange {
-        field: FieldName::parse(field)?,
-        action: FieldAction::Set(Kind::Lww, value),
-    })
+    Ok(FieldChange { field: FieldName::parse(field)?, action: FieldAction::Set(Kind::Lww, value) })
 }
 
 /// Creates a record; refused where it is live.
 #[must_use]
 pub fn add(key: RecordKey, fields: impl IntoIterator<Item = FieldChange>) -> Change {
-    Change {
-        key,
-        action: Action::Add(fields.into_iter().collect()),
-    }
+    Change { key, action: Action::Add(fields.into_iter().collect()) }
 }
 
 /// Makes a record just this: what is not named becomes absent.
 #[must_use]
 pub fn put(key: RecordKey, fields: impl IntoIterator<Item = FieldChange>) -> Change {
-    Change {
-        key,
-        action: Action::Put(fields.into_iter().collect()),
-    }
+    Change { key, action: Action::Put(fields.into_iter().collect()) }
 }
 
 /// Touches what is named; refused where the record is not live.
 #[must_use]
 pub fn update(key: RecordKey, fields: impl IntoIterator<Item = FieldChange>) -> Change {
-    Change {
-        key,
-        action: Action::Update(fields.into_iter().collect()),
-    }
+    Change { key, action: Action::Update(fields.into_iter().collect()) }
 }
 
 /// Removes a record; refused where it is not live.
 #[must_use]
 pub const fn remove(key: RecordKey) -> Change {
-    Change {
-        key,
-        action: Action::Remove { erase: false },
-    }
+    Change { key, action: Action::Remove { erase: false } }
 }

@@ -69,9 +69,7 @@ pub struct Verified {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("status", &self.status())
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
@@ -83,14 +81,7 @@ impl Client {
     /// # Errors
     /// [`OpenError`]; nothing was started.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let Options {
-            path,
-            space,
-            collections,
-            server,
-            token,
-            trace,
-        } = options;
+        let Options { path, space, collections, server, token, trace } = options;
         let address = |url: &String| match WebSocketDialer::new(url) {
             Ok(dialer) => Ok(Arc::new(dialer)),
             Err(error) => {
@@ -105,13 +96,8 @@ impl Client {
             tokio::task::spawn_blocking(move || SqliteDb::open(path, &SqliteOptions::default()));
         let db = opening.await.map_err(|_ended| OpenError::Ended)??;
         let store = db.space(&space);
-        let engine = Engine::open(EngineConfig {
-            space,
-            patterns: collections,
-            fresh,
-            token,
-            trace,
-        });
+        let engine =
+            Engine::open(EngineConfig { space, patterns: collections, fresh, token, trace });
         let engine = SharedEngine::new(engine);
         let hub = Arc::new(Hub::new());
         let (bell, rings) = mpsc::unbounded_channel();
@@ -124,24 +110,9 @@ impl Client {
             token: fencing,
             opening: Some(opened),
         };
-        let task = run(
-            engine.clone(),
-            store,
-            dialer.clone(),
-            clock,
-            Rings::new(rings),
-            listener,
-        );
+        let task = run(engine.clone(), store, dialer.clone(), clock, Rings::new(rings), listener);
         let task = Mutex::new(Some(tokio::spawn(task)));
-        let client = Self {
-            engine,
-            hub,
-            bell,
-            clock,
-            dialer,
-            db,
-            task,
-        };
+        let client = Self { engine, hub, bell, clock, dialer, db, task };
         match opening.await {
             Ok(Ok(())) => Ok(client),
             failed => {
@@ -162,8 +133,7 @@ impl Client {
     async fn ask(&self, wish: Wish) -> Result<Receipt, ClientError> {
         let (id, answer) = self.hub.ask()?;
         let now = self.clock.now();
-        self.engine
-            .with(|engine| engine.handle(now, Input::Ask { id, wish }));
+        self.engine.with(|engine| engine.handle(now, Input::Ask { id, wish }));
         self.ring(Ring::Fed);
         Ok(answer.await.map_err(|_gone| ClientError::Closed)??)
     }
@@ -174,11 +144,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Wish`] when the batch cannot be, or the store failed; nothing was written.
     pub async fn write(&self, changes: Vec<Change>) -> Result<Receipt, ClientError> {
-        self.ask(Wish::Write {
-            changes,
-            relaxed: false,
-        })
-        .await
+        self.ask(Wish::Write { changes, relaxed: false }).await
     }
 
     /// Writes a rejected batch again, as it is now, and forgets the old one.
@@ -250,18 +216,8 @@ impl Client {
             let rows = engine.replica().overlay().rows();
             rows.filter_map(|(number, outbox)| match &outbox.state {
                 RowState::Rejected { code, reason } => {
-                    let keys = outbox
-                        .row
-                        .writes
-                        .iter()
-                        .map(|write| write.key.clone())
-                        .collect();
-                    Some(Rejected {
-                        number,
-                        keys,
-                        code: *code,
-                        reason: reason.clone(),
-                    })
+                    let keys = outbox.row.writes.iter().map(|write| write.key.clone()).collect();
+                    Some(Rejected { number, keys, code: *code, reason: reason.clone() })
                 }
                 RowState::Waiting | RowState::Accepted(_) => None,
             })
@@ -333,8 +289,7 @@ impl Client {
     /// call, then O(changes).
     #[must_use]
     pub fn root(&self, pattern: &Pattern) -> Digest {
-        self.engine
-            .with(|engine| engine.replica_mut().base_mut().root(pattern))
+        self.engine.with(|engine| engine.replica_mut().base_mut().root(pattern))
     }
 
     /// Where the root of this subscription was last found equal to the server's; `None` when it was not
@@ -377,8 +332,7 @@ impl Client {
     /// A new token, for the present session too.
     pub fn set_token(&self, token: Option<String>) {
         let now = self.clock.now();
-        self.engine
-            .with(|engine| engine.handle(now, Input::Token(token)));
+        self.engine.with(|engine| engine.handle(now, Input::Token(token)));
         self.ring(Ring::Fed);
     }
 
@@ -388,11 +342,7 @@ impl Client {
     /// [`ClientError::File`]; the client is closed then too, and nothing that was committed is lost.
     pub async fn close(&self) -> Result<(), ClientError> {
         self.ring(Ring::Stop);
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             // A panic of the task is its own report; the file is closed all the same.
             task.await.ok();
@@ -410,19 +360,8 @@ async fn run(
     mut rings: Rings,
     mut listener: HubListener<SystemClock>,
 ) {
-    let ports = Ports {
-        store: &store,
-        dialer: dialer.as_deref(),
-        clock: &clock,
-    };
-    drive(
-        &engine,
-        ports,
-        &mut SystemEntropy,
-        &mut rings,
-        &mut listener,
-    )
-    .await;
+    let ports = Ports { store: &store, dialer: dialer.as_deref(), clock: &clock };
+    drive(&engine, ports, &mut SystemEntropy, &mut rings, &mut listener).await;
     listener.hub.close();
 }
 

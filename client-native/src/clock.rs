@@ -15,22 +15,15 @@ pub(crate) struct SystemClock {
 
 impl SystemClock {
     pub(crate) fn new() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+        Self { start: Instant::now() }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         // before 1970 it is 1970: stamps then grow by their counter alone
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Now {
-            wall: WallMillis(millis(wall)),
-            mono: MonoMillis(millis(self.start.elapsed())),
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { wall: WallMillis(millis(wall)), mono: MonoMillis(millis(self.start.elapsed())) }
     }
 
     async fn sleep_until(&self, deadline: MonoMillis) {

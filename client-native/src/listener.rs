@@ -69,10 +69,7 @@ impl Hub {
         waiting.closed = true;
         waiting.answers.clear();
         drop(waiting);
-        self.notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.step();
     }
 
@@ -172,8 +169,7 @@ impl<C: Clock> Listener for HubListener<C> {
             // The file is locked to this process: no one else can lead.
             let now = self.clock.now();
             let token = self.token;
-            self.engine
-                .with(|engine| engine.handle(now, Input::Lead { token }));
+            self.engine.with(|engine| engine.handle(now, Input::Lead { token }));
         } else if notice == Notice::Leading {
             self.opened(Ok(()));
         } else if notice == Notice::Deposed {
@@ -181,11 +177,7 @@ impl<C: Clock> Listener for HubListener<C> {
         } else if let Notice::Unreadable(class) = notice {
             self.opened(Err(class));
         }
-        let notices = self
-            .hub
-            .notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let notices = self.hub.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(notices) = &*notices {
             // An error means that no one listens.
             notices.send(notice).ok();

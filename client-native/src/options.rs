@@ -26,14 +26,7 @@ impl Options {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, space: SpaceId, collections: Vec<Pattern>) -> Self {
         let path = path.into();
-        Self {
-            path,
-            space,
-            collections,
-            server: None,
-            token: None,
-            trace: false,
-        }
+        Self { path, space, collections, server: None, token: None, trace: false }
     }
 }
 

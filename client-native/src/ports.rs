@@ -54,10 +54,7 @@ pub(crate) struct Rings {
 
 impl Rings {
     pub(crate) const fn new(rings: mpsc::UnboundedReceiver<Ring>) -> Self {
-        Self {
-            rings,
-            ended: false,
-        }
+        Self { rings, ended: false }
     }
 }
 

@@ -60,9 +60,7 @@ impl WebSocketDialer {
     pub(crate) fn new(url: &str) -> Result<Self, tungstenite::Error> {
         #[cfg(feature = "tls")]
         // An error means that the program has chosen a provider before.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
+        rustls::crypto::ring::default_provider().install_default().ok();
         let mut request = url.into_client_request()?;
         let scheme = request.uri().scheme_str();
         if !matches!(scheme, Some("ws" | "wss")) {
@@ -71,21 +69,12 @@ impl WebSocketDialer {
         if scheme == Some("wss") && !cfg!(feature = "tls") {
             return Err(tungstenite::error::UrlError::TlsFeatureNotEnabled.into());
         }
-        request.headers_mut().insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(SUBPROTOCOL),
-        );
-        Ok(Self {
-            request,
-            failure: Mutex::new(None),
-        })
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        Ok(Self { request, failure: Mutex::new(None) })
     }
 
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn connect(&self) -> Result<Socket, SocketError> {

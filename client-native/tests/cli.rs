@@ -24,14 +24,9 @@ struct Run {
 
 fn command(world: &World, name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-    command
-        .arg(name)
-        .args(["--server", &world.url(), "--space", "home"]);
+    command.arg(name).args(["--server", &world.url(), "--space", "home"]);
     command.args(["--collection", "packages"]).args(args);
-    command
-        .env_remove("REJOIN_TOKEN")
-        .env_remove("REJOIN_SERVER")
-        .env_remove("REJOIN_SPACE");
+    command.env_remove("REJOIN_TOKEN").env_remove("REJOIN_SERVER").env_remove("REJOIN_SPACE");
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -47,12 +42,7 @@ async fn rejoin(world: &World, name: &str, args: &[&str]) -> Run {
 
 fn spawn(world: &World, name: &str, args: &[&str]) -> Child {
     let mut command = command(world, name, args);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn write(path: &Path, text: &str) -> String {
@@ -65,10 +55,7 @@ async fn observer(world: &World) -> Client {
 }
 
 fn count(client: &Client) -> usize {
-    client
-        .all(&CollectionName::parse("packages").unwrap())
-        .unwrap()
-        .len()
+    client.all(&CollectionName::parse("packages").unwrap()).unwrap().len()
 }
 
 fn packages(range: std::ops::Range<u32>) -> String {
@@ -80,53 +67,27 @@ fn packages(range: std::ops::Range<u32>) -> String {
 #[tokio::test]
 async fn broken_lines_are_named_and_the_good_ones_imported() {
     let world = World::new().await;
-    let large = format!(
-        "{{\"Package\":\"large\",\"x\":\"{}\"}}",
-        "x".repeat(300 << 10)
-    );
-    let lines = format!(
-        "{}{{\"Package\":\n{{}}\n{large}\n{}",
-        packages(0..2),
-        packages(2..4)
-    );
+    let large = format!("{{\"Package\":\"large\",\"x\":\"{}\"}}", "x".repeat(300 << 10));
+    let lines = format!("{}{{\"Package\":\n{{}}\n{large}\n{}", packages(0..2), packages(2..4));
     let file = write(&world.path("a.jsonl"), &lines);
     let run = rejoin(&world, "import", &["--key", "Package", &file]).await;
     assert_eq!(run.code, Some(1), "{}", run.err);
-    let named: Vec<&str> = run
-        .err
-        .lines()
-        .filter_map(|line| line.strip_prefix(&file)?.split(':').nth(1))
-        .collect();
+    let named: Vec<&str> =
+        run.err.lines().filter_map(|line| line.strip_prefix(&file)?.split(':').nth(1)).collect();
     assert_eq!(named, ["3", "4", "5"], "{}", run.err);
     assert!(
-        run.out
-            .starts_with("imported 4 records, 0 unchanged, 3 bad lines, verified "),
+        run.out.starts_with("imported 4 records, 0 unchanged, 3 bad lines, verified "),
         "{}",
         run.out
     );
 
-    let file = write(
-        &world.path("b.csv"),
-        "Package,Size\np1,1\np2\n,3\n\"p \"\"3\",\"4\n5\"\n",
-    );
+    let file = write(&world.path("b.csv"), "Package,Size\np1,1\np2\n,3\n\"p \"\"3\",\"4\n5\"\n");
     let run = rejoin(&world, "import", &["--key", "Package", &file]).await;
     assert_eq!(run.code, Some(1), "{}", run.err);
-    assert!(
-        run.err.contains("b.csv:3: ") && run.err.contains("b.csv:4: "),
-        "{}",
-        run.err
-    );
-    assert!(
-        run.out
-            .starts_with("imported 2 records, 0 unchanged, 2 bad lines"),
-        "{}",
-        run.out
-    );
+    assert!(run.err.contains("b.csv:3: ") && run.err.contains("b.csv:4: "), "{}", run.err);
+    assert!(run.out.starts_with("imported 2 records, 0 unchanged, 2 bad lines"), "{}", run.out);
 
-    let file = write(
-        &world.path("c.json"),
-        "[{\"Package\":\"j1\"},\n{\"Package\":\"j2\"},\n7]",
-    );
+    let file = write(&world.path("c.json"), "[{\"Package\":\"j1\"},\n{\"Package\":\"j2\"},\n7]");
     let run = rejoin(&world, "import", &["--key", "Package", &file]).await;
     assert_eq!(run.code, Some(1), "{}", run.err);
     assert!(run.err.contains("c.json:3: "), "{}", run.err);
@@ -141,15 +102,7 @@ async fn export_gives_back_what_was_imported_and_verify_agrees() {
     let file = write(&world.path("a.jsonl"), &lines);
     let run = rejoin(&world, "import", &["--key", "Package", &file]).await;
     assert_eq!(run.code, Some(0), "{}", run.err);
-    let root = run
-        .out
-        .split("verified ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .to_owned();
+    let root = run.out.split("verified ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     assert_eq!(root.len(), 64);
 
     let run = rejoin(&world, "verify", &[]).await;
@@ -158,27 +111,17 @@ async fn export_gives_back_what_was_imported_and_verify_agrees() {
 
     let run = rejoin(&world, "export", &["--no-id"]).await;
     let parsed = |text: &str| -> Vec<serde_json::Value> {
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     assert_eq!(parsed(&run.out), parsed(&lines));
 
     let run = rejoin(&world, "import", &["--key", "Package", &file]).await;
-    assert!(
-        run.out.starts_with("imported 0 records, 1200 unchanged"),
-        "{}",
-        run.out
-    );
+    assert!(run.out.starts_with("imported 0 records, 1200 unchanged"), "{}", run.out);
 
     let exported = rejoin(&world, "export", &[]).await.out;
     let file = write(&world.path("again.jsonl"), &exported);
     let run = rejoin(&world, "import", &[&file]).await;
-    assert!(
-        run.out.starts_with("imported 0 records, 1200 unchanged"),
-        "{}",
-        run.out
-    );
+    assert!(run.out.starts_with("imported 0 records, 1200 unchanged"), "{}", run.out);
 }
 
 #[tokio::test]
@@ -212,11 +155,7 @@ async fn an_import_that_is_killed_is_completed_by_the_next() {
     soon(observer.synced()).await.unwrap();
     let run = rejoin(&world, "verify", &[]).await;
     let root = observer.root(&Pattern::parse("packages").unwrap());
-    assert!(
-        run.out.starts_with(&format!("verified {root} ")),
-        "{}",
-        run.out
-    );
+    assert!(run.out.starts_with(&format!("verified {root} ")), "{}", run.out);
     assert!(run.out.ends_with(" 6000 records\n"), "{}", run.out);
 }
 
@@ -229,16 +168,10 @@ async fn watch_prints_each_change() {
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(out));
     let package = rejoin_client::key("packages", "ä").unwrap();
     let size = rejoin_client::set("Size", rejoin_client::Value::int(7)).unwrap();
-    client
-        .write(vec![rejoin_client::put(package.clone(), [size])])
-        .await
-        .unwrap();
+    client.write(vec![rejoin_client::put(package.clone(), [size])]).await.unwrap();
     let line = soon(lines.next_line()).await.unwrap();
     assert_eq!(line.as_deref(), Some(r#"{"$id":"ä","Size":7}"#));
-    client
-        .write(vec![rejoin_client::remove(package)])
-        .await
-        .unwrap();
+    client.write(vec![rejoin_client::remove(package)]).await.unwrap();
     let line = soon(lines.next_line()).await.unwrap();
     assert_eq!(line.as_deref(), Some(r#"{"$id":"ä","$removed":true}"#));
 }
@@ -248,12 +181,7 @@ async fn a_server_that_is_not_there_ends_with_a_reason() {
     let mut world = World::new().await;
     let file = write(&world.path("a.jsonl"), &packages(0..1));
     world.stop().await;
-    let run = rejoin(
-        &world,
-        "import",
-        &["--timeout", "1", "--key", "Package", &file],
-    )
-    .await;
+    let run = rejoin(&world, "import", &["--timeout", "1", "--key", "Package", &file]).await;
     assert_eq!(run.code, Some(2));
     assert!(run.err.contains("no connection for 1 s: "), "{}", run.err);
     let run = rejoin(&world, "verify", &["--timeout", "1"]).await;

@@ -12,11 +12,7 @@ use rejoin_core::{
     time::{Millis, MonoMillis, Now, WallMillis},
 };
 use std::rc::Rc;
-use wasm_bindgen::{
-    JsCast, JsValue,
-    closure::Closure,
-    prelude::wasm_bindgen,
-};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 
 #[wasm_bindgen]
 extern "C" {

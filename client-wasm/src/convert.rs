@@ -122,7 +122,8 @@ pub(crate) fn collection_name(name: &str) -> Result<CollectionName, Failure> {
 
 /// Parses the name of a record.
 pub(crate) fn record_key(collection: &str, id: &str) -> Result<RecordKey, Failure> {
-    let id = RecordId::parse(id).map_err(|error| Failure::invalid(format!("id {id:?}: {error}")))?;
+    let id =
+        RecordId::parse(id).map_err(|error| Failure::invalid(format!("id {id:?}: {error}")))?;
     Ok(RecordKey { collection: collection_name(collection)?, id })
 }
 
@@ -161,7 +162,9 @@ fn value_at(given: &JsValue, depth: usize) -> Result<Value, Failure> {
     }
     if given.is_bigint() {
         let whole = i64::try_from(given.clone());
-        return whole.map(Value::int).map_err(|_big| Failure::invalid("an integer takes more than 64 bits"));
+        return whole
+            .map(Value::int)
+            .map_err(|_big| Failure::invalid("an integer takes more than 64 bits"));
     }
     if let Some(bytes) = given.dyn_ref::<Uint8Array>() {
         return Ok(Value::Bytes(bytes.to_vec()));
@@ -227,7 +230,9 @@ fn integer(value: i64) -> JsValue {
 pub(crate) fn row(id: &str, record: &Record, columns: &[CellKey]) -> JsValue {
     let values: Array = columns
         .iter()
-        .map(|column| record.cells.get(column).map_or(JsValue::UNDEFINED, |cell| cell_value(&cell.state)))
+        .map(|column| {
+            record.cells.get(column).map_or(JsValue::UNDEFINED, |cell| cell_value(&cell.state))
+        })
         .collect();
     object(&[("id", JsValue::from_str(id)), ("values", values.into())])
 }
@@ -296,9 +301,8 @@ fn change(op: &JsValue) -> Result<Change, Failure> {
 
 /// `afresh`: the record starts without what it had.
 fn field_change(given: &JsValue, afresh: bool) -> Result<FieldChange, Failure> {
-    let given: &Array = given
-        .dyn_ref()
-        .ok_or_else(|| Failure::invalid("a field is not an array"))?;
+    let given: &Array =
+        given.dyn_ref().ok_or_else(|| Failure::invalid("a field is not an array"))?;
     let field = field_name(&text(&given.get(0))?)?;
     let (kind, action) = (text(&given.get(1))?, text(&given.get(2))?);
     let content = value(&given.get(3))?;

@@ -151,7 +151,12 @@ impl Database {
     }
 
     /// Hands a wish to the engine; the promise settles when it is done.
-    pub(crate) fn ask(&self, wish: Wish, echo: Option<Vec<RecordKey>>, returns: Returns) -> Promise {
+    pub(crate) fn ask(
+        &self,
+        wish: Wish,
+        echo: Option<Vec<RecordKey>>,
+        returns: Returns,
+    ) -> Promise {
         let (promise, resolve, reject) = promise();
         let id = self.asked.get() + 1;
         self.asked.set(id);
@@ -191,7 +196,12 @@ impl Database {
         }
     }
 
-    fn receipt(&self, receipt: &Receipt, echo: Option<Vec<RecordKey>>, returns: Returns) -> JsValue {
+    fn receipt(
+        &self,
+        receipt: &Receipt,
+        echo: Option<Vec<RecordKey>>,
+        returns: Returns,
+    ) -> JsValue {
         if returns == Returns::Nothing {
             return JsValue::UNDEFINED;
         }
@@ -205,7 +215,8 @@ impl Database {
             ("durability", JsValue::from_str(durability)),
         ]);
         if let Some(keys) = echo {
-            let rows: Array = keys.iter().map(|key| self.row(key).unwrap_or(JsValue::NULL)).collect();
+            let rows: Array =
+                keys.iter().map(|key| self.row(key).unwrap_or(JsValue::NULL)).collect();
             fields.push(("rows", rows.into()));
         }
         object(&fields)
@@ -317,7 +328,8 @@ impl Database {
                 None
             }
         });
-        let show = |(key, record): (RecordKey, Record)| convert::row(key.id.as_str(), &record, columns);
+        let show =
+            |(key, record): (RecordKey, Record)| convert::row(key.id.as_str(), &record, columns);
         let rows: Array = live.map(show).collect();
         if damaged {
             self.store_failed(FaultClass::Corrupt);
@@ -382,7 +394,9 @@ impl Database {
         {
             return told.clone();
         }
-        let root = || self.engine(|engine| engine.replica_mut().base_mut().root(&Pattern::All).to_string());
+        let root = || {
+            self.engine(|engine| engine.replica_mut().base_mut().root(&Pattern::All).to_string())
+        };
         self.memory.borrow_mut().look(&status, at_ms, root)
     }
 
@@ -400,7 +414,10 @@ impl Database {
             if before.is_none_or(|before| before.state != status.state) {
                 self.log("state", &status.state, 0, &status.state);
             }
-            self.tell(&[("type", JsValue::from_str("status")), ("status", convert::to_js(&status))]);
+            self.tell(&[
+                ("type", JsValue::from_str("status")),
+                ("status", convert::to_js(&status)),
+            ]);
             if self.last_rejected.replace(status.rejected) != status.rejected {
                 self.rows_event("rejected", &[]);
             }

@@ -56,7 +56,10 @@ impl Running {
     ///
     /// # Errors
     /// [`Failure`] when an option does not fit or the stored data cannot be read.
-    pub(crate) async fn open(options: Options, emit: js_sys::Function) -> Result<Rc<Self>, Failure> {
+    pub(crate) async fn open(
+        options: Options,
+        emit: js_sys::Function,
+    ) -> Result<Rc<Self>, Failure> {
         let columns = columns(&options.collections)?;
         let space = if options.url.is_some() { options.space.as_str() } else { NO_SPACE };
         let config = EngineConfig {
@@ -101,7 +104,10 @@ impl Running {
             }
         };
         let ended = Rc::new(Slot::default());
-        let dialer = options.url.clone().map(|url| WsDialer { url, watch: Dialing(Rc::downgrade(&database)) });
+        let dialer = options
+            .url
+            .clone()
+            .map(|url| WsDialer { url, watch: Dialing(Rc::downgrade(&database)) });
         let (done, held, heard) = (Rc::clone(&ended), Rc::clone(&database), tabs.clone());
         spawn_local(async move {
             let ports = Ports { store: &held.store, dialer: dialer.as_ref(), clock: &BrowserClock };
@@ -109,13 +115,7 @@ impl Running {
             drive(&*held, ports, &mut BrowserEntropy, &mut bell, &mut teller).await;
             done.fill(());
         });
-        Rc::new(Self {
-            database,
-            tabs,
-            watch: RefCell::default(),
-            ended,
-            stopped: Rc::default(),
-        })
+        Rc::new(Self { database, tabs, watch: RefCell::default(), ended, stopped: Rc::default() })
     }
 
     /// Starts what goes on beside the loop.
@@ -193,7 +193,8 @@ fn lost(database: &Database, loss: Loss) {
         Loss::Connection => database.feed(Input::Hint),
         Loss::Database => database.storage_problem("evicted", "the database was deleted"),
         Loss::Newer => {
-            database.storage_problem("reload_needed", "a later version of the app took the database");
+            database
+                .storage_problem("reload_needed", "a later version of the app took the database");
         }
     }
 }
@@ -306,7 +307,8 @@ impl Listener for Teller {
             Notice::Ended { code, reason } => self.ended(code, &reason),
             Notice::Diverged { subscription, seq, ours, theirs } => {
                 let (ours, theirs) = (ours.short(), theirs.short());
-                let text = format!("subscription {subscription} at {seq}: {ours} here, {theirs} there");
+                let text =
+                    format!("subscription {subscription} at {seq}: {ours} here, {theirs} there");
                 database.log("state", "Diverged", 0, &text);
             }
             Notice::Trace { sent, name, bytes, text } => {

@@ -94,9 +94,7 @@ impl Failure {
             ByeCode::Version => (Code::UpgradeClient, false),
             ByeCode::Unauthorized => (Code::Unauthorized, true),
             ByeCode::NoSpace => (Code::Forbidden, false),
-            ByeCode::Malformed | ByeCode::Misbehaved | ByeCode::TooLarge => {
-                (Code::Protocol, false)
-            }
+            ByeCode::Malformed | ByeCode::Misbehaved | ByeCode::TooLarge => (Code::Protocol, false),
             _ => (Code::Internal, true),
         };
         Some(Self { code, message: reason.into(), retryable })

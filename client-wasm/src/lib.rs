@@ -81,7 +81,9 @@ impl Engine {
             match IdbStore::delete(&name).await {
                 Ok(true) => Ok(JsValue::UNDEFINED),
                 // Where there is no IndexedDB there is nothing to delete.
-                Err(StoreError { name, .. }) if name == "NotSupportedError" => Ok(JsValue::UNDEFINED),
+                Err(StoreError { name, .. }) if name == "NotSupportedError" => {
+                    Ok(JsValue::UNDEFINED)
+                }
                 Ok(false) => {
                     let message = "another tab holds the database";
                     Err(Failure::retryable(Code::Blocked, message).into())

@@ -39,7 +39,8 @@ pub(crate) fn is_visible() -> bool {
 /// What the browser says of the origin's storage.
 pub(crate) async fn storage(problem: Option<&'static str>) -> Storage {
     let persisted = ask(&["navigator", "storage"], "persisted").await;
-    let mode = if persisted.is_some_and(|yes| yes.is_truthy()) { "persistent" } else { "best-effort" };
+    let mode =
+        if persisted.is_some_and(|yes| yes.is_truthy()) { "persistent" } else { "best-effort" };
     let estimate = ask(&["navigator", "storage"], "estimate").await;
     let estimate = estimate.map(JsCast::unchecked_into::<StorageEstimate>);
     Storage {

@@ -69,7 +69,12 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Takes in a look at the engine of the tab that leads. `root` is over all that is held.
-    pub(crate) fn look(&mut self, status: &Status, at_ms: f64, root: impl FnOnce() -> String) -> Sync {
+    pub(crate) fn look(
+        &mut self,
+        status: &Status,
+        at_ms: f64,
+        root: impl FnOnce() -> String,
+    ) -> Sync {
         if status.is_verified {
             let seq = status.verified.values().map(|(seq, _)| seq.0).max().unwrap_or_default();
             let root = root();

@@ -121,7 +121,9 @@ impl Tabs {
     }
 
     fn leads(&self) -> bool {
-        self.database.upgrade().is_some_and(|database| database.engine(|engine| engine.status().leading))
+        self.database
+            .upgrade()
+            .is_some_and(|database| database.engine(|engine| engine.status().leading))
     }
 
     fn lead(&self) {

@@ -66,11 +66,7 @@ impl Server {
         let output = child.stdout.take().context("its output")?;
         BufReader::new(output).read_line(&mut address)?;
         let address = address.trim().to_owned();
-        Ok(Self {
-            child,
-            data,
-            address,
-        })
+        Ok(Self { child, data, address })
     }
 
     fn resident_kib(&self) -> anyhow::Result<f64> {
@@ -83,9 +79,7 @@ impl Server {
     async fn connect(&self, serial: u32) -> anyhow::Result<Socket> {
         let mut request = format!("ws://{}/sync", self.address).into_client_request()?;
         let protocol = HeaderValue::from_static("rejoin.v1");
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", protocol);
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
         let (mut socket, _response) = connect_async(request).await?;
         let frame = wire::encode_frame(1, &Message::Hello(hello(serial)?));
         socket.send(Frame::Binary(frame.into())).await?;
@@ -96,10 +90,7 @@ impl Server {
             if matches!(message, Message::Welcome(_)) {
                 return Ok(socket);
             }
-            ensure!(
-                !matches!(message, Message::Bye(_)),
-                "sent away: {message:?}"
-            );
+            ensure!(!matches!(message, Message::Bye(_)), "sent away: {message:?}");
         }
         bail!("closed before the welcome")
     }

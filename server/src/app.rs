@@ -42,9 +42,7 @@ impl App {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,
         };
-        Self {
-            router: router.layer(middleware::from_fn(add_headers)),
-        }
+        Self { router: router.layer(middleware::from_fn(add_headers)) }
     }
 
     /// Serves one connection; its requests carry its slot.
@@ -81,16 +79,9 @@ async fn add_headers(request: Request, next: Next) -> Response {
     let hashed = request.uri().path().starts_with("/assets/");
     let mut response = next.run(request).await;
     let found = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
-    let cache = if hashed && found {
-        "public, max-age=31536000, immutable"
-    } else {
-        "no-cache"
-    };
+    let cache = if hashed && found { "public, max-age=31536000, immutable" } else { "no-cache" };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

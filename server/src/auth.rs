@@ -130,10 +130,8 @@ impl Auth {
         let Some(path) = file else {
             return Ok(Self::None);
         };
-        let text = fs::read_to_string(path).map_err(|source| AuthError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = fs::read_to_string(path)
+            .map_err(|source| AuthError::Unreadable { path: path.to_owned(), source })?;
         let file: TokenFile = toml::from_str(&text).map_err(|error| AuthError::Invalid {
             path: path.to_owned(),
             message: config::place(&text, &error),
@@ -160,14 +158,8 @@ impl Auth {
     pub(crate) fn grant(&self, token: Option<&str>, space: &SpaceId) -> Result<Grant, ByeCode> {
         let known = match self {
             Self::None => {
-                let right = Right {
-                    pattern: Pattern::All,
-                    write: true,
-                };
-                return Ok(Grant {
-                    principal: EVERYONE.to_owned(),
-                    rights: vec![right],
-                });
+                let right = Right { pattern: Pattern::All, write: true };
+                return Ok(Grant { principal: EVERYONE.to_owned(), rights: vec![right] });
             }
             Self::Tokens(known) => known,
         };
@@ -177,13 +169,9 @@ impl Auth {
         }
         let digest = blake3::hash(token.as_bytes());
         // Every entry is compared; equality of digests takes constant time.
-        let found = known.iter().fold(None, |found, entry| {
-            if entry.digest == digest {
-                Some(entry)
-            } else {
-                found
-            }
-        });
+        let found = known
+            .iter()
+            .fold(None, |found, entry| if entry.digest == digest { Some(entry) } else { found });
         let entry = found.ok_or(ByeCode::Unauthorized)?;
         let mut rights = Vec::new();
         for (pattern, granted) in &entry.spaces {
@@ -194,10 +182,7 @@ impl Auth {
         if rights.is_empty() {
             return Err(ByeCode::NoSpace);
         }
-        Ok(Grant {
-            principal: entry.principal.clone(),
-            rights,
-        })
+        Ok(Grant { principal: entry.principal.clone(), rights })
     }
 }
 
@@ -232,10 +217,7 @@ fn all_collections() -> Vec<String> {
 
 impl TokenEntry {
     fn check(self, number: usize) -> Result<Known, AuthError> {
-        let unusable = AuthError::Token {
-            number,
-            max: TOKEN_BYTES_MAX,
-        };
+        let unusable = AuthError::Token { number, max: TOKEN_BYTES_MAX };
         let digest = match self.token.strip_prefix(DIGEST_PREFIX) {
             Some(digits) => match blake3::Hash::from_hex(digits) {
                 Ok(digest) => digest,
@@ -246,11 +228,7 @@ impl TokenEntry {
             }
             None => blake3::hash(self.token.as_bytes()),
         };
-        let named = |name: &str, source| AuthError::Name {
-            number,
-            name: name.to_owned(),
-            source,
-        };
+        let named = |name: &str, source| AuthError::Name { number, name: name.to_owned(), source };
         // Principals follow the rules of spaces: not empty, bounded, printable.
         SpaceId::parse(&self.principal).map_err(|error| named(&self.principal, error))?;
         let mut spaces = Vec::with_capacity(self.spaces.len());
@@ -260,18 +238,11 @@ impl TokenEntry {
             let mut rights = Vec::with_capacity(entry.collections.len());
             for text in &entry.collections {
                 let pattern = Pattern::parse(text).map_err(|error| named(text, error))?;
-                rights.push(Right {
-                    pattern,
-                    write: entry.write,
-                });
+                rights.push(Right { pattern, write: entry.write });
             }
             spaces.push((space, rights));
         }
-        Ok(Known {
-            digest,
-            principal: self.principal,
-            spaces,
-        })
+        Ok(Known { digest, principal: self.principal, spaces })
     }
 }
 
@@ -307,24 +278,15 @@ mod tests {
         assert!(ada.rights[0].write);
         let team = auth.grant(Some("secret of ada"), &space("team-7")).unwrap();
         assert!(!team.rights[0].write);
-        assert_eq!(
-            auth.grant(Some("secret of ada"), &space("other")),
-            Err(ByeCode::NoSpace)
-        );
-        assert_eq!(
-            auth.grant(Some("secret of eve"), &space("demo")),
-            Err(ByeCode::Unauthorized)
-        );
+        assert_eq!(auth.grant(Some("secret of ada"), &space("other")), Err(ByeCode::NoSpace));
+        assert_eq!(auth.grant(Some("secret of eve"), &space("demo")), Err(ByeCode::Unauthorized));
         assert_eq!(auth.grant(None, &space("demo")), Err(ByeCode::Unauthorized));
     }
 
     #[test]
     fn a_token_given_as_its_digest_is_known_by_the_token() {
         // The digest in the file is that of the empty string.
-        let granted = auth(FILE)
-            .unwrap()
-            .grant(Some(""), &space("anything"))
-            .unwrap();
+        let granted = auth(FILE).unwrap().grant(Some(""), &space("anything")).unwrap();
         assert_eq!(granted.principal, "empty");
     }
 
@@ -333,18 +295,9 @@ mod tests {
         let entry = |token: &str, space: &str| {
             format!("[[tokens]]\ntoken='{token}'\nprincipal='p'\nspaces=[{{space='{space}'}}]\n")
         };
-        assert!(matches!(
-            auth(&entry("", "s")),
-            Err(AuthError::Token { number: 1, .. })
-        ));
-        assert!(matches!(
-            auth(&entry("blake3:12", "s")),
-            Err(AuthError::Token { .. })
-        ));
-        assert!(matches!(
-            auth(&entry("t", "a//b")),
-            Err(AuthError::Name { .. })
-        ));
+        assert!(matches!(auth(&entry("", "s")), Err(AuthError::Token { number: 1, .. })));
+        assert!(matches!(auth(&entry("blake3:12", "s")), Err(AuthError::Token { .. })));
+        assert!(matches!(auth(&entry("t", "a//b")), Err(AuthError::Name { .. })));
         let twice = entry("t", "s") + &entry("t", "s");
         assert!(matches!(auth(&twice), Err(AuthError::Twice { number: 2 })));
     }

@@ -116,12 +116,7 @@ pub struct Settings {
     #[serde(rename = "static")]
     pub static_dir: Option<PathBuf>,
     /// Origin whose pages may connect, may be repeated [default: the host that the page asked].
-    #[arg(
-        long,
-        env = "REJOIN_ORIGIN",
-        value_name = "ORIGIN",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "REJOIN_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub origin: Vec<String>,
     /// Most connections [default: 20000].
     #[arg(long, env = "REJOIN_CONNECTIONS_MAX", value_name = "N")]
@@ -241,11 +236,7 @@ impl Config {
             log_format: said.log_format.or(file.log_format).unwrap_or_default(),
             tokens,
             static_dir: said.static_dir.or(file.static_dir),
-            origins: if said.origin.is_empty() {
-                file.origin
-            } else {
-                said.origin
-            },
+            origins: if said.origin.is_empty() { file.origin } else { said.origin },
             limits: ConnectionLimits {
                 connections_max: number(
                     said.connections_max,
@@ -273,19 +264,12 @@ fn check_frame(got: u32) -> Result<u32, ConfigError> {
     if (FRAME_BYTES_LEAST..=most).contains(&got) {
         return Ok(got);
     }
-    Err(ConfigError::Range {
-        key: "frame-bytes-max",
-        got,
-        least: FRAME_BYTES_LEAST,
-        most,
-    })
+    Err(ConfigError::Range { key: "frame-bytes-max", got, least: FRAME_BYTES_LEAST, most })
 }
 
 fn read_file(path: &Path) -> Result<Settings, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     toml::from_str(&text).map_err(|error| ConfigError::Invalid {
         path: path.to_owned(),
         message: place(&text, &error),
@@ -306,19 +290,11 @@ pub(crate) fn place(text: &str, error: &toml::de::Error) -> String {
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |path: &Option<PathBuf>| {
-            path.as_ref()
-                .map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+            path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string())
         };
-        let auth = if self.tokens.is_some() {
-            "tokens"
-        } else {
-            "none"
-        };
-        let origins = if self.origins.is_empty() {
-            "same-host".to_owned()
-        } else {
-            self.origins.join(",")
-        };
+        let auth = if self.tokens.is_some() { "tokens" } else { "none" };
+        let origins =
+            if self.origins.is_empty() { "same-host".to_owned() } else { self.origins.join(",") };
         let limits = &self.limits;
         write!(
             f,
@@ -358,10 +334,7 @@ mod tests {
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.log, "warn");
         assert_eq!(config.limits.spaces_max, 7);
-        assert_eq!(
-            config.limits.connections_max,
-            ConnectionLimits::default().connections_max
-        );
+        assert_eq!(config.limits.connections_max, ConnectionLimits::default().connections_max);
     }
 
     #[test]
@@ -369,26 +342,14 @@ mod tests {
         let text = "log = 'warn'\nlisten-on = '127.0.0.1:1'";
         let error = toml::from_str::<Settings>(text).unwrap_err();
         let complaint = place(text, &error);
-        assert!(
-            complaint.starts_with("line 2: unknown field `listen-on`"),
-            "{complaint}"
-        );
+        assert!(complaint.starts_with("line 2: unknown field `listen-on`"), "{complaint}");
     }
 
     #[test]
     fn settings_that_do_not_go_together_are_refused() {
         let decide = |arguments: &[&str]| Config::decide(flags(arguments), Settings::default());
-        assert!(matches!(
-            decide(&["--auth", "tokens"]),
-            Err(ConfigError::TokensMissing)
-        ));
-        assert!(matches!(
-            decide(&["--tokens", "x"]),
-            Err(ConfigError::TokensUnused { .. })
-        ));
-        assert!(matches!(
-            decide(&["--frame-bytes-max", "1000"]),
-            Err(ConfigError::Range { .. })
-        ));
+        assert!(matches!(decide(&["--auth", "tokens"]), Err(ConfigError::TokensMissing)));
+        assert!(matches!(decide(&["--tokens", "x"]), Err(ConfigError::TokensUnused { .. })));
+        assert!(matches!(decide(&["--frame-bytes-max", "1000"]), Err(ConfigError::Range { .. })));
     }
 }

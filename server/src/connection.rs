@@ -59,24 +59,13 @@ impl Connection {
 
     /// Takes in a frame; waits while the space's hub is busy.
     pub(crate) async fn take_in(&mut self, frame: &[u8]) -> Result<(), Violation> {
-        let violation = |channel, code, reason| Violation {
-            channel,
-            code,
-            reason,
-        };
+        let violation = |channel, code, reason| Violation { channel, code, reason };
         let Ok((channel, bytes)) = wire::split_frame(frame) else {
-            return Err(violation(
-                None,
-                ByeCode::Malformed,
-                "the frame has no channel number",
-            ));
+            return Err(violation(None, ByeCode::Malformed, "the frame has no channel number"));
         };
         self.forget_closed();
         if let Some(route) = self.channels.get(&channel) {
-            let message = ToHub::Message {
-                peer: route.peer,
-                bytes: bytes.to_vec(),
-            };
+            let message = ToHub::Message { peer: route.peer, bytes: bytes.to_vec() };
             // A hub that is gone has closed its channels: that is seen with the next frame.
             route.tell(message).await;
             return Ok(());
@@ -117,17 +106,9 @@ impl Connection {
         let grant = self.hubs.auth().grant(hello.token.as_deref(), &hello.space);
         let grant = grant.map_err(|code| (code, "the token gives no right to the space"))?;
         let inbox = self.hubs.inbox(&hello.space)?;
-        let route = Route {
-            peer: self.hubs.next_peer(),
-            inbox,
-        };
+        let route = Route { peer: self.hubs.next_peer(), inbox };
         let link = Link::new(channel, Arc::clone(&self.outgoing));
-        let message = ToHub::Open(Box::new(Open {
-            peer: route.peer,
-            hello,
-            grant,
-            link,
-        }));
+        let message = ToHub::Open(Box::new(Open { peer: route.peer, hello, grant, link }));
         // If the hub is gone the link comes back, and closes the channel as it is dropped.
         route.tell(message).await;
         self.channels.insert(channel, route);
@@ -153,9 +134,7 @@ impl Connection {
 
     /// Says why the connection ends, on the channel that caused it and on every open one.
     pub(crate) fn say(&self, violation: &Violation) {
-        let caused = violation
-            .channel
-            .filter(|channel| !self.channels.contains_key(channel));
+        let caused = violation.channel.filter(|channel| !self.channels.contains_key(channel));
         let nobody = self.channels.is_empty() && caused.is_none();
         let open = self.channels.keys().copied();
         for channel in open.chain(caused).chain(nobody.then_some(0)) {

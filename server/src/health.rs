@@ -49,11 +49,7 @@ pub(crate) struct Health {
 impl Health {
     /// `store`: of a space that never keeps anything.
     pub(crate) fn new(store: SqliteStore, hubs: Arc<Hubs>) -> Self {
-        Self {
-            store,
-            hubs,
-            last: Mutex::new(None),
-        }
+        Self { store, hubs, last: Mutex::new(None) }
     }
 
     /// The probe's space. It has rows only within the probe's transaction, so it does not exist.

@@ -95,11 +95,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) const fn new(channel: u64, outgoing: Arc<Outgoing>) -> Self {
-        Self {
-            channel,
-            outgoing,
-            closed: false,
-        }
+        Self { channel, outgoing, closed: false }
     }
 
     fn close(&mut self) {
@@ -113,8 +109,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.closed {
-            self.outgoing
-                .bye(self.channel, ByeCode::Internal, "the space is opened again");
+            self.outgoing.bye(self.channel, ByeCode::Internal, "the space is opened again");
             self.close();
         }
     }
@@ -174,19 +169,12 @@ impl Hub {
                 break;
             }
             let now = clock::read();
-            idle_since = self
-                .peers
-                .is_empty()
-                .then(|| idle_since.unwrap_or(now.mono));
+            idle_since = self.peers.is_empty().then(|| idle_since.unwrap_or(now.mono));
             let idle_until = idle_since.map(|since| since + IDLE_AFTER);
             if idle_until.is_some_and(|until| now.mono >= until) && self.host.is_idle() {
                 break;
             }
-            if self
-                .host
-                .deadline()
-                .is_some_and(|deadline| now.mono >= deadline)
-            {
+            if self.host.deadline().is_some_and(|deadline| now.mono >= deadline) {
                 self.host.handle(now, HostInput::Deadline);
                 continue;
             }
@@ -208,18 +196,12 @@ impl Hub {
         let input = match message {
             ToHub::Open(mut open) if self.stopping => {
                 let link = &mut open.link;
-                link.outgoing
-                    .bye(link.channel, ByeCode::ShuttingDown, "the server stops");
+                link.outgoing.bye(link.channel, ByeCode::ShuttingDown, "the server stops");
                 link.close();
                 return;
             }
             ToHub::Open(open) => {
-                let Open {
-                    peer,
-                    hello,
-                    grant,
-                    link,
-                } = *open;
+                let Open { peer, hello, grant, link } = *open;
                 let client = short(&hello.replica);
                 self.peers.insert(peer, Peer { link, client });
                 HostInput::Opened { peer, hello, grant }
@@ -288,11 +270,7 @@ impl Hub {
         };
         let route = Some(Route { peer, inbox });
         let channel = known.link.channel;
-        if !known.link.outgoing.push(Item {
-            channel,
-            bytes,
-            route,
-        }) {
+        if !known.link.outgoing.push(Item { channel, bytes, route }) {
             // The host sends away whom it owes less than this.
             warn!(space = %self.space, client = %known.client, "takes nothing, cut");
             let outgoing = &known.link.outgoing;
@@ -318,14 +296,7 @@ impl Hub {
             Ok(grant) => HostInput::Regranted { peer, grant },
             Err(code) => {
                 let reason = "the new token is not accepted".to_owned();
-                HostInput::Dismissed {
-                    peer,
-                    bye: Bye {
-                        code,
-                        reason,
-                        retry_after: None,
-                    },
-                }
+                HostInput::Dismissed { peer, bye: Bye { code, reason, retry_after: None } }
             }
         }
     }
@@ -337,58 +308,28 @@ impl Hub {
     fn log(&mut self, note: &HostNote) {
         let space = &self.space;
         match note {
-            HostNote::Ready {
-                epoch,
-                head,
-                records,
-            } => {
+            HostNote::Ready { epoch, head, records } => {
                 let epoch = short(epoch);
                 info!(%space, %epoch, %head, records, "open");
             }
-            HostNote::Welcomed {
-                peer,
-                identity,
-                modes,
-                ..
-            } => {
+            HostNote::Welcomed { peer, identity, modes, .. } => {
                 let modes: Vec<_> = modes.iter().map(|(_, mode)| mode).collect();
                 info!(%space, client = self.client(*peer), ?identity, ?modes, "welcomed");
             }
-            HostNote::Pushed {
-                peer,
-                accepted,
-                refused,
-                head,
-            } => {
+            HostNote::Pushed { peer, accepted, refused, head } => {
                 info!(%space, client = self.client(*peer), accepted, refused, %head, "pushed");
             }
-            HostNote::Rejected {
-                peer,
-                row,
-                code,
-                reason,
-            } => {
+            HostNote::Rejected { peer, row, code, reason } => {
                 warn!(%space, client = self.client(*peer), row, ?code, reason, "rejected");
             }
-            HostNote::Conflict {
-                key,
-                field,
-                won,
-                lost,
-            } => {
+            HostNote::Conflict { key, field, won, lost } => {
                 let (won, lost) = (short(&won.replica), short(&lost.replica));
                 info!(%space, record = %key, %field, %won, %lost, "conflict");
             }
             HostNote::Recalled { peer, accepted } => {
                 warn!(%space, client = self.client(*peer), accepted, "forked, recalled");
             }
-            HostNote::Synced {
-                peer,
-                head,
-                root,
-                pushed,
-                pulled,
-            } => {
+            HostNote::Synced { peer, head, root, pushed, pulled } => {
                 let (client, root) = (self.client(*peer), root.short());
                 info!(%space, client, pushed, pulled, %head, %root, "synced");
             }

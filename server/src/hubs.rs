@@ -47,9 +47,7 @@ struct State {
 
 impl fmt::Debug for Hubs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hubs")
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Hubs").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
@@ -67,17 +65,8 @@ impl Hubs {
         auth: Arc<Auth>,
         config: HubsConfig,
     ) -> Result<Self, SqliteError> {
-        let spaces = db
-            .spaces()
-            .await?
-            .into_iter()
-            .map(|space| (space, None))
-            .collect();
-        let state = State {
-            spaces,
-            tasks: JoinSet::new(),
-            stopping: false,
-        };
+        let spaces = db.spaces().await?.into_iter().map(|space| (space, None)).collect();
+        let state = State { spaces, tasks: JoinSet::new(), stopping: false };
         Ok(Self {
             db,
             auth,
@@ -161,13 +150,7 @@ impl Hubs {
 
     fn live(&self) -> Vec<Inbox> {
         let state = self.state();
-        state
-            .spaces
-            .values()
-            .flatten()
-            .filter(|inbox| !inbox.is_closed())
-            .cloned()
-            .collect()
+        state.spaces.values().flatten().filter(|inbox| !inbox.is_closed()).cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -207,10 +190,7 @@ mod tests {
             frame_bytes_max: 1 << 20,
             spaces_max: 10,
         };
-        (
-            Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(),
-            directory,
-        )
+        (Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(), directory)
     }
 
     /// Says hello and returns what comes back.
@@ -230,12 +210,7 @@ mod tests {
         let grant = hubs.auth().grant(None, space).unwrap();
         let link = Link::new(1, Arc::clone(outgoing));
         let inbox = hubs.inbox(space).unwrap();
-        let open = Open {
-            peer: hubs.next_peer(),
-            hello,
-            grant,
-            link,
-        };
+        let open = Open { peer: hubs.next_peer(), hello, grant, link };
         inbox.send(ToHub::Open(Box::new(open))).await.unwrap();
         let message = said(outgoing).await;
         (inbox, message)
@@ -252,26 +227,17 @@ mod tests {
         let space = SpaceId::parse("demo").unwrap();
         let outgoing = Arc::new(Outgoing::default());
         let (inbox, answer) = greet(&hubs, &space, &outgoing).await;
-        let Message::Welcome(Welcome { epoch, .. }) = answer else {
-            panic!("{answer:?}")
-        };
+        let Message::Welcome(Welcome { epoch, .. }) = answer else { panic!("{answer:?}") };
 
         inbox.send(ToHub::Panic).await.unwrap();
-        let Message::Bye(bye) = said(&outgoing).await else {
-            panic!("no bye")
-        };
+        let Message::Bye(bye) = said(&outgoing).await else { panic!("no bye") };
         assert_eq!(bye.code, ByeCode::Internal);
         assert_eq!(outgoing.take_closed(), [1]);
         timeout(PATIENCE, inbox.closed()).await.unwrap();
 
-        assert!(
-            hubs.answer().await,
-            "health does not count it against the process"
-        );
+        assert!(hubs.answer().await, "health does not count it against the process");
         let (_, answer) = greet(&hubs, &space, &outgoing).await;
-        let Message::Welcome(again) = answer else {
-            panic!("{answer:?}")
-        };
+        let Message::Welcome(again) = answer else { panic!("{answer:?}") };
         assert_eq!(again.epoch, epoch, "the same run of the process");
         hubs.stop().await;
         hubs.db.close().await.unwrap();

@@ -42,10 +42,7 @@ pub(crate) struct Slot {
 
 impl Census {
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let mut counts = self
-            .by_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_address) = &mut *counts;
         let here = by_address.entry(address).or_default();
         if *all >= self.limits.connections_max || *here >= self.limits.connections_per_address_max {
@@ -53,20 +50,13 @@ impl Census {
         }
         *here += 1;
         *all += 1;
-        Some(Slot {
-            census: Arc::clone(self),
-            address,
-        })
+        Some(Slot { census: Arc::clone(self), address })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut counts = self
-            .census
-            .by_address
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.census.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_address) = &mut *counts;
         *all = all.saturating_sub(1);
         if let Some(here) = by_address.get_mut(&self.address) {
@@ -85,10 +75,7 @@ pub(crate) async fn accept(
     limits: ConnectionLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let census = Arc::new(Census {
-        limits,
-        by_address: Mutex::default(),
-    });
+    let census = Arc::new(Census { limits, by_address: Mutex::default() });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -69,17 +69,9 @@ impl Outgoing {
 
     /// Queues the last message of a channel, behind what waits for it.
     pub(crate) fn bye(&self, channel: u64, code: ByeCode, reason: &str) {
-        let bye = Bye {
-            code,
-            reason: reason.to_owned(),
-            retry_after: None,
-        };
+        let bye = Bye { code, reason: reason.to_owned(), retry_after: None };
         let bytes = wire::encode(&Message::Bye(bye)).into();
-        let item = Item {
-            channel,
-            bytes,
-            route: None,
-        };
+        let item = Item { channel, bytes, route: None };
         // One to a channel, and small: it needs no bound.
         self.push_within(item, usize::MAX);
     }

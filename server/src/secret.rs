@@ -25,11 +25,7 @@ pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
             let new = directory.join(NAME_NEW);
-            let mut file = private()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .open(&new)?;
+            let mut file = private().create(true).truncate(true).write(true).open(&new)?;
             file.write_all(&key)?;
             file.sync_all()?;
             fs::rename(&new, &path)?;

@@ -106,14 +106,8 @@ impl Server {
         let data = config.data.clone();
         let proof_key = make_directory(&data)
             .and_then(|()| secret::proof_key(&data))
-            .map_err(|source| ServerError::Data {
-                path: data.clone(),
-                source,
-            })?;
-        let database = |source| ServerError::Database {
-            path: data.clone(),
-            source,
-        };
+            .map_err(|source| ServerError::Data { path: data.clone(), source })?;
+        let database = |source| ServerError::Database { path: data.clone(), source };
         let file = data.join("rejoin.sqlite");
         let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
         let db = opened.map_err(io::Error::other)?.map_err(database)?;
@@ -125,23 +119,10 @@ impl Server {
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
-        let cannot_listen = |source| ServerError::Listen {
-            address: config.listen,
-            source,
-        };
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(cannot_listen)?;
+        let cannot_listen = |source| ServerError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        Ok(Self {
-            data,
-            config,
-            listener,
-            address,
-            db,
-            hubs,
-            health,
-        })
+        Ok(Self { data, config, listener, address, db, hubs, health })
     }
 
     /// Where it listens; the port is the real one.
@@ -189,10 +170,7 @@ impl Server {
         }
         let closed = timeout(DRAIN, self.db.close()).await;
         let closed = closed.unwrap_or(Err(SqliteError::Stopped));
-        closed.map_err(|source| ServerError::Database {
-            path: self.data,
-            source,
-        })?;
+        closed.map_err(|source| ServerError::Database { path: self.data, source })?;
         info!("stopped");
         Ok(())
     }

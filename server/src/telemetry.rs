@@ -18,16 +18,10 @@ use tracing_subscriber::{
 /// The filter is none.
 pub fn start(config: &Config) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(&config.log)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log_format {
         LogFormat::Text => builder.event_format(Line).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_target(false)
-            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_target(false).try_init(),
     };
     // Already set by whoever embeds the server, who decides then.
     started.ok();

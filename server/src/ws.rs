@@ -89,9 +89,7 @@ pub(crate) fn upgrade(gate: Gate, mut request: Request) -> Response {
         return (StatusCode::BAD_REQUEST, reason).into_response();
     }
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
-    response
-        .headers_mut()
-        .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let slot = request.extensions().get::<Arc<Slot>>().cloned();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -125,9 +123,7 @@ fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
         let same = |known: &String| known.trim_end_matches('/').eq_ignore_ascii_case(origin);
         return allowed.iter().any(same);
     }
-    let asked = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let from = origin.split_once("://").map(|(_, authority)| authority);
     match (asked, from) {
         (Some(asked), Some(from)) => host_of(asked).eq_ignore_ascii_case(host_of(from)),
@@ -241,22 +237,11 @@ async fn read(
 }
 
 const fn violated(code: ByeCode, reason: &'static str, close: CloseCode) -> Ending {
-    Ending::Violated(
-        Violation {
-            channel: None,
-            code,
-            reason,
-        },
-        close,
-    )
+    Ending::Violated(Violation { channel: None, code, reason }, close)
 }
 
 fn close_code(code: ByeCode) -> CloseCode {
-    if code == ByeCode::Malformed {
-        CloseCode::Protocol
-    } else {
-        CloseCode::Policy
-    }
+    if code == ByeCode::Malformed { CloseCode::Protocol } else { CloseCode::Policy }
 }
 
 fn ending_of(error: &Error) -> Ending {
@@ -264,11 +249,9 @@ fn ending_of(error: &Error) -> Ending {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => {
             violated(ByeCode::TooLarge, "a frame is too large", CloseCode::Size)
         }
-        Error::Protocol(_) | Error::Utf8(_) => violated(
-            ByeCode::Malformed,
-            "not a WebSocket frame",
-            CloseCode::Protocol,
-        ),
+        Error::Protocol(_) | Error::Utf8(_) => {
+            violated(ByeCode::Malformed, "not a WebSocket frame", CloseCode::Protocol)
+        }
         Error::ConnectionClosed
         | Error::AlreadyClosed
         | Error::Io(_)
@@ -302,11 +285,7 @@ async fn write_item(
     item: Item,
     stall_max: Duration,
 ) -> Result<(), Ending> {
-    let Item {
-        channel,
-        bytes,
-        route,
-    } = item;
+    let Item { channel, bytes, route } = item;
     let mut rest = Bytes::from_owner(bytes);
     let mut begun = wire::channel_prefix(channel);
     let mut opcode = Data::Binary;
@@ -332,12 +311,7 @@ async fn write_item(
             && (last || untold >= SENT_STEP_BYTES)
         {
             // A hub that is gone no longer counts.
-            route
-                .tell(ToHub::Sent {
-                    peer: route.peer,
-                    bytes: untold,
-                })
-                .await;
+            route.tell(ToHub::Sent { peer: route.peer, bytes: untold }).await;
             untold = 0;
         }
         if last {
@@ -349,10 +323,7 @@ async fn write_item(
 /// The closing handshake. What the peer still sends is read and dropped: a socket that is closed with
 /// unread bytes resets the connection, and the last words are lost.
 async fn part(mut socket: Socket, code: CloseCode) {
-    let close = CloseFrame {
-        code,
-        reason: "".into(),
-    };
+    let close = CloseFrame { code, reason: "".into() };
     if socket.close(Some(close)).await.is_err() {
         return;
     }
@@ -390,11 +361,7 @@ mod tests {
             ("http://127.0.0.1.evil.example", "127.0.0.1:8787", false),
             ("null", "127.0.0.1:8787", false),
         ] {
-            assert_eq!(
-                origin_is_allowed(&headers(origin, host), &[]),
-                allowed,
-                "{origin}"
-            );
+            assert_eq!(origin_is_allowed(&headers(origin, host), &[]), allowed, "{origin}");
         }
         assert!(origin_is_allowed(&HeaderMap::new(), &[]), "not a browser");
     }
@@ -402,13 +369,7 @@ mod tests {
     #[test]
     fn a_list_of_origins_replaces_the_rule() {
         let list = ["https://app.example/".to_owned()];
-        assert!(origin_is_allowed(
-            &headers("https://app.example", "sync.example"),
-            &list
-        ));
-        assert!(!origin_is_allowed(
-            &headers("https://sync.example", "sync.example"),
-            &list
-        ));
+        assert!(origin_is_allowed(&headers("https://app.example", "sync.example"), &list));
+        assert!(!origin_is_allowed(&headers("https://sync.example", "sync.example"), &list));
     }
 }

@@ -2,10 +2,7 @@
 //!
 //! `cargo run --release -p rejoin-core --example tree_figures`
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
-#![expect(
-    clippy::disallowed_types,
-    reason = "measuring takes a clock; the crate itself has none"
-)]
+#![expect(clippy::disallowed_types, reason = "measuring takes a clock; the crate itself has none")]
 
 use rejoin_core::{
     id::Digest,
@@ -38,9 +35,7 @@ fn main() -> Result<(), WalkError> {
 
 fn update(trie: &mut Trie, count: u32) -> std::time::Duration {
     let rounds = 20_000;
-    let changes: Vec<Entry> = (0..rounds)
-        .map(|round| entry(round * 7919 % count, 1))
-        .collect();
+    let changes: Vec<Entry> = (0..rounds).map(|round| entry(round * 7919 % count, 1)).collect();
     let started = Instant::now();
     for change in &changes {
         trie.insert(change.key_hash, change.digest);
@@ -102,14 +97,8 @@ fn wire_bytes(message: &WalkMessage) -> usize {
             .iter()
             .map(|node| {
                 let said = match &node.state {
-                    NodeState::Inner {
-                        levels: Levels::One,
-                        children,
-                    } => 2 + 4 * children.len(),
-                    NodeState::Inner {
-                        levels: Levels::Two,
-                        children,
-                    } => 32 + 4 * children.len(),
+                    NodeState::Inner { levels: Levels::One, children } => 2 + 4 * children.len(),
+                    NodeState::Inner { levels: Levels::Two, children } => 32 + 4 * children.len(),
                     NodeState::List(hashes) | NodeState::Want(hashes) => 1 + 4 * hashes.len(),
                     NodeState::Open => 0,
                 };

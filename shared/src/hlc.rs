@@ -139,21 +139,14 @@ mod tests {
             assert!(next > last);
             last = next;
         }
-        assert_eq!(
-            last.wall(),
-            WallMillis(1_003),
-            "200,000 ticks carry into three milliseconds"
-        );
+        assert_eq!(last.wall(), WallMillis(1_003), "200,000 ticks carry into three milliseconds");
     }
 
     #[test]
     fn clock_ignores_stamps_beyond_the_drift_bound() {
         let mut clock = HlcClock::default();
         let wall = WallMillis(1_000_000);
-        assert_eq!(
-            clock.observe(Hlc::at(WallMillis(1_060_000)), wall),
-            Observed::Taken
-        );
+        assert_eq!(clock.observe(Hlc::at(WallMillis(1_060_000)), wall), Observed::Taken);
         assert_eq!(
             clock.observe(Hlc::at(WallMillis(1_060_001)), wall),
             Observed::Ahead { by: Millis(60_001) }

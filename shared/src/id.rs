@@ -43,10 +43,7 @@ fn check(name: &str, max: usize, path: bool) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.len() > max {
-        return Err(NameError::TooLong {
-            got: name.len(),
-            max,
-        });
+        return Err(NameError::TooLong { got: name.len(), max });
     }
     let mut previous = '/';
     for (at, character) in name.char_indices() {
@@ -189,10 +186,7 @@ impl RecordKey {
     /// A bound before every record of `collection`; not itself the name of a record.
     #[must_use]
     pub(crate) fn before_all_of(collection: &CollectionName) -> Self {
-        Self {
-            collection: collection.clone(),
-            id: RecordId(Arc::from("")),
-        }
+        Self { collection: collection.clone(), id: RecordId(Arc::from("")) }
     }
 
     /// The key under which stores keep the record: collection, a zero byte, id. Neither name has a
@@ -339,13 +333,7 @@ impl fmt::Debug for Digest {
 /// What the tree knows of a record's name.
 #[must_use]
 pub fn key_hash(key: &RecordKey) -> Digest {
-    Digest::of(
-        "rejoin.key.v1",
-        &[
-            key.collection.as_str().as_bytes(),
-            key.id.as_str().as_bytes(),
-        ],
-    )
+    Digest::of("rejoin.key.v1", &[key.collection.as_str().as_bytes(), key.id.as_str().as_bytes()])
 }
 
 #[cfg(test)]
@@ -355,43 +343,21 @@ mod tests {
     #[test]
     fn names_refuse_what_paths_cannot_hold() {
         assert_eq!(CollectionName::parse(""), Err(NameError::Empty));
-        assert_eq!(
-            CollectionName::parse("a//b"),
-            Err(NameError::Character { at: 2 })
-        );
-        assert_eq!(
-            CollectionName::parse("/a"),
-            Err(NameError::Character { at: 0 })
-        );
-        assert_eq!(
-            CollectionName::parse("a/"),
-            Err(NameError::Character { at: 1 })
-        );
-        assert_eq!(
-            RecordId::parse("a\u{0}b"),
-            Err(NameError::Character { at: 1 })
-        );
+        assert_eq!(CollectionName::parse("a//b"), Err(NameError::Character { at: 2 }));
+        assert_eq!(CollectionName::parse("/a"), Err(NameError::Character { at: 0 }));
+        assert_eq!(CollectionName::parse("a/"), Err(NameError::Character { at: 1 }));
+        assert_eq!(RecordId::parse("a\u{0}b"), Err(NameError::Character { at: 1 }));
         assert!(RecordId::parse("a//b").is_ok());
-        assert!(matches!(
-            FieldName::parse(&"x".repeat(257)),
-            Err(NameError::TooLong { .. })
-        ));
+        assert!(matches!(FieldName::parse(&"x".repeat(257)), Err(NameError::TooLong { .. })));
     }
 
     #[test]
     fn prefix_covers_its_name_and_all_below_but_no_sibling() {
         let prefix = Pattern::parse("tasks/*").unwrap();
-        for (name, covered) in [
-            ("tasks", true),
-            ("tasks/42", true),
-            ("tasks/42/a", true),
-            ("tasks2", false),
-        ] {
-            assert_eq!(
-                prefix.covers(&CollectionName::parse(name).unwrap()),
-                covered,
-                "{name}"
-            );
+        for (name, covered) in
+            [("tasks", true), ("tasks/42", true), ("tasks/42/a", true), ("tasks2", false)]
+        {
+            assert_eq!(prefix.covers(&CollectionName::parse(name).unwrap()), covered, "{name}");
         }
     }
 

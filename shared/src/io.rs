@@ -24,14 +24,8 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every keyspace, in declaration order.
-    pub const ALL: [Self; 6] = [
-        Self::Records,
-        Self::Feed,
-        Self::Tree,
-        Self::Log,
-        Self::Page,
-        Self::Meta,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Records, Self::Feed, Self::Tree, Self::Log, Self::Page, Self::Meta];
 
     /// Stable lower-case name, used for tables and object stores.
     #[must_use]
@@ -64,16 +58,10 @@ impl KeyRange {
         while let Some(last) = end.pop() {
             if let Some(next) = last.checked_add(1) {
                 end.push(next);
-                return Self {
-                    start: prefix.to_vec(),
-                    end: Some(end),
-                };
+                return Self { start: prefix.to_vec(), end: Some(end) };
             }
         }
-        Self {
-            start: prefix.to_vec(),
-            end: None,
-        }
+        Self { start: prefix.to_vec(), end: None }
     }
 }
 
@@ -170,10 +158,7 @@ pub struct Batch {
 impl Batch {
     /// Adds a write that sets a key.
     pub fn put(&mut self, keyspace: Keyspace, key: Vec<u8>, value: Vec<u8>) {
-        self.writes.push(Write::Put {
-            keyspace,
-            row: Row { key, value },
-        });
+        self.writes.push(Write::Put { keyspace, row: Row { key, value } });
     }
 
     /// Adds a write that removes a key.
@@ -183,11 +168,7 @@ impl Batch {
 
     /// Adds a guard.
     pub fn guard(&mut self, keyspace: Keyspace, key: Vec<u8>, seen: Option<Vec<u8>>) {
-        self.guards.push(Guard {
-            keyspace,
-            key,
-            seen,
-        });
+        self.guards.push(Guard { keyspace, key, seen });
     }
 }
 

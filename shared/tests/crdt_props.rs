@@ -44,11 +44,7 @@ fn assert_laws<T: Join + Clone + PartialEq + Debug>(a: &T, b: &T, c: &T, of: &st
     let ab = joined(a, b);
     assert_eq!(ab, joined(b, a), "{of}: commutative");
     assert_eq!(joined(&ab, b), ab, "{of}: absorbs what it joined");
-    assert_eq!(
-        joined(&ab, c),
-        joined(a, &joined(b, c)),
-        "{of}: associative\n{a:?}\n{b:?}\n{c:?}"
-    );
+    assert_eq!(joined(&ab, c), joined(a, &joined(b, c)), "{of}: associative\n{a:?}\n{b:?}\n{c:?}");
 }
 
 /// States of one record that four replicas held at some time, of many histories.
@@ -68,11 +64,7 @@ fn reachable(seed: u64, plan: &Plan, mut each: impl FnMut(&mut Rng, &History, &[
 }
 
 fn plan(kinds: &[Kind], resets: bool, removes: bool) -> Plan {
-    Plan {
-        kinds: kinds.to_vec(),
-        resets,
-        removes,
-    }
+    Plan { kinds: kinds.to_vec(), resets, removes }
 }
 
 fn laws_of_cells(seed: u64, kinds: &[Kind], resets: bool, triples_min: usize) {
@@ -94,10 +86,7 @@ fn laws_of_cells(seed: u64, kinds: &[Kind], resets: bool, triples_min: usize) {
         }
         triples < triples_min
     });
-    assert!(
-        differed > triples_min / 20,
-        "{kinds:?}: only {differed} triples of three states"
-    );
+    assert!(differed > triples_min / 20, "{kinds:?}: only {differed} triples of three states");
 }
 
 #[test]
@@ -159,14 +148,7 @@ fn registers_with_equal_stamps_and_different_values_keep_the_laws() {
         replica: ReplicaId::from_bytes([0; 16]),
     };
     for _ in 0..TRIPLES {
-        for kind in [
-            Kind::Lww,
-            Kind::Fww,
-            Kind::Max,
-            Kind::Min,
-            Kind::Later(7),
-            Kind::Counter,
-        ] {
+        for kind in [Kind::Lww, Kind::Fww, Kind::Max, Kind::Min, Kind::Later(7), Kind::Counter] {
             let mut cell = || {
                 let mut cell = arbitrary_cell(&mut rng, kind);
                 cell.since = cell.since.map(|_| stamp(&mut rng));
@@ -205,28 +187,16 @@ fn counters_and_values_beyond_2_to_the_53_stay_exact() {
         Counter(entries.collect())
     };
     let big = 1_u64 << 53;
-    let ab = joined(
-        &counter(&[(1, big, 0)]),
-        &counter(&[(1, big + 1, 0), (2, 1, 1)]),
-    );
+    let ab = joined(&counter(&[(1, big, 0)]), &counter(&[(1, big + 1, 0), (2, 1, 1)]));
     assert_eq!(ab, counter(&[(1, big + 1, 0), (2, 1, 1)]));
     assert_eq!(ab.total(), i64::try_from(big).unwrap() + 1);
-    assert_eq!(
-        counter(&[(1, u64::MAX, 0), (2, u64::MAX, 0)]).total(),
-        i64::MAX
-    );
-    assert_eq!(
-        counter(&[(1, 0, u64::MAX), (2, 0, u64::MAX)]).total(),
-        i64::MIN
-    );
+    assert_eq!(counter(&[(1, u64::MAX, 0), (2, u64::MAX, 0)]).total(), i64::MAX);
+    assert_eq!(counter(&[(1, 0, u64::MAX), (2, 0, u64::MAX)]).total(), i64::MIN);
     assert_eq!(counter(&[(1, u64::MAX, 0), (2, 5, u64::MAX)]).total(), 5);
 
     let max = |value| State::Max(Some(value));
     let (even, odd) = (Value::int(1 << 53), Value::int((1 << 53) + 1));
-    assert_eq!(
-        joined(&max(even.clone()), &max(odd.clone())),
-        max(odd.clone())
-    );
+    assert_eq!(joined(&max(even.clone()), &max(odd.clone())), max(odd.clone()));
     let min = |value| State::Min(Some(value));
     assert_eq!(joined(&min(odd), &min(even.clone())), min(even));
 }
@@ -242,10 +212,7 @@ fn joins_of_unreachable_states_are_well_formed() {
         let again = joined(&left, &left);
         assert_eq!(again, left);
         let (kind, other) = (arbitrary_kind(&mut rng), arbitrary_kind(&mut rng));
-        let (a, b) = (
-            arbitrary_cell(&mut rng, kind),
-            arbitrary_cell(&mut rng, other),
-        );
+        let (a, b) = (arbitrary_cell(&mut rng, kind), arbitrary_cell(&mut rng, other));
         assert_eq!(joined(&a, &b), joined(&b, &a));
     }
 }
@@ -283,8 +250,7 @@ impl Model {
 
     /// Whether some write that `covers` accepts knew of `stamp`.
     fn covered(&self, stamp: &Stamp, covers: impl Fn(&Change) -> bool) -> bool {
-        self.events()
-            .any(|event| covers(&event.change) && event.known.contains(stamp))
+        self.events().any(|event| covers(&event.change) && event.known.contains(stamp))
     }
 
     /// Documented: live exactly if some write is unknown to every remove.
@@ -303,10 +269,8 @@ impl Model {
                 *tally = (tally.0.saturating_add(*up), tally.1.saturating_add(*down));
             }
         }
-        let sum: i128 = tallies
-            .values()
-            .map(|(up, down)| i128::from(*up) - i128::from(*down))
-            .sum();
+        let sum: i128 =
+            tallies.values().map(|(up, down)| i128::from(*up) - i128::from(*down)).sum();
         i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
     }
 
@@ -316,10 +280,8 @@ impl Model {
             _ => None,
         });
         let kept = added.filter(|(stamp, element)| {
-            !self.covered(
-                stamp,
-                |change| matches!(change, Change::Take(taken) if taken == *element),
-            )
+            !self
+                .covered(stamp, |change| matches!(change, Change::Take(taken) if taken == *element))
         });
         kept.map(|(_, element)| element.clone()).collect()
     }
@@ -347,40 +309,25 @@ fn assert_matches(history: &History, record: &Record, model: &Model) {
     assert_eq!(record.is_live(), model.is_live(), "{model:?}");
     let state = |kind| history.cell(record, kind).map(|cell| &cell.state);
     if let Some(State::Lww { stamp, value }) = state(Kind::Lww) {
-        assert_eq!(
-            model.assigned(Kind::Lww).max(),
-            Some((*stamp, value.clone()))
-        );
+        assert_eq!(model.assigned(Kind::Lww).max(), Some((*stamp, value.clone())));
     }
     if let Some(State::Fww(first)) = state(Kind::Fww) {
         let expected = model.assigned(Kind::Fww).min();
-        assert_eq!(
-            first.clone().map(|(stamp, value)| (stamp, Some(value))),
-            expected
-        );
+        assert_eq!(first.clone().map(|(stamp, value)| (stamp, Some(value))), expected);
     }
     if let Some(State::Max(value)) = state(Kind::Max) {
-        let expected = model
-            .assigned(Kind::Max)
-            .filter_map(|(_, value)| value)
-            .max();
+        let expected = model.assigned(Kind::Max).filter_map(|(_, value)| value).max();
         assert_eq!(*value, expected);
     }
     if let Some(State::Min(value)) = state(Kind::Min) {
-        let expected = model
-            .assigned(Kind::Min)
-            .filter_map(|(_, value)| value)
-            .min();
+        let expected = model.assigned(Kind::Min).filter_map(|(_, value)| value).min();
         assert_eq!(*value, expected);
     }
     if let Some(State::Counter(counter)) = state(Kind::Counter) {
         assert_eq!(counter.total(), model.total());
     }
     if let Some(State::Set(set)) = state(Kind::Set) {
-        assert_eq!(
-            set.elements.keys().cloned().collect::<BTreeSet<_>>(),
-            model.elements()
-        );
+        assert_eq!(set.elements.keys().cloned().collect::<BTreeSet<_>>(), model.elements());
     }
     if let Some(State::Review(siblings)) = state(Kind::Review) {
         assert_eq!(siblings.values, model.siblings());
@@ -403,11 +350,7 @@ fn joins_mean_what_is_documented() {
                 }
                 Step::Wrote { by, stamp, change } => {
                     let known = models[by].0.keys().copied().collect();
-                    let event = Rc::new(Event {
-                        stamp,
-                        change,
-                        known,
-                    });
+                    let event = Rc::new(Event { stamp, change, known });
                     models[by].0.insert(stamp, event);
                 }
             }
@@ -427,9 +370,7 @@ fn joins_mean_what_is_documented() {
 #[test]
 fn remove_does_not_kill_an_edit_it_has_not_seen() {
     let write = |record: &mut Record, byte: u8, time: u64| {
-        record
-            .seen
-            .raise(ReplicaId::from_bytes([byte; 16]), Hlc::from_bits(time));
+        record.seen.raise(ReplicaId::from_bytes([byte; 16]), Hlc::from_bits(time));
     };
     let mut base = Record::default();
     write(&mut base, 1, 10);
@@ -446,21 +387,12 @@ fn remove_does_not_kill_an_edit_it_has_not_seen() {
 
 #[test]
 fn a_later_reset_wins_over_what_was_greater_before() {
-    let stamp = |time| Stamp {
-        hlc: Hlc::from_bits(time),
-        replica: ReplicaId::from_bytes([1; 16]),
-    };
-    let cell = |since, value| Cell {
-        since,
-        state: State::Max(Some(Value::int(value))),
-    };
+    let stamp = |time| Stamp { hlc: Hlc::from_bits(time), replica: ReplicaId::from_bytes([1; 16]) };
+    let cell = |since, value| Cell { since, state: State::Max(Some(Value::int(value))) };
     let reset = cell(Some(stamp(5)), 10);
     assert_eq!(joined(&cell(None, 99), &reset), reset);
     assert_eq!(joined(&cell(Some(stamp(4)), 99), &reset), reset);
-    assert_eq!(
-        joined(&cell(Some(stamp(5)), 99), &reset),
-        cell(Some(stamp(5)), 99)
-    );
+    assert_eq!(joined(&cell(Some(stamp(5)), 99), &reset), cell(Some(stamp(5)), 99));
 }
 
 #[test]

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 /// Seeds of one run: `SIM_SEEDS` of them from `SIM_FROM` on.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str, default| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let from = number("SIM_FROM", 0);
     from..from + number("SIM_SEEDS", 300)

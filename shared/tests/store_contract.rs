@@ -103,11 +103,7 @@ impl Broken {
     }
 
     fn place(&self, keyspace: Keyspace) -> Keyspace {
-        if self.has(Flaw::SharesKeyspaces) {
-            Keyspace::Meta
-        } else {
-            keyspace
-        }
+        if self.has(Flaw::SharesKeyspaces) { Keyspace::Meta } else { keyspace }
     }
 
     async fn apply(&self, batch: Batch) -> Result<CommitOutcome, Infallible> {
@@ -137,20 +133,11 @@ impl Store for Broken {
         }
         let cap = NonZeroU32::new(1_000).unwrap_or(limit);
         let capped = self.has(Flaw::CapsPagesSilently) && limit > cap;
-        let mut page = self
-            .inner
-            .scan(
-                self.place(keyspace),
-                &range,
-                if capped { cap } else { limit },
-            )
-            .await?;
+        let mut page =
+            self.inner.scan(self.place(keyspace), &range, if capped { cap } else { limit }).await?;
         if self.has(Flaw::ScansSignedBytes) {
             page.rows.sort_by_key(|row| {
-                row.key
-                    .iter()
-                    .map(|byte| byte.cast_signed())
-                    .collect::<Vec<_>>()
+                row.key.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>()
             });
         }
         if self.has(Flaw::FullPageSaysMore) {
@@ -165,11 +152,9 @@ impl Store for Broken {
         for query in queries {
             answers.push(match query {
                 Query::Get { keyspace, key } => Answer::Value(self.get(*keyspace, key).await?),
-                Query::Scan {
-                    keyspace,
-                    range,
-                    limit,
-                } => Answer::Page(self.scan(*keyspace, range, *limit).await?),
+                Query::Scan { keyspace, range, limit } => {
+                    Answer::Page(self.scan(*keyspace, range, *limit).await?)
+                }
             });
             if self.has(Flaw::TearsReads) {
                 yield_now().await;
@@ -212,19 +197,14 @@ impl Store for Broken {
                 let first = batch.writes.iter().take(1).cloned().collect();
                 let outcome = self.apply(batch).await?;
                 if outcome == CommitOutcome::Conflict {
-                    let half = Batch {
-                        writes: first,
-                        ..Batch::default()
-                    };
+                    let half = Batch { writes: first, ..Batch::default() };
                     assert_eq!(self.apply(half).await, Ok(CommitOutcome::Applied));
                 }
                 return Ok(outcome);
             }
             Flaw::TearsDroppedCommits | Flaw::ChecksGuardsTooEarly => {
-                let guards = Batch {
-                    guards: std::mem::take(&mut batch.guards),
-                    ..Batch::default()
-                };
+                let guards =
+                    Batch { guards: std::mem::take(&mut batch.guards), ..Batch::default() };
                 if self.apply(guards).await == Ok(CommitOutcome::Conflict) {
                     return Ok(CommitOutcome::Conflict);
                 }
@@ -233,10 +213,7 @@ impl Store for Broken {
                     return self.apply(batch).await;
                 }
                 for write in batch.writes {
-                    let one = Batch {
-                        writes: vec![write],
-                        ..Batch::default()
-                    };
+                    let one = Batch { writes: vec![write], ..Batch::default() };
                     assert_eq!(self.apply(one).await, Ok(CommitOutcome::Applied));
                     yield_now().await;
                 }
@@ -259,10 +236,7 @@ impl StoreFactory for BrokenFactory {
     }
 
     async fn open(&self, world: &MemoryStore) -> Broken {
-        Broken {
-            inner: world.clone(),
-            flaw: self.0,
-        }
+        Broken { inner: world.clone(), flaw: self.0 }
     }
 
     async fn restart(&self, world: &mut MemoryStore) {

@@ -36,19 +36,11 @@ fn record(version: u8) -> Digest {
 }
 
 fn trie(model: &Model) -> Trie {
-    model
-        .iter()
-        .map(|(key_hash, digest)| Entry {
-            key_hash: *key_hash,
-            digest: *digest,
-        })
-        .collect()
+    model.iter().map(|(key_hash, digest)| Entry { key_hash: *key_hash, digest: *digest }).collect()
 }
 
 fn entries(trie: &Trie) -> Vec<(Digest, Digest)> {
-    trie.iter()
-        .map(|entry| (entry.key_hash, entry.digest))
-        .collect()
+    trie.iter().map(|entry| (entry.key_hash, entry.digest)).collect()
 }
 
 fn keys() -> impl Strategy<Value = Digest> {
@@ -75,26 +67,17 @@ fn pairs() -> impl Strategy<Value = (Model, Model)> {
 }
 
 fn limits() -> impl Strategy<Value = WalkLimits> {
-    let narrow = (
-        0_usize..400,
-        0_usize..2_000,
-        0_usize..60,
-        0_usize..60,
-        0_usize..80,
-        0_usize..4,
-    )
-        .prop_map(
-            |(work_max, reply_bytes_max, nodes_max, differs_max, list_entries_max, deep)| {
-                WalkLimits {
-                    work_max,
-                    reply_bytes_max,
-                    nodes_max,
-                    differs_max,
-                    list_entries_max,
-                    deep_nodes_max: deep,
-                }
-            },
-        );
+    let narrow = (0_usize..400, 0_usize..2_000, 0_usize..60, 0_usize..60, 0_usize..80, 0_usize..4)
+        .prop_map(|(work_max, reply_bytes_max, nodes_max, differs_max, list_entries_max, deep)| {
+            WalkLimits {
+                work_max,
+                reply_bytes_max,
+                nodes_max,
+                differs_max,
+                list_entries_max,
+                deep_nodes_max: deep,
+            }
+        });
     prop_oneof![Just(WalkLimits::default()), narrow]
 }
 
@@ -137,10 +120,7 @@ fn walk(sides: &mut [Trie; 2], limits: [&WalkLimits; 2], apply: bool) -> Walked 
 }
 
 fn differing(mine: &Model, theirs: &Model) -> BTreeSet<Digest> {
-    mine.iter()
-        .filter(|(key, digest)| theirs.get(key) != Some(digest))
-        .map(|(k, _)| *k)
-        .collect()
+    mine.iter().filter(|(key, digest)| theirs.get(key) != Some(digest)).map(|(k, _)| *k).collect()
 }
 
 proptest! {
@@ -339,10 +319,9 @@ fn mutate(message: &mut WalkMessage, at: Index, kind: u8, noise: u32) {
         6 => nodes[at].state = NodeState::List(vec![noise]),
         7 => nodes[at].state = NodeState::Want(vec![noise / 2, noise]),
         _ => match &mut nodes[at].state {
-            NodeState::Inner { children, .. } => children.push(ChildHash {
-                at: length,
-                hash: noise,
-            }),
+            NodeState::Inner { children, .. } => {
+                children.push(ChildHash { at: length, hash: noise })
+            }
             NodeState::List(hashes) | NodeState::Want(hashes) => hashes.push(noise),
             NodeState::Open => {}
         },
@@ -350,11 +329,8 @@ fn mutate(message: &mut WalkMessage, at: Index, kind: u8, noise: u32) {
 }
 
 fn messages() -> impl Strategy<Value = WalkMessage> {
-    let children = prop::collection::btree_map(any::<u8>(), any::<u32>(), 0..20).prop_map(|map| {
-        map.into_iter()
-            .map(|(at, hash)| ChildHash { at, hash })
-            .collect()
-    });
+    let children = prop::collection::btree_map(any::<u8>(), any::<u32>(), 0..20)
+        .prop_map(|map| map.into_iter().map(|(at, hash)| ChildHash { at, hash }).collect());
     let levels = prop_oneof![Just(Levels::One), Just(Levels::Two)];
     let hashes = prop::collection::btree_set(any::<u32>(), 0..70)
         .prop_map(|hashes| hashes.into_iter().collect::<Vec<_>>());
@@ -366,18 +342,14 @@ fn messages() -> impl Strategy<Value = WalkMessage> {
     ];
     let prefix = (keys(), prop_oneof![0_u8..4, 0_u8..=66]).prop_map(|(key, n)| Prefix::of(&key, n));
     let nodes = prop::collection::vec((prefix, state), 0..20).prop_map(|nodes| {
-        let mut nodes: Vec<WalkNode> = nodes
-            .into_iter()
-            .map(|(prefix, state)| WalkNode { prefix, state })
-            .collect();
+        let mut nodes: Vec<WalkNode> =
+            nodes.into_iter().map(|(prefix, state)| WalkNode { prefix, state }).collect();
         nodes.sort_by_key(|node| node.prefix);
         nodes.dedup_by(|later, earlier| earlier.prefix.contains(&later.prefix));
         nodes
     });
-    (any::<u64>(), nodes).prop_map(|(salt, nodes)| WalkMessage {
-        salt,
-        body: WalkBody::Nodes(nodes),
-    })
+    (any::<u64>(), nodes)
+        .prop_map(|(salt, nodes)| WalkMessage { salt, body: WalkBody::Nodes(nodes) })
 }
 
 /// Every pair of subsets of six keys that part at the first nibble, the second, the last but one and
@@ -400,23 +372,12 @@ fn walk_is_exact_for_every_pair_of_tiny_trees() {
         path(&[(0, 15), (1, 15)]),
     ];
     let set = |members: usize, filling: u8| -> Model {
-        let chosen = keys
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| members & (1 << at) != 0);
+        let chosen = keys.iter().enumerate().filter(|(at, _)| members & (1 << at) != 0);
         let filled = (0..filling).map(|at| path(&[(61, 1 + at % 15), (60, at / 15)]));
-        chosen
-            .map(|(_, key)| *key)
-            .chain(filled)
-            .map(|key| (key, record(0)))
-            .collect()
+        chosen.map(|(_, key)| *key).chain(filled).map(|key| (key, record(0))).collect()
     };
     let listing = WalkLimits::default();
-    let parting = WalkLimits {
-        list_entries_max: 1,
-        deep_nodes_max: 0,
-        ..listing
-    };
+    let parting = WalkLimits { list_entries_max: 1, deep_nodes_max: 0, ..listing };
     for filling in [0, 30] {
         let models: Vec<Model> = (0..64).map(|members| set(members, filling)).collect();
         let tries: Vec<Trie> = models.iter().map(trie).collect();

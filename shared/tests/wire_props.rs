@@ -87,10 +87,7 @@ fn damaged_messages_are_refused_or_canonical() {
     }
     assert_eq!(refused + read, 100_000);
     // Both happen: damage to a digest is not visible, damage to structure is.
-    assert!(
-        refused > 50_000 && read > 500,
-        "{refused} refused, {read} read"
-    );
+    assert!(refused > 50_000 && read > 500, "{refused} refused, {read} read");
 }
 
 #[test]
@@ -99,11 +96,7 @@ fn messages_cut_short_anywhere_are_refused() {
     for number in 0..MESSAGE_TYPES * 20 {
         let mut bytes = encode(&arbitrary_message_of(&mut rng, number));
         for len in 0..bytes.len() {
-            assert!(
-                decode(&bytes[..len]).is_err(),
-                "cut at {len} of {}",
-                bytes.len()
-            );
+            assert!(decode(&bytes[..len]).is_err(), "cut at {len} of {}", bytes.len());
         }
         bytes.push(0);
         assert_eq!(decode(&bytes).unwrap_err().kind, CodecFault::Trailing);
@@ -153,16 +146,8 @@ fn values_nested_beyond_the_limit_are_refused() {
     };
     // The cell is one level itself, the scalar at the end none.
     for (levels, good) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, false), (100_000, false)] {
-        assert_eq!(
-            decode_record(&tower(levels, &[0x81], &[0xf6])).is_ok(),
-            good,
-            "{levels}"
-        );
-        assert_eq!(
-            decode_record(&tower(levels, &[0xa1, 0x60], &[0xf6])).is_ok(),
-            good,
-            "{levels}"
-        );
+        assert_eq!(decode_record(&tower(levels, &[0x81], &[0xf6])).is_ok(), good, "{levels}");
+        assert_eq!(decode_record(&tower(levels, &[0xa1, 0x60], &[0xf6])).is_ok(), good, "{levels}");
     }
     let deep = tower(DEPTH_MAX, &[0x81], &[0xf6]);
     assert_eq!(decode_record(&deep).unwrap_err().kind, CodecFault::Depth);
@@ -192,33 +177,16 @@ fn lists_and_texts_end_at_their_limits() {
         })
     };
     let push = |rows: usize| {
-        let row = PushRow {
-            number: 1,
-            hlc: Hlc::ZERO,
-            digest: [0; 16],
-            writes: Vec::new(),
-        };
-        Message::Push(Push {
-            named: 0,
-            rows: vec![row; rows],
-        })
+        let row = PushRow { number: 1, hlc: Hlc::ZERO, digest: [0; 16], writes: Vec::new() };
+        Message::Push(Push { named: 0, rows: vec![row; rows] })
     };
     let changes = |subscriptions: usize| {
-        Message::Changes(Changes {
-            subscriptions: vec![1; subscriptions],
-            ..Changes::default()
-        })
+        Message::Changes(Changes { subscriptions: vec![1; subscriptions], ..Changes::default() })
     };
     let bye = |reason: usize| {
-        Message::Bye(Bye {
-            code: ByeCode::Busy,
-            reason: "r".repeat(reason),
-            retry_after: None,
-        })
+        Message::Bye(Bye { code: ByeCode::Busy, reason: "r".repeat(reason), retry_after: None })
     };
-    let refresh = |token: usize| Message::Refresh {
-        token: "t".repeat(token),
-    };
+    let refresh = |token: usize| Message::Refresh { token: "t".repeat(token) };
     let list = |hashes: u32| {
         Message::Walk(Walk {
             subscription: 1,
@@ -239,27 +207,18 @@ fn lists_and_texts_end_at_their_limits() {
         limits::TOKEN_BYTES_MAX,
     );
     for (within, beyond) in [
-        (
-            hello(known, subscriptions, epochs, token),
-            hello(known + 1, 0, 0, 0),
-        ),
+        (hello(known, subscriptions, epochs, token), hello(known + 1, 0, 0, 0)),
         (hello(0, 0, 0, 0), hello(0, subscriptions + 1, 0, 0)),
         (hello(1, 1, 1, 1), hello(0, 0, epochs + 1, 0)),
         (hello(1, 0, 0, 0), hello(0, 0, 0, token + 1)),
         (push(limits::PUSH_ROWS_MAX), push(limits::PUSH_ROWS_MAX + 1)),
         (changes(subscriptions), changes(subscriptions + 1)),
-        (
-            bye(limits::REASON_BYTES_MAX),
-            bye(limits::REASON_BYTES_MAX + 1),
-        ),
+        (bye(limits::REASON_BYTES_MAX), bye(limits::REASON_BYTES_MAX + 1)),
         (refresh(token), refresh(token + 1)),
         (list(64), list(65)),
     ] {
         assert_eq!(decode(&encode(&within)).unwrap(), within);
-        assert_eq!(
-            decode(&encode(&beyond)).unwrap_err().kind,
-            CodecFault::Range
-        );
+        assert_eq!(decode(&encode(&beyond)).unwrap_err().kind, CodecFault::Range);
     }
 }
 
@@ -271,9 +230,7 @@ fn dictionaries_have_one_form() {
         out.array(5);
         out.uint(6);
         out.array(replicas.len());
-        replicas
-            .iter()
-            .for_each(|replica| out.bytes(&[*replica; 16]));
+        replicas.iter().for_each(|replica| out.bytes(&[*replica; 16]));
         out.array(names.len());
         names.iter().for_each(|name| out.text(name));
         match base {
@@ -299,10 +256,7 @@ fn dictionaries_have_one_form() {
     ] {
         assert_eq!(refused.unwrap_err().kind, CodecFault::NotCanonical);
     }
-    for refused in [
-        message(&[], &["a//b"], None, &ask),
-        message(&[], &[""], None, &ask),
-    ] {
+    for refused in [message(&[], &["a//b"], None, &ask), message(&[], &[""], None, &ask)] {
         assert_eq!(refused.unwrap_err().kind, CodecFault::Range);
     }
 
@@ -354,10 +308,7 @@ fn an_entry_that_stands_twice_in_a_dictionary_is_refused() {
         out.bytes(&[0; 32]);
     }
     out.bool(false);
-    assert_eq!(
-        decode(&out.into_bytes()).unwrap_err().kind,
-        CodecFault::NotCanonical
-    );
+    assert_eq!(decode(&out.into_bytes()).unwrap_err().kind, CodecFault::NotCanonical);
 }
 
 #[test]
@@ -367,10 +318,7 @@ fn channels_take_their_shortest_form() {
         (127, vec![0x7f]),
         (128, vec![0x80, 1]),
         (16_384, vec![0x80, 0x80, 1]),
-        (
-            u64::MAX,
-            vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
-        ),
+        (u64::MAX, vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
     ] {
         let frame = encode_frame(channel, &Message::Ping { nonce: 3 });
         assert!(frame.starts_with(&head));
@@ -400,11 +348,7 @@ fn equal_values_have_equal_bytes_and_unequal_ones_do_not() {
     };
     for left in &values {
         for right in &values {
-            assert_eq!(
-                left == right,
-                bytes(left) == bytes(right),
-                "{left:?} {right:?}"
-            );
+            assert_eq!(left == right, bytes(left) == bytes(right), "{left:?} {right:?}");
         }
     }
 }

@@ -29,9 +29,7 @@ const ROUNDS: u32 = 3;
 const ROW_BYTES: usize = 200;
 
 fn main() -> Outcome {
-    let root = std::env::args_os()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let root = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = root.join(format!("rejoin-commit-rate-{}", std::process::id()));
     std::fs::create_dir(&directory)?;
     let result = measure(&directory);
@@ -48,9 +46,7 @@ fn measure(directory: &Path) -> Outcome {
         for _ in 0..ROUNDS {
             round += 1;
             let before = db.stats().transactions;
-            time("sqlite_store", callers, each, round, |caller, n| {
-                store(&db, round, caller, n)
-            })?;
+            time("sqlite_store", callers, each, round, |caller, n| store(&db, round, caller, n))?;
             println!(
                 r#"{{"what":"sqlite_store","callers":{callers},"round":{round},"commits_per_sync":{:.1}}}"#,
                 f64::from(callers * each)
@@ -81,9 +77,7 @@ fn time(
             .map(|caller| scope.spawn(move || (0..each).try_for_each(|n| commit(caller, n))))
             .collect();
         threads.into_iter().try_for_each(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err("a caller panicked".into()))
+            thread.join().unwrap_or_else(|_| Err("a caller panicked".into()))
         })
     })?;
     let seconds = begin.elapsed().as_secs_f64();

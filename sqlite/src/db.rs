@@ -110,9 +110,7 @@ impl Inner {
 
 impl fmt::Debug for SqliteDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteDb")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("SqliteDb").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -157,10 +155,7 @@ impl SqliteDb {
         for connection in connections {
             let (reads, lock) = (Arc::clone(&inner.reads), Arc::clone(&lock));
             let body = move || serve_reads(connection, &reads, lock);
-            match thread::Builder::new()
-                .name("rejoin-read".into())
-                .spawn(body)
-            {
+            match thread::Builder::new().name("rejoin-read".into()).spawn(body) {
                 Ok(reader) => readers.push(reader),
                 Err(error) => {
                     inner.stop();
@@ -180,27 +175,15 @@ impl SqliteDb {
             drop(lock);
             end(&ending, result);
         };
-        inner.writer = Some(
-            thread::Builder::new()
-                .name("rejoin-write".into())
-                .spawn(body)?,
-        );
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        inner.writer = Some(thread::Builder::new().name("rejoin-write".into()).spawn(body)?);
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// A handle on the rows of one space; no IO.
     #[must_use]
     pub fn space(&self, space: &SpaceId) -> SqliteStore {
-        let space = Space {
-            name: space.clone(),
-            number: OnceLock::new(),
-        };
-        SqliteStore {
-            db: self.clone(),
-            space: Arc::new(space),
-        }
+        let space = Space { name: space.clone(), number: OnceLock::new() };
+        SqliteStore { db: self.clone(), space: Arc::new(space) }
     }
 
     /// The spaces that have rows, in order; O(spaces).
@@ -245,12 +228,7 @@ impl SqliteDb {
     /// of the checkpoint. The file is closed then too, and nothing that was applied is lost.
     pub async fn close(&self) -> Result<(), SqliteError> {
         let (reply, answer) = oneshot::channel();
-        match &mut *self
-            .inner
-            .ending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        match &mut *self.inner.ending.lock().unwrap_or_else(PoisonError::into_inner) {
             Ending::Over(result) => return *result,
             Ending::Awaited(waiting) => waiting.push(reply),
         }
@@ -279,15 +257,11 @@ impl SqliteDb {
             }
         });
         self.inner.reads.push(job, 0).await?;
-        answer
-            .await
-            .unwrap_or_else(|_canceled| Err(self.inner.reads.reason()))
+        answer.await.unwrap_or_else(|_canceled| Err(self.inner.reads.reason()))
     }
 }
 
-const CORRUPT: SqliteError = SqliteError::Sqlite {
-    code: rusqlite::ffi::SQLITE_CORRUPT,
-};
+const CORRUPT: SqliteError = SqliteError::Sqlite { code: rusqlite::ffi::SQLITE_CORRUPT };
 
 /// Runs `work` in one read transaction.
 fn snapshot<T>(
@@ -334,18 +308,11 @@ fn serve_commits(
         return Err(SqliteError::Stopped);
     }
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let busy: i64 = writer
-        .connection
-        .query_row(checkpoint, [], |row| row.get(0))?;
+    let busy: i64 = writer.connection.query_row(checkpoint, [], |row| row.get(0))?;
     if busy != 0 {
-        return Err(SqliteError::Sqlite {
-            code: rusqlite::ffi::SQLITE_BUSY,
-        });
+        return Err(SqliteError::Sqlite { code: rusqlite::ffi::SQLITE_BUSY });
     }
-    writer
-        .connection
-        .close()
-        .map_err(|(_connection, error)| error.into())
+    writer.connection.close().map_err(|(_connection, error)| error.into())
 }
 
 fn end(ending: &Mutex<Ending>, result: Result<(), SqliteError>) {
@@ -373,9 +340,7 @@ pub struct SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("space", &self.space.name)
-            .finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("space", &self.space.name).finish_non_exhaustive()
     }
 }
 
@@ -425,27 +390,19 @@ impl Store for SqliteStore {
         limit: NonZeroU32,
     ) -> Result<Page, SqliteError> {
         let range = range.clone();
-        self.on_rows(move |rows| rows.scan(keyspace, &range, limit))
-            .await
+        self.on_rows(move |rows| rows.scan(keyspace, &range, limit)).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, SqliteError> {
         let queries = queries.to_vec();
-        self.on_rows(move |rows| queries.iter().map(|query| rows.answer(query)).collect())
-            .await
+        self.on_rows(move |rows| queries.iter().map(|query| rows.answer(query)).collect()).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<CommitOutcome, SqliteError> {
         let bytes = Commit::bytes(&batch);
         let (reply, answer) = oneshot::channel();
-        let commit = Commit {
-            space: Arc::clone(&self.space),
-            batch,
-            reply,
-        };
+        let commit = Commit { space: Arc::clone(&self.space), batch, reply };
         self.db.inner.commits.push(commit, bytes).await?;
-        answer
-            .await
-            .unwrap_or_else(|_canceled| Err(self.db.inner.commits.reason()))
+        answer.await.unwrap_or_else(|_canceled| Err(self.db.inner.commits.reason()))
     }
 }

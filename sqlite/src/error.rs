@@ -87,9 +87,7 @@ impl Fault for SqliteError {
     fn class(&self) -> FaultClass {
         match *self {
             Self::Sqlite { code } => class(code),
-            Self::FileSystem {
-                kind: io::ErrorKind::StorageFull,
-            } => FaultClass::Full,
+            Self::FileSystem { kind: io::ErrorKind::StorageFull } => FaultClass::Full,
             Self::Locked => FaultClass::Transient,
             Self::Newer { .. }
             | Self::Foreign { .. }
@@ -135,9 +133,7 @@ impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         // every other error of rusqlite is a column of an unexpected type or number: the file does
         // not hold what this crate writes
-        let code = error
-            .sqlite_error()
-            .map_or(ffi::SQLITE_CORRUPT, |error| error.extended_code);
+        let code = error.sqlite_error().map_or(ffi::SQLITE_CORRUPT, |error| error.extended_code);
         Self::Sqlite { code }
     }
 }

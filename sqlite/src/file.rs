@@ -42,9 +42,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
     let path = std::path::absolute(path)?;
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
-        _ => Err(SqliteError::FileSystem {
-            kind: io::ErrorKind::InvalidFilename,
-        }),
+        _ => Err(SqliteError::FileSystem { kind: io::ErrorKind::InvalidFilename }),
     }
 }
 
@@ -52,12 +50,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
 pub(crate) fn lock(path: &Path) -> Result<File, SqliteError> {
     let mut name = OsString::from(path);
     name.push("-lock");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(name)?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(name)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SqliteError::Locked),
@@ -68,10 +61,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, SqliteError> {
 pub(crate) fn check_library() -> Result<(), SqliteError> {
     let found = rusqlite::version_number();
     if found < LIBRARY_LEAST {
-        return Err(SqliteError::Library {
-            found,
-            least: LIBRARY_LEAST,
-        });
+        return Err(SqliteError::Library { found, least: LIBRARY_LEAST });
     }
     Ok(())
 }
@@ -93,18 +83,14 @@ pub(crate) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connec
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(SqliteError::Setting {
-            name: "journal_mode",
-        });
+        return Err(SqliteError::Setting { name: "journal_mode" });
     }
     // where fsync leaves data in the cache of the drive (macOS), this goes further
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "synchronous", FULL)?;
     if pragma(&connection, "synchronous")? != FULL {
-        return Err(SqliteError::Setting {
-            name: "synchronous",
-        });
+        return Err(SqliteError::Setting { name: "synchronous" });
     }
     let quiet = |_: &rusqlite::Row<'_>| Ok(());
     connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, quiet)?;
@@ -145,10 +131,7 @@ fn is_new(connection: &Connection) -> Result<bool, SqliteError> {
     match (application_id, found) {
         (0, 0) if objects == 0 => Ok(true),
         (APPLICATION_ID, FORMAT) => Ok(false),
-        (APPLICATION_ID, _) if found > FORMAT => Err(SqliteError::Newer {
-            found,
-            known: FORMAT,
-        }),
+        (APPLICATION_ID, _) if found > FORMAT => Err(SqliteError::Newer { found, known: FORMAT }),
         _ => Err(SqliteError::Foreign { application_id }),
     }
 }

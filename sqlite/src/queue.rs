@@ -29,18 +29,8 @@ struct State<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
-        let state = State {
-            items: VecDeque::new(),
-            bytes: 0,
-            waiting: Vec::new(),
-            closed: None,
-        };
-        Self {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            items_max,
-            bytes_max,
-        }
+        let state = State { items: VecDeque::new(), bytes: 0, waiting: Vec::new(), closed: None };
+        Self { state: Mutex::new(state), changed: Condvar::new(), items_max, bytes_max }
     }
 
     /// Waits for room. An item larger than the whole queue waits until it is empty. A dropped call
@@ -72,10 +62,8 @@ impl<T> Queue<T> {
     /// they have at most `bytes_max` in all. Empty once the queue is closed and drained.
     pub(crate) fn take(&self, items_max: usize, bytes_max: usize) -> Vec<T> {
         let idle = |state: &mut State<T>| state.items.is_empty() && state.closed.is_none();
-        let mut state = self
-            .changed
-            .wait_while(self.state(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state =
+            self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         let mut total = 0_usize;
         while let Some((_, bytes)) = state.items.front() {
@@ -135,9 +123,7 @@ mod tests {
     use std::task::Context;
 
     fn is_pending(future: impl Future) -> bool {
-        pin!(future)
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     #[test]
@@ -148,11 +134,7 @@ mod tests {
         assert_eq!(block_on(queue.push('c', 10)), Ok(()));
         assert!(is_pending(queue.push('d', 1)), "too many items");
         let (pushed, taken) = block_on(join(queue.push('e', 1), async { queue.take(9, 99) }));
-        assert_eq!(
-            (pushed, taken),
-            (Ok(()), vec!['a', 'c']),
-            "a dropped push left its item"
-        );
+        assert_eq!((pushed, taken), (Ok(()), vec!['a', 'c']), "a dropped push left its item");
         assert_eq!(queue.take(9, 99), ['e']);
     }
 

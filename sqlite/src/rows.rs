@@ -36,11 +36,7 @@ pub(crate) const fn create(keyspace: Keyspace) -> &'static str {
 }
 
 const fn get(keyspace: Keyspace) -> &'static str {
-    sql!(
-        keyspace,
-        "SELECT value FROM ",
-        " WHERE space = ?1 AND key = ?2"
-    )
+    sql!(keyspace, "SELECT value FROM ", " WHERE space = ?1 AND key = ?2")
 }
 
 const fn scan_to_end(keyspace: Keyspace) -> &'static str {
@@ -92,9 +88,7 @@ pub(crate) fn number(connection: &Connection, space: &Space) -> Result<Option<i6
         return Ok(Some(*number));
     }
     let mut statement = connection.prepare_cached("SELECT id FROM spaces WHERE name = ?1")?;
-    Ok(statement
-        .query_row([space.name.as_str()], |row| row.get(0))
-        .optional()?)
+    Ok(statement.query_row([space.name.as_str()], |row| row.get(0)).optional()?)
 }
 
 /// Gives `space` a number in the transaction at hand.
@@ -136,9 +130,7 @@ impl<'c> SpaceRows<'c> {
             return Ok(None);
         };
         let mut statement = self.connection.prepare_cached(get(keyspace))?;
-        Ok(statement
-            .query_row(params![space, key], |row| row.get(0))
-            .optional()?)
+        Ok(statement.query_row(params![space, key], |row| row.get(0)).optional()?)
     }
 
     pub(crate) fn scan(
@@ -171,10 +163,7 @@ impl<'c> SpaceRows<'c> {
                 break;
             }
             room -= 1;
-            page.rows.push(Row {
-                key: row.get(0)?,
-                value: row.get(1)?,
-            });
+            page.rows.push(Row { key: row.get(0)?, value: row.get(1)? });
         }
         Ok(page)
     }
@@ -182,11 +171,9 @@ impl<'c> SpaceRows<'c> {
     pub(crate) fn answer(self, query: &Query) -> Result<Answer, SqliteError> {
         match query {
             Query::Get { keyspace, key } => self.get(*keyspace, key).map(Answer::Value),
-            Query::Scan {
-                keyspace,
-                range,
-                limit,
-            } => self.scan(*keyspace, range, *limit).map(Answer::Page),
+            Query::Scan { keyspace, range, limit } => {
+                self.scan(*keyspace, range, *limit).map(Answer::Page)
+            }
         }
     }
 
@@ -213,9 +200,9 @@ pub(crate) fn write(connection: &Connection, space: i64, write: &Write) -> Resul
         Write::Put { keyspace, row } => connection
             .prepare_cached(put(*keyspace))?
             .execute(params![space, row.key, row.value])?,
-        Write::Delete { keyspace, key } => connection
-            .prepare_cached(delete(*keyspace))?
-            .execute(params![space, key])?,
+        Write::Delete { keyspace, key } => {
+            connection.prepare_cached(delete(*keyspace))?.execute(params![space, key])?
+        }
     };
     Ok(())
 }
@@ -229,9 +216,7 @@ mod tests {
         for keyspace in Keyspace::ALL {
             for sql in [create, get, scan, scan_to_end, put, delete] {
                 let words: Vec<&str> = sql(keyspace).split(' ').collect();
-                let table = words
-                    .iter()
-                    .position(|word| ["TABLE", "FROM", "INTO"].contains(word));
+                let table = words.iter().position(|word| ["TABLE", "FROM", "INTO"].contains(word));
                 assert_eq!(table.map(|at| words[at + 1]), Some(keyspace.name()));
             }
         }

@@ -45,12 +45,10 @@ pub(crate) struct Commit {
 impl Commit {
     /// What counts against the limits of queue and group.
     pub(crate) fn bytes(batch: &Batch) -> usize {
-        let guards = batch.guards.iter().map(|guard| {
-            guard
-                .key
-                .len()
-                .saturating_add(guard.seen.as_ref().map_or(0, Vec::len))
-        });
+        let guards = batch
+            .guards
+            .iter()
+            .map(|guard| guard.key.len().saturating_add(guard.seen.as_ref().map_or(0, Vec::len)));
         let writes = batch.writes.iter().map(|write| match write {
             Write::Put { row, .. } => row.key.len().saturating_add(row.value.len()),
             Write::Delete { key, .. } => key.len(),
@@ -118,9 +116,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Err(_) => group
-                .into_iter()
-                .try_for_each(|commit| self.commit(vec![commit])),
+            Err(_) => group.into_iter().try_for_each(|commit| self.commit(vec![commit])),
         }
     }
 
@@ -129,18 +125,16 @@ impl Writer {
     fn transact(&self, group: &[Commit]) -> Result<Vec<(CommitOutcome, Option<i64>)>, SqliteError> {
         let serial = self.tally.transactions.fetch_add(1, Ordering::Relaxed) + 1;
         self.execute("BEGIN IMMEDIATE")?;
-        let done = group
-            .iter()
-            .map(|commit| self.apply(commit))
-            .collect::<Result<_, _>>()
-            .and_then(|done| {
-                self.rehearse(serial)?;
-                self.execute("COMMIT").map(|()| done)
-            });
+        let done =
+            group.iter().map(|commit| self.apply(commit)).collect::<Result<_, _>>().and_then(
+                |done| {
+                    self.rehearse(serial)?;
+                    self.execute("COMMIT").map(|()| done)
+                },
+            );
         // SQLite ends the transaction itself on some errors
         if done.is_err() && !self.connection.is_autocommit() {
-            self.execute("ROLLBACK")
-                .map_err(|_unknown_state| SqliteError::Halted)?;
+            self.execute("ROLLBACK").map_err(|_unknown_state| SqliteError::Halted)?;
         }
         done
     }
@@ -175,9 +169,7 @@ impl Writer {
             panic!("rehearsed panic of the writer");
         }
         if self.rehearsal.sync_error_at == Some(serial) {
-            return Err(SqliteError::Sqlite {
-                code: ffi::SQLITE_IOERR_FSYNC,
-            });
+            return Err(SqliteError::Sqlite { code: ffi::SQLITE_IOERR_FSYNC });
         }
         Ok(())
     }

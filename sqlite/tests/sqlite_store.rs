@@ -58,10 +58,7 @@ fn open_error(path: &Path) -> SqliteError {
 }
 
 fn rehearsing(path: &Path, rehearsal: Rehearsal) -> SqliteDb {
-    let options = SqliteOptions {
-        rehearsal,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { rehearsal, ..SqliteOptions::default() };
     SqliteDb::open(path, &options).expect("the file opens")
 }
 
@@ -82,11 +79,7 @@ fn commit(store: &SqliteStore, batch: Batch) -> Result<CommitOutcome, SqliteErro
 
 fn keys(store: &SqliteStore, keyspace: Keyspace) -> Vec<Vec<u8>> {
     let page = block_on(store.scan(keyspace, &KeyRange::default(), NonZeroU32::MAX));
-    page.expect("a scan")
-        .rows
-        .into_iter()
-        .map(|row| row.key)
-        .collect()
+    page.expect("a scan").rows.into_iter().map(|row| row.key).collect()
 }
 
 const APPLIED: Result<CommitOutcome, SqliteError> = Ok(CommitOutcome::Applied);
@@ -105,10 +98,7 @@ impl StoreFactory for InFiles {
     async fn fresh(&self) -> World {
         let directory = Directory::new();
         let db = open(&directory.file());
-        World {
-            directory,
-            db: Some(db),
-        }
+        World { directory, db: Some(db) }
     }
 
     async fn open(&self, world: &World) -> SqliteStore {
@@ -132,20 +122,12 @@ fn sqlite_store_keeps_the_contract() {
 fn spaces_share_a_file_and_no_keys() {
     let directory = Directory::new();
     let db = open(&directory.file());
-    let (left, right, idle) = (
-        space(&db, "left"),
-        space(&db, "right/nested"),
-        space(&db, "idle"),
-    );
+    let (left, right, idle) = (space(&db, "left"), space(&db, "right/nested"), space(&db, "idle"));
     assert_eq!(commit(&left, batch(b"key", 1)), APPLIED);
     assert!(keys(&right, Keyspace::Log).is_empty());
     let mut guarded = batch(b"key", 2);
     guarded.guard(Keyspace::Log, b"key".to_vec(), None);
-    assert_eq!(
-        commit(&right, guarded),
-        APPLIED,
-        "a guard saw another space"
-    );
+    assert_eq!(commit(&right, guarded), APPLIED, "a guard saw another space");
     let mut delete = Batch::default();
     delete.delete(Keyspace::Log, b"key".to_vec());
     assert_eq!(commit(&left, delete), APPLIED);
@@ -180,9 +162,8 @@ fn close_commits_what_waits_and_refuses_what_comes() {
     let directory = Directory::new();
     let db = open(&directory.file());
     let store = space(&db, "space");
-    let mut waiting: Vec<_> = (0..50_u8)
-        .map(|n| Box::pin(store.commit(batch(&[n], 1_000))))
-        .collect();
+    let mut waiting: Vec<_> =
+        (0..50_u8).map(|n| Box::pin(store.commit(batch(&[n], 1_000)))).collect();
     // some may be answered at once
     waiting.retain_mut(|commit| match poll_once(commit) {
         Poll::Ready(outcome) => {
@@ -196,17 +177,10 @@ fn close_commits_what_waits_and_refuses_what_comes() {
         assert_eq!(block_on(commit), APPLIED);
     }
     assert_eq!(commit(&store, batch(b"late", 1)), Err(SqliteError::Closed));
-    assert_eq!(
-        block_on(store.get(Keyspace::Log, b"late")),
-        Err(SqliteError::Closed)
-    );
+    assert_eq!(block_on(store.get(Keyspace::Log, b"late")), Err(SqliteError::Closed));
     assert_eq!(block_on(db.close()), Ok(()), "closing twice is an error");
     let wal = directory.0.join("rejoin.db-wal");
-    assert_eq!(
-        fs::metadata(wal).map_or(0, |wal| wal.len()),
-        0,
-        "close left rows in the WAL"
-    );
+    assert_eq!(fs::metadata(wal).map_or(0, |wal| wal.len()), 0, "close left rows in the WAL");
     // the closed handles are still there
     let again = open(&directory.file());
     assert_eq!(keys(&space(&again, "space"), Keyspace::Log).len(), 50);
@@ -217,10 +191,7 @@ fn s08_second_open_is_refused_until_the_first_ends() {
     let directory = Directory::new();
     let first = open(&directory.file());
     assert_eq!(open_error(&directory.file()), SqliteError::Locked);
-    assert_eq!(
-        open_error(&directory.0.join(".").join("rejoin.db")),
-        SqliteError::Locked
-    );
+    assert_eq!(open_error(&directory.0.join(".").join("rejoin.db")), SqliteError::Locked);
     assert_eq!(block_on(first.close()), Ok(()));
     drop(open(&directory.file()));
 }
@@ -230,14 +201,10 @@ fn s11_newer_format_is_refused_and_not_touched() {
     let directory = Directory::new();
     drop(open(&directory.file()));
     let raw = rusqlite::Connection::open(directory.file()).expect("raw");
-    raw.pragma_update(None, "user_version", FORMAT + 1)
-        .expect("raw");
+    raw.pragma_update(None, "user_version", FORMAT + 1).expect("raw");
     raw.close().expect("raw");
     let before = fs::read(directory.file()).expect("the file");
-    let error = SqliteError::Newer {
-        found: FORMAT + 1,
-        known: FORMAT,
-    };
+    let error = SqliteError::Newer { found: FORMAT + 1, known: FORMAT };
     assert_eq!(open_error(&directory.file()), error);
     assert_eq!(fs::read(directory.file()).expect("the file"), before);
 }
@@ -249,10 +216,7 @@ fn foreign_files_are_refused_and_not_touched() {
     raw.execute_batch("CREATE TABLE theirs (a)").expect("raw");
     raw.close().expect("raw");
     let before = fs::read(directory.file()).expect("the file");
-    assert_eq!(
-        open_error(&directory.file()),
-        SqliteError::Foreign { application_id: 0 }
-    );
+    assert_eq!(open_error(&directory.file()), SqliteError::Foreign { application_id: 0 });
     assert_eq!(fs::read(directory.file()).expect("the file"), before);
 
     let text = directory.0.join("notes.txt");
@@ -279,19 +243,14 @@ fn s09_damaged_pages_are_reported_as_corrupt() {
     let db = open(&directory.file());
     let store = space(&db, "space");
     let scan = block_on(store.scan(Keyspace::Log, &KeyRange::default(), NonZeroU32::MAX));
-    assert_eq!(
-        scan.map_err(|error| error.class()),
-        Err(FaultClass::Corrupt)
-    );
+    assert_eq!(scan.map_err(|error| error.class()), Err(FaultClass::Corrupt));
     let whole = block_on(db.integrity_check()).is_ok_and(|findings| findings.is_empty());
     assert!(!whole, "the check found nothing");
 }
 
 /// Polls once with a waker that does nothing.
 fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Sends `batches` while another program holds the write lock, so that all but the first of them
@@ -304,16 +263,10 @@ fn commit_together(
     let raw = rusqlite::Connection::open(file).expect("raw");
     raw.execute_batch("BEGIN IMMEDIATE").expect("raw");
     let stores: Vec<SqliteStore> = batches.iter().map(|_| space(db, "space")).collect();
-    let mut commits: Vec<_> = stores
-        .iter()
-        .zip(batches)
-        .map(|(store, batch)| Box::pin(store.commit(batch)))
-        .collect();
+    let mut commits: Vec<_> =
+        stores.iter().zip(batches).map(|(store, batch)| Box::pin(store.commit(batch))).collect();
     for commit in &mut commits {
-        assert!(
-            poll_once(commit).is_pending(),
-            "committed beside another writer"
-        );
+        assert!(poll_once(commit).is_pending(), "committed beside another writer");
     }
     raw.execute_batch("ROLLBACK").expect("raw");
     commits.into_iter().map(block_on).collect()
@@ -333,47 +286,30 @@ fn waiting_batches_share_transactions_and_keep_their_own_outcomes() {
         .collect();
     let outcomes = commit_together(&db, &directory.file(), batches);
     for (n, outcome) in outcomes.into_iter().enumerate() {
-        let expected = if n % 2 == 0 {
-            CommitOutcome::Applied
-        } else {
-            CommitOutcome::Conflict
-        };
+        let expected = if n % 2 == 0 { CommitOutcome::Applied } else { CommitOutcome::Conflict };
         assert_eq!(outcome, Ok(expected), "batch {n} and its twin");
     }
     assert_eq!(keys(&space(&db, "space"), Keyspace::Log).len(), 50);
     assert_eq!(db.stats().applied, 50);
     // the writer took whatever was there first, and then all the rest
     let transactions = db.stats().transactions - before;
-    assert!(
-        transactions < 100,
-        "every batch had a transaction of its own: {transactions}"
-    );
+    assert!(transactions < 100, "every batch had a transaction of its own: {transactions}");
 }
 
 #[test]
 fn s12_failing_batch_of_a_group_takes_no_other_with_it() {
     for position in 0..6_u8 {
         let directory = Directory::new();
-        let rehearsal = Rehearsal {
-            page_count_max: Some(100),
-            ..Rehearsal::default()
-        };
+        let rehearsal = Rehearsal { page_count_max: Some(100), ..Rehearsal::default() };
         let db = rehearsing(&directory.file(), rehearsal);
-        let batches = (0..6)
-            .map(|n| batch(&[n], if n == position { 1 << 20 } else { 1_000 }))
-            .collect();
+        let batches =
+            (0..6).map(|n| batch(&[n], if n == position { 1 << 20 } else { 1_000 })).collect();
         let outcomes = commit_together(&db, &directory.file(), batches);
         for (n, outcome) in (0_u8..).zip(outcomes) {
             let outcome = outcome.map_err(|error| error.class());
-            let expected = if n == position {
-                Err(FaultClass::Full)
-            } else {
-                Ok(CommitOutcome::Applied)
-            };
-            assert_eq!(
-                outcome, expected,
-                "batch {n} with the failing one at {position}"
-            );
+            let expected =
+                if n == position { Err(FaultClass::Full) } else { Ok(CommitOutcome::Applied) };
+            assert_eq!(outcome, expected, "batch {n} with the failing one at {position}");
         }
         let expected: Vec<_> = (0..6).filter(|n| *n != position).map(|n| vec![n]).collect();
         for keyspace in [Keyspace::Log, Keyspace::Meta] {
@@ -385,18 +321,12 @@ fn s12_failing_batch_of_a_group_takes_no_other_with_it() {
 #[test]
 fn s06_full_disk_is_told_leaves_nothing_half_written_and_heals() {
     let directory = Directory::new();
-    let rehearsal = Rehearsal {
-        page_count_max: Some(100),
-        ..Rehearsal::default()
-    };
+    let rehearsal = Rehearsal { page_count_max: Some(100), ..Rehearsal::default() };
     let db = rehearsing(&directory.file(), rehearsal);
     let store = space(&db, "space");
     let mut stored = Vec::new();
     let error = loop {
-        let key = u32::try_from(stored.len())
-            .expect("few")
-            .to_be_bytes()
-            .to_vec();
+        let key = u32::try_from(stored.len()).expect("few").to_be_bytes().to_vec();
         match commit(&store, batch(&key, 20_000)) {
             Ok(outcome) => assert_eq!(outcome, CommitOutcome::Applied),
             Err(error) => break error,
@@ -411,11 +341,7 @@ fn s06_full_disk_is_told_leaves_nothing_half_written_and_heals() {
     let mut delete = Batch::default();
     delete.delete(Keyspace::Log, stored.remove(0));
     assert_eq!(commit(&store, delete), APPLIED, "no room to make room");
-    assert_eq!(
-        commit(&store, batch(b"\xffnew", 15_000)),
-        APPLIED,
-        "it does not heal"
-    );
+    assert_eq!(commit(&store, batch(b"\xffnew", 15_000)), APPLIED, "it does not heal");
     assert_eq!(block_on(db.integrity_check()), Ok(Vec::new()));
 }
 
@@ -423,10 +349,7 @@ fn s06_full_disk_is_told_leaves_nothing_half_written_and_heals() {
 fn s07_foreign_writer_is_a_transient_fault() {
     let directory = Directory::new();
     let busy_timeout = Duration::from_millis(10);
-    let options = SqliteOptions {
-        busy_timeout,
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { busy_timeout, ..SqliteOptions::default() };
     let db = SqliteDb::open(directory.file(), &options).expect("the file opens");
     let store = space(&db, "space");
     let raw = rusqlite::Connection::open(directory.file()).expect("raw");
@@ -441,10 +364,7 @@ fn s07_foreign_writer_is_a_transient_fault() {
 #[test]
 fn s05_failed_sync_is_never_answered_with_applied_and_ends_all_commits() {
     let directory = Directory::new();
-    let rehearsal = Rehearsal {
-        sync_error_at: Some(3),
-        ..Rehearsal::default()
-    };
+    let rehearsal = Rehearsal { sync_error_at: Some(3), ..Rehearsal::default() };
     let db = rehearsing(&directory.file(), rehearsal);
     let store = space(&db, "space");
     assert_eq!(commit(&store, batch(b"1", 1)), APPLIED);
@@ -452,16 +372,8 @@ fn s05_failed_sync_is_never_answered_with_applied_and_ends_all_commits() {
     let batches = (0..4_u8).map(|n| batch(&[n], 1)).collect();
     let outcomes = commit_together(&db, &directory.file(), batches);
     assert_eq!(outcomes, [Err(SqliteError::Halted); 4]);
-    assert_eq!(
-        commit(&store, batch(b"4", 1)),
-        Err(SqliteError::Halted),
-        "committed after it"
-    );
-    assert_eq!(
-        keys(&store, Keyspace::Log),
-        [b"1", b"2"],
-        "reads end with it"
-    );
+    assert_eq!(commit(&store, batch(b"4", 1)), Err(SqliteError::Halted), "committed after it");
+    assert_eq!(keys(&store, Keyspace::Log), [b"1", b"2"], "reads end with it");
     assert_eq!(block_on(db.close()), Err(SqliteError::Halted));
     let db = open(&directory.file());
     assert_eq!(keys(&space(&db, "space"), Keyspace::Log), [b"1", b"2"]);
@@ -471,10 +383,7 @@ fn s05_failed_sync_is_never_answered_with_applied_and_ends_all_commits() {
 #[test]
 fn s13_panic_of_the_writer_is_an_error_and_leaves_no_caller_waiting() {
     let directory = Directory::new();
-    let rehearsal = Rehearsal {
-        panic_at: Some(2),
-        ..Rehearsal::default()
-    };
+    let rehearsal = Rehearsal { panic_at: Some(2), ..Rehearsal::default() };
     let db = rehearsing(&directory.file(), rehearsal);
     assert_eq!(commit(&space(&db, "space"), batch(b"1", 1)), APPLIED);
     let batches = (0..4_u8).map(|n| batch(&[n], 1)).collect();
@@ -496,11 +405,7 @@ fn reads_go_on_beside_commits_and_see_what_was_answered() {
                 for n in 0..40_u8 {
                     assert_eq!(commit(&store, batch(&[task, n], 50)), APPLIED);
                     let value = block_on(store.get(Keyspace::Log, &[task, n]));
-                    assert_eq!(
-                        value,
-                        Ok(Some(vec![7; 50])),
-                        "an answered commit is not seen"
-                    );
+                    assert_eq!(value, Ok(Some(vec![7; 50])), "an answered commit is not seen");
                 }
             });
         }

@@ -29,11 +29,7 @@ async fn proxy(to: SocketAddr, budgets: Arc<AtomicU64>) -> SocketAddr {
         while let Ok((near, _)) = listener.accept().await {
             let last = budgets.load(Ordering::Relaxed);
             // A walk through lengths that meets every part of a session.
-            let budget = if last == 0 {
-                u64::MAX
-            } else {
-                150 + last * 7_919 % 9_000
-            };
+            let budget = if last == 0 { u64::MAX } else { 150 + last * 7_919 % 9_000 };
             if last > 0 {
                 budgets.store(last + 1, Ordering::Relaxed);
             }
@@ -68,10 +64,7 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, mut budget: u64) {
 }
 
 fn field(name: &str, action: FieldAction) -> FieldChange {
-    FieldChange {
-        field: FieldName::parse(name).unwrap(),
-        action,
-    }
+    FieldChange { field: FieldName::parse(name).unwrap(), action }
 }
 
 fn vote(round: i64) -> Change {
@@ -81,10 +74,7 @@ fn vote(round: i64) -> Change {
         field("votes", FieldAction::Add(round)),
         field("tags", FieldAction::Insert(vec![tag])),
     ];
-    Change {
-        key,
-        action: Action::Update(fields),
-    }
+    Change { key, action: Action::Update(fields) }
 }
 
 fn shared(client: &Client) -> Option<Fields> {
@@ -92,9 +82,7 @@ fn shared(client: &Client) -> Option<Fields> {
 }
 
 fn votes(client: &Client) -> Option<Visible> {
-    shared(client)?
-        .get(&FieldName::parse("votes").unwrap())
-        .cloned()
+    shared(client)?.get(&FieldName::parse("votes").unwrap()).cloned()
 }
 
 #[tokio::test]
@@ -106,9 +94,7 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     let left = open(&world.path("left.db"), Some(url.clone())).await;
     let right = open(&world.path("right.db"), Some(url)).await;
     let title = set("title", Value::text("x")).unwrap();
-    left.write(vec![put(key("tasks", "shared").unwrap(), [title])])
-        .await
-        .unwrap();
+    left.write(vec![put(key("tasks", "shared").unwrap(), [title])]).await.unwrap();
     until(&right, |right| shared(right).is_some()).await;
     budgets.store(1, Ordering::Relaxed);
     for client in [&left, &right] {

@@ -18,18 +18,12 @@ use std::path::Path;
 use support::{World, soon, until};
 
 fn task(id: &str, title: &str) -> Change {
-    put(
-        key("tasks", id).unwrap(),
-        [set("title", Value::text(title)).unwrap()],
-    )
+    put(key("tasks", id).unwrap(), [set("title", Value::text(title)).unwrap()])
 }
 
 fn votes(id: &str, amount: i64) -> Change {
     let field = FieldName::parse("votes").unwrap();
-    let change = FieldChange {
-        field,
-        action: FieldAction::Add(amount),
-    };
+    let change = FieldChange { field, action: FieldAction::Add(amount) };
     update(key("tasks", id).unwrap(), [change])
 }
 
@@ -54,28 +48,17 @@ async fn a_client_without_a_server_keeps_its_writes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("alone.db");
     let client = open(&path, None).await;
-    let receipt = client
-        .write(vec![task("1", "a"), task("2", "b")])
-        .await
-        .unwrap();
+    let receipt = client.write(vec![task("1", "a"), task("2", "b")]).await.unwrap();
     assert_eq!(receipt.number, 1);
-    client
-        .write(vec![remove(key("tasks", "2").unwrap())])
-        .await
-        .unwrap();
+    client.write(vec![remove(key("tasks", "2").unwrap())]).await.unwrap();
     client.close().await.unwrap();
-    assert_eq!(
-        client.write(vec![task("3", "c")]).await,
-        Err(ClientError::Closed)
-    );
+    assert_eq!(client.write(vec![task("3", "c")]).await, Err(ClientError::Closed));
     assert_eq!(client.synced().await, Err(ClientError::Closed));
 
     let client = open(&path, None).await;
     assert_eq!(title(&client, "1").as_deref(), Some("a"));
     assert_eq!(client.get(&key("tasks", "2").unwrap()), Ok(None));
-    let all = client
-        .all(&CollectionName::parse("tasks").unwrap())
-        .unwrap();
+    let all = client.all(&CollectionName::parse("tasks").unwrap()).unwrap();
     assert_eq!(all.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["1"]);
     assert_eq!(client.status().pending, 2);
     assert_eq!(client.status().link, Link::Offline);
@@ -87,33 +70,15 @@ async fn a_write_that_cannot_be_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let client = open(&directory.path().join("alone.db"), None).await;
     client.write(vec![task("1", "a")]).await.unwrap();
-    let again = add(
-        key("tasks", "1").unwrap(),
-        [set("title", Value::text("b")).unwrap()],
-    );
+    let again = add(key("tasks", "1").unwrap(), [set("title", Value::text("b")).unwrap()]);
     let refused = client.write(vec![task("2", "b"), again]).await;
-    assert!(
-        matches!(refused, Err(ClientError::Wish(WishError::Write(_)))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ClientError::Wish(WishError::Write(_)))), "{refused:?}");
     let large = Value::Text("x".repeat(300 << 10));
     let large = put(key("tasks", "3").unwrap(), [set("title", large).unwrap()]);
     let refused = client.write(vec![large]).await;
-    assert!(
-        matches!(refused, Err(ClientError::Wish(WishError::Write(_)))),
-        "{refused:?}"
-    );
-    assert_eq!(
-        client.discard(1).await,
-        Err(ClientError::Wish(WishError::NoSuchRow(1)))
-    );
-    assert_eq!(
-        client
-            .all(&CollectionName::parse("tasks").unwrap())
-            .unwrap()
-            .len(),
-        1
-    );
+    assert!(matches!(refused, Err(ClientError::Wish(WishError::Write(_)))), "{refused:?}");
+    assert_eq!(client.discard(1).await, Err(ClientError::Wish(WishError::NoSuchRow(1))));
+    assert_eq!(client.all(&CollectionName::parse("tasks").unwrap()).unwrap().len(), 1);
     assert_eq!(client.status().pending, 1);
 }
 
@@ -124,10 +89,7 @@ async fn a_file_has_one_client_at_a_time() {
     let first = open(&path, None).await;
     let options = || Options::new(&path, SpaceId::parse("home").unwrap(), vec![tasks()]);
     let second = Client::open(options()).await;
-    assert!(
-        matches!(second, Err(OpenError::File(SqliteError::Locked))),
-        "{second:?}"
-    );
+    assert!(matches!(second, Err(OpenError::File(SqliteError::Locked))), "{second:?}");
     first.close().await.unwrap();
     Client::open(options()).await.unwrap();
 }
@@ -138,25 +100,16 @@ async fn an_address_that_is_none_is_refused() {
     for url in ["", "http://127.0.0.1/", "127.0.0.1:8787", "ws://"] {
         let space = SpaceId::parse("home").unwrap();
         let options = Options::new(directory.path().join("x.db"), space, vec![tasks()]);
-        let opened = Client::open(Options {
-            server: Some(url.into()),
-            ..options
-        })
-        .await;
-        assert!(
-            matches!(opened, Err(OpenError::Address { .. })),
-            "{url:?}: {opened:?}"
-        );
+        let opened = Client::open(Options { server: Some(url.into()), ..options }).await;
+        assert!(matches!(opened, Err(OpenError::Address { .. })), "{url:?}: {opened:?}");
     }
 }
 
 #[tokio::test]
 async fn two_clients_converge_while_both_write() {
     let mut world = World::new().await;
-    let (left, right) = (
-        world.client("left.db", "tasks").await,
-        world.client("right.db", "tasks").await,
-    );
+    let (left, right) =
+        (world.client("left.db", "tasks").await, world.client("right.db", "tasks").await);
     soon(left.write(vec![task("1", "first")])).await.unwrap();
     soon(left.synced()).await.unwrap();
     until(&right, |right| title(right, "1").is_some()).await;
@@ -164,10 +117,7 @@ async fn two_clients_converge_while_both_write() {
         let (id, vote) = (format!("r{round}"), 1 + round % 3);
         let (one, other) = tokio::join!(
             left.write(vec![votes("1", vote), task(&id, "left")]),
-            right.write(vec![
-                votes("1", -1),
-                task("shared", &format!("right {round}"))
-            ]),
+            right.write(vec![votes("1", -1), task("shared", &format!("right {round}"))]),
         );
         one.unwrap();
         other.unwrap();
@@ -178,10 +128,8 @@ async fn two_clients_converge_while_both_write() {
         fields.get(&FieldName::parse("votes").unwrap()).cloned()
     };
     for client in [&left, &right] {
-        until(client, |client| {
-            client.is_synced() && votes(client) == Some(Visible::Counter(sum))
-        })
-        .await;
+        until(client, |client| client.is_synced() && votes(client) == Some(Visible::Counter(sum)))
+            .await;
     }
     let name = CollectionName::parse("tasks").unwrap();
     assert_eq!(left.all(&name).unwrap(), right.all(&name).unwrap());
@@ -220,18 +168,13 @@ async fn what_was_written_offline_is_there_after_reopening_and_rejoins() {
 #[tokio::test]
 async fn a_server_that_restarts_costs_a_reconnect_and_nothing_else() {
     let mut world = World::new().await;
-    let (left, right) = (
-        world.client("left.db", "tasks").await,
-        world.client("right.db", "tasks").await,
-    );
+    let (left, right) =
+        (world.client("left.db", "tasks").await, world.client("right.db", "tasks").await);
     for round in 0..3 {
         let id = format!("r{round}");
         left.write(vec![task(&id, "x")]).await.unwrap();
         world.stop().await;
-        right
-            .write(vec![task(&format!("s{round}"), "y")])
-            .await
-            .unwrap();
+        right.write(vec![task(&format!("s{round}"), "y")]).await.unwrap();
         world.start().await;
         left.online();
         right.online();
@@ -249,10 +192,8 @@ async fn a_server_that_restarts_costs_a_reconnect_and_nothing_else() {
 #[tokio::test]
 async fn a_paused_client_sends_nothing_until_it_resumes() {
     let world = World::new().await;
-    let (left, right) = (
-        world.client("left.db", "tasks").await,
-        world.client("right.db", "tasks").await,
-    );
+    let (left, right) =
+        (world.client("left.db", "tasks").await, world.client("right.db", "tasks").await);
     soon(left.synced()).await.unwrap();
     soon(right.synced()).await.unwrap();
     left.pause();

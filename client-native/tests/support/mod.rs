@@ -15,9 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits, within reason.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it comes soon")
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes soon")
 }
 
 /// Waits until the client is as `done` says.
@@ -45,11 +43,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut world = Self {
-            directory,
-            address,
-            server: None,
-        };
+        let mut world = Self { directory, address, server: None };
         world.start().await;
         world
     }

@@ -13,7 +13,8 @@ use core::{
 use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array};
 use rejoin_core::{
     io::{
-        Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Row, Write,
+        Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Row,
+        Write,
     },
     port::Store,
     time::Millis,
@@ -137,7 +138,8 @@ fn refused(thrown: &JsValue) -> StoreError {
 }
 
 fn factory() -> Result<IdbFactory, StoreError> {
-    let found = Reflect::get(&js_sys::global(), &"indexedDB".into()).map_err(|thrown| refused(&thrown))?;
+    let found =
+        Reflect::get(&js_sys::global(), &"indexedDB".into()).map_err(|thrown| refused(&thrown))?;
     found
         .dyn_into()
         .map_err(|_absent| fault(FaultClass::Permanent, "NotSupportedError", "no IndexedDB here"))
@@ -191,9 +193,8 @@ impl IdbStore {
     /// # Errors
     /// [`StoreError`] when the browser refuses.
     pub(crate) async fn delete(name: &str) -> Result<bool, StoreError> {
-        let request = factory()?
-            .delete_database(&stored_name(name))
-            .map_err(|thrown| refused(&thrown))?;
+        let request =
+            factory()?.delete_database(&stored_name(name)).map_err(|thrown| refused(&thrown))?;
         // Other tabs close when they are told; only one that does not blocks for good.
         match within(DELETE_WITHIN, Asked::new(request.unchecked_into()).done()).await {
             Some(result) => result.map(|_| true),
@@ -202,8 +203,13 @@ impl IdbStore {
     }
 
     /// A transaction on a live connection.
-    async fn begin(&self, stores: &BTreeSet<Keyspace>, mode: &Mode) -> Result<IdbTransaction, StoreError> {
-        let names: Array = stores.iter().map(|keyspace| JsValue::from_str(keyspace.name())).collect();
+    async fn begin(
+        &self,
+        stores: &BTreeSet<Keyspace>,
+        mode: &Mode,
+    ) -> Result<IdbTransaction, StoreError> {
+        let names: Array =
+            stores.iter().map(|keyspace| JsValue::from_str(keyspace.name())).collect();
         for last in [false, true] {
             self.reconnect().await?;
             let database = self.connection.borrow().as_ref().map(|held| held.database.clone());
@@ -254,7 +260,11 @@ fn gone() -> StoreError {
 }
 
 fn newer() -> StoreError {
-    fault(FaultClass::Permanent, "VersionError", "a later version of the app has taken the database")
+    fault(
+        FaultClass::Permanent,
+        "VersionError",
+        "a later version of the app has taken the database",
+    )
 }
 
 async fn lay_out(stored: &str) -> Result<(), StoreError> {
@@ -307,13 +317,12 @@ async fn connect(stored: &str, lost: &Rc<Lost>) -> Result<Connection, NotOpened>
 /// Lets go of the database when another tab needs that, and notes why.
 fn watch(database: IdbDatabase, lost: &Rc<Lost>) -> Connection {
     let (told, held) = (Rc::clone(lost), database.clone());
-    let on_version_change = Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(
-        move |event: IdbVersionChangeEvent| {
+    let on_version_change =
+        Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |event: IdbVersionChangeEvent| {
             held.close();
             let loss = if event.new_version().is_some() { Loss::Newer } else { Loss::Database };
             told.tell(loss);
-        },
-    );
+        });
     let told = Rc::clone(lost);
     let on_close = Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |_event| {
         told.tell(Loss::Connection);
@@ -452,7 +461,11 @@ fn ask(request: Result<IdbRequest, JsValue>) -> Result<Asked, StoreError> {
     request.map(Asked::new).map_err(|thrown| refused(&thrown))
 }
 
-fn ask_value(transaction: &IdbTransaction, keyspace: Keyspace, key: &[u8]) -> Result<Asked, StoreError> {
+fn ask_value(
+    transaction: &IdbTransaction,
+    keyspace: Keyspace,
+    key: &[u8],
+) -> Result<Asked, StoreError> {
     ask(object_store(transaction, keyspace)?.get(&stored(key)))
 }
 
@@ -467,7 +480,9 @@ impl Reading {
     fn start(transaction: &IdbTransaction, query: &Query) -> Result<Self, StoreError> {
         match query {
             Query::Get { keyspace, key } => ask_value(transaction, *keyspace, key).map(Self::Value),
-            Query::Scan { range, .. } if range.end.as_ref().is_some_and(|end| *end <= range.start) => {
+            Query::Scan { range, .. }
+                if range.end.as_ref().is_some_and(|end| *end <= range.start) =>
+            {
                 Ok(Self::Nothing)
             }
             Query::Scan { keyspace, range, limit } => {
@@ -510,10 +525,13 @@ fn key_range(range: &KeyRange) -> Result<JsValue, StoreError> {
     match end {
         None if start.is_empty() => Ok(JsValue::UNDEFINED),
         None => IdbKeyRange::lower_bound(&stored(start)).map(JsValue::from),
-        Some(end) => {
-            IdbKeyRange::bound_with_lower_open_and_upper_open(&stored(start), &stored(end), false, true)
-                .map(JsValue::from)
-        }
+        Some(end) => IdbKeyRange::bound_with_lower_open_and_upper_open(
+            &stored(start),
+            &stored(end),
+            false,
+            true,
+        )
+        .map(JsValue::from),
     }
     .map_err(|thrown| refused(&thrown))
 }

@@ -59,9 +59,8 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<CommitOutcome, StoreError> {
-        let holds = batch.guards.iter().all(|guard| {
-            self.value(guard.keyspace, &guard.key) == guard.seen
-        });
+        let holds =
+            batch.guards.iter().all(|guard| self.value(guard.keyspace, &guard.key) == guard.seen);
         if !holds {
             return Ok(CommitOutcome::Conflict);
         }

@@ -162,8 +162,9 @@ impl Socket {
         let told = Rc::clone(&state);
         let on_open = Closure::<dyn FnMut()>::new(move || told.opened.fill(true));
         let told = Rc::clone(&state);
-        let on_message =
-            Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| told.receive(&event));
+        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            told.receive(&event)
+        });
         let told = Rc::clone(&state);
         // An error is always followed by a close, which says as much as the browser is willing to.
         let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
@@ -172,13 +173,7 @@ impl Socket {
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        Ok(Self {
-            socket,
-            state,
-            _on_open: on_open,
-            _on_message: on_message,
-            _on_close: on_close,
-        })
+        Ok(Self { socket, state, _on_open: on_open, _on_message: on_message, _on_close: on_close })
     }
 
     fn lost(&self) -> Option<WsError> {

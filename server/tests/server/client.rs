@@ -38,16 +38,12 @@ pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) async fn dial(address: SocketAddr, origin: Option<&str>) -> Result<Socket, Error> {
     let mut request = format!("ws://{address}/sync").into_client_request()?;
     let protocol = HeaderValue::from_static("rejoin.v1");
-    request
-        .headers_mut()
-        .insert("Sec-WebSocket-Protocol", protocol);
+    request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
     if let Some(origin) = origin {
         let origin = HeaderValue::from_str(origin).expect("an origin");
         request.headers_mut().insert("Origin", origin);
     }
-    let (socket, _response) = timeout(PATIENCE, connect_async(request))
-        .await
-        .expect("in time")?;
+    let (socket, _response) = timeout(PATIENCE, connect_async(request)).await.expect("in time")?;
     Ok(socket)
 }
 
@@ -110,11 +106,8 @@ impl Client {
 
     /// Connects and says hello; streams the feed from where it stands.
     pub(crate) async fn join(&mut self, address: SocketAddr) -> Result<Welcome, Ended> {
-        self.socket = Some(
-            dial(address, None)
-                .await
-                .map_err(|error| Ended::Broken(Box::new(error)))?,
-        );
+        self.socket =
+            Some(dial(address, None).await.map_err(|error| Ended::Broken(Box::new(error)))?);
         self.say_hello().await?;
         match self.next().await? {
             Message::Welcome(welcome) => {
@@ -129,17 +122,10 @@ impl Client {
                 );
                 if !streams {
                     let place = self.place.clone();
-                    self.say(&Message::Resume(Resume {
-                        subscription: 1,
-                        place,
-                    }))
-                    .await?;
+                    self.say(&Message::Resume(Resume { subscription: 1, place })).await?;
                 }
                 let seq = self.cursor.map_or(Seq(0), |cursor| cursor.seq);
-                self.cursor = Some(Cursor {
-                    epoch: welcome.epoch,
-                    seq,
-                });
+                self.cursor = Some(Cursor { epoch: welcome.epoch, seq });
                 Ok(welcome)
             }
             Message::Bye(bye) => Err(Ended::Bye(bye)),
@@ -185,9 +171,7 @@ impl Client {
 
     pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Ended> {
         let socket = self.socket.as_mut().expect("a connection");
-        let sent = timeout(PATIENCE, socket.send(frame))
-            .await
-            .expect("taken in time");
+        let sent = timeout(PATIENCE, socket.send(frame)).await.expect("taken in time");
         sent.map_err(|error| Ended::Broken(Box::new(error)))
     }
 
@@ -195,9 +179,7 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Result<Message, Ended> {
         loop {
             let socket = self.socket.as_mut().expect("a connection");
-            let frame = timeout(PATIENCE, socket.next())
-                .await
-                .expect("a message in time");
+            let frame = timeout(PATIENCE, socket.next()).await.expect("a message in time");
             let frame = match frame {
                 Some(Ok(Frame::Binary(frame))) => frame,
                 Some(Ok(Frame::Close(close))) => {
@@ -221,25 +203,16 @@ impl Client {
     /// Queues a fresh record with this text and pushes it.
     pub(crate) async fn push(&mut self, id: &str, text: &str) -> Result<(), Ended> {
         let row = self.row(id, text);
-        self.say(&Message::Push(Push {
-            named: 0,
-            rows: vec![row],
-        }))
-        .await
+        self.say(&Message::Push(Push { named: 0, rows: vec![row] })).await
     }
 
     /// Pushes again what is not acknowledged.
     pub(crate) async fn push_again(&mut self) -> Result<(), Ended> {
         let rows = self.outbox.iter();
-        let rows: Vec<PushRow> = rows
-            .map(|(number, (key, hlc, delta))| to_row(*number, key, *hlc, delta))
-            .collect();
+        let rows: Vec<PushRow> =
+            rows.map(|(number, (key, hlc, delta))| to_row(*number, key, *hlc, delta)).collect();
         for rows in rows.chunks(100) {
-            self.say(&Message::Push(Push {
-                named: 0,
-                rows: rows.to_vec(),
-            }))
-            .await?;
+            self.say(&Message::Push(Push { named: 0, rows: rows.to_vec() })).await?;
         }
         Ok(())
     }
@@ -247,24 +220,15 @@ impl Client {
     pub(crate) fn row(&mut self, id: &str, text: &str) -> PushRow {
         self.number += 1;
         let hlc = self.tick();
-        let stamp = Stamp {
-            hlc,
-            replica: self.replica,
-        };
+        let stamp = Stamp { hlc, replica: self.replica };
         let mut delta = Record::default();
         delta.seen.set(self.replica, hlc);
         let title = FieldName::parse("title").expect("a name");
-        let state = State::Lww {
-            stamp,
-            value: Some(Value::text(text)),
-        };
-        delta
-            .cells
-            .insert((title, Kind::Lww), Cell { since: None, state });
+        let state = State::Lww { stamp, value: Some(Value::text(text)) };
+        delta.cells.insert((title, Kind::Lww), Cell { since: None, state });
         let key = key(id);
         self.own.insert(key.clone(), delta.clone());
-        self.outbox
-            .insert(self.number, (key.clone(), hlc, delta.clone()));
+        self.outbox.insert(self.number, (key.clone(), hlc, delta.clone()));
         to_row(self.number, &key, hlc, &delta)
     }
 
@@ -357,10 +321,7 @@ impl Client {
             other => panic!("unknown: {other:?}"),
         }
         let digest = codec::record_digest(&codec::encode_record(record));
-        assert!(
-            digest.as_bytes().starts_with(&entry.check),
-            "another record: {record:?}"
-        );
+        assert!(digest.as_bytes().starts_with(&entry.check), "another record: {record:?}");
         let trie = self.tries.entry(entry.key.collection.clone()).or_default();
         trie.insert(key_hash(&entry.key), digest);
     }
@@ -431,22 +392,11 @@ fn to_row(number: u64, key: &RecordKey, hlc: Hlc, delta: &Record) -> PushRow {
     let digest = Digest::of("test.row", &[&codec::encode_record(delta)]);
     let mut short = [0; 16];
     short.copy_from_slice(digest.as_bytes().first_chunk::<16>().expect("32 bytes"));
-    let write = PushWrite {
-        key: key.clone(),
-        saw: VersionVector::new(),
-        delta: delta.clone(),
-    };
-    PushRow {
-        number,
-        hlc,
-        digest: short,
-        writes: vec![write],
-    }
+    let write = PushWrite { key: key.clone(), saw: VersionVector::new(), delta: delta.clone() };
+    PushRow { number, hlc, digest: short, writes: vec![write] }
 }
 
 pub(crate) fn wall() -> WallMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock after 1970");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
     WallMillis(u64::try_from(since.as_millis()).expect("a clock before the year 584 million"))
 }

@@ -63,9 +63,7 @@ impl Progress {
     async fn wait(&self, rows: u64) {
         let goal = self.acknowledged.load(Ordering::Relaxed) + rows;
         while self.acknowledged.load(Ordering::Relaxed) < goal {
-            tokio::time::timeout(PATIENCE, self.moved.notified())
-                .await
-                .expect("progress");
+            tokio::time::timeout(PATIENCE, self.moved.notified()).await.expect("progress");
         }
     }
 }
@@ -87,9 +85,7 @@ async fn every_acknowledged_row_survives_kills() {
     };
     let directory = Directory::new();
     let data = directory.path().join("data");
-    let mut writers: Vec<Client> = (1..=WRITERS)
-        .map(|name| Client::new("demo", name))
-        .collect();
+    let mut writers: Vec<Client> = (1..=WRITERS).map(|name| Client::new("demo", name)).collect();
     let progress = Arc::new(Progress::default());
     let mut reader = Client::new("demo", 100);
     for round in 0..kills {
@@ -113,10 +109,8 @@ async fn every_acknowledged_row_survives_kills() {
             check_file(&data).await;
         }
     }
-    let promised: BTreeSet<RecordKey> = writers
-        .iter()
-        .flat_map(|client| client.acknowledged.iter().cloned())
-        .collect();
+    let promised: BTreeSet<RecordKey> =
+        writers.iter().flat_map(|client| client.acknowledged.iter().cloned()).collect();
     assert!(!promised.is_empty());
 
     let mut process = Process::start(&data);
@@ -127,20 +121,10 @@ async fn every_acknowledged_row_survives_kills() {
     // The root is recomputed from the records, and compared with the one stated from the stored tree.
     newcomer.sync(welcome.head).await.expect("the whole feed");
     assert_eq!(newcomer.verified, Some((welcome.head, newcomer.root())));
-    let lost: Vec<_> = promised
-        .iter()
-        .filter(|key| !newcomer.base.contains_key(key))
-        .collect();
-    assert!(
-        lost.is_empty(),
-        "{} acknowledged rows lost: {lost:?}",
-        lost.len()
-    );
+    let lost: Vec<_> = promised.iter().filter(|key| !newcomer.base.contains_key(key)).collect();
+    assert!(lost.is_empty(), "{} acknowledged rows lost: {lost:?}", lost.len());
     reader.join(process.address).await.expect("a welcome");
-    reader
-        .sync(welcome.head)
-        .await
-        .expect("the rest of the feed");
+    reader.sync(welcome.head).await.expect("the rest of the feed");
     assert_eq!(reader.root(), newcomer.root());
     assert!(welcome.head >= Seq(promised.len() as u64));
 

@@ -25,10 +25,7 @@ async fn health_is_green_while_the_store_writes() {
 
 #[tokio::test]
 async fn a_full_store_acknowledges_nothing_and_says_so() {
-    let rehearsal = Rehearsal {
-        page_count_max: Some(60),
-        ..Rehearsal::default()
-    };
+    let rehearsal = Rehearsal { page_count_max: Some(60), ..Rehearsal::default() };
     let world = World::with_store(|_, _| {}, rehearsal).await;
     let mut client = Client::joined(world.address, "demo", 1).await;
     let text = "x".repeat(100_000);
@@ -49,19 +46,12 @@ async fn a_full_store_acknowledges_nothing_and_says_so() {
     let bye = ended.await.unwrap().bye();
     assert_eq!(bye.code, ByeCode::StorageFull);
     assert!(bye.retry_after.is_some());
-    assert_eq!(
-        client.outbox.len(),
-        1,
-        "the row that did not fit was acknowledged"
-    );
+    assert_eq!(client.outbox.len(), 1, "the row that did not fit was acknowledged");
 }
 
 #[tokio::test]
 async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged() {
-    let rehearsal = Rehearsal {
-        sync_error_at: Some(4),
-        ..Rehearsal::default()
-    };
+    let rehearsal = Rehearsal { sync_error_at: Some(4), ..Rehearsal::default() };
     let world = World::with_store(|_, _| {}, rehearsal).await;
     let mut client = Client::new("demo", 1);
     let ended = timeout(PATIENCE, async {
@@ -98,15 +88,10 @@ async fn a_person_can_follow_a_sync_in_the_log() {
     ada.sync(Seq(2)).await.unwrap();
     let who = ["space=demo", "client=adadadad…"];
     process.line(&[&who[..], &["welcomed"]].concat()).await;
-    let line = process
-        .line(&[&who[..], &["head=2", "synced"]].concat())
-        .await;
+    let line = process.line(&[&who[..], &["head=2", "synced"]].concat()).await;
     let root = ada.verified.unwrap().1.short();
     assert!(line.contains(&format!("root={root}")), "{line}");
-    assert!(
-        line.contains("pulled=") && line.contains("pushed="),
-        "{line}"
-    );
+    assert!(line.contains("pulled=") && line.contains("pushed="), "{line}");
     drop(ada);
     let line = process.line(&[&who[..], &["disconnected"]].concat()).await;
     assert!(!line.contains("Hello World"), "{line}");
@@ -136,10 +121,7 @@ fn the_effective_configuration_is_printed_without_secrets() {
     ]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        text.contains("spaces-max=42") && text.contains("auth=tokens"),
-        "{text}"
-    );
+    assert!(text.contains("spaces-max=42") && text.contains("auth=tokens"), "{text}");
     assert!(text.contains("listen=127.0.0.1:0"), "{text}");
     assert!(text.contains("cannot use the data directory"), "{text}");
     assert!(!text.contains("very-secret"), "{text}");
@@ -152,10 +134,7 @@ fn keys_and_flags_that_are_none_are_refused() {
     let output = run(&["--config", file.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        text.contains("line 2") && text.contains("listen-on"),
-        "{text}"
-    );
+    assert!(text.contains("line 2") && text.contains("listen-on"), "{text}");
     assert!(!run(&["--listen-on", "x"]).status.success());
 }
 
@@ -174,9 +153,6 @@ fn a_file_of_tokens_is_refused_without_showing_them() {
     ]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        text.contains("tokens.toml") && text.contains("line 2"),
-        "{text}"
-    );
+    assert!(text.contains("tokens.toml") && text.contains("line 2"), "{text}");
     assert!(!text.contains("very-secret"), "{text}");
 }

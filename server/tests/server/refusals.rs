@@ -40,10 +40,7 @@ async fn a_space_without_a_right_and_one_that_does_not_exist_look_the_same() {
     ada.token = Some("of-ada".to_owned());
     ada.join(world.address).await.unwrap();
     for space in ["team-7", "nowhere"] {
-        assert_eq!(
-            refusal(&world, space, Some("of-reader")).await,
-            ByeCode::NoSpace
-        );
+        assert_eq!(refusal(&world, space, Some("of-reader")).await, ByeCode::NoSpace);
     }
 }
 
@@ -61,18 +58,10 @@ async fn a_refresh_with_a_wrong_token_ends_the_channel_and_with_a_right_one_does
     let mut ada = Client::new("demo", 1);
     ada.token = Some("of-ada".to_owned());
     ada.join(world.address).await.unwrap();
-    ada.say(&Message::Refresh {
-        token: "of-ada".to_owned(),
-    })
-    .await
-    .unwrap();
+    ada.say(&Message::Refresh { token: "of-ada".to_owned() }).await.unwrap();
     ada.push("a", "still allowed").await.unwrap();
     ada.settle().await.unwrap();
-    ada.say(&Message::Refresh {
-        token: "of-eve".to_owned(),
-    })
-    .await
-    .unwrap();
+    ada.say(&Message::Refresh { token: "of-eve".to_owned() }).await.unwrap();
     assert_eq!(ada.end().await.bye().code, ByeCode::Unauthorized);
 }
 
@@ -89,10 +78,7 @@ async fn a_version_that_is_not_spoken_is_refused() {
 async fn bytes_that_are_no_message_end_the_channel() {
     let world = World::new().await;
     let mut client = Client::joined(world.address, "demo", 1).await;
-    client
-        .send(Frame::Binary(vec![1, 0xff, 0xff].into()))
-        .await
-        .unwrap();
+    client.send(Frame::Binary(vec![1, 0xff, 0xff].into())).await.unwrap();
     assert_eq!(client.end().await.bye().code, ByeCode::Malformed);
 }
 
@@ -100,25 +86,13 @@ async fn bytes_that_are_no_message_end_the_channel() {
 async fn a_connection_that_begins_with_nonsense_is_told_and_closed() {
     let world = World::new().await;
     for (frame, code, close) in [
-        (
-            Frame::Binary(vec![1, 0xff].into()),
-            ByeCode::Malformed,
-            1002,
-        ),
+        (Frame::Binary(vec![1, 0xff].into()), ByeCode::Malformed, 1002),
         (Frame::text("{}"), ByeCode::Malformed, 1003),
-        (
-            Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()),
-            ByeCode::TooLarge,
-            1009,
-        ),
+        (Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()), ByeCode::TooLarge, 1009),
     ] {
         let mut client = Client::new("demo", 1);
         client.socket = Some(dial(world.address, None).await.unwrap());
-        client.channel = if code == ByeCode::Malformed && close == 1002 {
-            1
-        } else {
-            0
-        };
+        client.channel = if code == ByeCode::Malformed && close == 1002 { 1 } else { 0 };
         client.send(frame).await.unwrap();
         assert_eq!(client.end().await.bye().code, code);
         assert_eq!(client.close_code().await, Some(close));
@@ -130,10 +104,7 @@ async fn every_open_channel_hears_why_its_connection_ends() {
     let world = World::new().await;
     for (frame, code) in [
         (Frame::text("{}"), ByeCode::Malformed),
-        (
-            Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()),
-            ByeCode::TooLarge,
-        ),
+        (Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()), ByeCode::TooLarge),
     ] {
         let mut client = Client::joined(world.address, "demo", 1).await;
         client.send(frame).await.unwrap();
@@ -173,30 +144,16 @@ async fn spaces_beyond_the_limit_are_refused() {
 async fn pages_of_another_origin_may_not_connect() {
     let world = World::new().await;
     let refused = dial(world.address, Some("http://evil.example")).await;
-    let Err(Error::Http(response)) = refused else {
-        panic!("{refused:?}")
-    };
+    let Err(Error::Http(response)) = refused else { panic!("{refused:?}") };
     assert_eq!(response.status(), 403);
-    assert!(
-        dial(world.address, Some("http://127.0.0.1:5173"))
-            .await
-            .is_ok()
-    );
+    assert!(dial(world.address, Some("http://127.0.0.1:5173")).await.is_ok());
 
     let world = World::with(|_, config| {
         config.origins = vec!["https://app.example".to_owned()];
     })
     .await;
-    assert!(
-        dial(world.address, Some("https://app.example"))
-            .await
-            .is_ok()
-    );
-    assert!(
-        dial(world.address, Some("http://127.0.0.1:5173"))
-            .await
-            .is_err()
-    );
+    assert!(dial(world.address, Some("https://app.example")).await.is_ok());
+    assert!(dial(world.address, Some("http://127.0.0.1:5173")).await.is_err());
 }
 
 #[tokio::test]
@@ -223,13 +180,7 @@ async fn a_row_without_a_right_is_rejected_and_the_rest_goes_on() {
         }
     };
     let text = format!("{outcome:?}");
-    assert!(
-        text.contains("Rejected") && text.contains("Forbidden"),
-        "{text}"
-    );
+    assert!(text.contains("Rejected") && text.contains("Forbidden"), "{text}");
     reader.say(&Message::Ping { nonce: 1 }).await.unwrap();
-    assert!(matches!(
-        reader.next().await,
-        Ok(Message::Pong { .. }) | Err(Ended::Closed(None))
-    ));
+    assert!(matches!(reader.next().await, Ok(Message::Pong { .. }) | Err(Ended::Closed(None))));
 }

@@ -69,11 +69,7 @@ async fn channels_of_one_connection_lead_to_different_spaces() {
     first.send(Frame::Binary(frame.into())).await.unwrap();
     let mut socket = first.socket.take().unwrap();
     let welcome = loop {
-        let frame = timeout(PATIENCE, socket.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let frame = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
         let frame = frame.into_data();
         let (channel, bytes) = wire::split_frame(&frame).unwrap();
         if channel == 300 {
@@ -205,13 +201,7 @@ async fn what_was_under_way_on_a_channel_that_was_closed_is_no_misconduct() {
     ada.join(world.address).await.unwrap();
     // Its bye may have arrived or not: either way it can go on with another channel.
     let row = ada.row("late", "x");
-    let push = wire::encode_frame(
-        1,
-        &Message::Push(Push {
-            named: 0,
-            rows: vec![row],
-        }),
-    );
+    let push = wire::encode_frame(1, &Message::Push(Push { named: 0, rows: vec![row] }));
     older.send(Frame::Binary(push.into())).await.unwrap();
     let mut other = Client::new("other", 3);
     other.socket = Some(older);
@@ -233,11 +223,7 @@ async fn a_ping_is_answered_and_a_bye_ends_the_channel() {
             other => ada.take_in(other).unwrap(),
         }
     }
-    let bye = Bye {
-        code: ByeCode::Done,
-        reason: String::new(),
-        retry_after: None,
-    };
+    let bye = Bye { code: ByeCode::Done, reason: String::new(), retry_after: None };
     ada.say(&Message::Bye(bye)).await.unwrap();
     // The channel's number can be used again.
     ada.space = SpaceId::parse("other").unwrap();
@@ -260,26 +246,14 @@ async fn files_are_served_with_their_types_and_nothing_outside_their_directory()
     for (path, kind, cache) in [
         ("/", "text/html", "no-cache"),
         ("/assets/app-1a2b.wasm", "application/wasm", "immutable"),
-        (
-            "/manifest.webmanifest",
-            "application/manifest+json",
-            "no-cache",
-        ),
+        ("/manifest.webmanifest", "application/manifest+json", "no-cache"),
     ] {
         let (status, text) = world.get(path).await;
         assert_eq!(status, 200, "{path}");
-        assert!(
-            text.contains(&format!("content-type: {kind}")),
-            "{path}: {text}"
-        );
+        assert!(text.contains(&format!("content-type: {kind}")), "{path}: {text}");
         assert!(text.contains(cache), "{path}: {text}");
     }
-    for path in [
-        "/../secret.txt",
-        "/%2e%2e/secret.txt",
-        "/..%2fsecret.txt",
-        "/none",
-    ] {
+    for path in ["/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/none"] {
         let (status, text) = world.get(path).await;
         assert_eq!(status, 404, "{path}: {text}");
     }
@@ -304,11 +278,7 @@ async fn connections_beyond_the_limit_of_an_address_are_refused() {
         }
     });
     joined.await.unwrap();
-    assert_eq!(
-        get_status(&world).await,
-        None,
-        "the limit holds for requests too"
-    );
+    assert_eq!(get_status(&world).await, None, "the limit holds for requests too");
 }
 
 /// The status of a request, `None` if the connection was closed at once.

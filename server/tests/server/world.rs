@@ -85,21 +85,13 @@ impl World {
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         change(&directory, &mut config);
         let address = config.listen;
-        let mut world = Self {
-            directory,
-            address,
-            config,
-            running: None,
-        };
+        let mut world = Self { directory, address, config, running: None };
         world.start(rehearsal).await;
         world
     }
 
     async fn start(&mut self, rehearsal: Rehearsal) {
-        let options = SqliteOptions {
-            rehearsal,
-            ..SqliteOptions::default()
-        };
+        let options = SqliteOptions { rehearsal, ..SqliteOptions::default() };
         let opened = Server::open_with(self.config.clone(), options).await;
         let server = opened.expect("the server opens");
         self.address = server.address();
@@ -134,18 +126,12 @@ pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16,
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("the request is taken");
+    stream.write_all(request.as_bytes()).await.expect("the request is taken");
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     read.expect("an answer in time").expect("an answer");
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.expect("a status line"), text)
 }
 
@@ -182,11 +168,7 @@ impl Process {
                 sender.send(line).ok();
             }
         });
-        Self {
-            child,
-            address,
-            lines,
-        }
+        Self { child, address, lines }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -197,9 +179,7 @@ impl Process {
     /// The next line with all of these in it.
     pub(crate) async fn line(&mut self, parts: &[&str]) -> String {
         loop {
-            let line = timeout(PATIENCE, self.lines.recv())
-                .await
-                .expect("a line in time");
+            let line = timeout(PATIENCE, self.lines.recv()).await.expect("a line in time");
             let line = line.unwrap_or_else(|| panic!("no line with {parts:?}"));
             if parts.iter().all(|part| line.contains(part)) {
                 return line;

@@ -24,10 +24,7 @@ pub struct Dictionary {
 /// Writes a dictionary as three items: replicas, names, base.
 pub fn write_dictionary(out: &mut Writer, dictionary: &Dictionary) {
     out.array(dictionary.replicas.len());
-    dictionary
-        .replicas
-        .iter()
-        .for_each(|replica| out.bytes(replica.as_bytes()));
+    dictionary.replicas.iter().for_each(|replica| out.bytes(replica.as_bytes()));
     out.array(dictionary.names.len());
     dictionary.names.iter().for_each(|name| out.text(name));
     match dictionary.base {
@@ -60,11 +57,7 @@ pub fn read_dictionary(input: &mut Reader<'_>) -> Result<Dictionary, CodecError>
 }
 
 fn once(input: &Reader<'_>, new: bool) -> Result<(), CodecError> {
-    if new {
-        Ok(())
-    } else {
-        Err(input.fault(CodecFault::NotCanonical))
-    }
+    if new { Ok(()) } else { Err(input.fault(CodecFault::NotCanonical)) }
 }
 
 /// A dictionary that grows while a body is written. Looking up an entry takes O(log n).

@@ -28,24 +28,14 @@ impl<'a> Reader<'a> {
     /// Reads the stored form.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            depth: 0,
-            dictionary: None,
-            used: Used::default(),
-        }
+        Self { bytes, at: 0, depth: 0, dictionary: None, used: Used::default() }
     }
 
     /// Reads what follows in the sent form: [`Self::finish`] then also wants every entry of the
     /// dictionary used.
     #[must_use]
     pub fn with_dictionary(self, dictionary: &'a Dictionary) -> Self {
-        Self {
-            dictionary: Some(dictionary),
-            used: Used::default(),
-            ..self
-        }
+        Self { dictionary: Some(dictionary), used: Used::default(), ..self }
     }
 
     /// An error here.
@@ -85,11 +75,7 @@ impl<'a> Reader<'a> {
                 || self.used.names != dictionary.names.len()
                 || self.used.base != dictionary.base.is_some()
         });
-        if unused {
-            Err(self.fault(CodecFault::NotCanonical))
-        } else {
-            Ok(())
-        }
+        if unused { Err(self.fault(CodecFault::NotCanonical)) } else { Ok(()) }
     }
 
     /// Runs `read` one level deeper.
@@ -110,14 +96,9 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
-        let end = self
-            .at
-            .checked_add(len)
-            .ok_or_else(|| self.fault(CodecFault::Truncated))?;
-        let taken = self
-            .bytes
-            .get(self.at..end)
-            .ok_or_else(|| self.fault(CodecFault::Truncated))?;
+        let end = self.at.checked_add(len).ok_or_else(|| self.fault(CodecFault::Truncated))?;
+        let taken =
+            self.bytes.get(self.at..end).ok_or_else(|| self.fault(CodecFault::Truncated))?;
         self.at = end;
         Ok(taken)
     }
@@ -147,21 +128,13 @@ impl<'a> Reader<'a> {
             26 => (4, 0x1_0000),
             27 => (8, 0x1_0000_0000),
             _ => {
-                return Err(CodecError {
-                    at: start,
-                    kind: CodecFault::NotCanonical,
-                });
+                return Err(CodecError { at: start, kind: CodecFault::NotCanonical });
             }
         };
-        let argument = self
-            .take(len)?
-            .iter()
-            .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
+        let argument =
+            self.take(len)?.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
         if argument < least {
-            return Err(CodecError {
-                at: start,
-                kind: CodecFault::NotCanonical,
-            });
+            return Err(CodecError { at: start, kind: CodecFault::NotCanonical });
         }
         Ok((first >> 5, argument))
     }
@@ -191,10 +164,7 @@ impl<'a> Reader<'a> {
     /// [`CodecError`] when something else stands here.
     pub fn uint32(&mut self) -> Result<u32, CodecError> {
         let at = self.at;
-        u32::try_from(self.uint()?).map_err(|_refused| CodecError {
-            at,
-            kind: CodecFault::Range,
-        })
+        u32::try_from(self.uint()?).map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// A signed integer.
@@ -203,15 +173,10 @@ impl<'a> Reader<'a> {
     /// [`CodecError`] when something else stands here.
     pub fn int(&mut self) -> Result<i64, CodecError> {
         let at = self.at;
-        let range = |_| CodecError {
-            at,
-            kind: CodecFault::Range,
-        };
+        let range = |_| CodecError { at, kind: CodecFault::Range };
         if self.peek_major() == Some(1) {
             let argument = self.argument(1, "an integer")?;
-            return i64::try_from(argument)
-                .map(|value| -1 - value)
-                .map_err(range);
+            return i64::try_from(argument).map(|value| -1 - value).map_err(range);
         }
         i64::try_from(self.argument(0, "an integer")?).map_err(range)
     }
@@ -231,10 +196,8 @@ impl<'a> Reader<'a> {
     /// [`CodecError`] when something else stands here.
     pub fn bytes_exact<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let at = self.at;
-        <[u8; N]>::try_from(self.bytes()?).map_err(|_refused| CodecError {
-            at,
-            kind: CodecFault::Range,
-        })
+        <[u8; N]>::try_from(self.bytes()?)
+            .map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// Text.
@@ -244,10 +207,8 @@ impl<'a> Reader<'a> {
     pub fn text(&mut self) -> Result<&'a str, CodecError> {
         let at = self.at;
         let len = self.argument(3, "text")?;
-        core::str::from_utf8(self.sized(len)?).map_err(|_refused| CodecError {
-            at,
-            kind: CodecFault::Utf8,
-        })
+        core::str::from_utf8(self.sized(len)?)
+            .map_err(|_refused| CodecError { at, kind: CodecFault::Utf8 })
     }
 
     fn sized(&mut self, len: u64) -> Result<&'a [u8], CodecError> {
@@ -272,14 +233,7 @@ impl<'a> Reader<'a> {
     /// [`CodecError`] when something else stands here.
     pub fn array_exact(&mut self, len: usize) -> Result<(), CodecError> {
         let at = self.at;
-        if self.array()? == len {
-            Ok(())
-        } else {
-            Err(CodecError {
-                at,
-                kind: CodecFault::Range,
-            })
-        }
+        if self.array()? == len { Ok(()) } else { Err(CodecError { at, kind: CodecFault::Range }) }
     }
 
     /// Start of a map; twice its length is at most the number of bytes left.
@@ -334,9 +288,7 @@ impl<'a> Reader<'a> {
     /// [`CodecError`] when something else stands here.
     pub fn float(&mut self) -> Result<f64, CodecError> {
         if self.peek() != Some(0xfb) {
-            return Err(self.fault(CodecFault::Type {
-                expected: "a float",
-            }));
+            return Err(self.fault(CodecFault::Type { expected: "a float" }));
         }
         let at = self.at;
         // Not through `head`: of a float the bits are content, a small number of them is no fault.
@@ -344,10 +296,7 @@ impl<'a> Reader<'a> {
         let bits = bits.fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
         let float = f64::from_bits(bits);
         if float.is_nan() && bits != NAN_BITS {
-            return Err(CodecError {
-                at,
-                kind: CodecFault::NotCanonical,
-            });
+            return Err(CodecError { at, kind: CodecFault::NotCanonical });
         }
         Ok(float)
     }
@@ -362,11 +311,7 @@ impl<'a> Reader<'a> {
         };
         let at = self.index(self.used.replicas)?;
         self.used.replicas = self.used.replicas.max(at + 1);
-        dictionary
-            .replicas
-            .get(at)
-            .copied()
-            .ok_or_else(|| self.fault(CodecFault::Range))
+        dictionary.replicas.get(at).copied().ok_or_else(|| self.fault(CodecFault::Range))
     }
 
     fn name(&mut self) -> Result<&'a str, CodecError> {
@@ -387,10 +332,7 @@ impl<'a> Reader<'a> {
         usize::try_from(self.uint()?)
             .ok()
             .filter(|index| *index <= used)
-            .ok_or(CodecError {
-                at,
-                kind: CodecFault::NotCanonical,
-            })
+            .ok_or(CodecError { at, kind: CodecFault::NotCanonical })
     }
 
     /// A collection's name.
@@ -400,10 +342,7 @@ impl<'a> Reader<'a> {
     pub fn collection(&mut self) -> Result<CollectionName, CodecError> {
         let at = self.at;
         let name = self.name()?;
-        CollectionName::parse(name).map_err(|_refused| CodecError {
-            at,
-            kind: CodecFault::Range,
-        })
+        CollectionName::parse(name).map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// A field's name.
@@ -413,10 +352,7 @@ impl<'a> Reader<'a> {
     pub fn field(&mut self) -> Result<FieldName, CodecError> {
         let at = self.at;
         let name = self.name()?;
-        FieldName::parse(name).map_err(|_refused| CodecError {
-            at,
-            kind: CodecFault::Range,
-        })
+        FieldName::parse(name).map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// A hybrid time.
@@ -428,29 +364,18 @@ impl<'a> Reader<'a> {
             return self.uint().map(Hlc::from_bits);
         };
         let at = self.at;
-        let base = dictionary
-            .base
-            .ok_or_else(|| self.fault(CodecFault::NotCanonical))?
-            .to_bits();
+        let base = dictionary.base.ok_or_else(|| self.fault(CodecFault::NotCanonical))?.to_bits();
         let first = !core::mem::replace(&mut self.used.base, true);
         let bits = if self.peek_major() == Some(1) {
             base.checked_sub(1).and_then(|base| {
-                self.argument(1, "a time")
-                    .ok()
-                    .and_then(|back| base.checked_sub(back))
+                self.argument(1, "a time").ok().and_then(|back| base.checked_sub(back))
             })
         } else {
             base.checked_add(self.argument(0, "a time")?)
         };
-        let bits = bits.ok_or(CodecError {
-            at,
-            kind: CodecFault::Range,
-        })?;
+        let bits = bits.ok_or(CodecError { at, kind: CodecFault::Range })?;
         if first && bits != base {
-            return Err(CodecError {
-                at,
-                kind: CodecFault::NotCanonical,
-            });
+            return Err(CodecError { at, kind: CodecFault::NotCanonical });
         }
         Ok(Hlc::from_bits(bits))
     }

@@ -80,10 +80,7 @@ pub fn read_value(input: &mut Reader<'_>) -> Result<Value, CodecError> {
         Some(3) => input.text().map(|text| Value::Text(String::from(text))),
         Some(4) => input.nested(|input| {
             let len = input.array()?;
-            (0..len)
-                .map(|_| read_value(input))
-                .collect::<Result<_, _>>()
-                .map(Value::Array)
+            (0..len).map(|_| read_value(input)).collect::<Result<_, _>>().map(Value::Array)
         }),
         Some(5) => input.nested(read_map),
         _ => match input.peek() {
@@ -97,15 +94,10 @@ pub fn read_value(input: &mut Reader<'_>) -> Result<Value, CodecError> {
                 if same {
                     Ok(Value::Number(number))
                 } else {
-                    Err(CodecError {
-                        at,
-                        kind: CodecFault::NotCanonical,
-                    })
+                    Err(CodecError { at, kind: CodecFault::NotCanonical })
                 }
             }
-            Some(_) => Err(input.fault(CodecFault::Type {
-                expected: "a value",
-            })),
+            Some(_) => Err(input.fault(CodecFault::Type { expected: "a value" })),
             None => Err(input.fault(CodecFault::Truncated)),
         },
     }
@@ -152,10 +144,7 @@ pub fn read_key(input: &mut Reader<'_>) -> Result<RecordKey, CodecError> {
         }
         RecordId::parse(text)
     };
-    Ok(RecordKey {
-        collection,
-        id: id.map_err(|_refused| refused(CodecFault::Range))?,
-    })
+    Ok(RecordKey { collection, id: id.map_err(|_refused| refused(CodecFault::Range))? })
 }
 
 /// The bytes of a UUID in its canonical text form (RFC 9562: lower case, hyphens at 8, 13, 18, 23).
@@ -188,14 +177,7 @@ fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
 fn uuid_text(bytes: &[u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(*bytes));
     let part = |range: core::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0..8),
-        part(8..12),
-        part(12..16),
-        part(16..20),
-        part(20..32)
-    )
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
 /// Writes a version vector as pairs, by replica.
@@ -251,10 +233,7 @@ pub fn write_stamp(out: &mut Writer, stamp: &Stamp) {
 /// [`CodecError`] when no stamp stands here.
 pub fn read_stamp(input: &mut Reader<'_>) -> Result<Stamp, CodecError> {
     input.array_exact(2)?;
-    Ok(Stamp {
-        replica: input.replica()?,
-        hlc: input.hlc()?,
-    })
+    Ok(Stamp { replica: input.replica()?, hlc: input.hlc()? })
 }
 
 fn write_optional<T>(out: &mut Writer, value: Option<&T>, write: impl FnOnce(&mut Writer, &T)) {
@@ -289,10 +268,7 @@ pub fn write_record(out: &mut Writer, record: &Record) {
 pub fn read_record(input: &mut Reader<'_>) -> Result<Record, CodecError> {
     input.array_exact(4)?;
     let seen = read_vector(input)?;
-    let removed = Removed {
-        seen: read_vector(input)?,
-        buried: input.optional(Reader::hlc)?,
-    };
+    let removed = Removed { seen: read_vector(input)?, buried: input.optional(Reader::hlc)? };
     let mut cells = BTreeMap::new();
     let mut previous = None;
     for _ in 0..input.array()? {
@@ -309,11 +285,7 @@ pub fn read_record(input: &mut Reader<'_>) -> Result<Record, CodecError> {
         }
         cells.insert(key, Cell { since, state });
     }
-    Ok(Record {
-        seen,
-        removed,
-        cells,
-    })
+    Ok(Record { seen, removed, cells })
 }
 
 fn write_state(out: &mut Writer, state: &State) {
@@ -368,31 +340,17 @@ fn write_state(out: &mut Writer, state: &State) {
 
 fn read_state(input: &mut Reader<'_>, kind: Kind) -> Result<State, CodecError> {
     if let Kind::Later(code) = kind {
-        return Ok(State::Later {
-            code,
-            bytes: input.bytes()?.to_vec(),
-        });
+        return Ok(State::Later { code, bytes: input.bytes()?.to_vec() });
     }
     let len = input.array()?;
     let shape = |input: &Reader<'_>, fits: bool| {
-        if fits {
-            Ok(())
-        } else {
-            Err(input.fault(CodecFault::Range))
-        }
+        if fits { Ok(()) } else { Err(input.fault(CodecFault::Range)) }
     };
     match kind {
         Kind::Lww => {
             shape(input, len == 2 || len == 3)?;
-            let stamp = Stamp {
-                replica: input.replica()?,
-                hlc: input.hlc()?,
-            };
-            let value = if len == 3 {
-                Some(read_value(input)?)
-            } else {
-                None
-            };
+            let stamp = Stamp { replica: input.replica()?, hlc: input.hlc()? };
+            let value = if len == 3 { Some(read_value(input)?) } else { None };
             Ok(State::Lww { stamp, value })
         }
         Kind::Fww => {
@@ -400,24 +358,13 @@ fn read_state(input: &mut Reader<'_>, kind: Kind) -> Result<State, CodecError> {
             if len == 0 {
                 return Ok(State::Fww(None));
             }
-            let stamp = Stamp {
-                replica: input.replica()?,
-                hlc: input.hlc()?,
-            };
+            let stamp = Stamp { replica: input.replica()?, hlc: input.hlc()? };
             Ok(State::Fww(Some((stamp, read_value(input)?))))
         }
         Kind::Max | Kind::Min => {
             shape(input, len <= 1)?;
-            let value = if len == 1 {
-                Some(read_value(input)?)
-            } else {
-                None
-            };
-            Ok(if kind == Kind::Max {
-                State::Max(value)
-            } else {
-                State::Min(value)
-            })
+            let value = if len == 1 { Some(read_value(input)?) } else { None };
+            Ok(if kind == Kind::Max { State::Max(value) } else { State::Min(value) })
         }
         Kind::Counter => {
             shape(input, len.is_multiple_of(3))?;
@@ -440,10 +387,7 @@ fn read_counter(input: &mut Reader<'_>, len: usize) -> Result<Counter, CodecErro
     for _ in 0..len {
         let replica = input.replica()?;
         ascending(input, &mut previous, replica)?;
-        let tally = Tally {
-            added: input.uint()?,
-            subtracted: input.uint()?,
-        };
+        let tally = Tally { added: input.uint()?, subtracted: input.uint()? };
         counter.0.insert(replica, tally);
     }
     Ok(counter)

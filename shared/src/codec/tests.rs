@@ -40,12 +40,7 @@ fn list(items: impl IntoIterator<Item = Value>) -> Value {
 }
 
 fn map<const N: usize>(items: [(&str, Value); N]) -> Value {
-    Value::Map(
-        items
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value))
-            .collect(),
-    )
+    Value::Map(items.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }
 
 #[test]
@@ -88,23 +83,11 @@ fn examples_of_the_rfc_come_out_byte_for_byte() {
         (Value::text("\u{10151}"), "64f0908591"),
         (list([]), "80"),
         (ints(1..=3), "83010203"),
-        (
-            list([Value::int(1), ints(2..=3), ints(4..=5)]),
-            "8301820203820405",
-        ),
-        (
-            ints(1..=25),
-            "98190102030405060708090a0b0c0d0e0f101112131415161718181819",
-        ),
+        (list([Value::int(1), ints(2..=3), ints(4..=5)]), "8301820203820405"),
+        (ints(1..=25), "98190102030405060708090a0b0c0d0e0f101112131415161718181819"),
         (map([]), "a0"),
-        (
-            map([("a", Value::int(1)), ("b", ints(2..=3))]),
-            "a26161016162820203",
-        ),
-        (
-            list([Value::text("a"), map([("b", Value::text("c"))])]),
-            "826161a161626163",
-        ),
+        (map([("a", Value::int(1)), ("b", ints(2..=3))]), "a26161016162820203"),
+        (list([Value::text("a"), map([("b", Value::text("c"))])]), "826161a161626163"),
         (capitals, "a56161614161626142616361436164614461656145"),
     ] {
         assert_eq!(encoded(&value), text);
@@ -123,11 +106,7 @@ fn integers_reach_the_ends_of_64_bits() {
     assert_eq!(input.uint(), Ok(u64::MAX));
     assert_eq!(input.int(), Ok(i64::MIN));
     // Of a value they are beyond what `i64` holds; 2^64 and -2^64 - 1 are tagged numbers.
-    for text in [
-        "1bffffffffffffffff",
-        "3bffffffffffffffff",
-        "3b8000000000000000",
-    ] {
+    for text in ["1bffffffffffffffff", "3bffffffffffffffff", "3b8000000000000000"] {
         assert_eq!(decoded(text).unwrap_err().kind, CodecFault::Range, "{text}");
     }
 }
@@ -213,19 +192,11 @@ fn other_forms_of_the_same_content_are_refused() {
         "a2616101616102",
     ] {
         let text = text.replace(' ', "");
-        assert_eq!(
-            decoded(&text).unwrap_err().kind,
-            CodecFault::NotCanonical,
-            "{text}"
-        );
+        assert_eq!(decoded(&text).unwrap_err().kind, CodecFault::NotCanonical, "{text}");
     }
     assert_eq!(decoded("0000").unwrap_err().kind, CodecFault::Trailing);
     assert_eq!(decoded("61ff").unwrap_err().kind, CodecFault::Utf8);
-    assert_eq!(
-        decoded("63eda080").unwrap_err().kind,
-        CodecFault::Utf8,
-        "a lone surrogate"
-    );
+    assert_eq!(decoded("63eda080").unwrap_err().kind, CodecFault::Utf8, "a lone surrogate");
 }
 
 /// The head of a float is followed by its bits, however small a number they are. Read as a length in its
@@ -251,11 +222,7 @@ fn bytes_that_end_early_are_truncated_wherever_they_end() {
         "a16161",
         "5bffffffffffffffff",
     ] {
-        assert_eq!(
-            decoded(text).unwrap_err().kind,
-            CodecFault::Truncated,
-            "{text}"
-        );
+        assert_eq!(decoded(text).unwrap_err().kind, CodecFault::Truncated, "{text}");
     }
     assert_eq!(decoded("").unwrap_err().kind, CodecFault::Truncated);
 }
@@ -264,25 +231,14 @@ fn bytes_that_end_early_are_truncated_wherever_they_end() {
 fn faults_name_their_place() {
     assert_eq!(
         decoded("8301fa47c35000"),
-        Err(CodecError {
-            at: 2,
-            kind: CodecFault::Type {
-                expected: "a value"
-            }
-        })
+        Err(CodecError { at: 2, kind: CodecFault::Type { expected: "a value" } })
     );
-    assert_eq!(
-        decoded("83010218").unwrap_err().to_string(),
-        "truncated at byte 4"
-    );
+    assert_eq!(decoded("83010218").unwrap_err().to_string(), "truncated at byte 4");
 }
 
 #[test]
 fn dictionary_numbers_entries_by_first_use() {
-    let (one, two) = (
-        ReplicaId::from_bytes([1; 16]),
-        ReplicaId::from_bytes([2; 16]),
-    );
+    let (one, two) = (ReplicaId::from_bytes([1; 16]), ReplicaId::from_bytes([2; 16]));
     let mut out = Writer::with_dictionary();
     for replica in [two, one, two] {
         out.replica(&replica);

@@ -27,10 +27,7 @@ impl Writer {
     /// Writes ids, names and stamps through a dictionary that comes with the bytes: the sent form.
     #[must_use]
     pub fn with_dictionary() -> Self {
-        Self {
-            bytes: Vec::new(),
-            dictionary: Some(Growing::default()),
-        }
+        Self { bytes: Vec::new(), dictionary: Some(Growing::default()) }
     }
 
     /// What was written.
@@ -42,12 +39,7 @@ impl Writer {
     /// What was written, and the dictionary it needs.
     #[must_use]
     pub fn into_parts(self) -> (Vec<u8>, Dictionary) {
-        (
-            self.bytes,
-            self.dictionary
-                .map(Growing::into_dictionary)
-                .unwrap_or_default(),
-        )
+        (self.bytes, self.dictionary.map(Growing::into_dictionary).unwrap_or_default())
     }
 
     /// Bytes written so far, without the dictionary.
@@ -130,11 +122,7 @@ impl Writer {
 
     /// A float, always in eight bytes behind its head; every NaN becomes the one that is allowed.
     pub fn float(&mut self, value: f64) {
-        let bits = if value.is_nan() {
-            NAN_BITS
-        } else {
-            value.to_bits()
-        };
+        let bits = if value.is_nan() { NAN_BITS } else { value.to_bits() };
         self.bytes.push(0xfb);
         self.bytes.extend(bits.to_be_bytes());
     }

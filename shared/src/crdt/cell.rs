@@ -20,13 +20,7 @@ impl Join for Cell {
 impl Join for State {
     fn join(&mut self, other: &Self) {
         match (&mut *self, other) {
-            (
-                Self::Lww { stamp, value },
-                Self::Lww {
-                    stamp: later,
-                    value: theirs,
-                },
-            ) => {
+            (Self::Lww { stamp, value }, Self::Lww { stamp: later, value: theirs }) => {
                 // Equal stamps with different values are one replica used twice: the greater value wins.
                 if (later, theirs) > (&*stamp, &*value) {
                     *stamp = *later;
@@ -56,13 +50,7 @@ impl Join for State {
             (Self::Counter(mine), Self::Counter(theirs)) => mine.join(theirs),
             (Self::Set(mine), Self::Set(theirs)) => mine.join(theirs),
             (Self::Review(mine), Self::Review(theirs)) => mine.join(theirs),
-            (
-                Self::Later { code, bytes },
-                Self::Later {
-                    code: other_code,
-                    bytes: theirs,
-                },
-            ) => {
+            (Self::Later { code, bytes }, Self::Later { code: other_code, bytes: theirs }) => {
                 if (other_code, theirs) > (code, bytes) {
                     self.clone_from(other);
                 }

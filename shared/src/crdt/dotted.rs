@@ -40,9 +40,7 @@ fn surviving(
         .iter()
         .filter(|dot| theirs.get(&dot.replica) == Some(dot.hlc) || !their_context.covers(dot));
     let gained = theirs.iter().filter(|dot| !my_context.covers(dot));
-    kept.chain(gained)
-        .map(|dot| (dot.replica, dot.hlc))
-        .collect()
+    kept.chain(gained).map(|dot| (dot.replica, dot.hlc)).collect()
 }
 
 impl Join for Siblings {

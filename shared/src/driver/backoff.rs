@@ -13,10 +13,7 @@ impl Backoff {
     /// The delay before the next attempt; `random` is uniform over its type.
     pub fn next(&mut self, random: u64) -> Millis {
         let (least, greatest) = BACKOFF;
-        let bound = least
-            .0
-            .saturating_mul(1 << self.attempts.min(16))
-            .min(greatest.0);
+        let bound = least.0.saturating_mul(1 << self.attempts.min(16)).min(greatest.0);
         self.attempts = self.attempts.saturating_add(1);
         Millis(random % (bound + 1))
     }
@@ -45,10 +42,7 @@ mod tests {
             backoff = copy;
             most
         });
-        assert_eq!(
-            bounds,
-            [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]
-        );
+        assert_eq!(bounds, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         backoff.reset();
         assert!(backoff.next(u64::MAX).0 <= 500);
     }

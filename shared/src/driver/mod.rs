@@ -114,15 +114,9 @@ enum Wake<D: Dialer> {
 
 /// How the connection stands.
 enum Line<D: Dialer> {
-    Down {
-        dial_at: Option<MonoMillis>,
-    },
+    Down { dial_at: Option<MonoMillis> },
     Dialing,
-    Up {
-        stream: D::Stream,
-        sink: Option<D::Sink>,
-        sending: VecDeque<Frame>,
-    },
+    Up { stream: D::Stream, sink: Option<D::Sink>, sending: VecDeque<Frame> },
 }
 
 /// The ports of an engine.
@@ -138,10 +132,7 @@ pub struct Ports<'a, S, D, C> {
 
 /// Runs an engine until the bell says stop. On stop the connection is closed and the store operation
 /// under way is finished first.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one loop over pinned futures: a table of wakes"
-)]
+#[expect(clippy::too_many_lines, reason = "one loop over pinned futures: a table of wakes")]
 pub async fn drive<S, D, C>(
     engine: &impl EngineCell,
     ports: Ports<'_, S, D, C>,
@@ -153,23 +144,13 @@ pub async fn drive<S, D, C>(
     D: Dialer,
     C: Clock,
 {
-    let Ports {
-        store,
-        dialer,
-        clock,
-    } = ports;
+    let Ports { store, dialer, clock } = ports;
     let mut operation = pin!(None);
     let mut dialing = pin!(None);
     let mut sending_one = pin!(None);
     let mut closing = pin!(None);
-    let mut supervisor = Supervisor {
-        backoff: Backoff::default(),
-        paused: false,
-        stopping: false,
-    };
-    let mut line: Line<D> = Line::Down {
-        dial_at: Some(clock.now().mono),
-    };
+    let mut supervisor = Supervisor { backoff: Backoff::default(), paused: false, stopping: false };
+    let mut line: Line<D> = Line::Down { dial_at: Some(clock.now().mono) };
     loop {
         // What the engine wants done, in order.
         while let Some(output) = engine.with(Engine::poll) {
@@ -185,22 +166,14 @@ pub async fn drive<S, D, C>(
                         sending.push_back(Frame(bytes));
                     }
                 }
-                Output::Close {
-                    retry_after,
-                    was_live,
-                } => {
+                Output::Close { retry_after, was_live } => {
                     if was_live {
                         supervisor.backoff.reset();
                     }
                     if matches!(line, Line::Up { .. } | Line::Dialing) {
                         let dial_at = supervisor.again_at(clock, entropy, retry_after);
                         let was = core::mem::replace(&mut line, Line::Down { dial_at });
-                        if let Line::Up {
-                            sink: Some(sink),
-                            sending,
-                            ..
-                        } = was
-                        {
+                        if let Line::Up { sink: Some(sink), sending, .. } = was {
                             closing.set(Some(end(sink, sending)));
                         }
                     }
@@ -235,9 +208,11 @@ pub async fn drive<S, D, C>(
             let mut rung = pin!(bell.rung());
             let mut deadline = pin!(sleep(clock, deadline));
             let stream = match &mut line {
-                Line::Up {
-                    stream, sending, ..
-                } if !congested && sending.len() < SENDING_FRAMES_MAX => Some(stream),
+                Line::Up { stream, sending, .. }
+                    if !congested && sending.len() < SENDING_FRAMES_MAX =>
+                {
+                    Some(stream)
+                }
                 Line::Up { .. } | Line::Down { .. } | Line::Dialing => None,
             };
             let mut received = pin!(stream.map(|stream| stream.recv()));
@@ -280,10 +255,7 @@ pub async fn drive<S, D, C>(
                 if let (true, Line::Up { .. } | Line::Dialing) = (down, &line) {
                     dialing.set(None);
                     let was = core::mem::replace(&mut line, Line::Down { dial_at: None });
-                    if let Line::Up {
-                        sink: Some(sink), ..
-                    } = was
-                    {
+                    if let Line::Up { sink: Some(sink), .. } = was {
                         closing.set(Some(end(sink, VecDeque::new())));
                     }
                     engine.with(|engine| engine.handle(now, Input::Disconnected));
@@ -297,19 +269,13 @@ pub async fn drive<S, D, C>(
                 dialing.set(None);
                 // A frame that the connection before this one has not sent yet will not be sent.
                 sending_one.set(None);
-                line = Line::Up {
-                    stream,
-                    sink: Some(sink),
-                    sending: VecDeque::new(),
-                };
+                line = Line::Up { stream, sink: Some(sink), sending: VecDeque::new() };
                 let input = connected(entropy);
                 engine.with(|engine| engine.handle(now, input));
             }
             Wake::Dialed(Err(_)) => {
                 dialing.set(None);
-                line = Line::Down {
-                    dial_at: supervisor.again_at(clock, entropy, None),
-                };
+                line = Line::Down { dial_at: supervisor.again_at(clock, entropy, None) };
             }
             Wake::Sent(sink, true) => {
                 sending_one.set(None);
@@ -327,9 +293,7 @@ pub async fn drive<S, D, C>(
             Wake::Sent(_, false) | Wake::Received(None) => {
                 sending_one.set(None);
                 if let Line::Up { .. } = line {
-                    line = Line::Down {
-                        dial_at: supervisor.again_at(clock, entropy, None),
-                    };
+                    line = Line::Down { dial_at: supervisor.again_at(clock, entropy, None) };
                     engine.with(|engine| engine.handle(now, Input::Disconnected));
                 }
             }

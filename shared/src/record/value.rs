@@ -109,10 +109,7 @@ impl Number {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "saturating is what the callers rely on"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "saturating is what the callers rely on")]
 const fn truncate(value: f64) -> i64 {
     value as i64
 }
@@ -164,12 +161,10 @@ fn int_against_float(int: i64, float: f64) -> Ordering {
         return Ordering::Greater;
     }
     let whole = truncate(float);
-    int.cmp(&whole)
-        .then_with(|| widen(whole).total_cmp(&float))
-        .then_with(|| {
-            // An integer beyond 2^53 may equal a float that is kept as a float: the kinds differ.
-            Ordering::Less
-        })
+    int.cmp(&whole).then_with(|| widen(whole).total_cmp(&float)).then_with(|| {
+        // An integer beyond 2^53 may equal a float that is kept as a float: the kinds differ.
+        Ordering::Less
+    })
 }
 
 #[cfg(test)]
@@ -180,10 +175,7 @@ mod tests {
     fn integral_floats_are_integers() {
         assert_eq!(Value::float(3.0), Value::int(3));
         assert_eq!(Value::float(-0.0), Value::int(0));
-        assert_eq!(
-            Number::from_f64(9_007_199_254_740_992.0).as_i64(),
-            Some(INTEGRAL_MAX)
-        );
+        assert_eq!(Number::from_f64(9_007_199_254_740_992.0).as_i64(), Some(INTEGRAL_MAX));
         assert_eq!(Number::from_f64(18_014_398_509_481_984.0).as_i64(), None);
         assert_eq!(Value::float(f64::NAN), Value::float(-f64::NAN));
     }

@@ -26,8 +26,7 @@ impl VersionVector {
     /// Whether the write `stamp` is included.
     #[must_use]
     pub fn covers(&self, stamp: &Stamp) -> bool {
-        self.get(&stamp.replica)
-            .is_some_and(|last| last >= stamp.hlc)
+        self.get(&stamp.replica).is_some_and(|last| last >= stamp.hlc)
     }
 
     /// Raises an entry to at least `hlc`; tells whether it grew.
@@ -78,10 +77,7 @@ impl VersionVector {
 
     /// The entries, as the stamps of the last writes, by replica.
     pub fn iter(&self) -> impl Iterator<Item = Stamp> + '_ {
-        self.0.iter().map(|(replica, hlc)| Stamp {
-            hlc: *hlc,
-            replica: *replica,
-        })
+        self.0.iter().map(|(replica, hlc)| Stamp { hlc: *hlc, replica: *replica })
     }
 
     /// Number of entries.

@@ -47,18 +47,13 @@ pub fn visible(record: &Record) -> BTreeMap<FieldName, Visible> {
             btree_map::Entry::Occupied(_) => {}
         }
     }
-    shown
-        .into_iter()
-        .map(|(field, (_, visible))| (field, visible))
-        .collect()
+    shown.into_iter().map(|(field, (_, visible))| (field, visible)).collect()
 }
 
 fn show(state: &State) -> Option<Visible> {
     match state {
         State::Lww { value, .. } => value.clone().map(Visible::Value),
-        State::Fww(first) => first
-            .as_ref()
-            .map(|(_, value)| Visible::Value(value.clone())),
+        State::Fww(first) => first.as_ref().map(|(_, value)| Visible::Value(value.clone())),
         State::Max(value) | State::Min(value) => value.clone().map(Visible::Value),
         State::Counter(counter) => {
             (!counter.0.is_empty()).then(|| Visible::Counter(counter.total()))
@@ -68,10 +63,7 @@ fn show(state: &State) -> Option<Visible> {
             written.then(|| Visible::Set(set.elements.keys().cloned().collect()))
         }
         State::Review(siblings) => {
-            let values = siblings
-                .values
-                .iter()
-                .map(|(stamp, value)| (*stamp, value.clone()));
+            let values = siblings.values.iter().map(|(stamp, value)| (*stamp, value.clone()));
             (!siblings.values.is_empty()).then(|| Visible::Review(values.collect()))
         }
         State::Later { .. } => None,
@@ -100,10 +92,7 @@ mod tests {
     };
 
     fn stamp(at: u64) -> Stamp {
-        Stamp {
-            hlc: Hlc::from_bits(at),
-            replica: ReplicaId::from_bytes([7; 16]),
-        }
+        Stamp { hlc: Hlc::from_bits(at), replica: ReplicaId::from_bytes([7; 16]) }
     }
 
     fn field(name: &str) -> FieldName {
@@ -112,47 +101,27 @@ mod tests {
 
     fn record(cells: Vec<(&str, Option<u64>, State)>) -> Record {
         let cells = cells.into_iter().map(|(name, since, state)| {
-            (
-                (field(name), state.kind()),
-                Cell {
-                    since: since.map(stamp),
-                    state,
-                },
-            )
+            ((field(name), state.kind()), Cell { since: since.map(stamp), state })
         });
-        Record {
-            cells: cells.collect(),
-            ..Record::default()
-        }
+        Record { cells: cells.collect(), ..Record::default() }
     }
 
     fn text(at: u64, value: Option<&str>) -> State {
-        State::Lww {
-            stamp: stamp(at),
-            value: value.map(Value::text),
-        }
+        State::Lww { stamp: stamp(at), value: value.map(Value::text) }
     }
 
     fn votes(added: u64) -> State {
-        let tally = Tally {
-            added,
-            subtracted: 1,
-        };
+        let tally = Tally { added, subtracted: 1 };
         State::Counter(Counter([(stamp(0).replica, tally)].into()))
     }
 
     #[test]
     fn each_kind_shows_what_apps_read() {
-        let context: VersionVector = [(stamp(0).replica, Hlc::from_bits(9))]
-            .into_iter()
-            .collect();
+        let context: VersionVector = [(stamp(0).replica, Hlc::from_bits(9))].into_iter().collect();
         let tags = AddWinsSet {
             context: context.clone(),
-            elements: [
-                (Value::text("b"), context.clone()),
-                (Value::int(1), context.clone()),
-            ]
-            .into(),
+            elements: [(Value::text("b"), context.clone()), (Value::int(1), context.clone())]
+                .into(),
         };
         let notes = Siblings {
             context,
@@ -171,10 +140,7 @@ mod tests {
             ("by", Visible::Value(Value::Null)),
             ("best", Visible::Value(Value::int(3))),
             ("votes", Visible::Counter(2)),
-            (
-                "tags",
-                Visible::Set(alloc::vec![Value::int(1), Value::text("b")]),
-            ),
+            ("tags", Visible::Set(alloc::vec![Value::int(1), Value::text("b")])),
             (
                 "notes",
                 Visible::Review(alloc::vec![
@@ -183,47 +149,26 @@ mod tests {
                 ]),
             ),
         ];
-        let expected = expected
-            .into_iter()
-            .map(|(name, shown)| (field(name), shown));
+        let expected = expected.into_iter().map(|(name, shown)| (field(name), shown));
         assert_eq!(shown, expected.collect());
     }
 
     #[test]
     fn cleared_fields_and_later_kinds_are_left_out() {
-        let cleared = [
-            Kind::Fww,
-            Kind::Max,
-            Kind::Min,
-            Kind::Counter,
-            Kind::Set,
-            Kind::Review,
-        ];
+        let cleared = [Kind::Fww, Kind::Max, Kind::Min, Kind::Counter, Kind::Set, Kind::Review];
         let mut cells: Vec<_> = cleared
             .into_iter()
             .map(|kind| ("field", Some(4), State::empty(kind).unwrap()))
             .collect();
         cells.push(("field", None, text(4, None)));
-        cells.push((
-            "other",
-            None,
-            State::Later {
-                code: 9,
-                bytes: alloc::vec![1],
-            },
-        ));
+        cells.push(("other", None, State::Later { code: 9, bytes: alloc::vec![1] }));
         assert_eq!(visible(&record(cells)), BTreeMap::new());
     }
 
     #[test]
     fn a_set_that_lost_its_last_element_is_empty_and_not_absent() {
-        let context = [(stamp(0).replica, Hlc::from_bits(9))]
-            .into_iter()
-            .collect();
-        let tags = State::Set(AddWinsSet {
-            context,
-            elements: BTreeMap::new(),
-        });
+        let context = [(stamp(0).replica, Hlc::from_bits(9))].into_iter().collect();
+        let tags = State::Set(AddWinsSet { context, elements: BTreeMap::new() });
         let shown = visible(&record(alloc::vec![("tags", None, tags)]));
         assert_eq!(shown.get(&field("tags")), Some(&Visible::Set(Vec::new())));
     }
@@ -234,23 +179,15 @@ mod tests {
             ("votes", Some(3), votes(5)),
             ("votes", None, text(2, Some("many")))
         ]);
-        assert_eq!(
-            visible(&older).get(&field("votes")),
-            Some(&Visible::Counter(4))
-        );
+        assert_eq!(visible(&older).get(&field("votes")), Some(&Visible::Counter(4)));
         let newer = record(alloc::vec![
             ("votes", Some(3), votes(5)),
             ("votes", None, text(4, Some("many")))
         ]);
         let many = Visible::Value(Value::text("many"));
         assert_eq!(visible(&newer).get(&field("votes")), Some(&many));
-        let cleared = record(alloc::vec![
-            ("votes", Some(3), votes(5)),
-            ("votes", None, text(3, None))
-        ]);
-        assert_eq!(
-            visible(&cleared).get(&field("votes")),
-            Some(&Visible::Counter(4))
-        );
+        let cleared =
+            record(alloc::vec![("votes", Some(3), votes(5)), ("votes", None, text(3, None))]);
+        assert_eq!(visible(&cleared).get(&field("votes")), Some(&Visible::Counter(4)));
     }
 }

@@ -110,14 +110,7 @@ impl Base {
         epoch: u32,
         own: impl FnOnce(&mut Record, crate::hlc::Hlc),
     ) -> Result<(), Mismatch> {
-        let Entry {
-            key,
-            seq,
-            check,
-            proof,
-            body,
-            ..
-        } = entry;
+        let Entry { key, seq, check, proof, body, .. } = entry;
         let held = self.staged.get(&key).or_else(|| self.records.get(&key));
         if held.is_some_and(|held| held.seq > seq && held.epoch == epoch) {
             // A snapshot page that is older than what the feed brought.
@@ -140,34 +133,18 @@ impl Base {
             }
         };
         let bytes = encode_record(&record);
-        let fits = record_digest(&bytes)
-            .as_bytes()
-            .iter()
-            .zip(&check)
-            .all(|(a, b)| a == b);
+        let fits = record_digest(&bytes).as_bytes().iter().zip(&check).all(|(a, b)| a == b);
         if !fits {
             return Err(Mismatch(key));
         }
-        self.staged.insert(
-            key,
-            Held {
-                seq,
-                epoch,
-                proof,
-                bytes,
-            },
-        );
+        self.staged.insert(key, Held { seq, epoch, proof, bytes });
         Ok(())
     }
 
     /// Makes what is staged for `pattern` visible; returns the keys.
     pub(super) fn publish(&mut self, pattern: &Pattern) -> Vec<RecordKey> {
-        let keys: Vec<RecordKey> = self
-            .staged
-            .keys()
-            .filter(|key| pattern.covers(&key.collection))
-            .cloned()
-            .collect();
+        let keys: Vec<RecordKey> =
+            self.staged.keys().filter(|key| pattern.covers(&key.collection)).cloned().collect();
         for key in &keys {
             if let Some(held) = self.staged.remove(key) {
                 if let Some(trees) = &mut self.trees {
@@ -183,8 +160,7 @@ impl Base {
 
     /// Forgets what is staged for `pattern`.
     pub(super) fn unstage(&mut self, pattern: &Pattern) {
-        self.staged
-            .retain(|key, _| !pattern.covers(&key.collection));
+        self.staged.retain(|key, _| !pattern.covers(&key.collection));
     }
 
     /// Drops a visible record that the peer does not have.
@@ -192,11 +168,7 @@ impl Base {
         if self.records.remove(key).is_none() {
             return false;
         }
-        if let Some(tree) = self
-            .trees
-            .as_mut()
-            .and_then(|trees| trees.get_mut(&key.collection))
-        {
+        if let Some(tree) = self.trees.as_mut().and_then(|trees| trees.get_mut(&key.collection)) {
             tree.remove(&key_hash(key));
         }
         self.dirty.insert(key.clone());

@@ -66,12 +66,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             start(&mut out, 8, 7);
             write_welcomed(&mut out, welcomed);
         }
-        Entry::Reborn {
-            replica,
-            accepted,
-            unsure,
-            restamped,
-        } => {
+        Entry::Reborn { replica, accepted, unsure, restamped } => {
             start(&mut out, 9, 4);
             out.bytes(replica.as_bytes());
             write_numbers(&mut out, accepted.iter().copied());
@@ -128,30 +123,24 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         0 => Entry::Commit(read_row(input)?),
         1 => Entry::Feed(input.bytes()?.to_vec()),
         2 => Entry::Staged(input.bytes()?.to_vec()),
-        3 => Entry::HealBegun {
-            subscription: input.uint32()?,
-            seq: Seq(input.uint()?),
-        },
+        3 => Entry::HealBegun { subscription: input.uint32()?, seq: Seq(input.uint()?) },
         4 => {
             let subscription = input.uint32()?;
             let gone = input.array()? / 2;
-            let gone = (0..gone)
-                .map(|_| read_key(input))
-                .collect::<Result<_, _>>()?;
+            let gone = (0..gone).map(|_| read_key(input)).collect::<Result<_, _>>()?;
             Entry::Healed { subscription, gone }
         }
         5 => {
             let rows = input.array()? / 2;
             Entry::Settled(
-                (0..rows)
-                    .map(|_| Ok((input.uint()?, read_settlement(input)?)))
-                    .collect::<Result<_, CodecError>>()?,
+                (0..rows).map(|_| Ok((input.uint()?, read_settlement(input)?))).collect::<Result<
+                    _,
+                    CodecError,
+                >>(
+                )?,
             )
         }
-        6 => Entry::Restamped {
-            rows: read_restamped(input)?,
-            skew_ms: input.int()?,
-        },
+        6 => Entry::Restamped { rows: read_restamped(input)?, skew_ms: input.int()? },
         7 => Entry::Session(Incarnation::from_bytes(input.bytes_exact()?)),
         8 => Entry::Welcomed(read_welcomed(input)?),
         9 => Entry::Reborn {
@@ -175,10 +164,7 @@ pub(super) fn write_row(out: &mut Writer, row: &Row) {
         write_key(out, &write.key);
         write_vector(out, &write.saw);
         out.array(write.intents.len());
-        write
-            .intents
-            .iter()
-            .for_each(|intent| write_intent(out, intent));
+        write.intents.iter().for_each(|intent| write_intent(out, intent));
     }
 }
 
@@ -191,9 +177,8 @@ pub(super) fn read_row(input: &mut Reader<'_>) -> Result<Row, CodecError> {
             input.array_exact(3 + 1)?;
             let key = read_key(input)?;
             let saw = read_vector(input)?;
-            let intents = (0..input.array()?)
-                .map(|_| read_intent(input))
-                .collect::<Result<_, _>>()?;
+            let intents =
+                (0..input.array()?).map(|_| read_intent(input)).collect::<Result<_, _>>()?;
             Ok(RowWrite { key, saw, intents })
         })
         .collect::<Result<_, CodecError>>()?;
@@ -207,17 +192,10 @@ pub fn row_digest(row: &Row) -> [u8; 16] {
     write_row(&mut out, row);
     let digest = Digest::of(
         "rejoin.row.v1",
-        &[
-            row.stamp.replica.as_bytes(),
-            &row.stamp.hlc.to_bits().to_be_bytes(),
-            &out.into_bytes(),
-        ],
+        &[row.stamp.replica.as_bytes(), &row.stamp.hlc.to_bits().to_be_bytes(), &out.into_bytes()],
     );
     let mut short = [0; 16];
-    short
-        .iter_mut()
-        .zip(digest.as_bytes())
-        .for_each(|(out, byte)| *out = *byte);
+    short.iter_mut().zip(digest.as_bytes()).for_each(|(out, byte)| *out = *byte);
     short
 }
 
@@ -248,22 +226,14 @@ fn write_intent(out: &mut Writer, intent: &Intent) {
             out.field(field);
             write_value(out, element);
         }
-        Intent::Delete {
-            field,
-            element,
-            covers,
-        } => {
+        Intent::Delete { field, element, covers } => {
             out.array(4);
             out.uint(4);
             out.field(field);
             write_value(out, element);
             write_vector(out, covers);
         }
-        Intent::Resolve {
-            field,
-            value,
-            covers,
-        } => {
+        Intent::Resolve { field, value, covers } => {
             out.array(4);
             out.uint(5);
             out.field(field);
@@ -295,38 +265,16 @@ fn read_intent(input: &mut Reader<'_>) -> Result<Intent, CodecError> {
     }
     let field = input.field()?;
     Ok(match tag {
-        0 => Intent::Clear {
-            field,
-            kind: read_kind(input)?,
-        },
-        1 => Intent::Set {
-            field,
-            kind: read_kind(input)?,
-            value: read_value(input)?,
-        },
-        2 => Intent::Add {
-            field,
-            amount: input.int()?,
-        },
-        3 => Intent::Insert {
-            field,
-            element: read_value(input)?,
-        },
-        4 => Intent::Delete {
-            field,
-            element: read_value(input)?,
-            covers: read_vector(input)?,
-        },
+        0 => Intent::Clear { field, kind: read_kind(input)? },
+        1 => Intent::Set { field, kind: read_kind(input)?, value: read_value(input)? },
+        2 => Intent::Add { field, amount: input.int()? },
+        3 => Intent::Insert { field, element: read_value(input)? },
+        4 => Intent::Delete { field, element: read_value(input)?, covers: read_vector(input)? },
         _ => {
             let value = read_value(input)?;
-            let covers: BTreeSet<_> = (0..input.array()?)
-                .map(|_| read_stamp(input))
-                .collect::<Result<_, _>>()?;
-            Intent::Resolve {
-                field,
-                value,
-                covers,
-            }
+            let covers: BTreeSet<_> =
+                (0..input.array()?).map(|_| read_stamp(input)).collect::<Result<_, _>>()?;
+            Intent::Resolve { field, value, covers }
         }
     })
 }
@@ -354,9 +302,7 @@ fn write_restamped(out: &mut Writer, restamped: &Restamped) {
 }
 
 fn read_restamped(input: &mut Reader<'_>) -> Result<Restamped, CodecError> {
-    (0..input.array()? / 2)
-        .map(|_| Ok((read_stamp(input)?, read_stamp(input)?)))
-        .collect()
+    (0..input.array()? / 2).map(|_| Ok((read_stamp(input)?, read_stamp(input)?))).collect()
 }
 
 /// Writes what became of a row.
@@ -382,10 +328,7 @@ pub(super) fn read_settlement(input: &mut Reader<'_>) -> Result<Settlement, Code
         1 => Ok(Settlement::Accepted(Seq(number))),
         2 => {
             let code = reject_code(number).ok_or_else(|| input.fault(CodecFault::Range))?;
-            Ok(Settlement::Rejected {
-                code,
-                reason: String::from(input.text()?),
-            })
+            Ok(Settlement::Rejected { code, reason: String::from(input.text()?) })
         }
         _ => Err(input.fault(CodecFault::Range)),
     }
@@ -402,10 +345,7 @@ const REJECT_CODES: [RejectCode; 7] = [
 ];
 
 fn reject_number(code: RejectCode) -> u64 {
-    REJECT_CODES
-        .iter()
-        .position(|known| *known == code)
-        .unwrap_or_default() as u64
+    REJECT_CODES.iter().position(|known| *known == code).unwrap_or_default() as u64
 }
 
 fn reject_code(number: u64) -> Option<RejectCode> {
@@ -424,9 +364,7 @@ fn write_welcomed(out: &mut Writer, welcomed: &Welcomed) {
 
 fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
     let ids = |input: &mut Reader<'_>| {
-        (0..input.array()?)
-            .map(|_| input.uint32())
-            .collect::<Result<Vec<_>, _>>()
+        (0..input.array()?).map(|_| input.uint32()).collect::<Result<Vec<_>, _>>()
     };
     Ok(Welcomed {
         incarnation: Incarnation::from_bytes(input.bytes_exact()?),

@@ -162,10 +162,7 @@ const VALUE_DEPTH_MAX: usize = DEPTH_MAX - 8;
 /// Plans `change` against `current`, the record as the app sees it.
 pub(super) fn plan(change: &Change, current: &Record) -> Result<RowWrite, ChangeError> {
     let live = current.is_live();
-    let mut plan = Plan {
-        current,
-        intents: Vec::new(),
-    };
+    let mut plan = Plan { current, intents: Vec::new() };
     match &change.action {
         Action::Add(_) if live => return Err(ChangeError::Exists(change.key.clone())),
         Action::Update(_) if !live => return Err(ChangeError::NotFound(change.key.clone())),
@@ -185,11 +182,7 @@ pub(super) fn plan(change: &Change, current: &Record) -> Result<RowWrite, Change
         }
     }
     let intents = plan.intents;
-    Ok(RowWrite {
-        key: change.key.clone(),
-        saw: current.seen.clone(),
-        intents,
-    })
+    Ok(RowWrite { key: change.key.clone(), saw: current.seen.clone(), intents })
 }
 
 struct Plan<'a> {
@@ -203,10 +196,7 @@ impl Plan<'_> {
     fn clear_all(&mut self) {
         for (field, kind) in self.current.cells.keys() {
             if !matches!(kind, Kind::Later(_)) {
-                self.intents.push(Intent::Clear {
-                    field: field.clone(),
-                    kind: *kind,
-                });
+                self.intents.push(Intent::Clear { field: field.clone(), kind: *kind });
             }
         }
     }
@@ -240,21 +230,14 @@ impl Plan<'_> {
                         .is_some_and(|last| core::ptr::eq(*last, change));
                     if is_last {
                         let value = value.clone();
-                        self.intents.push(Intent::Set {
-                            field,
-                            kind: *kind,
-                            value,
-                        });
+                        self.intents.push(Intent::Set { field, kind: *kind, value });
                     }
                 }
                 FieldAction::Clear(kind) => {
                     self.intents.push(Intent::Clear { field, kind: *kind });
                 }
                 FieldAction::Add(amount) => {
-                    self.intents.push(Intent::Add {
-                        field,
-                        amount: *amount,
-                    });
+                    self.intents.push(Intent::Add { field, amount: *amount });
                 }
                 FieldAction::Insert(elements) => {
                     for element in elements {
@@ -266,11 +249,7 @@ impl Plan<'_> {
                 FieldAction::Replace(elements) => self.replace(&field, elements),
                 FieldAction::Resolve(value) => {
                     let covers = self.siblings(&field);
-                    self.intents.push(Intent::Resolve {
-                        field,
-                        value: value.clone(),
-                        covers,
-                    });
+                    self.intents.push(Intent::Resolve { field, value: value.clone(), covers });
                 }
             }
         }
@@ -290,11 +269,7 @@ impl Plan<'_> {
             };
             if let Some(covers) = covers {
                 let (field, element) = (field.clone(), element.clone());
-                self.intents.push(Intent::Delete {
-                    field,
-                    element,
-                    covers,
-                });
+                self.intents.push(Intent::Delete { field, element, covers });
             }
         }
     }
@@ -304,9 +279,8 @@ impl Plan<'_> {
             Some(State::Set(set)) => set.elements.keys().cloned().collect(),
             _ => Vec::new(),
         };
-        let (kept, gone): (Vec<Value>, Vec<Value>) = current
-            .into_iter()
-            .partition(|element| elements.contains(element));
+        let (kept, gone): (Vec<Value>, Vec<Value>) =
+            current.into_iter().partition(|element| elements.contains(element));
         self.delete(field, &gone);
         for element in elements.iter().filter(|element| !kept.contains(element)) {
             let (field, element) = (field.clone(), element.clone());
@@ -322,10 +296,7 @@ impl Plan<'_> {
     }
 
     fn cell(&self, field: &FieldName, kind: Kind) -> Option<&State> {
-        self.current
-            .cells
-            .get(&(field.clone(), kind))
-            .map(|cell| &cell.state)
+        self.current.cells.get(&(field.clone(), kind)).map(|cell| &cell.state)
     }
 }
 
@@ -335,10 +306,7 @@ fn check_value_of(change: &FieldChange) -> Result<(), ChangeError> {
         FieldAction::Set(Kind::Lww | Kind::Fww | Kind::Max | Kind::Min, value)
         | FieldAction::Resolve(value) => core::slice::from_ref(value),
         FieldAction::Set(kind, _) | FieldAction::Clear(kind @ Kind::Later(_)) => {
-            return Err(ChangeError::WrongKind {
-                field: field(),
-                kind: *kind,
-            });
+            return Err(ChangeError::WrongKind { field: field(), kind: *kind });
         }
         FieldAction::Insert(values)
         | FieldAction::Delete(values)
@@ -349,21 +317,13 @@ fn check_value_of(change: &FieldChange) -> Result<(), ChangeError> {
         let depth = value.depth();
         if depth > VALUE_DEPTH_MAX {
             let (got, max) = (depth, VALUE_DEPTH_MAX);
-            return Err(ChangeError::ValueTooDeep {
-                field: field(),
-                got,
-                max,
-            });
+            return Err(ChangeError::ValueTooDeep { field: field(), got, max });
         }
         let mut out = Writer::new();
         write_value(&mut out, value);
         if out.len() > VALUE_BYTES_MAX {
             let (got, max) = (out.len(), VALUE_BYTES_MAX);
-            return Err(ChangeError::ValueTooLarge {
-                field: field(),
-                got,
-                max,
-            });
+            return Err(ChangeError::ValueTooLarge { field: field(), got, max });
         }
     }
     Ok(())
@@ -377,19 +337,11 @@ pub(super) fn check_record(
 ) -> Result<(), ChangeError> {
     if record.cells.len() > CELLS_MAX {
         let (got, max) = (record.cells.len(), CELLS_MAX);
-        return Err(ChangeError::TooManyCells {
-            key: key.clone(),
-            got,
-            max,
-        });
+        return Err(ChangeError::TooManyCells { key: key.clone(), got, max });
     }
     let max = crate::message::limits::RECORD_BYTES_MAX;
     if encoded_bytes > max {
-        return Err(ChangeError::RecordTooLarge {
-            key: key.clone(),
-            got: encoded_bytes,
-            max,
-        });
+        return Err(ChangeError::RecordTooLarge { key: key.clone(), got: encoded_bytes, max });
     }
     Ok(())
 }

@@ -50,15 +50,9 @@ pub fn log_number(key: &[u8]) -> Option<u64> {
 /// What a replica is loaded from; to be read from one snapshot.
 #[must_use]
 pub fn load_queries() -> Vec<Query> {
-    let all = |keyspace| Query::Scan {
-        keyspace,
-        range: KeyRange::default(),
-        limit: NonZeroU32::MAX,
-    };
-    let get = |key: &[u8]| Query::Get {
-        keyspace: Keyspace::Meta,
-        key: key.to_vec(),
-    };
+    let all =
+        |keyspace| Query::Scan { keyspace, range: KeyRange::default(), limit: NonZeroU32::MAX };
+    let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
     Vec::from([
         get(META_HEADER),
         get(META_FOLDED),
@@ -95,15 +89,9 @@ impl Replica {
         let mut settled: BTreeMap<u64, Settlement> = BTreeMap::new();
         if let Some(header) = &stored.header {
             replica.header = decode_header(header)?;
-            settled = core::mem::take(&mut replica.header.settled)
-                .into_iter()
-                .collect();
+            settled = core::mem::take(&mut replica.header.settled).into_iter().collect();
         }
-        replica.folded = stored
-            .folded
-            .as_deref()
-            .and_then(log_number)
-            .unwrap_or_default();
+        replica.folded = stored.folded.as_deref().and_then(log_number).unwrap_or_default();
         replica.base = Base::default();
         replica.pages = PageIndex::new();
         for page in &stored.pages {
@@ -114,11 +102,7 @@ impl Replica {
         }
         replica.overlay = Overlay::default();
         let numbered = |row: &Row| log_number(&row.key).unwrap_or_default();
-        for row in stored
-            .log
-            .iter()
-            .filter(|row| numbered(row) <= replica.folded)
-        {
+        for row in stored.log.iter().filter(|row| numbered(row) <= replica.folded) {
             if let Entry::Commit(outbox) = super::bytes::decode_entry(&row.value)? {
                 let number = numbered(row);
                 replica.overlay.insert(number, outbox, RowState::Waiting);
@@ -192,11 +176,7 @@ impl Replica {
                 batch.put(Keyspace::Log, log_key(*number), bytes);
             }
         }
-        Fold {
-            batch,
-            last: self.last,
-            pages,
-        }
+        Fold { batch, last: self.last, pages }
     }
 
     /// The fold is durable.
@@ -237,12 +217,8 @@ fn settlement_of((number, outbox): (u64, &super::overlay::OutboxRow)) -> Option<
     match &outbox.state {
         RowState::Waiting => None,
         RowState::Accepted(seq) => Some((number, Settlement::Accepted(*seq))),
-        RowState::Rejected { code, reason } => Some((
-            number,
-            Settlement::Rejected {
-                code: *code,
-                reason: reason.clone(),
-            },
-        )),
+        RowState::Rejected { code, reason } => {
+            Some((number, Settlement::Rejected { code: *code, reason: reason.clone() }))
+        }
     }
 }

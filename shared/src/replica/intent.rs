@@ -138,10 +138,7 @@ impl Row {
 }
 
 fn restamp_vector(vector: &mut VersionVector, changed: &Restamped) {
-    let old: Vec<Stamp> = vector
-        .iter()
-        .filter(|stamp| changed.contains_key(stamp))
-        .collect();
+    let old: Vec<Stamp> = vector.iter().filter(|stamp| changed.contains_key(stamp)).collect();
     for stamp in &old {
         vector.remove(&stamp.replica);
     }
@@ -201,22 +198,16 @@ impl Intent {
         let state = match self {
             Self::Clear { kind, .. } => {
                 return Some(match State::empty(*kind) {
-                    Some(state) => Cell {
-                        since: Some(stamp),
-                        state,
-                    },
-                    None => Cell {
-                        since: None,
-                        state: State::Lww { stamp, value: None },
-                    },
+                    Some(state) => Cell { since: Some(stamp), state },
+                    None => Cell { since: None, state: State::Lww { stamp, value: None } },
                 });
             }
             Self::Set { kind, value, .. } => offer(*kind, stamp, value)?,
             Self::Add { amount, .. } => State::Counter(own_tally(stamp, state, *amount)),
             Self::Insert { element, .. } => State::Set(insert(stamp, state, element)),
-            Self::Delete {
-                element, covers, ..
-            } => State::Set(delete(stamp, state, element, covers)),
+            Self::Delete { element, covers, .. } => {
+                State::Set(delete(stamp, state, element, covers))
+            }
             Self::Resolve { value, covers, .. } => {
                 State::Review(resolve(stamp, state, value, covers))
             }
@@ -262,10 +253,7 @@ fn insert(stamp: Stamp, state: Option<&State>, element: &Value) -> AddWinsSet {
     let mut set = set_of(state);
     set.context.raise(stamp.replica, stamp.hlc);
     // Others' adds of this element stay: replaying on a newer base must not touch what it brought.
-    set.elements
-        .entry(element.clone())
-        .or_default()
-        .raise(stamp.replica, stamp.hlc);
+    set.elements.entry(element.clone()).or_default().raise(stamp.replica, stamp.hlc);
     set
 }
 

@@ -95,9 +95,7 @@ impl Overlay {
 
     /// Rows from `number` on.
     pub fn rows_from(&self, number: u64) -> impl Iterator<Item = (u64, &OutboxRow)> {
-        self.rows
-            .range(number..)
-            .map(|(number, row)| (*number, row))
+        self.rows.range(number..).map(|(number, row)| (*number, row))
     }
 
     /// One row.
@@ -135,10 +133,7 @@ impl Overlay {
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
         for write in &row.writes {
-            self.by_key
-                .entry(write.key.clone())
-                .or_default()
-                .insert(number);
+            self.by_key.entry(write.key.clone()).or_default().insert(number);
         }
         self.counts.add(&state);
         self.rows.insert(number, OutboxRow { row, state });
@@ -181,11 +176,8 @@ impl Overlay {
             let before = outbox.row.clone();
             outbox.row.restamp(changed);
             for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
-                let moved: Vec<Stamp> = old
-                    .saw
-                    .iter()
-                    .filter(|stamp| changed.contains_key(stamp))
-                    .collect();
+                let moved: Vec<Stamp> =
+                    old.saw.iter().filter(|stamp| changed.contains_key(stamp)).collect();
                 for stamp in moved {
                     if let Some(hlc) = seen_before(&new.key, stamp) {
                         new.saw.raise(stamp.replica, hlc);

@@ -43,10 +43,7 @@ pub(super) fn rewrite(
         }
         let stored = key.to_store_key();
         let page = index.range(..=stored.clone()).next_back().cloned();
-        let next = index
-            .range(stored.clone()..)
-            .find(|start| **start > stored)
-            .cloned();
+        let next = index.range(stored.clone()..).find(|start| **start > stored).cloned();
         let first = match page.as_deref().and_then(from_store_key) {
             Some(first) => first,
             None => key.clone(),
@@ -119,15 +116,7 @@ pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<(RecordKey, Held)>, CodecE
         let epoch = input.uint32()?;
         let proof = input.bytes_exact()?;
         let bytes = input.bytes()?.to_vec();
-        records.push((
-            key,
-            Held {
-                seq,
-                epoch,
-                proof,
-                bytes,
-            },
-        ));
+        records.push((key, Held { seq, epoch, proof, bytes }));
     }
     input.finish()?;
     Ok(records)
@@ -135,11 +124,7 @@ pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<(RecordKey, Held)>, CodecE
 
 fn check_version(input: &mut Reader<'_>) -> Result<(), CodecError> {
     let version = input.uint()?;
-    if version == VERSION {
-        Ok(())
-    } else {
-        Err(input.fault(CodecFault::Version(version)))
-    }
+    if version == VERSION { Ok(()) } else { Err(input.fault(CodecFault::Version(version))) }
 }
 
 /// The record that a store key names.
@@ -170,15 +155,9 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
         None => out.null(),
     }
     out.array(header.since.len());
-    header
-        .since
-        .iter()
-        .for_each(|incarnation| out.bytes(incarnation.as_bytes()));
+    header.since.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
     out.array(header.epochs.len());
-    header
-        .epochs
-        .iter()
-        .for_each(|epoch| out.bytes(epoch.as_bytes()));
+    header.epochs.iter().for_each(|epoch| out.bytes(epoch.as_bytes()));
     out.int(header.skew_ms);
     out.array(header.standings.len() * 2);
     for (pattern, standing) in &header.standings {
@@ -296,9 +275,7 @@ fn read_healing(input: &mut Reader<'_>) -> Result<Healing, CodecError> {
     let seq = Seq(input.uint()?);
     let reach = Seq(input.uint()?);
     let complete = input.bool()?;
-    let gone = (0..input.array()? / 2)
-        .map(|_| read_key(input))
-        .collect::<Result<_, _>>()?;
+    let gone = (0..input.array()? / 2).map(|_| read_key(input)).collect::<Result<_, _>>()?;
     let mut chunks = BTreeMap::new();
     for _ in 0..input.array()? / 3 {
         let collection = input.collection()?;
@@ -310,11 +287,5 @@ fn read_healing(input: &mut Reader<'_>) -> Result<Healing, CodecError> {
             .ok_or_else(|| input.fault(CodecFault::Range))?;
         chunks.insert(collection, prefix);
     }
-    Ok(Healing {
-        seq,
-        reach,
-        complete,
-        gone,
-        chunks,
-    })
+    Ok(Healing { seq, reach, complete, gone, chunks })
 }

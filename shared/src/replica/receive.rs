@@ -18,19 +18,18 @@ use alloc::{collections::BTreeSet, vec::Vec};
 impl Replica {
     /// Stages entries; returns whether all fitted.
     pub(super) fn stage(&mut self, entries: Vec<Entry>, applied: &mut Applied) -> bool {
-        let epoch = self.header.epochs.last().map_or(0, |_| {
-            u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX)
-        });
+        let epoch = self
+            .header
+            .epochs
+            .last()
+            .map_or(0, |_| u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX));
         let replica = self.header.replica;
         let mut fitted = true;
         for entry in entries {
             applied.received += 1;
-            applied.conflicts.extend(
-                entry
-                    .conflicts
-                    .iter()
-                    .map(|note| (entry.key.clone(), note.clone())),
-            );
+            applied
+                .conflicts
+                .extend(entry.conflicts.iter().map(|note| (entry.key.clone(), note.clone())));
             let key = entry.key.clone();
             let overlay = &self.overlay;
             let staged = self.base.stage(entry, epoch, |record, upto| {
@@ -42,14 +41,7 @@ impl Replica {
     }
 
     pub(super) fn feed(&mut self, changes: Changes, applied: &mut Applied) {
-        let Changes {
-            subscriptions,
-            after,
-            upto,
-            cut,
-            mut entries,
-            state,
-        } = changes;
+        let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
         // A subscription that is being healed, or that was moved, takes its changes up again later.
         let taking: Vec<u32> = subscriptions
             .into_iter()
@@ -68,11 +60,8 @@ impl Replica {
             .filter_map(|subscription| standings.get(usize::try_from(*subscription).ok()?))
             .map(|(pattern, _)| pattern)
             .collect();
-        entries.retain(|entry| {
-            patterns
-                .iter()
-                .any(|pattern| pattern.covers(&entry.key.collection))
-        });
+        entries
+            .retain(|entry| patterns.iter().any(|pattern| pattern.covers(&entry.key.collection)));
         if let Some(state) = state {
             self.header.observed = self.header.observed.max(state.hlc);
         }
@@ -84,11 +73,7 @@ impl Replica {
             standing.place = upto.clone();
             if !fitted {
                 let seq = upto.seq;
-                standing.heal = Some(Healing {
-                    seq,
-                    reach: seq,
-                    ..Healing::default()
-                });
+                standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
                 applied.broken.push(subscription);
             } else if cut {
                 self.cut(subscription, upto.seq, applied);
@@ -103,18 +88,10 @@ impl Replica {
         else {
             return;
         };
-        if standing
-            .heal
-            .as_ref()
-            .is_some_and(|heal| !heal.complete || heal.reach > seq)
-        {
+        if standing.heal.as_ref().is_some_and(|heal| !heal.complete || heal.reach > seq) {
             return;
         }
-        let gone = standing
-            .heal
-            .take()
-            .map(|heal| heal.gone)
-            .unwrap_or_default();
+        let gone = standing.heal.take().map(|heal| heal.gone).unwrap_or_default();
         standing.cursor = seq;
         standing.arrived = true;
         standing.epoch = epoch;
@@ -137,10 +114,8 @@ impl Replica {
 
     /// Drops the rows that the base now has.
     pub(super) fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
-        let candidates: BTreeSet<u64> = keys
-            .iter()
-            .flat_map(|key| self.overlay.numbers_of(key))
-            .collect();
+        let candidates: BTreeSet<u64> =
+            keys.iter().flat_map(|key| self.overlay.numbers_of(key)).collect();
         for number in candidates {
             if self.is_done(number) {
                 self.finish(number, applied);
@@ -180,9 +155,7 @@ impl Replica {
             if gone.state == RowState::Waiting {
                 applied.accepted.push(number);
             }
-            applied
-                .keys
-                .extend(gone.row.writes.into_iter().map(|write| write.key));
+            applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
         }
     }
 
@@ -192,12 +165,7 @@ impl Replica {
         chunk: Option<(CollectionName, Prefix)>,
         applied: &mut Applied,
     ) {
-        let reach = records
-            .entries
-            .iter()
-            .map(|entry| entry.seq)
-            .max()
-            .unwrap_or_default();
+        let reach = records.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
         let fitted = self.stage(records.entries, applied);
         let subscription = records.subscription;
         let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
@@ -213,22 +181,9 @@ impl Replica {
     }
 
     pub(super) fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
-        let Chunk {
-            subscription,
-            collection,
-            prefix,
-            entries,
-            ..
-        } = chunk;
+        let Chunk { subscription, collection, prefix, entries, .. } = chunk;
         let done = prefix.map(|prefix| (collection, prefix));
-        self.staged(
-            Records {
-                subscription,
-                entries,
-            },
-            done,
-            applied,
-        );
+        self.staged(Records { subscription, entries }, done, applied);
     }
 
     pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {
@@ -237,11 +192,7 @@ impl Replica {
             if !standing.arrived {
                 standing.epoch = epoch;
             }
-            standing.heal = Some(Healing {
-                seq,
-                reach: seq,
-                ..Healing::default()
-            });
+            standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
         }
     }
 

@@ -124,15 +124,9 @@ impl Replica {
     /// A pattern within another one is left out.
     pub fn subscribe(&mut self, patterns: &[Pattern]) {
         for pattern in patterns {
-            let known = self
-                .header
-                .standings
-                .iter()
-                .any(|(held, _)| held.contains(pattern));
+            let known = self.header.standings.iter().any(|(held, _)| held.contains(pattern));
             if !known {
-                self.header
-                    .standings
-                    .push((pattern.clone(), Standing::default()));
+                self.header.standings.push((pattern.clone(), Standing::default()));
             }
         }
     }
@@ -188,12 +182,7 @@ impl Replica {
     /// The incarnations that a hello names: the last welcomed one and all since.
     #[must_use]
     pub fn incarnations(&self) -> Vec<Incarnation> {
-        self.header
-            .welcomed
-            .iter()
-            .chain(&self.header.since)
-            .copied()
-            .collect()
+        self.header.welcomed.iter().chain(&self.header.since).copied().collect()
     }
 
     /// Epochs welcomed, newest first.
@@ -258,17 +247,9 @@ impl Replica {
     ) -> Vec<RecordKey> {
         let start = after.map_or_else(|| RecordKey::before_all_of(collection), RecordKey::clone);
         let within = |key: &&RecordKey| key.collection == *collection;
-        let held = self
-            .base
-            .range_from(&start)
-            .map(|(key, _)| key)
-            .take_while(within);
+        let held = self.base.range_from(&start).map(|(key, _)| key).take_while(within);
         let mut held = held.filter(|key| **key != start).peekable();
-        let mut written = self
-            .overlay
-            .keys_of(collection)
-            .filter(|key| **key > start)
-            .peekable();
+        let mut written = self.overlay.keys_of(collection).filter(|key| **key > start).peekable();
         let next = || match (held.peek(), written.peek()) {
             (Some(left), Some(right)) if left == right => {
                 held.next();
@@ -284,10 +265,7 @@ impl Replica {
     /// Whether a subscription covers the record: then the base will learn of its writes.
     #[must_use]
     pub fn covers(&self, key: &RecordKey) -> bool {
-        self.header
-            .standings
-            .iter()
-            .any(|(pattern, _)| pattern.covers(&key.collection))
+        self.header.standings.iter().any(|(pattern, _)| pattern.covers(&key.collection))
     }
 
     /// Applies the log entry after [`Self::last`].
@@ -331,19 +309,12 @@ impl Replica {
             }
             Entry::Session(incarnation) => self.header.since.push(incarnation),
             Entry::Welcomed(welcomed) => self.welcomed(welcomed),
-            Entry::Reborn {
-                replica,
-                accepted,
-                unsure,
-                restamped,
-            } => {
+            Entry::Reborn { replica, accepted, unsure, restamped } => {
                 self.reborn(replica, &accepted, &unsure, &restamped, &mut applied);
             }
             Entry::Dropped(number) => {
                 if let Some(gone) = self.forget(number) {
-                    applied
-                        .keys
-                        .extend(gone.row.writes.into_iter().map(|write| write.key));
+                    applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
                 }
             }
             Entry::Adopted(principal) => self.header.principal = Some(principal),
@@ -353,9 +324,7 @@ impl Replica {
     }
 
     fn commit(&mut self, row: Row, applied: &mut Applied) {
-        applied
-            .keys
-            .extend(row.writes.iter().map(|write| write.key.clone()));
+        applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
         self.header.clock = self.header.clock.max(row.stamp.hlc);
         self.overlay.insert(self.last + 1, row, RowState::Waiting);
     }
@@ -399,14 +368,8 @@ impl Replica {
         self.rewritten.extend(touched.iter().copied());
         applied.keys.extend(self.keys_of(&touched));
         let own = |stamp: Stamp| stamp.replica == self.header.replica;
-        let left = self
-            .overlay
-            .rows()
-            .map(|(_, outbox)| outbox.row.stamp)
-            .filter(|s| own(*s));
-        self.header.clock = left
-            .map(|stamp| stamp.hlc)
-            .fold(self.header.acked, Hlc::max);
+        let left = self.overlay.rows().map(|(_, outbox)| outbox.row.stamp).filter(|s| own(*s));
+        self.header.clock = left.map(|stamp| stamp.hlc).fold(self.header.acked, Hlc::max);
     }
 
     fn keys_of(&self, numbers: &BTreeSet<u64>) -> BTreeSet<RecordKey> {
@@ -455,8 +418,7 @@ impl Replica {
         for number in unsure {
             let code = RejectCode::Unsure;
             let reason = String::from("the replica's history forked before this row was confirmed");
-            self.overlay
-                .settle(*number, &Settlement::Rejected { code, reason });
+            self.overlay.settle(*number, &Settlement::Rejected { code, reason });
             applied.rejected.push(*number);
         }
         // What a row saw of the old id stays seen, as far as it is not renamed.
@@ -470,12 +432,7 @@ impl Replica {
             }
         }
         for (key, kept) in &mut kept {
-            kept.extend(
-                self.base
-                    .record(key)
-                    .ok()
-                    .and_then(|record| record.seen.get(&old)),
-            );
+            kept.extend(self.base.record(key).ok().and_then(|record| record.seen.get(&old)));
         }
         let touched = self.overlay.restamp(changed, |key, stamp| {
             let kept = kept.get(key)?;
@@ -487,21 +444,14 @@ impl Replica {
         self.header.acked = Hlc::ZERO;
         self.header.welcomed = None;
         self.header.since.clear();
-        let latest = changed
-            .values()
-            .map(|stamp| stamp.hlc)
-            .max()
-            .unwrap_or_default();
+        let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
         self.header.clock = self.header.clock.max(latest);
     }
 
     /// Numbers of durable rows from `number` on.
     pub fn durable_from(&self, number: u64) -> impl Iterator<Item = u64> {
         let end = self.tentative.map_or(u64::MAX, |(first, _)| first);
-        self.overlay
-            .rows_from(number)
-            .map(|(number, _)| number)
-            .take_while(move |n| *n < end)
+        self.overlay.rows_from(number).map(|(number, _)| number).take_while(move |n| *n < end)
     }
 
     /// Whether rows are applied that are not durable.
@@ -532,7 +482,5 @@ pub(super) fn standing_mut(
     subscription: u32,
 ) -> Option<(&Pattern, &mut Standing)> {
     let at = usize::try_from(subscription).ok()?;
-    standings
-        .get_mut(at)
-        .map(|(pattern, standing)| (&*pattern, standing))
+    standings.get_mut(at).map(|(pattern, standing)| (&*pattern, standing))
 }

@@ -61,11 +61,7 @@ impl Replica {
             self.tentative = Some((number, self.header.clock));
         }
         self.apply(entry)?;
-        Ok(Tentative {
-            number,
-            stamp,
-            bytes,
-        })
+        Ok(Tentative { number, stamp, bytes })
     }
 
     /// The row that `changes` make on top of everything, tentative rows included; nothing is applied.
@@ -74,17 +70,10 @@ impl Replica {
     /// [`WriteError`].
     pub fn plan(&self, changes: &[Change], wall: WallMillis) -> Result<Row, WriteError> {
         let mut clock = self.clock();
-        let hlc = clock
-            .tick(self.corrected(wall))
-            .map_err(|_exhausted| ChangeError::ClockExhausted)?;
-        let stamp = Stamp {
-            hlc,
-            replica: self.id(),
-        };
-        let row = Row {
-            stamp,
-            writes: self.plan_all(changes, stamp)?,
-        };
+        let hlc =
+            clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
+        let stamp = Stamp { hlc, replica: self.id() };
+        let row = Row { stamp, writes: self.plan_all(changes, stamp)? };
         let got = encode_entry(&Entry::Commit(row.clone())).len();
         if got > BATCH_BYTES_MAX {
             let (max, unit) = (BATCH_BYTES_MAX, "bytes");
@@ -126,12 +115,7 @@ impl Replica {
         }
         if writes.len() > BATCH_RECORDS_MAX {
             let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
-            return Err(ChangeError::BatchTooLarge {
-                got,
-                max,
-                unit: "records",
-            }
-            .into());
+            return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
         }
         Ok(writes)
     }
@@ -141,9 +125,7 @@ impl Replica {
         let mut applied = Applied::default();
         if let Some((first, _)) = self.tentative.take() {
             for (_, outbox) in self.overlay.rows_from(first) {
-                applied
-                    .keys
-                    .extend(outbox.row.writes.iter().map(|write| write.key.clone()));
+                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
             }
         }
         applied
@@ -152,11 +134,8 @@ impl Replica {
     /// The tentative rows were not stored: takes them back.
     pub fn undo(&mut self) {
         if let Some((first, clock)) = self.tentative.take() {
-            let numbers: Vec<u64> = self
-                .overlay
-                .rows_from(first)
-                .map(|(number, _)| number)
-                .collect();
+            let numbers: Vec<u64> =
+                self.overlay.rows_from(first).map(|(number, _)| number).collect();
             for number in numbers {
                 self.overlay.remove(number);
             }
@@ -181,18 +160,9 @@ impl Replica {
             // Where the base has the row already the peer has it too: it answers that it knows the row.
             let delta = write.delta(stamp, &current);
             current.join(&delta);
-            writes.push(PushWrite {
-                key: write.key.clone(),
-                saw: write.saw.clone(),
-                delta,
-            });
+            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
         }
-        Ok(Some(PushRow {
-            number,
-            hlc: stamp.hlc,
-            digest: row_digest(&outbox.row),
-            writes,
-        }))
+        Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
     }
 
     /// New stamps for the waiting rows from `from` on, in their order, by the peer's wall clock as far as it is known.
@@ -228,12 +198,9 @@ impl Replica {
         wall: WallMillis,
     ) -> Result<Restamped, ChangeError> {
         let mut clock = self.clock();
-        self.restamp_with(
-            &mut clock,
-            self.corrected(wall),
-            replica,
-            |number, outbox| outbox.state == RowState::Waiting && !except.contains(&number),
-        )
+        self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
+            outbox.state == RowState::Waiting && !except.contains(&number)
+        })
     }
 
     fn restamp_with(
@@ -247,9 +214,7 @@ impl Replica {
             .rows()
             .filter(|(number, outbox)| picked(*number, outbox))
             .map(|(_, outbox)| {
-                let hlc = clock
-                    .tick(wall)
-                    .map_err(|_exhausted| ChangeError::ClockExhausted)?;
+                let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
                 Ok((outbox.row.stamp, Stamp { hlc, replica }))
             })
             .collect()

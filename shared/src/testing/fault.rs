@@ -72,19 +72,13 @@ impl Plan {
     /// The next commit happens, and its caller hears of a `class` fault.
     #[must_use]
     pub const fn next_answer_lost(class: FaultClass) -> Self {
-        Self {
-            aftermath: Aftermath::New,
-            ..Self::next_commit(class)
-        }
+        Self { aftermath: Aftermath::New, ..Self::next_commit(class) }
     }
 
     /// The next read fails once with `class`.
     #[must_use]
     pub const fn next_read(class: FaultClass) -> Self {
-        Self {
-            call: Call::Read,
-            ..Self::next_commit(class)
-        }
+        Self { call: Call::Read, ..Self::next_commit(class) }
     }
 }
 
@@ -126,10 +120,7 @@ pub struct FaultyStore<S> {
 impl<S> FaultyStore<S> {
     /// Fails nothing until armed.
     pub fn new(inner: S) -> Self {
-        Self {
-            inner,
-            planned: Arc::default(),
-        }
+        Self { inner, planned: Arc::default() }
     }
 
     /// The store beneath, which never fails by plan.
@@ -178,12 +169,7 @@ impl<S> FaultyStore<S> {
             plan.passing -= 1;
             return None;
         }
-        let Plan {
-            lasting,
-            class,
-            aftermath,
-            ..
-        } = *plan;
+        let Plan { lasting, class, aftermath, .. } = *plan;
         if lasting == Lasting::Once {
             planned.plan = None;
         }
@@ -209,10 +195,7 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
         self.read_passes()?;
-        self.inner
-            .get(keyspace, key)
-            .await
-            .map_err(FaultyError::Inner)
+        self.inner.get(keyspace, key).await.map_err(FaultyError::Inner)
     }
 
     async fn scan(
@@ -222,10 +205,7 @@ impl<S: Store> Store for FaultyStore<S> {
         limit: NonZeroU32,
     ) -> Result<Page, Self::Error> {
         self.read_passes()?;
-        self.inner
-            .scan(keyspace, range, limit)
-            .await
-            .map_err(FaultyError::Inner)
+        self.inner.scan(keyspace, range, limit).await.map_err(FaultyError::Inner)
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, Self::Error> {
@@ -253,27 +233,17 @@ mod tests {
     fn commit(store: &FaultyStore<MemoryStore>, key: &[u8]) -> Option<FaultClass> {
         let mut batch = Batch::default();
         batch.put(Keyspace::Meta, key.to_vec(), Vec::new());
-        block_on(store.commit(batch))
-            .err()
-            .map(|error| error.class())
+        block_on(store.commit(batch)).err().map(|error| error.class())
     }
 
     fn keys(store: &FaultyStore<MemoryStore>) -> Vec<Vec<u8>> {
-        store
-            .inner()
-            .rows(Keyspace::Meta)
-            .into_iter()
-            .map(|row| row.key)
-            .collect()
+        store.inner().rows(Keyspace::Meta).into_iter().map(|row| row.key).collect()
     }
 
     #[test]
     fn the_chosen_commit_fails_once_and_leaves_the_old_state() {
         let store = FaultyStore::new(MemoryStore::new());
-        store.arm(Plan {
-            passing: 1,
-            ..Plan::next_commit(FaultClass::Full)
-        });
+        store.arm(Plan { passing: 1, ..Plan::next_commit(FaultClass::Full) });
         assert_eq!(commit(&store, b"a"), None);
         assert_eq!(commit(&store, b"b"), Some(FaultClass::Full));
         assert_eq!(commit(&store, b"c"), None);
@@ -292,22 +262,14 @@ mod tests {
     #[test]
     fn a_lasting_fault_lasts_until_disarmed_and_spares_other_calls() {
         let store = FaultyStore::new(MemoryStore::new());
-        store.arm(Plan {
-            lasting: Lasting::Forever,
-            ..Plan::next_read(FaultClass::Corrupt)
-        });
+        store.arm(Plan { lasting: Lasting::Forever, ..Plan::next_read(FaultClass::Corrupt) });
         for _ in 0..3 {
-            let error = block_on(store.get(Keyspace::Meta, b"a"))
-                .err()
-                .map(|error| error.class());
+            let error = block_on(store.get(Keyspace::Meta, b"a")).err().map(|error| error.class());
             assert_eq!(error, Some(FaultClass::Corrupt));
             assert_eq!(commit(&store, b"a"), None);
         }
         store.disarm();
-        assert_eq!(
-            block_on(store.get(Keyspace::Meta, b"a")),
-            Ok(Some(Vec::new()))
-        );
+        assert_eq!(block_on(store.get(Keyspace::Meta, b"a")), Ok(Some(Vec::new())));
     }
 
     #[test]

@@ -31,12 +31,7 @@ pub fn maybe<T>(rng: &mut Rng, draw: impl FnOnce(&mut Rng) -> T) -> Option<T> {
 pub fn arbitrary_text(rng: &mut Rng) -> String {
     let max = if rng.once_in(40) { 300 } else { 12 };
     some(rng, max, |rng| {
-        rng.one_of(
-            'a',
-            &[
-                'b', 'z', 'A', '0', ' ', '-', 'é', 'ß', '水', '😀', '\u{301}',
-            ],
-        )
+        rng.one_of('a', &['b', 'z', 'A', '0', ' ', '-', 'é', 'ß', '水', '😀', '\u{301}'])
     })
     .into_iter()
     .collect()
@@ -108,17 +103,12 @@ pub fn arbitrary_hlc(rng: &mut Rng) -> Hlc {
 
 /// A stamp.
 pub fn arbitrary_stamp(rng: &mut Rng) -> Stamp {
-    Stamp {
-        hlc: arbitrary_hlc(rng),
-        replica: arbitrary_replica(rng),
-    }
+    Stamp { hlc: arbitrary_hlc(rng), replica: arbitrary_replica(rng) }
 }
 
 /// A version vector.
 pub fn arbitrary_vector(rng: &mut Rng) -> VersionVector {
-    some(rng, 4, |rng| (arbitrary_replica(rng), arbitrary_hlc(rng)))
-        .into_iter()
-        .collect()
+    some(rng, 4, |rng| (arbitrary_replica(rng), arbitrary_hlc(rng))).into_iter().collect()
 }
 
 /// An integer, with those around the borders of 2^53, `i64` and the encodings more often.
@@ -195,42 +185,26 @@ fn value(rng: &mut Rng, depth: u64) -> Value {
 /// Any kind, those of later versions included.
 pub fn arbitrary_kind(rng: &mut Rng) -> Kind {
     let [.., low] = rng.below(8).to_be_bytes();
-    Kind::from_code(if low < 7 {
-        low
-    } else {
-        rng.one_of(7, &[8, 23, 24, 255])
-    })
+    Kind::from_code(if low < 7 { low } else { rng.one_of(7, &[8, 23, 24, 255]) })
 }
 
 /// A well-formed cell of a kind.
 pub fn arbitrary_cell(rng: &mut Rng, kind: Kind) -> Cell {
     Cell {
-        since: if kind == Kind::Lww || rng.once_in(2) {
-            None
-        } else {
-            Some(arbitrary_stamp(rng))
-        },
+        since: if kind == Kind::Lww || rng.once_in(2) { None } else { Some(arbitrary_stamp(rng)) },
         state: state(rng, kind),
     }
 }
 
 fn state(rng: &mut Rng, kind: Kind) -> State {
     match kind {
-        Kind::Lww => State::Lww {
-            stamp: arbitrary_stamp(rng),
-            value: maybe(rng, arbitrary_value),
-        },
-        Kind::Fww => State::Fww(maybe(rng, |rng| {
-            (arbitrary_stamp(rng), arbitrary_value(rng))
-        })),
+        Kind::Lww => State::Lww { stamp: arbitrary_stamp(rng), value: maybe(rng, arbitrary_value) },
+        Kind::Fww => State::Fww(maybe(rng, |rng| (arbitrary_stamp(rng), arbitrary_value(rng)))),
         Kind::Max => State::Max(maybe(rng, arbitrary_value)),
         Kind::Min => State::Min(maybe(rng, arbitrary_value)),
         Kind::Counter => {
             let tallies = some(rng, 4, |rng| {
-                let tally = Tally {
-                    added: rng.any_size(),
-                    subtracted: rng.any_size(),
-                };
+                let tally = Tally { added: rng.any_size(), subtracted: rng.any_size() };
                 (arbitrary_replica(rng), tally)
             });
             State::Counter(Counter(tallies.into_iter().collect()))
@@ -238,24 +212,16 @@ fn state(rng: &mut Rng, kind: Kind) -> State {
         Kind::Set => {
             let context = arbitrary_vector(rng);
             let elements = some(rng, 4, |rng| (arbitrary_value(rng), dots(rng, &context)));
-            let elements = elements
-                .into_iter()
-                .filter(|(_, dots)| !dots.is_empty())
-                .collect();
+            let elements = elements.into_iter().filter(|(_, dots)| !dots.is_empty()).collect();
             State::Set(AddWinsSet { context, elements })
         }
         Kind::Review => {
             let context = arbitrary_vector(rng);
-            let values = dots(rng, &context)
-                .iter()
-                .map(|dot| (dot, arbitrary_value(rng)))
-                .collect();
+            let values =
+                dots(rng, &context).iter().map(|dot| (dot, arbitrary_value(rng))).collect();
             State::Review(Siblings { context, values })
         }
-        Kind::Later(code) => State::Later {
-            code,
-            bytes: some(rng, 20, Rng::byte),
-        },
+        Kind::Later(code) => State::Later { code, bytes: some(rng, 20, Rng::byte) },
     }
 }
 
@@ -279,10 +245,7 @@ pub fn arbitrary_record(rng: &mut Rng) -> Record {
     });
     Record {
         seen: arbitrary_vector(rng),
-        removed: Removed {
-            seen: arbitrary_vector(rng),
-            buried: maybe(rng, arbitrary_hlc),
-        },
+        removed: Removed { seen: arbitrary_vector(rng), buried: maybe(rng, arbitrary_hlc) },
         cells: cells.into_iter().collect(),
     }
 }

@@ -113,10 +113,7 @@ impl History {
                 record: Record::default(),
             })
             .collect();
-        Ok(Self {
-            field: FieldName::parse("field")?,
-            replicas,
-        })
+        Ok(Self { field: FieldName::parse("field")?, replicas })
     }
 
     /// What the replicas hold, in order.
@@ -147,17 +144,10 @@ impl History {
         let replica = self.replicas.get_mut(at)?;
         // Small steps, so that stamps of different replicas often have one time.
         replica.last = Hlc::from_bits(replica.last.to_bits() + 1 + rng.below(2));
-        let stamp = Stamp {
-            hlc: replica.last,
-            replica: replica.id,
-        };
+        let stamp = Stamp { hlc: replica.last, replica: replica.id };
         let change = draw(rng, plan);
         write(&mut replica.record, field, stamp, &change);
-        Some(Step::Wrote {
-            by: at,
-            stamp,
-            change,
-        })
+        Some(Step::Wrote { by: at, stamp, change })
     }
 }
 
@@ -174,19 +164,14 @@ fn draw(rng: &mut Rng, plan: &Plan) -> Change {
     if plan.removes && rng.once_in(5) {
         return Change::Remove;
     }
-    let kind = plan
-        .kinds
-        .get(rng.index(plan.kinds.len()))
-        .copied()
-        .unwrap_or(Kind::Lww);
+    let kind = plan.kinds.get(rng.index(plan.kinds.len())).copied().unwrap_or(Kind::Lww);
     if plan.resets && rng.once_in(6) && State::empty(kind).is_some() {
         return Change::Reset(kind);
     }
     match kind {
-        Kind::Counter => Change::Count {
-            up: rng.any_size() >> rng.one_of(0_u32, &[50]),
-            down: rng.below(4),
-        },
+        Kind::Counter => {
+            Change::Count { up: rng.any_size() >> rng.one_of(0_u32, &[50]), down: rng.below(4) }
+        }
         Kind::Set if rng.once_in(3) => Change::Take(draw_value(rng)),
         Kind::Set => Change::Add(draw_value(rng)),
         Kind::Lww if rng.once_in(5) => Change::Clear,
@@ -211,17 +196,14 @@ fn write(record: &mut Record, field: FieldName, stamp: Stamp, change: &Change) {
     };
     let fresh = matches!(change, Change::Reset(_)).then_some(stamp);
     let first = first_state(kind, stamp, change);
-    let cell = record.cells.entry((field, kind)).or_insert_with(|| Cell {
-        since: None,
-        state: first.clone(),
-    });
+    let cell = record
+        .cells
+        .entry((field, kind))
+        .or_insert_with(|| Cell { since: None, state: first.clone() });
     if fresh.is_some() {
         // Without the join, which is what such histories test.
         if fresh > cell.since {
-            *cell = Cell {
-                since: fresh,
-                state: first,
-            };
+            *cell = Cell { since: fresh, state: first };
         }
     } else {
         apply(&mut cell.state, stamp, change);
@@ -235,19 +217,12 @@ fn first_state(kind: Kind, stamp: Stamp, change: &Change) -> State {
 
 /// The state of a register that holds what `change` writes.
 fn assigned(kind: Kind, stamp: Stamp, change: &Change) -> State {
-    let value = if let Change::Assign(_, value) = change {
-        Some(value.clone())
-    } else {
-        None
-    };
+    let value = if let Change::Assign(_, value) = change { Some(value.clone()) } else { None };
     match kind {
         Kind::Fww => State::Fww(value.map(|value| (stamp, value))),
         Kind::Max => State::Max(value),
         Kind::Min => State::Min(value),
-        Kind::Later(code) => State::Later {
-            code,
-            bytes: format!("{value:?}").into_bytes(),
-        },
+        Kind::Later(code) => State::Later { code, bytes: format!("{value:?}").into_bytes() },
         Kind::Lww | Kind::Counter | Kind::Set | Kind::Review => State::Lww { stamp, value },
     }
 }

@@ -45,34 +45,23 @@ impl State {
         let Some(rows) = self.rows.get(&keyspace).filter(|_| !inverted) else {
             return Page::default();
         };
-        let end = range
-            .end
-            .as_deref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
+        let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
         let rows = found
             .by_ref()
             .take(limit)
-            .map(|(key, value)| Row {
-                key: key.clone(),
-                value: value.clone(),
-            })
+            .map(|(key, value)| Row { key: key.clone(), value: value.clone() })
             .collect();
-        Page {
-            rows,
-            more: found.next().is_some(),
-        }
+        Page { rows, more: found.next().is_some() }
     }
 
     fn answer(&self, query: &Query) -> Answer {
         match query {
             Query::Get { keyspace, key } => Answer::Value(self.get(*keyspace, key).cloned()),
-            Query::Scan {
-                keyspace,
-                range,
-                limit,
-            } => Answer::Page(self.scan(*keyspace, range, *limit)),
+            Query::Scan { keyspace, range, limit } => {
+                Answer::Page(self.scan(*keyspace, range, *limit))
+            }
         }
     }
 
@@ -82,11 +71,7 @@ impl State {
             Some(value) => rows.insert(key.clone(), value),
             None => rows.remove(&key),
         };
-        Undo {
-            keyspace,
-            key,
-            before,
-        }
+        Undo { keyspace, key, before }
     }
 
     fn holds(&self, guard: &Guard) -> bool {
@@ -130,9 +115,7 @@ pub struct MemoryImage(State);
 
 impl fmt::Debug for MemoryImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryImage")
-            .field("commits", &self.0.commits)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryImage").field("commits", &self.0.commits).finish_non_exhaustive()
     }
 }
 
@@ -148,10 +131,7 @@ impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
         f.debug_struct("MemoryStore")
-            .field(
-                "rows",
-                &state.rows.values().map(BTreeMap::len).sum::<usize>(),
-            )
+            .field("rows", &state.rows.values().map(BTreeMap::len).sum::<usize>())
             .field("commits", &state.commits)
             .field("relaxed_commits", &state.relaxed.len())
             .finish()
@@ -168,9 +148,7 @@ impl MemoryStore {
     /// A store of its own with what `image` holds: a cloned disk.
     #[must_use]
     pub fn from_image(image: MemoryImage) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(image.0)),
-        }
+        Self { state: Arc::new(Mutex::new(image.0)) }
     }
 
     /// Copies everything; O(bytes).
@@ -215,9 +193,7 @@ impl MemoryStore {
     /// All rows of `keyspace`, ascending; O(bytes).
     #[must_use]
     pub fn rows(&self, keyspace: Keyspace) -> Vec<Row> {
-        self.state()
-            .scan(keyspace, &KeyRange::default(), NonZeroU32::MAX)
-            .rows
+        self.state().scan(keyspace, &KeyRange::default(), NonZeroU32::MAX).rows
     }
 
     /// A panic of another holder cannot leave half a batch: no code of a caller runs under the lock.
@@ -258,20 +234,13 @@ mod tests {
     use crate::testing::block_on;
 
     fn put(store: &MemoryStore, key: &[u8], value: &[u8], relaxed: bool) {
-        let mut batch = Batch {
-            relaxed,
-            ..Batch::default()
-        };
+        let mut batch = Batch { relaxed, ..Batch::default() };
         batch.put(Keyspace::Log, key.to_vec(), value.to_vec());
         assert_eq!(block_on(store.commit(batch)), Ok(CommitOutcome::Applied));
     }
 
     fn keys(store: &MemoryStore) -> Vec<Vec<u8>> {
-        store
-            .rows(Keyspace::Log)
-            .into_iter()
-            .map(|row| row.key)
-            .collect()
+        store.rows(Keyspace::Log).into_iter().map(|row| row.key).collect()
     }
 
     #[test]
@@ -284,10 +253,7 @@ mod tests {
         assert_eq!(store.relaxed_commits(), 2);
         store.crash();
         assert_eq!(keys(&store), [b"a", b"b"]);
-        assert_eq!(
-            block_on(store.get(Keyspace::Log, b"b")),
-            Ok(Some(b"synced".to_vec()))
-        );
+        assert_eq!(block_on(store.get(Keyspace::Log, b"b")), Ok(Some(b"synced".to_vec())));
     }
 
     #[test]
@@ -299,31 +265,21 @@ mod tests {
         store.crash_keeping(2);
         assert_eq!(keys(&store), [b"a", b"b"]);
         store.crash();
-        assert_eq!(
-            keys(&store),
-            [b"a", b"b"],
-            "what a crash left is on stable storage"
-        );
+        assert_eq!(keys(&store), [b"a", b"b"], "what a crash left is on stable storage");
     }
 
     #[test]
     fn crash_brings_back_what_a_relaxed_delete_took() {
         let store = MemoryStore::new();
         put(&store, b"a", b"kept", false);
-        let mut batch = Batch {
-            relaxed: true,
-            ..Batch::default()
-        };
+        let mut batch = Batch { relaxed: true, ..Batch::default() };
         batch.delete(Keyspace::Log, b"a".to_vec());
         batch.put(Keyspace::Log, b"a".to_vec(), b"again".to_vec());
         batch.delete(Keyspace::Log, b"a".to_vec());
         assert_eq!(block_on(store.commit(batch)), Ok(CommitOutcome::Applied));
         assert!(keys(&store).is_empty());
         store.crash();
-        assert_eq!(
-            block_on(store.get(Keyspace::Log, b"a")),
-            Ok(Some(b"kept".to_vec()))
-        );
+        assert_eq!(block_on(store.get(Keyspace::Log, b"a")), Ok(Some(b"kept".to_vec())));
     }
 
     #[test]

@@ -33,18 +33,10 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
     match number % MESSAGE_TYPES {
         0 => Message::Hello(hello(rng)),
         1 => Message::Welcome(welcome(rng)),
-        2 => Message::Push(Push {
-            named: rng.any_size(),
-            rows: some(rng, 3, row),
-        }),
-        3 => Message::Ack(Ack {
-            outcomes: some(rng, 5, |rng| (rng.any_size(), outcome(rng))),
-        }),
+        2 => Message::Push(Push { named: rng.any_size(), rows: some(rng, 3, row) }),
+        3 => Message::Ack(Ack { outcomes: some(rng, 5, |rng| (rng.any_size(), outcome(rng))) }),
         4 => Message::Changes(changes(rng)),
-        5 => Message::Resume(Resume {
-            subscription: small(rng),
-            place: place(rng),
-        }),
+        5 => Message::Resume(Resume { subscription: small(rng), place: place(rng) }),
         6 => Message::AskRoots(AskRoots {
             subscription: small(rng),
             after: maybe(rng, arbitrary_collection),
@@ -70,23 +62,16 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
             after: maybe(rng, arbitrary_prefix),
         }),
         11 => Message::Chunk(chunk(rng)),
-        12 => Message::Recall(Recall {
-            rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())),
-        }),
+        12 => {
+            Message::Recall(Recall { rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())) })
+        }
         13 => Message::Recalled(Recalled {
             accepted: some(rng, 4, arbitrary_hlc),
             unsure: some(rng, 2, arbitrary_hlc),
         }),
-        14 => Message::Ping {
-            nonce: rng.any_size(),
-        },
-        15 => Message::Pong {
-            nonce: rng.any_size(),
-            state: maybe(rng, stated),
-        },
-        16 => Message::Refresh {
-            token: arbitrary_text(rng),
-        },
+        14 => Message::Ping { nonce: rng.any_size() },
+        15 => Message::Pong { nonce: rng.any_size(), state: maybe(rng, stated) },
+        16 => Message::Refresh { token: arbitrary_text(rng) },
         _ => Message::Bye(bye(rng)),
     }
 }
@@ -109,10 +94,7 @@ fn epoch(rng: &mut Rng) -> Epoch {
 }
 
 fn place(rng: &mut Rng) -> Place {
-    Place {
-        seq: seq(rng),
-        key: maybe(rng, arbitrary_key),
-    }
+    Place { seq: seq(rng), key: maybe(rng, arbitrary_key) }
 }
 
 fn pattern(rng: &mut Rng) -> Pattern {
@@ -146,10 +128,7 @@ fn hello(rng: &mut Rng) -> Hello {
         subscriptions: some(rng, 3, |rng| Subscription {
             id: small(rng),
             pattern: pattern(rng),
-            cursor: maybe(rng, |rng| Cursor {
-                epoch: epoch(rng),
-                seq: seq(rng),
-            }),
+            cursor: maybe(rng, |rng| Cursor { epoch: epoch(rng), seq: seq(rng) }),
             place: place(rng),
             root: maybe(rng, digest),
         }),
@@ -162,10 +141,7 @@ fn welcome(rng: &mut Rng) -> Welcome {
         version: small(rng),
         features: rng.any_size(),
         principal: arbitrary_text(rng),
-        rights: some(rng, 3, |rng| Right {
-            pattern: pattern(rng),
-            write: rng.once_in(2),
-        }),
+        rights: some(rng, 3, |rng| Right { pattern: pattern(rng), write: rng.once_in(2) }),
         limits: Limits {
             frame_bytes: small(rng),
             record_bytes: small(rng),
@@ -223,14 +199,8 @@ fn outcome(rng: &mut Rng) -> Outcome {
             reason: reason(rng),
         },
         2 => Outcome::Returned { number },
-        3 => Outcome::Ahead {
-            number,
-            by: Millis(rng.any_size()),
-        },
-        _ => Outcome::Stale {
-            number,
-            seq: seq(rng),
-        },
+        3 => Outcome::Ahead { number, by: Millis(rng.any_size()) },
+        _ => Outcome::Stale { number, seq: seq(rng) },
     }
 }
 
@@ -252,11 +222,7 @@ fn changes(rng: &mut Rng) -> Changes {
                 _ => Body::Own(arbitrary_hlc(rng)),
             };
             let conflicts = some(rng, 1, conflict);
-            Entry {
-                body,
-                conflicts,
-                ..entry
-            }
+            Entry { body, conflicts, ..entry }
         }),
         state: maybe(rng, stated),
     }
@@ -309,10 +275,7 @@ fn node_state(rng: &mut Rng) -> NodeState {
     match rng.below(4) {
         0 => NodeState::Inner {
             levels: rng.one_of(Levels::One, &[Levels::Two]),
-            children: some(rng, 16, |rng| ChildHash {
-                at: rng.byte(),
-                hash: small(rng),
-            }),
+            children: some(rng, 16, |rng| ChildHash { at: rng.byte(), hash: small(rng) }),
         },
         1 => NodeState::List(some(rng, 64, small)),
         2 => NodeState::Want(some(rng, 64, small)),

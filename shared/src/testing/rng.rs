@@ -47,17 +47,7 @@ impl Rng {
         match self.below(12) {
             0 => self.one_of(
                 0,
-                &[
-                    23,
-                    24,
-                    0xff,
-                    0x100,
-                    0xffff,
-                    0x1_0000,
-                    0xffff_ffff,
-                    0x1_0000_0000,
-                    u64::MAX,
-                ],
+                &[23, 24, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX],
             ),
             _ => {
                 let bits = u32::try_from(self.below(64)).unwrap_or(0);
@@ -89,11 +79,7 @@ mod tests {
         let first: [u64; 3] = core::array::from_fn(|_| rng.next_u64());
         assert_eq!(
             first,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 

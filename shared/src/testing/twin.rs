@@ -65,10 +65,7 @@ pub fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {
         }
         _ => {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte = rng.one_of(
-                    byte.wrapping_add(1),
-                    &[0, 0x1b, 0x3b, 0x5b, 0x9b, 0xbb, 0xfb],
-                );
+                *byte = rng.one_of(byte.wrapping_add(1), &[0, 0x1b, 0x3b, 0x5b, 0x9b, 0xbb, 0xfb]);
             }
         }
     }
@@ -104,11 +101,7 @@ fn messages(rng: &mut Rng, seed: u64, fold: &mut Fold) {
 }
 
 fn joins(rng: &mut Rng, fold: &mut Fold) {
-    let plan = Plan {
-        kinds: KINDS.to_vec(),
-        resets: rng.once_in(2),
-        removes: rng.once_in(2),
-    };
+    let plan = Plan { kinds: KINDS.to_vec(), resets: rng.once_in(2), removes: rng.once_in(2) };
     let Ok(mut history) = History::new(rng, 3) else {
         return;
     };
@@ -145,18 +138,11 @@ fn trees(rng: &mut Rng, fold: &mut Fold) {
     let mut message = WalkMessage::open(&mut mine, rng.next_u64());
     // Far more turns than a walk over so few entries takes.
     for turn in 0..100 {
-        let tree = if turn % 2 == 0 {
-            &mut theirs
-        } else {
-            &mut mine
-        };
+        let tree = if turn % 2 == 0 { &mut theirs } else { &mut mine };
         let Ok(response) = respond(tree, &message, &WalkLimits::default()) else {
             return;
         };
-        response
-            .differs
-            .iter()
-            .for_each(|key_hash| fold.bytes(key_hash.as_bytes()));
+        response.differs.iter().for_each(|key_hash| fold.bytes(key_hash.as_bytes()));
         let Some(reply) = response.reply else { return };
         fold.bytes(format!("{reply:?}").as_bytes());
         message = reply;

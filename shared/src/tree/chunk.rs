@@ -58,14 +58,13 @@ impl Trie {
         self.root();
         let fits = |part: &Subtree<'_>| {
             let mut left = bytes_max;
-            part.entries()
-                .all(|entry| match left.checked_sub(weight(&entry.key_hash)) {
-                    Some(rest) => {
-                        left = rest;
-                        true
-                    }
-                    None => false,
-                })
+            part.entries().all(|entry| match left.checked_sub(weight(&entry.key_hash)) {
+                Some(rest) => {
+                    left = rest;
+                    true
+                }
+                None => false,
+            })
         };
         first_behind(self.under(&Prefix::ROOT), Prefix::ROOT, after, &fits)
     }
@@ -81,10 +80,7 @@ pub fn verify_chunk(prefix: &Prefix, entries: &[Entry]) -> Result<Digest, ChunkE
     sorted.sort_unstable();
     for entry in &sorted {
         if !prefix.covers(&entry.key_hash) {
-            return Err(ChunkError::Outside {
-                key_hash: entry.key_hash,
-                prefix: *prefix,
-            });
+            return Err(ChunkError::Outside { key_hash: entry.key_hash, prefix: *prefix });
         }
     }
     if let Some(entry) = sorted
@@ -92,9 +88,7 @@ pub fn verify_chunk(prefix: &Prefix, entries: &[Entry]) -> Result<Digest, ChunkE
         .zip(sorted.iter().skip(1))
         .find_map(|(a, b)| (a.key_hash == b.key_hash).then_some(a))
     {
-        return Err(ChunkError::Twice {
-            key_hash: entry.key_hash,
-        });
+        return Err(ChunkError::Twice { key_hash: entry.key_hash });
     }
     Ok(digest_of(&sorted, prefix.nibbles()))
 }
@@ -115,11 +109,7 @@ fn first_behind(
         }
         if part.count() == 1 || fits(&part) {
             let key_hashes = part.entries().map(|entry| entry.key_hash).collect();
-            return Some(Chunk {
-                prefix,
-                digest: part.digest(),
-                key_hashes,
-            });
+            return Some(Chunk { prefix, digest: part.digest(), key_hashes });
         }
     }
     (0..16).find_map(|nibble| first_behind(part.child(nibble), prefix.child(nibble)?, after, fits))
@@ -141,9 +131,7 @@ mod tests {
     fn all_chunks(trie: &mut Trie, bytes_max: u64, weight: u64) -> Vec<Chunk> {
         let mut chunks: Vec<Chunk> = Vec::new();
         while let Some(chunk) =
-            trie.next_chunk(chunks.last().map(|chunk| &chunk.prefix), bytes_max, |_| {
-                weight
-            })
+            trie.next_chunk(chunks.last().map(|chunk| &chunk.prefix), bytes_max, |_| weight)
         {
             assert!(chunks.last().is_none_or(|last| last.prefix < chunk.prefix));
             chunks.push(chunk);
@@ -153,29 +141,14 @@ mod tests {
 
     #[test]
     fn chunks_cover_every_record_once_in_order() {
-        for (count, bytes_max) in [
-            (0, 10),
-            (1, 10),
-            (33, 10),
-            (1_000, 10),
-            (1_000, 64),
-            (500, 500),
-        ] {
+        for (count, bytes_max) in [(0, 10), (1, 10), (33, 10), (1_000, 10), (1_000, 64), (500, 500)]
+        {
             let mut trie = trie(count);
             let chunks = all_chunks(&mut trie, bytes_max, 1);
-            let keys: Vec<Digest> = chunks
-                .iter()
-                .flat_map(|chunk| chunk.key_hashes.clone())
-                .collect();
-            assert_eq!(
-                keys,
-                trie.iter().map(|entry| entry.key_hash).collect::<Vec<_>>()
-            );
-            assert!(
-                chunks
-                    .iter()
-                    .all(|chunk| chunk.key_hashes.len() as u64 <= bytes_max)
-            );
+            let keys: Vec<Digest> =
+                chunks.iter().flat_map(|chunk| chunk.key_hashes.clone()).collect();
+            assert_eq!(keys, trie.iter().map(|entry| entry.key_hash).collect::<Vec<_>>());
+            assert!(chunks.iter().all(|chunk| chunk.key_hashes.len() as u64 <= bytes_max));
         }
     }
 
@@ -211,10 +184,7 @@ mod tests {
             assert_eq!(verify_chunk(&chunk.prefix, &entries), Ok(chunk.digest));
             let dropped = entries.pop().unwrap();
             assert_ne!(verify_chunk(&chunk.prefix, &entries), Ok(chunk.digest));
-            entries.push(Entry {
-                digest: dropped.key_hash,
-                ..dropped
-            });
+            entries.push(Entry { digest: dropped.key_hash, ..dropped });
             assert_ne!(verify_chunk(&chunk.prefix, &entries), Ok(chunk.digest));
         }
     }
@@ -241,13 +211,8 @@ mod tests {
         let mut trie = trie(1_000);
         let foreign = Prefix::from_packed(5, &[0x7f, 0x3a, 0x80]).unwrap();
         let chunk = trie.next_chunk(Some(&foreign), 100, |_| 1).unwrap();
-        let expected = trie
-            .iter()
-            .find(|entry| Prefix::of(&entry.key_hash, 5) > foreign);
-        assert_eq!(
-            chunk.key_hashes.first(),
-            expected.map(|entry| &entry.key_hash)
-        );
+        let expected = trie.iter().find(|entry| Prefix::of(&entry.key_hash, 5) > foreign);
+        assert_eq!(chunk.key_hashes.first(), expected.map(|entry| &entry.key_hash));
         assert_eq!(trie.next_chunk(Some(&Prefix::ROOT), 100, |_| 1), None);
     }
 }

@@ -51,10 +51,7 @@ mod tests {
         let (a, b, c) = (name("a"), name("b"), name("c"));
         let (one, two) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
         let both = combine_roots([(&a, one), (&b, two)]);
-        assert_eq!(
-            both,
-            combine_roots([(&b, two), (&c, empty_root()), (&a, one)])
-        );
+        assert_eq!(both, combine_roots([(&b, two), (&c, empty_root()), (&a, one)]));
         assert_ne!(both, combine_roots([(&a, two), (&b, one)]));
         assert_ne!(both, combine_roots([(&a, one), (&c, two)]));
         assert_ne!(both, combine_roots([(&a, one)]));

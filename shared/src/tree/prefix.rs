@@ -41,10 +41,7 @@ pub enum PrefixError {
 
 impl Prefix {
     /// Covers every key hash.
-    pub const ROOT: Self = Self {
-        path: [0; 32],
-        nibbles: 0,
-    };
+    pub const ROOT: Self = Self { path: [0; 32], nibbles: 0 };
 
     /// The first `nibbles` nibbles of `key_hash`; beyond [`NIBBLES_MAX`] all of them.
     #[must_use]
@@ -73,29 +70,20 @@ impl Prefix {
         }
         let expected = usize::from(nibbles).div_ceil(2);
         if packed.len() != expected {
-            return Err(PrefixError::Length {
-                got: packed.len(),
-                expected,
-            });
+            return Err(PrefixError::Length { got: packed.len(), expected });
         }
         let mut path = [0; 32];
         for (to, from) in path.iter_mut().zip(packed) {
             *to = *from;
         }
         let prefix = Self::of(&Digest::from_bytes(path), nibbles);
-        if prefix.path == path {
-            Ok(prefix)
-        } else {
-            Err(PrefixError::Spare)
-        }
+        if prefix.path == path { Ok(prefix) } else { Err(PrefixError::Spare) }
     }
 
     /// Two nibbles to a byte; of an odd number the last byte's low half is zero.
     #[must_use]
     pub fn packed(&self) -> &[u8] {
-        self.path
-            .get(..usize::from(self.nibbles).div_ceil(2))
-            .unwrap_or(&self.path)
+        self.path.get(..usize::from(self.nibbles).div_ceil(2)).unwrap_or(&self.path)
     }
 
     /// Its length in nibbles.
@@ -112,11 +100,7 @@ impl Prefix {
         }
         let mut child = *self;
         let byte = child.path.get_mut(usize::from(self.nibbles / 2))?;
-        *byte |= if self.nibbles.is_multiple_of(2) {
-            nibble << 4
-        } else {
-            nibble
-        };
+        *byte |= if self.nibbles.is_multiple_of(2) { nibble << 4 } else { nibble };
         child.nibbles += 1;
         Some(child)
     }
@@ -149,16 +133,8 @@ impl fmt::Debug for Prefix {
 
 /// The nibble of `key_hash` by which a node at `depth` (below [`NIBBLES_MAX`]) parts its entries.
 pub(super) fn nibble(key_hash: &Digest, depth: u8) -> u8 {
-    let byte = key_hash
-        .as_bytes()
-        .get(usize::from(depth / 2))
-        .copied()
-        .unwrap_or(0);
-    if depth.is_multiple_of(2) {
-        byte >> 4
-    } else {
-        byte & 15
-    }
+    let byte = key_hash.as_bytes().get(usize::from(depth / 2)).copied().unwrap_or(0);
+    if depth.is_multiple_of(2) { byte >> 4 } else { byte & 15 }
 }
 
 #[cfg(test)]
@@ -171,21 +147,12 @@ mod tests {
         let odd = Prefix::from_packed(3, &[0xab, 0xc0]).unwrap();
         assert_eq!(format!("{odd:?}"), "/abc");
         assert_eq!(odd.packed(), [0xab, 0xc0]);
-        assert_eq!(
-            Prefix::from_packed(3, &[0xab, 0xc1]),
-            Err(PrefixError::Spare)
-        );
+        assert_eq!(Prefix::from_packed(3, &[0xab, 0xc1]), Err(PrefixError::Spare));
         assert_eq!(
             Prefix::from_packed(3, &[0xab]),
-            Err(PrefixError::Length {
-                got: 1,
-                expected: 2
-            })
+            Err(PrefixError::Length { got: 1, expected: 2 })
         );
-        assert_eq!(
-            Prefix::from_packed(65, &[0; 33]),
-            Err(PrefixError::TooLong { got: 65 })
-        );
+        assert_eq!(Prefix::from_packed(65, &[0; 33]), Err(PrefixError::TooLong { got: 65 }));
         assert_eq!(Prefix::from_packed(0, &[]), Ok(Prefix::ROOT));
         let whole = Prefix::from_packed(64, &[7; 32]).unwrap();
         assert_eq!(whole.packed(), [7; 32]);

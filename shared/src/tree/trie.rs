@@ -62,9 +62,7 @@ impl Trie {
         for depth in 0..=NIBBLES_MAX {
             match &node.body {
                 Body::Leaf(entries) => {
-                    let at = entries
-                        .binary_search_by_key(key_hash, |entry| entry.key_hash)
-                        .ok()?;
+                    let at = entries.binary_search_by_key(key_hash, |entry| entry.key_hash).ok()?;
                     return entries.get(at).map(|entry| entry.digest);
                 }
                 Body::Inner(inner) => node = inner.child(nibble(key_hash, depth))?,
@@ -95,13 +93,7 @@ impl Trie {
     /// change, else it is computed anew each time.
     #[must_use]
     pub fn under(&self, prefix: &Prefix) -> Subtree<'_> {
-        prefix.path().fold(
-            Subtree {
-                depth: 0,
-                part: Part::Node(&self.root),
-            },
-            Subtree::child,
-        )
+        prefix.path().fold(Subtree { depth: 0, part: Part::Node(&self.root) }, Subtree::child)
     }
 
     /// All entries, ascending by key hash.
@@ -119,9 +111,7 @@ impl Trie {
 
 impl fmt::Debug for Trie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trie")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Trie").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -192,10 +182,7 @@ impl<'a> Subtree<'a> {
     /// The entries, ascending by key hash.
     #[must_use]
     pub fn entries(&self) -> Entries<'a> {
-        let mut entries = Entries {
-            leaf: [].iter(),
-            open: Vec::new(),
-        };
+        let mut entries = Entries { leaf: [].iter(), open: Vec::new() };
         match self.part {
             Part::Node(node) => entries.enter(node),
             Part::Slice(slice) => entries.leaf = slice.iter(),
@@ -208,36 +195,24 @@ impl<'a> Subtree<'a> {
         let depth = self.depth.saturating_add(1).min(NIBBLES_MAX);
         let slice = match self.part {
             _ if self.depth >= NIBBLES_MAX => &[],
-            Part::Node(Node {
-                body: Body::Inner(inner),
-                ..
-            }) => match inner.child(of) {
+            Part::Node(Node { body: Body::Inner(inner), .. }) => match inner.child(of) {
                 Some(node) => {
-                    return Self {
-                        depth,
-                        part: Part::Node(node),
-                    };
+                    return Self { depth, part: Part::Node(node) };
                 }
                 None => &[],
             },
-            Part::Node(Node {
-                body: Body::Leaf(entries),
-                ..
-            }) => narrow(entries.as_slice(), self.depth, of),
+            Part::Node(Node { body: Body::Leaf(entries), .. }) => {
+                narrow(entries.as_slice(), self.depth, of)
+            }
             Part::Slice(entries) => narrow(entries, self.depth, of),
         };
-        Self {
-            depth,
-            part: Part::Slice(slice),
-        }
+        Self { depth, part: Part::Slice(slice) }
     }
 }
 
 impl fmt::Debug for Subtree<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subtree")
-            .field("count", &self.count())
-            .finish_non_exhaustive()
+        f.debug_struct("Subtree").field("count", &self.count()).finish_non_exhaustive()
     }
 }
 
@@ -313,10 +288,7 @@ impl Body {
         if entries.len() <= LEAF_ENTRIES_MAX {
             return Self::Leaf(entries.to_vec());
         }
-        let mut inner = Inner {
-            count: entries.len(),
-            children: [const { None }; 16],
-        };
+        let mut inner = Inner { count: entries.len(), children: [const { None }; 16] };
         for (nibble, group) in groups(entries, depth) {
             let body = Self::build(group, depth + 1);
             *inner.slot(nibble) = Some(Box::new(Node { digest: None, body }));
@@ -330,10 +302,7 @@ impl Inner {
         self.children.get(usize::from(nibble))?.as_deref()
     }
 
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "masked to 0..16, the length of the array"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "masked to 0..16, the length of the array")]
     fn slot(&mut self, nibble: u8) -> &mut Option<Box<Node>> {
         &mut self.children[usize::from(nibble & 15)]
     }
@@ -373,9 +342,7 @@ impl Node {
     fn remove(&mut self, depth: u8, key_hash: &Digest) -> Option<Digest> {
         let removed = match &mut self.body {
             Body::Leaf(entries) => {
-                let at = entries
-                    .binary_search_by_key(key_hash, |entry| entry.key_hash)
-                    .ok()?;
+                let at = entries.binary_search_by_key(key_hash, |entry| entry.key_hash).ok()?;
                 let removed = entries.remove(at).digest;
                 if entries.capacity() > entries.len() + 2 * LEAF_GROWTH {
                     entries.shrink_to_fit();
@@ -391,10 +358,7 @@ impl Node {
                 }
                 inner.count -= 1;
                 if inner.count <= LEAF_ENTRIES_MAX {
-                    let whole = Subtree {
-                        depth,
-                        part: Part::Node(self),
-                    };
+                    let whole = Subtree { depth, part: Part::Node(self) };
                     self.body = Body::Leaf(whole.entries().copied().collect());
                 }
                 removed
@@ -410,12 +374,9 @@ impl Node {
         }
         let digest = match &mut self.body {
             Body::Leaf(entries) => leaf_digest(entries),
-            Body::Inner(inner) => inner_digest(
-                inner
-                    .children
-                    .each_mut()
-                    .map(|child| Some(child.as_mut()?.refresh())),
-            ),
+            Body::Inner(inner) => {
+                inner_digest(inner.children.each_mut().map(|child| Some(child.as_mut()?.refresh())))
+            }
         };
         self.digest = Some(digest);
         digest
@@ -424,12 +385,9 @@ impl Node {
     fn digest(&self) -> Digest {
         self.digest.unwrap_or_else(|| match &self.body {
             Body::Leaf(entries) => leaf_digest(entries),
-            Body::Inner(inner) => inner_digest(
-                inner
-                    .children
-                    .each_ref()
-                    .map(|child| Some(child.as_ref()?.digest())),
-            ),
+            Body::Inner(inner) => {
+                inner_digest(inner.children.each_ref().map(|child| Some(child.as_ref()?.digest())))
+            }
         })
     }
 
@@ -439,9 +397,7 @@ impl Node {
             Body::Inner(inner) => {
                 let children = inner.children.iter().flatten();
                 size_of::<Inner>()
-                    + children
-                        .map(|node| size_of::<Self>() + node.memory_bytes())
-                        .sum::<usize>()
+                    + children.map(|node| size_of::<Self>() + node.memory_bytes()).sum::<usize>()
             }
         }
     }
@@ -482,9 +438,7 @@ fn narrow(entries: &[Entry], depth: u8, of: u8) -> &[Entry] {
 
 fn insert_sorted(entries: &mut Vec<Entry>, entry: Entry) -> Option<Digest> {
     match entries.binary_search_by_key(&entry.key_hash, |entry| entry.key_hash) {
-        Ok(at) => entries
-            .get_mut(at)
-            .map(|held| mem::replace(&mut held.digest, entry.digest)),
+        Ok(at) => entries.get_mut(at).map(|held| mem::replace(&mut held.digest, entry.digest)),
         Err(at) => {
             // Doubling would leave a quarter of all memory unused.
             if entries.len() == entries.capacity() {
@@ -508,9 +462,8 @@ fn leaf_digest(entries: &[Entry]) -> Digest {
 
 /// Which children there are (16 bits, child 0 first), then the digest of each, in order.
 fn inner_digest(children: [Option<Digest>; 16]) -> Digest {
-    let present = children.iter().fold(0_u16, |present, child| {
-        (present << 1) | u16::from(child.is_some())
-    });
+    let present =
+        children.iter().fold(0_u16, |present, child| (present << 1) | u16::from(child.is_some()));
     let mut bytes = Vec::with_capacity(2 + size_of_val(&children));
     bytes.extend_from_slice(&present.to_be_bytes());
     for child in children.iter().flatten() {

@@ -87,10 +87,7 @@ impl WalkMessage {
     /// The message that opens a walk; see [`WalkMessage::salt`].
     #[must_use]
     pub fn open(tree: &mut Trie, salt: u64) -> Self {
-        Self {
-            salt,
-            body: WalkBody::Root(tree.root()),
-        }
+        Self { salt, body: WalkBody::Root(tree.root()) }
     }
 
     /// Whether the one who sends it has nothing more to ask, and gets no answer.
@@ -118,22 +115,11 @@ pub fn respond(
     let mut answer = Answer::new(tree, salt, limits);
     match &message.body {
         WalkBody::Equal | WalkBody::End => {
-            return Ok(Response {
-                reply: None,
-                differs: Vec::new(),
-                put_off: 0,
-            });
+            return Ok(Response { reply: None, differs: Vec::new(), put_off: 0 });
         }
         WalkBody::Root(theirs) if *theirs == root => {
-            let reply = Some(WalkMessage {
-                salt,
-                body: WalkBody::Equal,
-            });
-            return Ok(Response {
-                reply,
-                differs: Vec::new(),
-                put_off: 0,
-            });
+            let reply = Some(WalkMessage { salt, body: WalkBody::Equal });
+            return Ok(Response { reply, differs: Vec::new(), put_off: 0 });
         }
         WalkBody::Root(_) => answer.plan(Prefix::ROOT, Plan::Describe),
         WalkBody::Nodes(nodes) => {
@@ -142,11 +128,7 @@ pub fn respond(
         }
     }
     let nodes = answer.write();
-    let body = if nodes.is_empty() {
-        WalkBody::End
-    } else {
-        WalkBody::Nodes(nodes)
-    };
+    let body = if nodes.is_empty() { WalkBody::End } else { WalkBody::Nodes(nodes) };
     Ok(Response {
         reply: Some(WalkMessage { salt, body }),
         differs: answer.differs,
@@ -269,11 +251,8 @@ impl<'a> Answer<'a> {
             mine.push(hash);
         }
         mine.sort_unstable();
-        let wanted: Vec<u32> = theirs
-            .iter()
-            .copied()
-            .filter(|hash| mine.binary_search(hash).is_err())
-            .collect();
+        let wanted: Vec<u32> =
+            theirs.iter().copied().filter(|hash| mine.binary_search(hash).is_err()).collect();
         if !wanted.is_empty() {
             self.plan(prefix, Plan::Say(NodeState::Want(wanted)));
         }
@@ -306,8 +285,7 @@ impl<'a> Answer<'a> {
         let room = self.limits.differs_max.saturating_sub(self.differs.len());
         if count <= room.max(LEAF_ENTRIES_MAX) {
             self.work += count;
-            self.differs
-                .extend(part.entries().map(|entry| entry.key_hash));
+            self.differs.extend(part.entries().map(|entry| entry.key_hash));
             return;
         }
         for (_, child, mine) in subtrees(&prefix, part, Levels::One) {
@@ -351,10 +329,8 @@ impl<'a> Answer<'a> {
     fn describe(&self, prefix: &Prefix, list_max: usize, deep: bool) -> NodeState {
         let part = self.tree.under(prefix);
         if part.count() <= list_max {
-            let mut hashes: Vec<u32> = part
-                .entries()
-                .map(|entry| self.salt.of_entry(entry))
-                .collect();
+            let mut hashes: Vec<u32> =
+                part.entries().map(|entry| self.salt.of_entry(entry)).collect();
             hashes.sort_unstable();
             hashes.dedup();
             return NodeState::List(hashes);
@@ -364,10 +340,7 @@ impl<'a> Answer<'a> {
         let levels = if two { Levels::Two } else { Levels::One };
         let children = subtrees(prefix, part, levels)
             .filter(|(_, _, child)| !child.is_empty())
-            .map(|(at, _, child)| ChildHash {
-                at,
-                hash: self.salt.of_node(&child.digest()),
-            })
+            .map(|(at, _, child)| ChildHash { at, hash: self.salt.of_node(&child.digest()) })
             .collect();
         NodeState::Inner { levels, children }
     }
@@ -387,14 +360,8 @@ impl NodeState {
     /// Estimate of its encoded length.
     const fn bytes(&self) -> usize {
         match self {
-            Self::Inner {
-                levels: Levels::One,
-                children,
-            } => 2 + 4 * children.len(),
-            Self::Inner {
-                levels: Levels::Two,
-                children,
-            } => 32 + 4 * children.len(),
+            Self::Inner { levels: Levels::One, children } => 2 + 4 * children.len(),
+            Self::Inner { levels: Levels::Two, children } => 32 + 4 * children.len(),
             Self::List(hashes) | Self::Want(hashes) => 1 + 4 * hashes.len(),
             Self::Open => 0,
         }

@@ -31,9 +31,7 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 type Lines = BTreeMap<String, Vec<u8>>;
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(format!("{name}.hex"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -66,18 +64,11 @@ fn read(name: &str) -> Lines {
 fn pinned(file: &str, lines: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Lines {
     let mut made = Lines::new();
     for (name, bytes) in lines {
-        assert!(
-            made.insert(name.to_owned(), bytes).is_none(),
-            "{name} stands twice"
-        );
+        assert!(made.insert(name.to_owned(), bytes).is_none(), "{name} stands twice");
     }
     if std::env::var_os("GOLDEN_WRITE").is_some() {
         // Lines that are not made any more stay: there are such bytes in the world.
-        let mut lines = if path(file).exists() {
-            read(file)
-        } else {
-            Lines::new()
-        };
+        let mut lines = if path(file).exists() { read(file) } else { Lines::new() };
         lines.extend(made.clone());
         let text = lines.iter().fold(String::new(), |mut text, (name, bytes)| {
             writeln!(text, "{name} = {}", hex(bytes)).unwrap();
@@ -87,9 +78,7 @@ fn pinned(file: &str, lines: impl IntoIterator<Item = (&'static str, Vec<u8>)>) 
     }
     let pinned = read(file);
     for (name, bytes) in &made {
-        let expected = pinned
-            .get(name)
-            .unwrap_or_else(|| panic!("{file}: {name} is not pinned"));
+        let expected = pinned.get(name).unwrap_or_else(|| panic!("{file}: {name} is not pinned"));
         assert_eq!(hex(bytes), hex(expected), "{file}: {name}");
     }
     pinned
@@ -104,10 +93,7 @@ fn replica(byte: u8) -> ReplicaId {
 }
 
 fn stamp(byte: u8, time: u64) -> Stamp {
-    Stamp {
-        hlc: hlc(time),
-        replica: replica(byte),
-    }
+    Stamp { hlc: hlc(time), replica: replica(byte) }
 }
 
 fn collection(name: &str) -> CollectionName {
@@ -119,10 +105,7 @@ fn field(name: &str) -> FieldName {
 }
 
 fn key(name: &str, id: &str) -> RecordKey {
-    RecordKey {
-        collection: collection(name),
-        id: RecordId::parse(id).unwrap(),
-    }
+    RecordKey { collection: collection(name), id: RecordId::parse(id).unwrap() }
 }
 
 const UUID: &str = "01893f6c-7a2b-7c3d-8e4f-0123456789ab";
@@ -136,12 +119,9 @@ fn messages_keep_their_bytes() {
         .map(|of| format!("{of:?}"))
         .collect();
     assert_eq!(types.len(), 18, "every type of message has a line");
-    for (name, bytes) in pinned(
-        "messages",
-        lines
-            .iter()
-            .map(|(name, message)| (*name, wire::encode(message))),
-    ) {
+    for (name, bytes) in
+        pinned("messages", lines.iter().map(|(name, message)| (*name, wire::encode(message))))
+    {
         let message = wire::decode(&bytes).unwrap_or_else(|refused| panic!("{name}: {refused}"));
         assert_eq!(wire::encode(&message), bytes, "{name}");
     }
@@ -153,12 +133,8 @@ fn messages_keep_their_bytes() {
 #[test]
 fn frames_keep_their_bytes() {
     let ping = rejoin_core::message::Message::Ping { nonce: 1 };
-    let frames = [
-        ("channel_0", 0),
-        ("channel_127", 127),
-        ("channel_128", 128),
-        ("channel_max", u64::MAX),
-    ];
+    let frames =
+        [("channel_0", 0), ("channel_127", 127), ("channel_128", 128), ("channel_max", u64::MAX)];
     let lines = frames.map(|(name, channel)| (name, wire::encode_frame(channel, &ping)));
     for (name, bytes) in pinned("frames", lines) {
         let (channel, message) = wire::split_frame(&bytes).unwrap();
@@ -170,12 +146,9 @@ fn frames_keep_their_bytes() {
 #[test]
 fn records_keep_their_bytes() {
     let records = records::records();
-    for (name, bytes) in pinned(
-        "records",
-        records
-            .iter()
-            .map(|(name, record)| (*name, encode_record(record))),
-    ) {
+    for (name, bytes) in
+        pinned("records", records.iter().map(|(name, record)| (*name, encode_record(record))))
+    {
         let record = decode_record(&bytes).unwrap_or_else(|refused| panic!("{name}: {refused}"));
         assert_eq!(encode_record(&record), bytes, "{name}");
     }
@@ -198,10 +171,8 @@ fn values_keep_their_bytes() {
         Ok(value)
     };
     let values = records::values();
-    for (name, bytes) in pinned(
-        "values",
-        values.iter().map(|(name, value)| (*name, encode(value))),
-    ) {
+    for (name, bytes) in pinned("values", values.iter().map(|(name, value)| (*name, encode(value))))
+    {
         let value = decode(&bytes).unwrap_or_else(|refused| panic!("{name}: {refused}"));
         assert_eq!(encode(&value), bytes, "{name}");
     }
@@ -222,25 +193,17 @@ fn hashes_keep_their_bytes() {
         let mut trie = Trie::new();
         for at in 0..count {
             let id = format!("record {at}");
-            trie.insert(
-                key_hash(&key("tasks", &id)),
-                record_digest(&at.to_be_bytes()),
-            );
+            trie.insert(key_hash(&key("tasks", &id)), record_digest(&at.to_be_bytes()));
         }
         trie
     };
-    let full = combine_roots([
-        (&collection("a"), trie(1).root()),
-        (&collection("b/c"), trie(40).root()),
-    ]);
+    let full =
+        combine_roots([(&collection("a"), trie(1).root()), (&collection("b/c"), trie(40).root())]);
     let part = Prefix::from_packed(1, &[0x30]).unwrap();
     let mut large = trie(1_000);
     let mut lines = vec![
         hash("digest_of_nothing", Digest::of("", &[])),
-        hash(
-            "digest_of_parts",
-            Digest::of("domain", &[b"one", b"", b"two"]),
-        ),
+        hash("digest_of_parts", Digest::of("domain", &[b"one", b"", b"two"])),
         hash("key_text", key_hash(&key("tasks", "1"))),
         hash("key_uuid", key_hash(&key("tasks/größe", UUID))),
         name("key_bytes_text", &key("tasks", "1")),
@@ -263,11 +226,5 @@ fn hashes_keep_their_bytes() {
 /// The same numbers must come out in a browser: its run of [`twin::digest`] compares with this file.
 #[test]
 fn this_platform_and_its_twins_behave_alike() {
-    pinned(
-        "twin",
-        [
-            ("100", twin::digest(100).to_vec()),
-            ("10000", twin::digest(10_000).to_vec()),
-        ],
-    );
+    pinned("twin", [("100", twin::digest(100).to_vec()), ("10000", twin::digest(10_000).to_vec())]);
 }

@@ -27,10 +27,7 @@ fn epoch(byte: u8) -> Epoch {
 }
 
 fn place() -> Place {
-    Place {
-        seq: Seq(300),
-        key: Some(key("tasks", UUID)),
-    }
+    Place { seq: Seq(300), key: Some(key("tasks", UUID)) }
 }
 
 fn stated() -> Stated {
@@ -63,17 +60,9 @@ pub(crate) fn all() -> Vec<(&'static str, Message)> {
 }
 
 fn opening() -> Vec<(&'static str, Message)> {
-    let subscription = |id, pattern, cursor, place, root| Subscription {
-        id,
-        pattern,
-        cursor,
-        place,
-        root,
-    };
-    let cursor = Cursor {
-        epoch: epoch(5),
-        seq: Seq(300),
-    };
+    let subscription =
+        |id, pattern, cursor, place, root| Subscription { id, pattern, cursor, place, root };
+    let cursor = Cursor { epoch: epoch(5), seq: Seq(300) };
     let hello = Hello {
         versions: vec![1],
         features: 0,
@@ -114,14 +103,8 @@ fn opening() -> Vec<(&'static str, Message)> {
         features: 0,
         principal: "ada".to_owned(),
         rights: vec![
-            Right {
-                pattern: Pattern::All,
-                write: false,
-            },
-            Right {
-                pattern: Pattern::Prefix(collection("tasks")),
-                write: true,
-            },
+            Right { pattern: Pattern::All, write: false },
+            Right { pattern: Pattern::Prefix(collection("tasks")), write: true },
         ],
         limits: Limits {
             frame_bytes: 1 << 20,
@@ -132,36 +115,18 @@ fn opening() -> Vec<(&'static str, Message)> {
         clock: WallMillis(1_785_000_000_001),
         epoch: epoch(6),
         horizon: Hlc::ZERO,
-        lineage: vec![Left {
-            epoch: epoch(5),
-            seq: Seq(300),
-            hlc: hlc(4),
-        }],
+        lineage: vec![Left { epoch: epoch(5), seq: Seq(300), hlc: hlc(4) }],
         head: Seq(u64::MAX),
         accepted,
         identity,
-        modes: vec![
-            (0, Mode::InSync),
-            (1, Mode::Feed),
-            (2, Mode::Heal),
-            (3, Mode::Snapshot),
-        ],
+        modes: vec![(0, Mode::InSync), (1, Mode::Feed), (2, Mode::Heal), (3, Mode::Snapshot)],
     };
     vec![
         ("hello_first", Message::Hello(hello)),
         ("hello_returning", Message::Hello(returning)),
-        (
-            "welcome_confirmed",
-            Message::Welcome(welcome(Some(hlc(3)), Identity::Confirmed)),
-        ),
-        (
-            "welcome_forked",
-            Message::Welcome(welcome(None, Identity::Forked)),
-        ),
-        (
-            "welcome_foreign",
-            Message::Welcome(welcome(None, Identity::Foreign)),
-        ),
+        ("welcome_confirmed", Message::Welcome(welcome(Some(hlc(3)), Identity::Confirmed))),
+        ("welcome_forked", Message::Welcome(welcome(None, Identity::Forked))),
+        ("welcome_foreign", Message::Welcome(welcome(None, Identity::Foreign))),
     ]
 }
 
@@ -187,71 +152,30 @@ fn writing() -> Vec<(&'static str, Message)> {
     ];
     let rejected = (1..).zip(codes).map(|(number, code)| {
         let reason = "because".to_owned();
-        (
-            number,
-            Outcome::Rejected {
-                number,
-                code,
-                reason,
-            },
-        )
+        (number, Outcome::Rejected { number, code, reason })
     });
     let outcomes = [
         (20, Outcome::Accepted { seq: Seq(302) }),
         (21, Outcome::Returned { number: 8 }),
-        (
-            22,
-            Outcome::Ahead {
-                number: 9,
-                by: Millis(61_000),
-            },
-        ),
-        (
-            23,
-            Outcome::Stale {
-                number: 10,
-                seq: Seq(250),
-            },
-        ),
+        (22, Outcome::Ahead { number: 9, by: Millis(61_000) }),
+        (23, Outcome::Stale { number: 10, seq: Seq(250) }),
     ];
-    let recall = Recall {
-        rows: vec![(hlc(5), [1; 16]), (hlc(6), [2; 16])],
-    };
-    let recalled = Recalled {
-        accepted: vec![hlc(5)],
-        unsure: vec![hlc(4), hlc(6)],
-    };
-    let push = Push {
-        named: 2,
-        rows: vec![row(1, 50), row(2, 40)],
-    };
+    let recall = Recall { rows: vec![(hlc(5), [1; 16]), (hlc(6), [2; 16])] };
+    let recalled = Recalled { accepted: vec![hlc(5)], unsure: vec![hlc(4), hlc(6)] };
+    let push = Push { named: 2, rows: vec![row(1, 50), row(2, 40)] };
     vec![
         ("push_nothing", Message::Push(Push::default())),
         ("push_rows", Message::Push(push)),
-        (
-            "ack_rejected",
-            Message::Ack(Ack {
-                outcomes: rejected.collect(),
-            }),
-        ),
-        (
-            "ack_others",
-            Message::Ack(Ack {
-                outcomes: outcomes.to_vec(),
-            }),
-        ),
+        ("ack_rejected", Message::Ack(Ack { outcomes: rejected.collect() })),
+        ("ack_others", Message::Ack(Ack { outcomes: outcomes.to_vec() })),
         ("recall", Message::Recall(recall)),
         ("recalled", Message::Recalled(recalled)),
     ]
 }
 
 fn feed() -> Vec<(&'static str, Message)> {
-    let conflict = |value| Conflict {
-        field: field("title"),
-        won: stamp(1, 8),
-        lost: stamp(2, 7),
-        value,
-    };
+    let conflict =
+        |value| Conflict { field: field("title"), won: stamp(1, 8), lost: stamp(2, 7), value };
     let contended = Entry {
         conflicts: vec![
             conflict(Some(Value::text("lost"))),
@@ -275,13 +199,7 @@ fn feed() -> Vec<(&'static str, Message)> {
     vec![
         ("changes_nothing", Message::Changes(Changes::default())),
         ("changes_entries", Message::Changes(changes)),
-        (
-            "resume",
-            Message::Resume(Resume {
-                subscription: 1,
-                place: place(),
-            }),
-        ),
+        ("resume", Message::Resume(Resume { subscription: 1, place: place() })),
     ]
 }
 
@@ -310,10 +228,7 @@ fn finding() -> Vec<(&'static str, Message)> {
         node(
             2,
             &[0x20],
-            NodeState::Inner {
-                levels: Levels::Two,
-                children: vec![child(255, 0x0102_0304)],
-            },
+            NodeState::Inner { levels: Levels::Two, children: vec![child(255, 0x0102_0304)] },
         ),
         node(3, &[0x30, 0x10], NodeState::List(vec![0, 1, u32::MAX])),
         node(64, &[0x44; 32], NodeState::Want(vec![5])),
@@ -330,32 +245,17 @@ fn finding() -> Vec<(&'static str, Message)> {
             total: 100_000,
         })
     };
-    let ask_roots = |after| {
-        Message::AskRoots(AskRoots {
-            subscription: 1,
-            after,
-        })
-    };
+    let ask_roots = |after| Message::AskRoots(AskRoots { subscription: 1, after });
     let ask_chunk = |after| {
-        Message::AskChunk(AskChunk {
-            subscription: 1,
-            collection: collection("tasks"),
-            after,
-        })
+        Message::AskChunk(AskChunk { subscription: 1, collection: collection("tasks"), after })
     };
     let roots = Roots {
         subscription: 1,
         seq: Seq(300),
-        roots: vec![
-            (collection("notes"), digest(1)),
-            (collection("tasks"), digest(2)),
-        ],
+        roots: vec![(collection("notes"), digest(1)), (collection("tasks"), digest(2))],
         more: true,
     };
-    let records = Records {
-        subscription: 1,
-        entries: vec![entry("1", Body::Whole(full()))],
-    };
+    let records = Records { subscription: 1, entries: vec![entry("1", Body::Whole(full()))] };
     let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).ok();
     vec![
         ("ask_roots_first", ask_roots(None)),
@@ -368,10 +268,7 @@ fn finding() -> Vec<(&'static str, Message)> {
         ("records", Message::Records(records)),
         ("ask_chunk_first", ask_chunk(None)),
         ("ask_chunk_next", ask_chunk(prefix)),
-        (
-            "chunk",
-            chunk(prefix, vec![entry(UUID, Body::Whole(full()))]),
-        ),
+        ("chunk", chunk(prefix, vec![entry(UUID, Body::Whole(full()))])),
         ("chunk_root", chunk(Some(Prefix::ROOT), Vec::new())),
         ("chunk_last", chunk(None, Vec::new())),
     ]
@@ -379,13 +276,8 @@ fn finding() -> Vec<(&'static str, Message)> {
 
 fn closing() -> Vec<(&'static str, Message)> {
     let pong = |state| Message::Pong { nonce: 24, state };
-    let bye = |code, retry_after| {
-        Message::Bye(Bye {
-            code,
-            reason: "so long".to_owned(),
-            retry_after,
-        })
-    };
+    let bye =
+        |code, retry_after| Message::Bye(Bye { code, reason: "so long".to_owned(), retry_after });
     let codes = [
         ("bye_done", ByeCode::Done),
         ("bye_shutting_down", ByeCode::ShuttingDown),
@@ -405,12 +297,7 @@ fn closing() -> Vec<(&'static str, Message)> {
         ("ping", Message::Ping { nonce: 24 }),
         ("pong", pong(None)),
         ("pong_stated", pong(Some(stated()))),
-        (
-            "refresh",
-            Message::Refresh {
-                token: "new".to_owned(),
-            },
-        ),
+        ("refresh", Message::Refresh { token: "new".to_owned() }),
         ("bye_busy_later", bye(ByeCode::Busy, Some(Millis(5_000)))),
     ];
     all.extend(codes.map(|(name, code)| (name, bye(code, None))));

@@ -11,17 +11,11 @@ use rejoin_core::{
 use std::collections::BTreeMap;
 
 fn vector(entries: &[(u8, u64)]) -> VersionVector {
-    entries
-        .iter()
-        .map(|(byte, time)| (replica(*byte), hlc(*time)))
-        .collect()
+    entries.iter().map(|(byte, time)| (replica(*byte), hlc(*time))).collect()
 }
 
 fn with_cell(since: Option<(u8, u64)>, state: State) -> Record {
-    let cell = Cell {
-        since: since.map(|(byte, time)| stamp(byte, time)),
-        state,
-    };
+    let cell = Cell { since: since.map(|(byte, time)| stamp(byte, time)), state };
     Record {
         seen: vector(&[(1, 0), (2, 70_000)]),
         removed: Removed::default(),
@@ -33,21 +27,12 @@ fn with_cell(since: Option<(u8, u64)>, state: State) -> Record {
 pub(crate) fn full() -> Record {
     let mut record = with_cell(
         None,
-        State::Lww {
-            stamp: stamp(2, 3),
-            value: Some(Value::text("write it down")),
-        },
+        State::Lww { stamp: stamp(2, 3), value: Some(Value::text("write it down")) },
     );
-    record.removed = Removed {
-        seen: vector(&[(1, 0)]),
-        buried: Some(hlc(99)),
-    };
+    record.removed = Removed { seen: vector(&[(1, 0)]), buried: Some(hlc(99)) };
     record.cells.insert(
         (field("votes"), Kind::Counter),
-        Cell {
-            since: Some(stamp(1, 0)),
-            state: counter(),
-        },
+        Cell { since: Some(stamp(1, 0)), state: counter() },
     );
     record
 }
@@ -61,10 +46,7 @@ fn counter() -> State {
 }
 
 pub(crate) fn records() -> Vec<(&'static str, Record)> {
-    let lww = |value| State::Lww {
-        stamp: stamp(1, 5),
-        value,
-    };
+    let lww = |value| State::Lww { stamp: stamp(1, 5), value };
     let seven = || Value::int(7);
     let set = AddWinsSet {
         context: vector(&[(1, 5), (2, 6)]),
@@ -77,58 +59,32 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         context: vector(&[(1, 5), (2, 6), (3, 7)]),
         values: BTreeMap::from([(stamp(1, 5), Value::Null), (stamp(2, 6), seven())]),
     };
-    let later = State::Later {
-        code: 9,
-        bytes: vec![0xff, 0x00],
-    };
+    let later = State::Later { code: 9, bytes: vec![0xff, 0x00] };
     vec![
         ("record_empty", Record::default()),
         ("record_full", full()),
         ("record_lww", with_cell(None, lww(Some(seven())))),
         ("record_lww_null", with_cell(None, lww(Some(Value::Null)))),
         ("record_lww_absent", with_cell(None, lww(None))),
-        (
-            "record_fww",
-            with_cell(None, State::Fww(Some((stamp(1, 5), seven())))),
-        ),
-        (
-            "record_fww_reset",
-            with_cell(Some((1, 5)), State::Fww(None)),
-        ),
+        ("record_fww", with_cell(None, State::Fww(Some((stamp(1, 5), seven()))))),
+        ("record_fww_reset", with_cell(Some((1, 5)), State::Fww(None))),
         ("record_max", with_cell(None, State::Max(Some(seven())))),
-        (
-            "record_max_reset",
-            with_cell(Some((1, 5)), State::Max(None)),
-        ),
+        ("record_max_reset", with_cell(Some((1, 5)), State::Max(None))),
         ("record_min", with_cell(None, State::Min(Some(Value::Null)))),
-        (
-            "record_min_reset",
-            with_cell(Some((1, 5)), State::Min(None)),
-        ),
+        ("record_min_reset", with_cell(Some((1, 5)), State::Min(None))),
         ("record_counter", with_cell(None, counter())),
-        (
-            "record_counter_reset",
-            with_cell(Some((1, 5)), State::Counter(Counter::default())),
-        ),
+        ("record_counter_reset", with_cell(Some((1, 5)), State::Counter(Counter::default()))),
         ("record_set", with_cell(None, State::Set(set))),
-        (
-            "record_set_reset",
-            with_cell(Some((1, 5)), State::Set(AddWinsSet::default())),
-        ),
+        ("record_set_reset", with_cell(Some((1, 5)), State::Set(AddWinsSet::default()))),
         ("record_review", with_cell(None, State::Review(review))),
-        (
-            "record_review_reset",
-            with_cell(Some((1, 5)), State::Review(Siblings::default())),
-        ),
+        ("record_review_reset", with_cell(Some((1, 5)), State::Review(Siblings::default()))),
         ("record_later", with_cell(Some((1, 5)), later)),
     ]
 }
 
 pub(crate) fn values() -> Vec<(&'static str, Value)> {
     let map = |entries: &[(&str, i64)]| {
-        let entries = entries
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), Value::int(*value)));
+        let entries = entries.iter().map(|(name, value)| ((*name).to_owned(), Value::int(*value)));
         Value::Map(entries.collect())
     };
     vec![
@@ -160,15 +116,9 @@ pub(crate) fn values() -> Vec<(&'static str, Value)> {
         ("float_2_53_and_2", Value::float(9_007_199_254_740_994.0)),
         ("float_2_63", Value::float(9_223_372_036_854_775_808.0)),
         ("float_least", Value::float(f64::from_bits(1))),
-        (
-            "float_least_below_2_32_bits",
-            Value::float(f64::from_bits((1 << 32) - 1)),
-        ),
+        ("float_least_below_2_32_bits", Value::float(f64::from_bits((1 << 32) - 1))),
         ("float_nan", Value::float(f64::NAN)),
-        (
-            "float_nan_of_another_form",
-            Value::float(f64::from_bits(0xfff0_0000_0000_0001)),
-        ),
+        ("float_nan_of_another_form", Value::float(f64::from_bits(0xfff0_0000_0000_0001))),
         ("float_infinity", Value::float(f64::INFINITY)),
         ("float_minus_infinity", Value::float(f64::NEG_INFINITY)),
         ("text_empty", Value::text("")),
@@ -177,15 +127,9 @@ pub(crate) fn values() -> Vec<(&'static str, Value)> {
         ("bytes_empty", Value::Bytes(Vec::new())),
         ("bytes", Value::Bytes(vec![0, 255])),
         ("array_empty", Value::Array(Vec::new())),
-        (
-            "array_nested",
-            Value::Array(vec![Value::Null, Value::Array(vec![Value::int(1)])]),
-        ),
+        ("array_nested", Value::Array(vec![Value::Null, Value::Array(vec![Value::int(1)])])),
         ("map_empty", map(&[])),
-        (
-            "map_shorter_names_first",
-            map(&[("b", 1), ("aa", 2), ("", 3), ("é", 4)]),
-        ),
+        ("map_shorter_names_first", map(&[("b", 1), ("aa", 2), ("", 3), ("é", 4)])),
     ]
 }
 
@@ -193,17 +137,11 @@ pub(crate) fn values() -> Vec<(&'static str, Value)> {
 pub(crate) fn delta(byte: u8, time: u64) -> Record {
     let cell = Cell {
         since: None,
-        state: State::Lww {
-            stamp: stamp(byte, time),
-            value: Some(Value::Bool(true)),
-        },
+        state: State::Lww { stamp: stamp(byte, time), value: Some(Value::Bool(true)) },
     };
     Record {
         seen: vector(&[(byte, time)]),
-        removed: Removed {
-            seen: VersionVector::new(),
-            buried: None::<Hlc>,
-        },
+        removed: Removed { seen: VersionVector::new(), buried: None::<Hlc> },
         cells: BTreeMap::from([((field("done"), Kind::Lww), cell)]),
     }
 }

@@ -13,9 +13,7 @@ use rejoin_core::{
 use std::collections::BTreeSet;
 
 fn fill(world: &mut World, client: &mut Client, range: std::ops::Range<u64>, value: &str) {
-    let rows: Vec<_> = range
-        .map(|at| client.set(at, &format!("r{at}"), "title", value))
-        .collect();
+    let rows: Vec<_> = range.map(|at| client.set(at, &format!("r{at}"), "title", value)).collect();
     for rows in rows.chunks(100) {
         client.push(world, rows);
     }
@@ -23,10 +21,7 @@ fn fill(world: &mut World, client: &mut Client, range: std::ops::Range<u64>, val
 }
 
 fn roots(world: &mut World, client: &mut Client) -> Roots {
-    let ask = AskRoots {
-        subscription: 0,
-        after: None,
-    };
+    let ask = AskRoots { subscription: 0, after: None };
     world.say(client.peer, &Message::AskRoots(ask));
     match client.listen(world).pop() {
         Some(Message::Roots(roots)) => roots,
@@ -41,11 +36,7 @@ fn walk(world: &mut World, client: &mut Client, collection: &CollectionName) -> 
     let mut message = WalkMessage::open(&mut mine, 42);
     let mut came = 0;
     loop {
-        let walk = Walk {
-            subscription: 0,
-            collection: collection.clone(),
-            message,
-        };
+        let walk = Walk { subscription: 0, collection: collection.clone(), message };
         world.say(client.peer, &Message::Walk(walk));
         let mut answer = None;
         for heard in client.listen(world) {
@@ -84,10 +75,7 @@ fn walk(world: &mut World, client: &mut Client, collection: &CollectionName) -> 
 
 fn resume(world: &mut World, client: &mut Client, place: Place) {
     client.place = place.clone();
-    let resume = Resume {
-        subscription: 0,
-        place,
-    };
+    let resume = Resume { subscription: 0, place };
     world.say(client.peer, &Message::Resume(resume));
     client.listen(world);
 }
@@ -100,17 +88,13 @@ fn walk_heals_a_client_of_an_unknown_epoch_and_the_feed_goes_on() {
     fill(&mut world, &mut ann, 1..1_500, "x");
     let mut bob = Client::new(2);
     bob.base = ann.base.clone();
-    bob.cursor = Some(rejoin_core::id::Cursor {
-        epoch: crate::world::epoch(99),
-        seq: seq(5),
-    });
+    bob.cursor = Some(rejoin_core::id::Cursor { epoch: crate::world::epoch(99), seq: seq(5) });
     bob.place = Place::at(seq(5));
     for id in ["r1", "r2", "r1000"] {
         bob.base.remove(&key(id));
     }
     bob.base.insert(key("r3"), Record::default());
-    bob.base
-        .insert(key("only-mine"), ann.base[&key("r7")].clone());
+    bob.base.insert(key("only-mine"), ann.base[&key("r7")].clone());
     let welcome = bob.connect(&mut world);
     assert_eq!(welcome.modes, [(0, Mode::Heal)]);
     let roots = roots(&mut world, &mut bob);
@@ -161,22 +145,12 @@ fn snapshot_comes_in_chunks_that_can_be_checked() {
     let mut after = None;
     let mut chunks = 0;
     loop {
-        let ask = AskChunk {
-            subscription: 0,
-            collection: roots.roots[0].0.clone(),
-            after,
-        };
+        let ask = AskChunk { subscription: 0, collection: roots.roots[0].0.clone(), after };
         world.say(bob.peer, &Message::AskChunk(ask));
         let Some(Message::Chunk(chunk)) = bob.listen(&mut world).pop() else {
             panic!("no chunk");
         };
-        let Chunk {
-            prefix: Some(prefix),
-            digest,
-            entries,
-            ..
-        } = chunk
-        else {
+        let Chunk { prefix: Some(prefix), digest, entries, .. } = chunk else {
             break;
         };
         let hashed: Vec<tree::Entry> = entries
@@ -220,11 +194,7 @@ fn tree_of_a_collection_outside_the_subscription_is_not_shown() {
                 message: WalkMessage::open(&mut Trie::new(), 1),
             })
         } else {
-            Message::AskChunk(AskChunk {
-                subscription: 0,
-                collection,
-                after: None,
-            })
+            Message::AskChunk(AskChunk { subscription: 0, collection, after: None })
         };
         world.say(eve.peer, &ask);
         assert_eq!(world.closed[&eve.peer].code, ByeCode::Misbehaved);

@@ -73,10 +73,7 @@ impl Writer {
             0 => {
                 let added = self.added.entry(record).or_default();
                 *added += 1 + dice.roll(9);
-                let tally = Tally {
-                    added: *added,
-                    subtracted: 0,
-                };
+                let tally = Tally { added: *added, subtracted: 0 };
                 let tallies = BTreeMap::from([(self.client.replica, tally)]);
                 let state = State::Counter(Counter(tallies));
                 cell("votes", Kind::Counter, None, state)
@@ -89,9 +86,7 @@ impl Writer {
                 delta.removed.seen = removed;
                 delta
             }
-            _ => self
-                .client
-                .lww(at, &format!("f{}", dice.roll(3)), &format!("v{at}")),
+            _ => self.client.lww(at, &format!("f{}", dice.roll(3)), &format!("v{at}")),
         };
         let row = self.client.row(at, vec![(key(&id), delta)]);
         self.unacknowledged.insert(row.hlc, row.clone());

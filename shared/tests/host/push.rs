@@ -27,17 +27,11 @@ fn accepted(number: u64) -> Outcome {
 }
 
 fn rejected(outcome: &Outcome, expected: RejectCode) {
-    assert!(
-        matches!(outcome, Outcome::Rejected { code, .. } if *code == expected),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Outcome::Rejected { code, .. } if *code == expected), "{outcome:?}");
 }
 
 fn counter(client: &Client, added: u64) -> Record {
-    let tally = Tally {
-        added,
-        subtracted: 0,
-    };
+    let tally = Tally { added, subtracted: 0 };
     let state = State::Counter(Counter(BTreeMap::from([(client.replica, tally)])));
     cell("votes", Kind::Counter, None, state)
 }
@@ -53,10 +47,7 @@ fn row_is_acknowledged_after_its_commit_and_comes_back_as_own() {
     let read = world.held.pop_front().unwrap();
     world.carry_out(read);
     world.run();
-    assert!(
-        ann.listen(&mut world).is_empty(),
-        "nothing before the commit"
-    );
+    assert!(ann.listen(&mut world).is_empty(), "nothing before the commit");
     world.release();
     assert_eq!(outcomes(ann.listen(&mut world)), [accepted(1)]);
     assert_eq!(ann.bodies, [1, 0, 0]);
@@ -90,10 +81,7 @@ fn rows_of_one_commit_have_consecutive_places_and_one_entry_per_record() {
     let mut rows = vec![ann.set(1, "a", "title", "x"), ann.set(2, "b", "title", "y")];
     rows.push(ann.set(3, "a", "title", "z"));
     ann.push(&mut world, &rows);
-    assert_eq!(
-        outcomes(ann.listen(&mut world)),
-        [accepted(1), accepted(2), accepted(3)]
-    );
+    assert_eq!(outcomes(ann.listen(&mut world)), [accepted(1), accepted(2), accepted(3)]);
     assert_eq!(world.feed_rows(), 2);
     assert_eq!(ann.cursor.unwrap().seq, seq(3));
 }
@@ -104,21 +92,12 @@ fn refused_row_holds_its_records_until_it_is_named() {
     let mut ann = Client::new(1);
     ann.connect(&mut world);
     let mut forged = ann.set(1, "a", "title", "x");
-    forged.writes[0]
-        .delta
-        .seen
-        .set(Client::new(9).replica, Hlc::ZERO);
-    let two = vec![
-        (key("a"), ann.lww(2, "title", "x")),
-        (key("b"), ann.lww(2, "title", "x")),
-    ];
+    forged.writes[0].delta.seen.set(Client::new(9).replica, Hlc::ZERO);
+    let two = vec![(key("a"), ann.lww(2, "title", "x")), (key("b"), ann.lww(2, "title", "x"))];
     let behind = ann.row(2, two);
     let further = ann.set(3, "b", "title", "y");
     let apart = ann.set(4, "c", "title", "y");
-    ann.push(
-        &mut world,
-        &[forged, behind.clone(), further.clone(), apart],
-    );
+    ann.push(&mut world, &[forged, behind.clone(), further.clone(), apart]);
     let got = outcomes(ann.listen(&mut world));
     rejected(&got[0], RejectCode::Forged);
     assert_eq!(got[1], Outcome::Returned { number: 2 });
@@ -126,10 +105,7 @@ fn refused_row_holds_its_records_until_it_is_named() {
     assert_eq!(got[3], accepted(1));
     ann.named = 2;
     ann.push(&mut world, std::slice::from_ref(&further));
-    assert_eq!(
-        outcomes(ann.listen(&mut world)),
-        [Outcome::Returned { number: 4 }]
-    );
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Returned { number: 4 }]);
     ann.named = 4;
     ann.push(&mut world, &[behind, further]);
     assert_eq!(outcomes(ann.listen(&mut world)), [accepted(2), accepted(3)]);
@@ -166,13 +142,7 @@ fn cell_that_was_reset_meanwhile_is_stale() {
     let add = bob.row(2, vec![(key("a"), add)]);
     bob.push(&mut world, &[add]);
     let got = outcomes(bob.listen(&mut world));
-    assert_eq!(
-        got,
-        [Outcome::Stale {
-            number: 1,
-            seq: seq(1)
-        }]
-    );
+    assert_eq!(got, [Outcome::Stale { number: 1, seq: seq(1) }]);
 }
 
 #[test]
@@ -190,21 +160,14 @@ fn foreign_parts_are_cut_to_what_is_stored() {
     if let Some(State::Counter(votes)) =
         forged.cells.values_mut().next().map(|cell| &mut cell.state)
     {
-        let tally = Tally {
-            added: 99,
-            subtracted: 0,
-        };
+        let tally = Tally { added: 99, subtracted: 0 };
         votes.0.insert(ann.replica, tally);
     }
-    let mut set = AddWinsSet {
-        context: vector(&[ann.stamp(5), bob.stamp(2)]),
-        elements: BTreeMap::new(),
-    };
+    let mut set =
+        AddWinsSet { context: vector(&[ann.stamp(5), bob.stamp(2)]), elements: BTreeMap::new() };
     set.elements.insert(Value::int(1), vector(&[ann.stamp(5)]));
     set.elements.insert(Value::int(2), vector(&[bob.stamp(2)]));
-    forged
-        .cells
-        .extend(cell("tags", Kind::Set, None, State::Set(set)).cells);
+    forged.cells.extend(cell("tags", Kind::Set, None, State::Set(set)).cells);
     let row = bob.row(2, vec![(key("a"), forged)]);
     bob.push(&mut world, &[row]);
     assert_eq!(outcomes(bob.listen(&mut world)), [accepted(2)]);
@@ -215,10 +178,8 @@ fn foreign_parts_are_cut_to_what_is_stored() {
     assert_eq!(record.removed.seen, vector(&[ann.stamp(1)]));
     assert!(record.removed.buried.unwrap() > Hlc::from_bits(7));
     let states: Vec<&State> = record.cells.values().map(|cell| &cell.state).collect();
-    assert!(
-        matches!(states[0], State::Set(set) if set.elements.len() == 1
-        && set.context == vector(&[bob.stamp(2)]))
-    );
+    assert!(matches!(states[0], State::Set(set) if set.elements.len() == 1
+        && set.context == vector(&[bob.stamp(2)])));
     assert!(matches!(states[2], State::Counter(votes) if votes.total() == 1));
     assert_eq!(bob.bodies[0], 0, "bob cannot compute this by himself");
 }
@@ -235,20 +196,9 @@ fn own_name_is_the_only_one_a_row_can_use() {
         cell.since = Some(bob.stamp(1));
     }
     let reset = ann.row(2, vec![(key("b"), reset)]);
-    let later = cell(
-        "x",
-        Kind::Later(9),
-        None,
-        State::Later {
-            code: 9,
-            bytes: vec![1],
-        },
-    );
+    let later = cell("x", Kind::Later(9), None, State::Later { code: 9, bytes: vec![1] });
     let later = ann.row(3, vec![(key("c"), later)]);
-    let ahead = AddWinsSet {
-        context: vector(&[ann.stamp(50)]),
-        elements: BTreeMap::new(),
-    };
+    let ahead = AddWinsSet { context: vector(&[ann.stamp(50)]), elements: BTreeMap::new() };
     let ahead = cell("tags", Kind::Set, None, State::Set(ahead));
     let ahead = ann.row(4, vec![(key("d"), ahead)]);
     let good = ann.set(6, "e", "title", "x");
@@ -270,10 +220,7 @@ fn collections_without_a_right_are_not_written() {
     let mut ann = Client::new(1);
     ann.patterns = vec![Pattern::parse("tasks/*").unwrap()];
     let rights = |write| Grant {
-        rights: vec![Right {
-            pattern: Pattern::parse("tasks/*").unwrap(),
-            write,
-        }],
+        rights: vec![Right { pattern: Pattern::parse("tasks/*").unwrap(), write }],
         ..grant("ann")
     };
     let hello = ann.hello(false);
@@ -399,10 +346,7 @@ fn restart_opens_a_new_epoch_and_earlier_cursors_stay_good() {
     ann.listen(&mut world);
     let mut world = world.restart(2);
     let welcome = ann.connect(&mut world);
-    assert_eq!(
-        welcome.modes,
-        [(0, rejoin_core::protocol::message::Mode::InSync)]
-    );
+    assert_eq!(welcome.modes, [(0, rejoin_core::protocol::message::Mode::InSync)]);
     assert_eq!(welcome.lineage.len(), 1);
     assert_eq!(welcome.lineage[0].seq, seq(1));
     assert_eq!(welcome.accepted, Some(ann.stamp(1).hlc));

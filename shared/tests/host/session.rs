@@ -21,11 +21,7 @@ fn modes(world: &mut World, client: &mut Client, root: bool) -> Mode {
 fn modes_follow_from_what_the_peer_holds() {
     let mut world = World::new();
     let mut ann = Client::new(1);
-    assert_eq!(
-        modes(&mut world, &mut ann, true),
-        Mode::Feed,
-        "an empty space"
-    );
+    assert_eq!(modes(&mut world, &mut ann, true), Mode::Feed, "an empty space");
     let row = ann.set(1, "a", "title", "x");
     ann.push(&mut world, &[row]);
     ann.listen(&mut world);
@@ -36,17 +32,11 @@ fn modes_follow_from_what_the_peer_holds() {
     wrong.base.clear();
     assert_eq!(modes(&mut world, &mut wrong, true), Mode::Heal);
     let mut unknown = Client::new(4);
-    unknown.cursor = Some(Cursor {
-        epoch: epoch(77),
-        seq: seq(1),
-    });
+    unknown.cursor = Some(Cursor { epoch: epoch(77), seq: seq(1) });
     unknown.place = Place::at(seq(1));
     assert_eq!(modes(&mut world, &mut unknown, true), Mode::Heal);
     let mut beyond = Client::new(5);
-    beyond.cursor = Some(Cursor {
-        epoch: epoch(1),
-        seq: seq(2),
-    });
+    beyond.cursor = Some(Cursor { epoch: epoch(1), seq: seq(2) });
     beyond.place = Place::at(seq(2));
     assert_eq!(modes(&mut world, &mut beyond, true), Mode::Heal);
 }
@@ -54,15 +44,9 @@ fn modes_follow_from_what_the_peer_holds() {
 #[test]
 fn hello_without_a_right_or_a_version_is_refused() {
     let mut world = World::new();
-    let none = Grant {
-        rights: Vec::new(),
-        ..grant("eve")
-    };
+    let none = Grant { rights: Vec::new(), ..grant("eve") };
     let part = Grant {
-        rights: vec![Right {
-            pattern: Pattern::parse("tasks/*").unwrap(),
-            write: true,
-        }],
+        rights: vec![Right { pattern: Pattern::parse("tasks/*").unwrap(), write: true }],
         ..grant("eve")
     };
     for grant in [none, part] {
@@ -94,16 +78,9 @@ fn two_live_subscribers_share_bytes_and_the_writer_gets_its_own_form() {
         assert!(client.cuts.iter().all(|cut| *cut));
     }
     assert_eq!(clients[0].bodies, [3, 0, 0]);
-    assert_eq!(
-        clients[1].bodies,
-        [0, 2, 1],
-        "whole when new, then what changed"
-    );
+    assert_eq!(clients[1].bodies, [0, 2, 1], "whole when new, then what changed");
     let to = |client: usize| {
-        let bytes = world
-            .sent
-            .iter()
-            .filter(|(peer, _)| *peer == clients[client].peer);
+        let bytes = world.sent.iter().filter(|(peer, _)| *peer == clients[client].peer);
         bytes.map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
     };
     for (second, third) in to(1).iter().zip(&to(2)) {
@@ -114,11 +91,7 @@ fn two_live_subscribers_share_bytes_and_the_writer_gets_its_own_form() {
 #[test]
 fn pages_end_in_a_cut_and_carry_all_that_changed_since_the_last() {
     for little_memory in [true, false] {
-        let mut world = if little_memory {
-            World::with_little_memory()
-        } else {
-            World::new()
-        };
+        let mut world = if little_memory { World::with_little_memory() } else { World::new() };
         let (mut ann, mut bob) = (Client::new(1), Client::new(2));
         ann.connect(&mut world);
         bob.connect(&mut world);
@@ -194,10 +167,7 @@ fn page_that_skips_a_record_that_moved_is_no_cut() {
     bob.connect(&mut world);
     world.put(HostInput::Gone { peer: bob.peer });
     bob.cuts.clear();
-    let both = vec![
-        (key("a"), ann.lww(1, "f", "x")),
-        (key("b"), ann.lww(1, "f", "x")),
-    ];
+    let both = vec![(key("a"), ann.lww(1, "f", "x")), (key("b"), ann.lww(1, "f", "x"))];
     let batch = ann.row(1, both);
     ann.push(&mut world, &[batch]);
     world.hold = true;
@@ -236,23 +206,13 @@ fn slow_consumer_gets_nothing_until_it_has_room_and_resumes_where_it_stood() {
         let row = ann.set(at, &format!("r{at}"), "f", &big);
         ann.push(&mut world, &[row]);
     }
-    let stuck: usize = world
-        .sent
-        .iter()
-        .filter(|(peer, _)| *peer == bob.peer)
-        .map(|(_, bytes)| bytes.len())
-        .sum();
-    assert!(
-        stuck < 900_000,
-        "{stuck} bytes for a peer that does not read"
-    );
+    let stuck: usize =
+        world.sent.iter().filter(|(peer, _)| *peer == bob.peer).map(|(_, bytes)| bytes.len()).sum();
+    assert!(stuck < 900_000, "{stuck} bytes for a peer that does not read");
     bob.listen(&mut world);
     assert!(bob.base.len() < 5);
     world.sockets_take = true;
-    world.put(HostInput::Sent {
-        peer: bob.peer,
-        bytes: stuck,
-    });
+    world.put(HostInput::Sent { peer: bob.peer, bytes: stuck });
     bob.listen(&mut world);
     ann.listen(&mut world);
     assert_eq!(bob.base, ann.base);
@@ -269,22 +229,10 @@ fn peer_that_takes_nothing_or_says_nothing_is_cut() {
     assert!(world.host.deadline().is_some());
     world.pass(10_000);
     assert!(matches!(ann.listen(&mut world)[..], [Message::Ping { .. }]));
-    world.say(
-        ann.peer,
-        &Message::Pong {
-            nonce: 0,
-            state: None,
-        },
-    );
+    world.say(ann.peer, &Message::Pong { nonce: 0, state: None });
     world.pass(15_000);
     assert_eq!(world.closed[&bob.peer].code, ByeCode::Done);
-    world.say(
-        ann.peer,
-        &Message::Pong {
-            nonce: 0,
-            state: None,
-        },
-    );
+    world.say(ann.peer, &Message::Pong { nonce: 0, state: None });
     world.pass(10_000);
     assert_eq!(world.closed[&ann.peer].code, ByeCode::SlowConsumer);
 }
@@ -295,10 +243,7 @@ fn malformed_and_misplaced_messages_end_only_their_own_session() {
     let (mut ann, mut bob) = (Client::new(1), Client::new(2));
     ann.connect(&mut world);
     bob.connect(&mut world);
-    world.put(HostInput::Message {
-        peer: ann.peer,
-        bytes: vec![0xff, 1, 2],
-    });
+    world.put(HostInput::Message { peer: ann.peer, bytes: vec![0xff, 1, 2] });
     assert_eq!(world.closed[&ann.peer].code, ByeCode::Malformed);
     let mut eve = Client::new(3);
     eve.connect(&mut world);
@@ -363,16 +308,11 @@ fn replica_of_another_principal_is_foreign_and_learns_nothing() {
 fn subscriptions_at_one_place_share_a_stream_and_uncovered_records_stay_away() {
     let mut world = World::new();
     let (mut ann, mut bob) = (Client::new(1), Client::new(2));
-    bob.patterns = vec![
-        Pattern::parse("tasks").unwrap(),
-        Pattern::parse("notes/*").unwrap(),
-    ];
+    bob.patterns = vec![Pattern::parse("tasks").unwrap(), Pattern::parse("notes/*").unwrap()];
     ann.connect(&mut world);
     bob.connect(&mut world);
-    let at = |name: &str| RecordKey {
-        collection: CollectionName::parse(name).unwrap(),
-        ..key("a")
-    };
+    let at =
+        |name: &str| RecordKey { collection: CollectionName::parse(name).unwrap(), ..key("a") };
     for (millis, name) in [(1, "tasks"), (2, "secret"), (3, "notes/1"), (4, "secret")] {
         let delta = ann.lww(millis, "title", "x");
         let row = ann.row(millis, vec![(at(name), delta)]);
@@ -380,11 +320,7 @@ fn subscriptions_at_one_place_share_a_stream_and_uncovered_records_stay_away() {
     }
     bob.listen(&mut world);
     assert_eq!(bob.base.len(), 2);
-    assert_eq!(
-        bob.place,
-        Place::at(seq(3)),
-        "told of what concerns it only"
-    );
+    assert_eq!(bob.place, Place::at(seq(3)), "told of what concerns it only");
     world.say(bob.peer, &Message::Ping { nonce: 1 });
     let heard = bob.listen(&mut world);
     assert_eq!(bob.place, Place::at(seq(4)), "a ping brings it to the head");
@@ -398,10 +334,7 @@ fn stop_finishes_the_commit_and_sends_everyone_away() {
     let mut world = World::new();
     let mut ann = Client::new(1);
     ann.connect(&mut world);
-    let tally = Tally {
-        added: 1,
-        subtracted: 0,
-    };
+    let tally = Tally { added: 1, subtracted: 0 };
     let state = State::Counter(Counter(BTreeMap::from([(ann.replica, tally)])));
     let add = cell("votes", Kind::Counter, None, state);
     let row = ann.row(1, vec![(key("a"), add)]);
@@ -427,12 +360,7 @@ fn log_says_when_a_peer_is_in_sync() {
     let row = ann.set(1, "a", "title", "x");
     ann.push(&mut world, &[row]);
     ann.listen(&mut world);
-    let expected = HostNote::Synced {
-        peer: ann.peer,
-        head: seq(1),
-        root: ann.root(),
-        pushed: 1,
-        pulled: 1,
-    };
+    let expected =
+        HostNote::Synced { peer: ann.peer, head: seq(1), root: ann.root(), pushed: 1, pulled: 1 };
     assert_eq!(world.notes.last(), Some(&expected));
 }

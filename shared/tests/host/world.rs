@@ -69,10 +69,7 @@ impl World {
     }
 
     fn with(store: MemoryStore, config: HostConfig) -> Self {
-        let now = Now {
-            wall: WallMillis(WALL),
-            mono: MonoMillis(1_000),
-        };
+        let now = Now { wall: WallMillis(WALL), mono: MonoMillis(1_000) };
         let mut world = Self {
             host: Host::open(config, now),
             store,
@@ -192,10 +189,7 @@ impl World {
 pub(crate) fn grant(principal: &str) -> Grant {
     Grant {
         principal: principal.to_owned(),
-        rights: vec![Right {
-            pattern: Pattern::All,
-            write: true,
-        }],
+        rights: vec![Right { pattern: Pattern::All, write: true }],
     }
 }
 
@@ -314,10 +308,7 @@ impl Client {
     /// Takes in everything that came; what is no change is given back.
     pub(crate) fn listen(&mut self, world: &mut World) -> Vec<Message> {
         let heard = world.hear(self.peer);
-        heard
-            .into_iter()
-            .filter_map(|message| self.take(message))
-            .collect()
+        heard.into_iter().filter_map(|message| self.take(message)).collect()
     }
 
     fn take(&mut self, message: Message) -> Option<Message> {
@@ -339,20 +330,13 @@ impl Client {
         self.cuts.push(changes.cut);
         if changes.cut {
             assert_eq!(changes.upto.key, None);
-            self.cursor = Some(Cursor {
-                epoch: self.epoch,
-                seq: changes.upto.seq,
-            });
+            self.cursor = Some(Cursor { epoch: self.epoch, seq: changes.upto.seq });
         }
         if let Some(state) = changes.state {
             assert_eq!(state.seq, self.place.seq);
             for (id, root) in state.roots {
                 let pattern = self.patterns[id as usize].clone();
-                assert_eq!(
-                    root,
-                    self.root_of(&pattern),
-                    "what I hold is what the host holds"
-                );
+                assert_eq!(root, self.root_of(&pattern), "what I hold is what the host holds");
                 self.verified += 1;
             }
         }
@@ -433,11 +417,8 @@ impl Client {
                 .into_iter()
                 .map(|(key, mut delta)| {
                     delta.seen.set(self.replica, hlc);
-                    let saw = self
-                        .base
-                        .get(&key)
-                        .map(|record| record.seen.clone())
-                        .unwrap_or_default();
+                    let saw =
+                        self.base.get(&key).map(|record| record.seen.clone()).unwrap_or_default();
                     PushWrite { key, saw, delta }
                 })
                 .collect(),
@@ -447,10 +428,7 @@ impl Client {
     }
 
     pub(crate) fn stamp(&self, millis: u64) -> Stamp {
-        Stamp {
-            hlc: Hlc::at(WallMillis(WALL + millis)),
-            replica: self.replica,
-        }
+        Stamp { hlc: Hlc::at(WallMillis(WALL + millis)), replica: self.replica }
     }
 
     /// Sets one text field of one record.
@@ -460,42 +438,29 @@ impl Client {
     }
 
     pub(crate) fn lww(&self, millis: u64, name: &str, value: &str) -> Record {
-        let state = State::Lww {
-            stamp: self.stamp(millis),
-            value: Some(Value::text(value)),
-        };
+        let state = State::Lww { stamp: self.stamp(millis), value: Some(Value::text(value)) };
         cell(name, Kind::Lww, None, state)
     }
 
     pub(crate) fn push(&self, world: &mut World, rows: &[PushRow]) {
-        let push = Push {
-            named: self.named,
-            rows: rows.to_vec(),
-        };
+        let push = Push { named: self.named, rows: rows.to_vec() };
         world.say(self.peer, &Message::Push(push));
     }
 }
 
 pub(crate) fn cell(name: &str, kind: Kind, since: Option<Stamp>, state: State) -> Record {
     let mut record = Record::default();
-    record
-        .cells
-        .insert((field(name), kind), Cell { since, state });
+    record.cells.insert((field(name), kind), Cell { since, state });
     record
 }
 
 pub(crate) fn vector(entries: &[Stamp]) -> VersionVector {
-    entries
-        .iter()
-        .map(|stamp| (stamp.replica, stamp.hlc))
-        .collect()
+    entries.iter().map(|stamp| (stamp.replica, stamp.hlc)).collect()
 }
 
 fn digest16(writes: &[(RecordKey, Record)]) -> [u8; 16] {
-    let bytes: Vec<u8> = writes
-        .iter()
-        .flat_map(|(_, record)| codec::encode_record(record))
-        .collect();
+    let bytes: Vec<u8> =
+        writes.iter().flat_map(|(_, record)| codec::encode_record(record)).collect();
     let digest = Digest::of("row", &[&bytes]);
     digest.as_bytes()[..16].try_into().unwrap()
 }

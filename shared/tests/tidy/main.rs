@@ -2,10 +2,7 @@
 //! be named, and what must not be written down. Each rule is a function over text, and each has a
 //! planted violation below that it must find; `house_rules_hold_in_the_whole_tree` runs them all.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test: whatever goes wrong here should stop it"
-)]
+#![expect(clippy::unwrap_used, reason = "a test: whatever goes wrong here should stop it")]
 
 mod rules;
 mod source;
@@ -21,16 +18,8 @@ use std::{
 };
 
 /// Folders with files that were made, fetched or left behind, not written.
-const NOT_OURS: [&str; 8] = [
-    ".git",
-    "target",
-    "node_modules",
-    "dist",
-    "pkg",
-    ".demo-data",
-    "test-artifacts",
-    "corpus",
-];
+const NOT_OURS: [&str; 8] =
+    [".git", "target", "node_modules", "dist", "pkg", ".demo-data", "test-artifacts", "corpus"];
 
 #[test]
 fn house_rules_hold_in_the_whole_tree() {
@@ -43,26 +32,12 @@ fn house_rules_hold_in_the_whole_tree() {
             continue;
         };
         files += 1;
-        let name = path
-            .strip_prefix(root)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .replace('\\', "/");
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
         let found = complaints_about(&name, &text, &|module| module_file(&path, module));
-        complaints.extend(
-            found
-                .into_iter()
-                .map(|complaint| format!("{name}: {complaint}")),
-        );
+        complaints.extend(found.into_iter().map(|complaint| format!("{name}: {complaint}")));
     }
     assert!(files > 10, "only {files} files found: the walk is broken");
-    assert!(
-        complaints.is_empty(),
-        "{} complaints\n{}",
-        complaints.len(),
-        complaints.join("\n")
-    );
+    assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
 }
 
 /// All rules, for one file.
@@ -101,9 +76,7 @@ fn complaints_about(
 }
 
 fn is_source(name: &str) -> bool {
-    let extension = Path::new(name)
-        .extension()
-        .and_then(|extension| extension.to_str());
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     let sources = ["rs", "ts", "tsx", "js", "mjs", "sh", "css", "html", "toml"];
     extension.is_some_and(|extension| sources.contains(&extension))
 }
@@ -129,17 +102,11 @@ fn shared_module(name: &str) -> Option<(&str, bool)> {
 fn module_file(declared_in: &Path, module: &str) -> Option<String> {
     let folder = declared_in.parent()?;
     let stem = declared_in.file_stem()?.to_str()?;
-    let below = if ["lib", "main", "mod"].contains(&stem) {
-        folder.into()
-    } else {
-        folder.join(stem)
-    };
-    [
-        below.join(format!("{module}.rs")),
-        below.join(module).join("mod.rs"),
-    ]
-    .iter()
-    .find_map(|path| fs::read_to_string(path).ok())
+    let below =
+        if ["lib", "main", "mod"].contains(&stem) { folder.into() } else { folder.join(stem) };
+    [below.join(format!("{module}.rs")), below.join(module).join("mod.rs")]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
 }
 
 fn files_under(folder: &Path) -> Vec<PathBuf> {
@@ -172,11 +139,7 @@ fn upward_import_is_found_in_every_spelling() {
         "fn f() { crate::driver::drive() }",
         "use super::protocol::Session;",
     ] {
-        assert_eq!(
-            complaints("shared/src/hlc.rs", planted).len(),
-            1,
-            "{planted}"
-        );
+        assert_eq!(complaints("shared/src/hlc.rs", planted).len(), 1, "{planted}");
     }
     let nested = "use super::super::protocol::Session;";
     assert_eq!(complaints("shared/src/crdt/set.rs", nested).len(), 1);
@@ -191,26 +154,16 @@ fn downward_imports_siblings_comments_and_tests_are_free() {
         "fn f() -> &'static str { \"crate::driver\" }",
         "fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::testing::Sim;\n    const C: char = '}';\n}\n",
     ] {
-        assert_eq!(
-            complaints("shared/src/hlc.rs", allowed),
-            Vec::<String>::new(),
-            "{allowed}"
-        );
+        assert_eq!(complaints("shared/src/hlc.rs", allowed), Vec::<String>::new(), "{allowed}");
     }
     let sibling = "use super::protocol::x;";
-    assert_eq!(
-        complaints("shared/src/crdt/set.rs", sibling),
-        Vec::<String>::new()
-    );
+    assert_eq!(complaints("shared/src/crdt/set.rs", sibling), Vec::<String>::new());
 }
 
 #[test]
 fn module_without_a_layer_and_a_path_without_a_module_are_found() {
     assert_eq!(complaints("shared/src/utils.rs", "").len(), 1);
-    assert_eq!(
-        complaints("shared/src/hlc.rs", "use crate::Session;").len(),
-        1
-    );
+    assert_eq!(complaints("shared/src/hlc.rs", "use crate::Session;").len(), 1);
 }
 
 #[test]
@@ -229,59 +182,26 @@ fn file_of_701_lines_is_found_and_its_tests_do_not_count() {
     assert_eq!(complaints("server/tests/hub.rs", &long).len(), 0);
     let full = "fn f() {}\n".repeat(LINES_MAX);
     let tested = format!("{full}#[cfg(test)]\nmod tests {{\n{full}}}\n");
-    assert_eq!(
-        complaints("server/src/hub.rs", tested.trim_end()),
-        Vec::<String>::new()
-    );
+    assert_eq!(complaints("server/src/hub.rs", tested.trim_end()), Vec::<String>::new());
 }
 
 #[test]
 fn time_source_outside_a_clock_file_is_found() {
-    for planted in [
-        "let t = Instant::now();",
-        "use std::time::SystemTime;",
-        "let t = Date::now();",
-    ] {
-        assert_eq!(
-            complaints("server/src/hub.rs", planted).len(),
-            1,
-            "{planted}"
-        );
-        assert_eq!(
-            complaints("server/src/clock.rs", planted).len(),
-            0,
-            "{planted}"
-        );
+    for planted in ["let t = Instant::now();", "use std::time::SystemTime;", "let t = Date::now();"]
+    {
+        assert_eq!(complaints("server/src/hub.rs", planted).len(), 1, "{planted}");
+        assert_eq!(complaints("server/src/clock.rs", planted).len(), 0, "{planted}");
     }
-    assert_eq!(
-        complaints("server/src/hub.rs", "let t = clock.now();").len(),
-        0
-    );
+    assert_eq!(complaints("server/src/hub.rs", "let t = clock.now();").len(), 0);
 }
 
 #[test]
 fn foreign_library_outside_its_file_is_found() {
     for (planted, name, home) in [
-        (
-            "use web_sys::WebSocket;",
-            "client-wasm/src/lib.rs",
-            "client-wasm/src/transport/ws.rs",
-        ),
-        (
-            "use rexie::Rexie;",
-            "client-wasm/src/lib.rs",
-            "client-wasm/src/store/idb.rs",
-        ),
-        (
-            "use rusqlite::Connection;",
-            "server/src/hub.rs",
-            "sqlite/src/lib.rs",
-        ),
-        (
-            "use axum::Router;",
-            "server/src/hub.rs",
-            "server/src/app.rs",
-        ),
+        ("use web_sys::WebSocket;", "client-wasm/src/lib.rs", "client-wasm/src/transport/ws.rs"),
+        ("use rexie::Rexie;", "client-wasm/src/lib.rs", "client-wasm/src/store/idb.rs"),
+        ("use rusqlite::Connection;", "server/src/hub.rs", "sqlite/src/lib.rs"),
+        ("use axum::Router;", "server/src/hub.rs", "server/src/app.rs"),
     ] {
         assert_eq!(complaints(name, planted).len(), 1, "{planted}");
         assert_eq!(complaints(home, planted).len(), 0, "{planted}");
@@ -294,48 +214,30 @@ fn undocumented_public_module_is_found() {
     let found = |text: &str| undocumented_modules(text, &code_only(text), &file).len();
     assert_eq!(found("pub mod silent;\n"), 1);
     assert_eq!(found("pub mod told;\n"), 0);
-    assert_eq!(
-        found("/// What it is.\n#[cfg(unix)]\npub mod silent {\n}\n"),
-        0
-    );
+    assert_eq!(found("/// What it is.\n#[cfg(unix)]\npub mod silent {\n}\n"), 0);
     assert_eq!(found("mod private;\n"), 0);
 }
 
 #[test]
 fn todo_without_a_condition_is_found() {
     let word = concat!("TO", "DO");
-    assert_eq!(
-        complaints("server/src/hub.rs", &format!("// {word}: tidy up")).len(),
-        1
-    );
-    assert_eq!(
-        complaints("run.sh", &format!("# {word}() tidy up")).len(),
-        1
-    );
-    assert_eq!(
-        complaints("server/src/hub.rs", &format!("// {word}(axum 1.0): drop")).len(),
-        0
-    );
+    assert_eq!(complaints("server/src/hub.rs", &format!("// {word}: tidy up")).len(), 1);
+    assert_eq!(complaints("run.sh", &format!("# {word}() tidy up")).len(), 1);
+    assert_eq!(complaints("server/src/hub.rs", &format!("// {word}(axum 1.0): drop")).len(), 0);
 }
 
 #[test]
 fn path_of_one_machine_is_found() {
     let planted = concat!("see /ho", "me/ann/notes");
     assert_eq!(complaints("docs/notes.md", planted).len(), 1);
-    assert_eq!(
-        complaints("docs/notes.md", concat!("src/ho", "me/page.ts")).len(),
-        0
-    );
+    assert_eq!(complaints("docs/notes.md", concat!("src/ho", "me/page.ts")).len(), 0);
 }
 
 #[test]
 fn download_address_in_the_lock_file_is_found() {
     let planted = "\"resolved\": \"https://registry.example/a.tgz\",";
     assert_eq!(complaints("package-lock.json", planted).len(), 1);
-    assert_eq!(
-        complaints("package-lock.json", "\"resolved\": \"client-wasm\",").len(),
-        0
-    );
+    assert_eq!(complaints("package-lock.json", "\"resolved\": \"client-wasm\",").len(), 0);
 }
 
 #[test]
@@ -351,8 +253,5 @@ fn literals_and_comments_are_blanked_line_for_line() {
     let source = "a /* x /* y */ z */ b // c\n'{' '\\'' &'a str r#\"\"{\n\"# \"\\\"{\" d";
     let code = code_only(source);
     assert_eq!(code.lines().count(), source.lines().count());
-    assert_eq!(
-        code.split_whitespace().collect::<Vec<_>>(),
-        ["a", "b", "&'a", "str", "d"]
-    );
+    assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "b", "&'a", "str", "d"]);
 }

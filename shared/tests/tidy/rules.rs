@@ -20,18 +20,10 @@ const LAYER_EXCEPTIONS: [(&str, &str); 0] = [];
 
 /// Words that only some files may name: (word, where the rule holds, the files, as path beginnings).
 const CONFINED: [(&str, &str, &[&str]); 4] = [
-    (
-        "WebSocket",
-        "client-wasm/src/",
-        &["client-wasm/src/transport/ws"],
-    ),
+    ("WebSocket", "client-wasm/src/", &["client-wasm/src/transport/ws"]),
     ("rexie", "", &["client-wasm/src/store/idb"]),
     ("rusqlite", "", &["sqlite/"]),
-    (
-        "axum",
-        "",
-        &["server/src/app", "server/src/ws", "server/src/error"],
-    ),
+    ("axum", "", &["server/src/app", "server/src/ws", "server/src/error"]),
 ];
 
 /// Lines that a file may have, tests not counted.
@@ -41,9 +33,7 @@ pub(crate) const LINES_MAX: usize = 700;
 /// where `super` is the module and not the crate.
 pub(crate) fn upward_paths(module: &str, nested: bool, code: &str) -> Vec<String> {
     let Some(own) = LAYERS.iter().position(|layer| *layer == module) else {
-        return vec![format!(
-            "module `{module}` has no place in the layer table of this test"
-        )];
+        return vec![format!("module `{module}` has no place in the layer table of this test")];
     };
     let mut complaints = Vec::new();
     for named in first_segments(code, "crate::") {
@@ -59,9 +49,7 @@ pub(crate) fn upward_paths(module: &str, nested: bool, code: &str) -> Vec<String
     let climbs = if nested { "super::super::" } else { "super::" };
     for named in first_segments(code, climbs) {
         if LAYERS.iter().skip(own + 1).any(|layer| *layer == named) {
-            complaints.push(format!(
-                "`{module}` names `{climbs}{named}`, a higher layer"
-            ));
+            complaints.push(format!("`{module}` names `{climbs}{named}`, a higher layer"));
         }
     }
     complaints
@@ -122,18 +110,11 @@ pub(crate) fn time_sources(name: &str, code: &str) -> Vec<String> {
     }
     let mut complaints = Vec::new();
     for (index, line) in code.lines().enumerate() {
-        let source = ["Instant", "SystemTime", "Performance"]
-            .iter()
-            .find(|w| has_word(line, w));
+        let source = ["Instant", "SystemTime", "Performance"].iter().find(|w| has_word(line, w));
         // `clock.now()` asks the port; `Anything::now()` is a clock of its own.
-        let source = source
-            .copied()
-            .or_else(|| line.contains("::now()").then_some("::now()"));
+        let source = source.copied().or_else(|| line.contains("::now()").then_some("::now()"));
         if let Some(source) = source {
-            complaints.push(format!(
-                "line {}: `{source}` outside a clock file",
-                index + 1
-            ));
+            complaints.push(format!("line {}: `{source}` outside a clock file", index + 1));
         }
     }
     complaints
@@ -145,10 +126,7 @@ pub(crate) fn confined_words(name: &str, code: &str) -> Vec<String> {
     for (word, scope, files) in CONFINED {
         let free = !name.starts_with(scope) || files.iter().any(|file| name.starts_with(file));
         if !free && has_word(code, word) {
-            complaints.push(format!(
-                "`{word}` may be named only in {}",
-                files.join(", ")
-            ));
+            complaints.push(format!("`{word}` may be named only in {}", files.join(", ")));
         }
     }
     complaints
@@ -175,10 +153,7 @@ pub(crate) fn undocumented_modules(
         let outside = above.into_iter().any(|line| line.starts_with("///"));
         let inside = || module_file(&module).is_some_and(|text| text.starts_with("//!"));
         if !outside && !inside() {
-            complaints.push(format!(
-                "line {}: `pub mod {module}` is undocumented",
-                index + 1
-            ));
+            complaints.push(format!("line {}: `pub mod {module}` is undocumented", index + 1));
         }
     }
     complaints
@@ -188,20 +163,13 @@ pub(crate) fn undocumented_modules(
 pub(crate) fn open_ended_todos(text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        for word in [
-            concat!("TO", "DO"),
-            concat!("FIX", "ME"),
-            concat!("X", "XX"),
-        ] {
+        for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")] {
             let Some(at) = line.find(word) else { continue };
             let rest = &line[at + word.len()..];
             let condition = rest
                 .strip_prefix('(')
                 .and_then(|inner| inner.split_once(')'))
-                .or_else(|| {
-                    rest.strip_prefix('[')
-                        .and_then(|inner| inner.split_once(']'))
-                });
+                .or_else(|| rest.strip_prefix('[').and_then(|inner| inner.split_once(']')));
             let part_of_a_word = line[..at].ends_with(is_word) || rest.starts_with(is_word);
             if !part_of_a_word && condition.is_none_or(|(inner, _)| inner.trim().is_empty()) {
                 complaints.push(format!("line {}: {word} without a (condition)", index + 1));
@@ -228,10 +196,7 @@ pub(crate) fn machine_paths(text: &str) -> Vec<String> {
                 !line[..at].ends_with(|before: char| is_word(before) || "./-}".contains(before))
             });
             if found {
-                complaints.push(format!(
-                    "line {}: a path of one machine ({home})",
-                    index + 1
-                ));
+                complaints.push(format!("line {}: a path of one machine ({home})", index + 1));
             }
         }
     }

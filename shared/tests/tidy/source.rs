@@ -12,21 +12,11 @@ pub(crate) fn code_only(source: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let after_a_word = code.ends_with(is_word);
         let length = comment_length(rest)
-            .or_else(|| {
-                if after_a_word {
-                    None
-                } else {
-                    raw_string_length(rest)
-                }
-            })
+            .or_else(|| if after_a_word { None } else { raw_string_length(rest) })
             .or_else(|| quoted_length(rest));
         let (taken, kept) = rest.split_at(length.unwrap_or_else(|| first.len_utf8()));
         if length.is_some() {
-            code.extend(
-                taken
-                    .chars()
-                    .map(|found| if found == '\n' { '\n' } else { ' ' }),
-            );
+            code.extend(taken.chars().map(|found| if found == '\n' { '\n' } else { ' ' }));
         } else {
             code.push_str(taken);
         }
@@ -90,9 +80,7 @@ pub(crate) fn without_tests(code: &str) -> (String, usize) {
     let mut rest = code;
     while let Some((before, after)) = rest.split_once("#[cfg(test)]") {
         kept.push_str(before);
-        let open = after
-            .find(['{', ';'])
-            .filter(|at| after[*at..].starts_with('{'));
+        let open = after.find(['{', ';']).filter(|at| after[*at..].starts_with('{'));
         let is_module = open.is_some_and(|at| has_word(&after[..at], "mod"));
         rest = match open {
             Some(at) if is_module => {
@@ -110,9 +98,7 @@ pub(crate) fn without_tests(code: &str) -> (String, usize) {
 }
 
 fn blank(text: &str) -> String {
-    text.chars()
-        .map(|found| if found == '\n' { '\n' } else { ' ' })
-        .collect()
+    text.chars().map(|found| if found == '\n' { '\n' } else { ' ' }).collect()
 }
 
 fn block_end(code: &str, open: usize) -> usize {

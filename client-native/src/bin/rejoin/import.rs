@@ -52,14 +52,9 @@ pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
         import.take(line?);
         if import.is_full() {
             import.flush(&session.client, collection).await?;
-            progress.show(&format!(
-                "{} records read",
-                import.records + import.unchanged
-            ));
+            progress.show(&format!("{} records read", import.records + import.unchanged));
             session
-                .wait(&mut progress, |session| {
-                    session.client.status().pending < PENDING_MAX
-                })
+                .wait(&mut progress, |session| session.client.status().pending < PENDING_MAX)
                 .await?;
         }
     }
@@ -70,11 +65,7 @@ pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
     session.synced(&mut progress).await?;
     import.summarise(&session)?;
     session.close().await?;
-    Ok(if import.bad > 0 {
-        Outcome::Bad
-    } else {
-        Outcome::Good
-    })
+    Ok(if import.bad > 0 { Outcome::Bad } else { Outcome::Good })
 }
 
 impl Importer {
@@ -100,10 +91,7 @@ impl Importer {
             Err(reason) => self.is_bad(line.number, &reason),
             Ok((id, target)) => {
                 self.batch_bytes += line.bytes;
-                let pending = Pending {
-                    line: line.number,
-                    target,
-                };
+                let pending = Pending { line: line.number, target };
                 // Of two lines of one id the later counts.
                 self.batch.insert(id, pending);
             }
@@ -123,14 +111,8 @@ impl Importer {
         self.batch_bytes = 0;
         let mut batch = Vec::new();
         for (id, pending) in std::mem::take(&mut self.batch) {
-            let key = RecordKey {
-                collection: collection.clone(),
-                id,
-            };
-            if client
-                .get(&key)?
-                .is_some_and(|fields| is_same(&fields, &pending.target))
-            {
+            let key = RecordKey { collection: collection.clone(), id };
+            if client.get(&key)?.is_some_and(|fields| is_same(&fields, &pending.target)) {
                 self.unchanged += 1;
             } else {
                 batch.push((key, pending));
@@ -160,9 +142,7 @@ impl Importer {
         if batch.is_empty() {
             return Ok(Ok(()));
         }
-        let puts = batch
-            .iter()
-            .map(|(key, pending)| put(key.clone(), changes(&pending.target)));
+        let puts = batch.iter().map(|(key, pending)| put(key.clone(), changes(&pending.target)));
         match client.write(puts.collect()).await {
             Ok(receipt) => {
                 let lines = batch.iter().map(|(_, pending)| pending.line).collect();
@@ -198,12 +178,7 @@ impl Importer {
             || "not verified".into(),
             |verified| format!("verified {} {}", verified.root, verified.seq),
         );
-        let Self {
-            records,
-            unchanged,
-            bad,
-            ..
-        } = self;
+        let Self { records, unchanged, bad, .. } = self;
         Ok(say(&format!(
             "imported {records} records, {unchanged} unchanged, {bad} bad lines, {verified}"
         ))?)

@@ -44,15 +44,9 @@ pub(crate) enum JsonError {
     #[error("{0:?} is neither text nor an integer")]
     Key(String),
     #[error("{name:?} cannot be an id: {error}")]
-    Id {
-        name: String,
-        error: rejoin_client::NameError,
-    },
+    Id { name: String, error: rejoin_client::NameError },
     #[error("{name:?} cannot be a field: {error}")]
-    Field {
-        name: String,
-        error: rejoin_client::NameError,
-    },
+    Field { name: String, error: rejoin_client::NameError },
     #[error("{0:?} is followed by what it cannot hold")]
     Form(String),
     #[error("{0:?} has several values side by side, which cannot be written by one")]
@@ -89,9 +83,9 @@ fn field(name: &FieldName, json: Json) -> Result<Field, JsonError> {
     };
     match sole(&object) {
         Some((COUNTER, json)) => Ok(Field::Counter(json.as_i64().ok_or_else(form)?)),
-        Some((SET, Json::Array(items))) => Ok(Field::Set(
-            items.iter().cloned().map(value).collect::<Result<_, _>>()?,
-        )),
+        Some((SET, Json::Array(items))) => {
+            Ok(Field::Set(items.iter().cloned().map(value).collect::<Result<_, _>>()?))
+        }
         Some((REVIEW, Json::Array(items))) => match items.as_slice() {
             [one] => Ok(Field::Review(value(one.clone())?)),
             [] => Err(form()),
@@ -140,9 +134,7 @@ fn value(json: Json) -> Result<Value, JsonError> {
 }
 
 fn map(object: Map<String, Json>) -> Result<Value, JsonError> {
-    let items = object
-        .into_iter()
-        .map(|(name, json)| Ok((name, value(json)?)));
+    let items = object.into_iter().map(|(name, json)| Ok((name, value(json)?)));
     Ok(Value::Map(items.collect::<Result<_, JsonError>>()?))
 }
 
@@ -156,10 +148,8 @@ fn to_json(value: &Value) -> Json {
         Value::Bytes(bytes) => tagged(BYTES, Json::String(STANDARD.encode(bytes))),
         Value::Array(items) => Json::Array(items.iter().map(to_json).collect()),
         Value::Map(items) => {
-            let object: Map<String, Json> = items
-                .iter()
-                .map(|(name, value)| (name.clone(), to_json(value)))
-                .collect();
+            let object: Map<String, Json> =
+                items.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
             match sole(&object) {
                 Some((name, _)) if RESERVED.contains(&name) => tagged(MAP, Json::Object(object)),
                 _ => Json::Object(object),
@@ -203,9 +193,7 @@ pub(crate) fn line(id: Option<&RecordId>, fields: Option<&Fields>) -> String {
     let mut object = Map::new();
     match fields {
         Some(fields) => object.extend(
-            fields
-                .iter()
-                .map(|(name, visible)| (name.as_str().into(), visible_to_json(visible))),
+            fields.iter().map(|(name, visible)| (name.as_str().into(), visible_to_json(visible))),
         ),
         None => object.extend([(REMOVED.into(), Json::Bool(true))]),
     }
@@ -286,10 +274,7 @@ mod tests {
 
     #[test]
     fn numbers_beyond_64_bits_are_floats() {
-        assert_eq!(
-            read("9223372036854775808"),
-            Value::float(9_223_372_036_854_775_808.0)
-        );
+        assert_eq!(read("9223372036854775808"), Value::float(9_223_372_036_854_775_808.0));
         assert_eq!(read("-9223372036854775808"), Value::int(i64::MIN));
         assert_eq!(
             read("123456789012345678901234567890"),
@@ -305,19 +290,13 @@ mod tests {
         let id = |text: &str| record(parse(text), &key).map(|(id, _)| id.as_str().to_owned());
         assert_eq!(id(r#"{"id": "a b"}"#), Ok("a b".into()));
         assert_eq!(id(r#"{"id": -7}"#), Ok("-7".into()));
-        assert_eq!(
-            id(r#"{"id": 18446744073709551615}"#),
-            Ok("18446744073709551615".into())
-        );
+        assert_eq!(id(r#"{"id": 18446744073709551615}"#), Ok("18446744073709551615".into()));
         assert_eq!(id(r#"{"id": 1.5}"#), Err(JsonError::Key("id".into())));
         assert_eq!(id(r#"{"id": null}"#), Err(JsonError::NoKey("id".into())));
         assert_eq!(id("{}"), Err(JsonError::NoKey("id".into())));
         assert_eq!(id("[]"), Err(JsonError::NotAnObject));
         assert!(matches!(id(r#"{"id": ""}"#), Err(JsonError::Id { .. })));
-        assert!(matches!(
-            id(r#"{"id": "a", "": 1}"#),
-            Err(JsonError::Field { .. })
-        ));
+        assert!(matches!(id(r#"{"id": "a", "": 1}"#), Err(JsonError::Field { .. })));
     }
 
     #[test]
@@ -335,19 +314,13 @@ mod tests {
         ] {
             let json = parse(&format!(r#"{{"id": 1, "field": {field}}}"#));
             let error = record(json, &key).unwrap_err();
-            assert!(
-                matches!(error, JsonError::Form(_) | JsonError::Conflict(_)),
-                "{field}"
-            );
+            assert!(matches!(error, JsonError::Form(_) | JsonError::Conflict(_)), "{field}");
         }
     }
 
     #[test]
     fn an_exported_line_is_imported_as_the_same_record() {
-        let stamp = Stamp {
-            hlc: Hlc::from_bits(1),
-            replica: ReplicaId::from_bytes([1; 16]),
-        };
+        let stamp = Stamp { hlc: Hlc::from_bits(1), replica: ReplicaId::from_bytes([1; 16]) };
         let fields: Fields = [
             ("title", Visible::Value(Value::text("x"))),
             ("votes", Visible::Counter(-3)),

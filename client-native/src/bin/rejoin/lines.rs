@@ -60,9 +60,7 @@ pub(crate) fn read(
         let mut take = |line| sender.blocking_send(Ok(line)).is_ok();
         if let Err(source) = read_from(BufReader::new(input), format, &key, &mut take) {
             // Nobody waits for it any more: the command has ended otherwise.
-            sender
-                .blocking_send(Err(CliError::Input { name, source }))
-                .ok();
+            sender.blocking_send(Err(CliError::Input { name, source })).ok();
         }
     });
     Ok(receiver)
@@ -118,11 +116,7 @@ fn read_lines(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::R
         } else {
             Err(format!("longer than {LINE_BYTES_MAX} bytes"))
         };
-        if !take(Line {
-            number,
-            bytes,
-            record,
-        }) {
+        if !take(Line { number, bytes, record }) {
             return Ok(());
         }
     }
@@ -136,9 +130,7 @@ fn parse(line: &[u8], key: &FieldName) -> Result<(RecordId, Target), String> {
 /// The parser counts lines from where it began, which says nothing to whoever looks at the file.
 fn syntax(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let reason = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(reason, _)| reason);
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
     match error.line() {
         1 => format!("{reason} at column {}", error.column()),
         _ => reason.into(),
@@ -173,11 +165,7 @@ fn read_csv(input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<
     let mut seen = std::collections::BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
         let record = Err(format!("two columns are called {twice:?}"));
-        take(Line {
-            number: 1,
-            bytes: 0,
-            record,
-        });
+        take(Line { number: 1, bytes: 0, record });
         return Ok(());
     }
     let mut row = csv::StringRecord::new();
@@ -188,16 +176,11 @@ fn read_csv(input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<
             Ok(true) => {
                 let number = row.position().map_or(number, csv::Position::line);
                 let fields = names.iter().zip(&row);
-                let object: Map<String, Json> = fields
-                    .map(|(name, text)| (name.into(), Json::from(text)))
-                    .collect();
+                let object: Map<String, Json> =
+                    fields.map(|(name, text)| (name.into(), Json::from(text))).collect();
                 let bytes = row.as_slice().len();
                 let record = json::record(Json::Object(object), key);
-                take(Line {
-                    number,
-                    bytes,
-                    record: record.map_err(|error| error.to_string()),
-                })
+                take(Line { number, bytes, record: record.map_err(|error| error.to_string()) })
             }
             Err(error) => csv_error(error, number, take)?,
         };
@@ -212,10 +195,7 @@ fn csv_error(error: csv::Error, number: u64, take: Take<'_>) -> io::Result<bool>
     let number = error.position().map_or(number, csv::Position::line);
     let reason = if let csv::ErrorKind::Utf8 { err, .. } = error.kind() {
         format!("column {}: not UTF-8", err.field() + 1)
-    } else if let csv::ErrorKind::UnequalLengths {
-        expected_len, len, ..
-    } = error.kind()
-    {
+    } else if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
         format!("{len} columns where there should be {expected_len}")
     } else {
         error.to_string()
@@ -223,20 +203,13 @@ fn csv_error(error: csv::Error, number: u64, take: Take<'_>) -> io::Result<bool>
     if error.is_io_error() {
         return Err(error.into());
     }
-    Ok(take(Line {
-        number,
-        bytes: 0,
-        record: Err(reason),
-    }))
+    Ok(take(Line { number, bytes: 0, record: Err(reason) }))
 }
 
 fn read_array(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<()> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
-    let mut cursor = Cursor {
-        rest: &bytes,
-        line: 1,
-    };
+    let mut cursor = Cursor { rest: &bytes, line: 1 };
     if cursor.next_byte() != Some(b'[') {
         take(cursor.wrong("not an array of objects"));
         return Ok(());
@@ -297,21 +270,13 @@ impl Cursor<'_> {
 
     /// The next byte that is not white space.
     fn next_byte(&mut self) -> Option<u8> {
-        let white = self
-            .rest
-            .iter()
-            .take_while(|byte| b" \t\r\n".contains(byte))
-            .count();
+        let white = self.rest.iter().take_while(|byte| b" \t\r\n".contains(byte)).count();
         self.skip(white);
         self.rest.first().copied()
     }
 
     fn wrong(&self, reason: &str) -> Line {
-        Line {
-            number: self.line,
-            bytes: 0,
-            record: Err(reason.into()),
-        }
+        Line { number: self.line, bytes: 0, record: Err(reason.into()) }
     }
 
     /// Takes one element; false when there is no going on.
@@ -324,20 +289,12 @@ impl Cursor<'_> {
             Some(Ok(json)) => {
                 self.skip(bytes);
                 let record = json::record(json, key).map_err(|error| error.to_string());
-                take(Line {
-                    number,
-                    bytes,
-                    record,
-                })
+                take(Line { number, bytes, record })
             }
             Some(Err(error)) => {
                 let number = number + u64::try_from(error.line().saturating_sub(1)).unwrap_or(0);
                 let record = Err(format!("{}; the rest was not read", syntax(&error)));
-                take(Line {
-                    number,
-                    bytes: 0,
-                    record,
-                });
+                take(Line { number, bytes: 0, record });
                 false
             }
             None => false,
@@ -353,9 +310,7 @@ mod tests {
         let key = FieldName::parse("id").unwrap();
         let mut lines = Vec::new();
         let mut take = |line: Line| {
-            let record = line
-                .record
-                .map(|(id, target)| format!("{id}:{}", target.len()));
+            let record = line.record.map(|(id, target)| format!("{id}:{}", target.len()));
             lines.push((line.number, record));
             true
         };
@@ -411,10 +366,7 @@ mod tests {
                 good(7, "e:2"),
             ]
         );
-        assert_eq!(
-            all(Format::Csv, b"id,id\n1,2\n"),
-            [bad(1, "two columns are called \"id\"")]
-        );
+        assert_eq!(all(Format::Csv, b"id,id\n1,2\n"), [bad(1, "two columns are called \"id\"")]);
         assert_eq!(all(Format::Csv, b""), []);
     }
 
@@ -422,45 +374,25 @@ mod tests {
     fn elements_of_an_array_are_read_until_one_is_no_json() {
         assert_eq!(all(Format::Json, b" [ ]\n"), []);
         assert_eq!(
-            all(
-                Format::Json,
-                b"[{\"id\":1},\n {\"id\":\"b\",\n\"x\":[]},\n[1],\n{\"y\":2}]"
-            ),
-            [
-                good(1, "1:1"),
-                good(2, "b:2"),
-                bad(4, "not an object"),
-                bad(5, "it has no \"id\"")
-            ]
+            all(Format::Json, b"[{\"id\":1},\n {\"id\":\"b\",\n\"x\":[]},\n[1],\n{\"y\":2}]"),
+            [good(1, "1:1"), good(2, "b:2"), bad(4, "not an object"), bad(5, "it has no \"id\"")]
         );
         assert_eq!(
             all(Format::Json, b"[{\"id\":1},\n{\"id\":\n,}]"),
-            [
-                good(1, "1:1"),
-                bad(3, "expected value; the rest was not read")
-            ]
+            [good(1, "1:1"), bad(3, "expected value; the rest was not read")]
         );
         assert_eq!(
             all(Format::Json, b"[{\"id\":1}\n{\"id\":2}]"),
             [
                 good(1, "1:1"),
-                bad(
-                    2,
-                    "a comma or the end of the array is missing; the rest was not read"
-                )
+                bad(2, "a comma or the end of the array is missing; the rest was not read")
             ]
         );
         assert_eq!(
             all(Format::Json, b"[{\"id\":1},\n"),
             [good(1, "1:1"), bad(2, "the end of the array is missing")]
         );
-        assert_eq!(
-            all(Format::Json, b"{}"),
-            [bad(1, "not an array of objects")]
-        );
-        assert_eq!(
-            all(Format::Json, b"[]\nx"),
-            [bad(2, "something follows the array")]
-        );
+        assert_eq!(all(Format::Json, b"{}"), [bad(1, "not an array of objects")]);
+        assert_eq!(all(Format::Json, b"[]\nx"), [bad(2, "something follows the array")]);
     }
 }

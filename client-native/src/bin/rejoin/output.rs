@@ -24,10 +24,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self {
-            shown: io::stderr().is_terminal(),
-            width: 0,
-        }
+        Self { shown: io::stderr().is_terminal(), width: 0 }
     }
 
     pub(crate) fn show(&mut self, text: &str) {
@@ -35,9 +32,7 @@ impl Progress {
             let width = text.chars().count();
             let mut out = io::stderr().lock();
             // As wide as the last one, which it covers.
-            write!(out, "\r{text:<least$}", least = self.width)
-                .and_then(|()| out.flush())
-                .ok();
+            write!(out, "\r{text:<least$}", least = self.width).and_then(|()| out.flush()).ok();
             self.width = width;
         }
     }

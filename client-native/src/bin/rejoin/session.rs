@@ -99,8 +99,7 @@ impl Session {
 
     /// Waits until the server has everything and both roots are equal.
     pub(crate) async fn synced(&mut self, progress: &mut Progress) -> Result<(), SessionError> {
-        self.wait(progress, |session| session.client.is_synced())
-            .await
+        self.wait(progress, |session| session.client.is_synced()).await
     }
 
     /// Waits until `done`, for as long as there is progress.
@@ -133,24 +132,10 @@ impl Session {
     }
 
     fn mark(&self) -> Mark {
-        let Status {
-            link,
-            pending,
-            progress,
-            ..
-        } = self.client.status();
+        let Status { link, pending, progress, .. } = self.client.status();
         // Connecting over and over is none.
-        let link = if link == Link::Opening {
-            Link::Offline
-        } else {
-            link
-        };
-        Mark {
-            link,
-            pending,
-            progress,
-            cursor: self.client.cursor(&self.pattern),
-        }
+        let link = if link == Link::Opening { Link::Offline } else { link };
+        Mark { link, pending, progress, cursor: self.client.cursor(&self.pattern) }
     }
 
     fn stalled(&self) -> SessionError {
@@ -159,10 +144,7 @@ impl Session {
             (Some(reason), status) if status.link == Link::Offline => {
                 SessionError::Unreachable { seconds, reason }
             }
-            (_, status) => SessionError::Stalled {
-                seconds,
-                doing: describe(&status),
-            },
+            (_, status) => SessionError::Stalled { seconds, doing: describe(&status) },
         }
     }
 
@@ -183,19 +165,9 @@ impl Session {
                 return Err(SessionError::OtherAccount { ours, theirs });
             } else if let Notice::Unreadable(class) = notice {
                 return Err(SessionError::Store(class));
-            } else if let Notice::Diverged {
-                seq, ours, theirs, ..
-            } = notice
-            {
-                self.difference
-                    .get_or_insert(Difference { seq, ours, theirs });
-            } else if let Notice::Trace {
-                sent,
-                name,
-                bytes,
-                text,
-            } = notice
-            {
+            } else if let Notice::Diverged { seq, ours, theirs, .. } = notice {
+                self.difference.get_or_insert(Difference { seq, ours, theirs });
+            } else if let Notice::Trace { sent, name, bytes, text } = notice {
                 let arrow = if sent { "->" } else { "<-" };
                 complain(&format!("{arrow} {name} {bytes} {text}"));
             }

@@ -14,11 +14,7 @@ pub(crate) async fn run(args: Status) -> Result<Outcome, CliError> {
     let failure = if args.offline {
         None
     } else {
-        session
-            .synced(&mut Progress::new())
-            .await
-            .err()
-            .map(|error| error.to_string())
+        session.synced(&mut Progress::new()).await.err().map(|error| error.to_string())
     };
     let (client, pattern) = (&session.client, &session.pattern);
     let status = client.status();
@@ -48,9 +44,5 @@ pub(crate) async fn run(args: Status) -> Result<Outcome, CliError> {
     });
     say(&line.to_string())?;
     session.close().await?;
-    Ok(if failure.is_some() {
-        Outcome::Bad
-    } else {
-        Outcome::Good
-    })
+    Ok(if failure.is_some() { Outcome::Bad } else { Outcome::Good })
 }

@@ -27,10 +27,7 @@ pub(crate) async fn run(place: Place) -> Result<Outcome, CliError> {
     };
     progress.clear();
     let records = session.client.all(&place.collection)?.len();
-    say(&format!(
-        "verified {} {} {records} records",
-        verified.root, verified.seq
-    ))?;
+    say(&format!("verified {} {} {records} records", verified.root, verified.seq))?;
     session.close().await?;
     Ok(Outcome::Good)
 }

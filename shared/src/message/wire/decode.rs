@@ -72,10 +72,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
 }
 
 pub(super) const fn out_of_range(at: usize) -> CodecError {
-    CodecError {
-        at,
-        kind: CodecFault::Range,
-    }
+    CodecError { at, kind: CodecFault::Range }
 }
 
 /// A list of at most `max` items.
@@ -194,18 +191,12 @@ fn pattern(input: &mut Reader<'_>) -> Read<Pattern> {
 
 fn cursor(input: &mut Reader<'_>) -> Read<Cursor> {
     input.array_exact(2)?;
-    Ok(Cursor {
-        epoch: epoch(input)?,
-        seq: seq(input)?,
-    })
+    Ok(Cursor { epoch: epoch(input)?, seq: seq(input)? })
 }
 
 fn place(input: &mut Reader<'_>) -> Read<Place> {
     input.array_exact(2)?;
-    Ok(Place {
-        seq: seq(input)?,
-        key: input.optional(key)?,
-    })
+    Ok(Place { seq: seq(input)?, key: input.optional(key)? })
 }
 
 fn key(input: &mut Reader<'_>) -> Read<RecordKey> {
@@ -228,18 +219,13 @@ fn welcome(input: &mut Reader<'_>) -> Read<Welcome> {
         head: seq(input)?,
         accepted: input.optional(Reader::hlc)?,
         identity: numbered(input)?,
-        modes: pairs(input, SUBSCRIPTIONS_MAX, |input| {
-            Ok((input.uint32()?, numbered(input)?))
-        })?,
+        modes: pairs(input, SUBSCRIPTIONS_MAX, |input| Ok((input.uint32()?, numbered(input)?)))?,
     })
 }
 
 fn right(input: &mut Reader<'_>) -> Read<Right> {
     input.array_exact(2)?;
-    Ok(Right {
-        pattern: pattern(input)?,
-        write: input.bool()?,
-    })
+    Ok(Right { pattern: pattern(input)?, write: input.bool()? })
 }
 
 fn limits(input: &mut Reader<'_>) -> Read<Limits> {
@@ -254,19 +240,12 @@ fn limits(input: &mut Reader<'_>) -> Read<Limits> {
 
 fn left(input: &mut Reader<'_>) -> Read<Left> {
     input.array_exact(3)?;
-    Ok(Left {
-        epoch: epoch(input)?,
-        seq: seq(input)?,
-        hlc: input.hlc()?,
-    })
+    Ok(Left { epoch: epoch(input)?, seq: seq(input)?, hlc: input.hlc()? })
 }
 
 fn push(input: &mut Reader<'_>) -> Read<Push> {
     input.array_exact(2)?;
-    Ok(Push {
-        named: input.uint()?,
-        rows: list(input, PUSH_ROWS_MAX, row)?,
-    })
+    Ok(Push { named: input.uint()?, rows: list(input, PUSH_ROWS_MAX, row)? })
 }
 
 fn row(input: &mut Reader<'_>) -> Read<PushRow> {
@@ -281,18 +260,12 @@ fn row(input: &mut Reader<'_>) -> Read<PushRow> {
 
 fn write(input: &mut Reader<'_>) -> Read<PushWrite> {
     input.array_exact(3)?;
-    Ok(PushWrite {
-        key: key(input)?,
-        saw: read_vector(input)?,
-        delta: read_record(input)?,
-    })
+    Ok(PushWrite { key: key(input)?, saw: read_vector(input)?, delta: read_record(input)? })
 }
 
 fn ack(input: &mut Reader<'_>) -> Read<Ack> {
     input.array_exact(1)?;
-    let outcomes = pairs(input, BY_BYTES, |input| {
-        Ok((input.uint()?, outcome(input)?))
-    })?;
+    let outcomes = pairs(input, BY_BYTES, |input| Ok((input.uint()?, outcome(input)?)))?;
     Ok(Ack { outcomes })
 }
 
@@ -305,17 +278,9 @@ fn outcome(input: &mut Reader<'_>) -> Read<Outcome> {
             code: numbered(input)?,
             reason: text(input, REASON_BYTES_MAX)?,
         }),
-        (1, 2) => Ok(Outcome::Returned {
-            number: input.uint()?,
-        }),
-        (2, 3) => Ok(Outcome::Ahead {
-            number: input.uint()?,
-            by: Millis(input.uint()?),
-        }),
-        (2, 4) => Ok(Outcome::Stale {
-            number: input.uint()?,
-            seq: seq(input)?,
-        }),
+        (1, 2) => Ok(Outcome::Returned { number: input.uint()? }),
+        (2, 3) => Ok(Outcome::Ahead { number: input.uint()?, by: Millis(input.uint()?) }),
+        (2, 4) => Ok(Outcome::Stale { number: input.uint()?, seq: seq(input)? }),
         _ => Err(out_of_range(at)),
     }
 }
@@ -374,11 +339,7 @@ fn conflict(input: &mut Reader<'_>) -> Read<Conflict> {
         field: input.field()?,
         won: read_stamp(input)?,
         lost: read_stamp(input)?,
-        value: if len == 4 {
-            Some(read_value(input)?)
-        } else {
-            None
-        },
+        value: if len == 4 { Some(read_value(input)?) } else { None },
     })
 }
 
@@ -388,26 +349,18 @@ fn stated(input: &mut Reader<'_>) -> Read<Stated> {
         seq: seq(input)?,
         horizon: input.hlc()?,
         hlc: input.hlc()?,
-        roots: pairs(input, SUBSCRIPTIONS_MAX, |input| {
-            Ok((input.uint32()?, digest(input)?))
-        })?,
+        roots: pairs(input, SUBSCRIPTIONS_MAX, |input| Ok((input.uint32()?, digest(input)?)))?,
     })
 }
 
 fn resume(input: &mut Reader<'_>) -> Read<Resume> {
     input.array_exact(2)?;
-    Ok(Resume {
-        subscription: input.uint32()?,
-        place: place(input)?,
-    })
+    Ok(Resume { subscription: input.uint32()?, place: place(input)? })
 }
 
 fn ask_roots(input: &mut Reader<'_>) -> Read<AskRoots> {
     input.array_exact(2)?;
-    Ok(AskRoots {
-        subscription: input.uint32()?,
-        after: input.optional(Reader::collection)?,
-    })
+    Ok(AskRoots { subscription: input.uint32()?, after: input.optional(Reader::collection)? })
 }
 
 fn roots(input: &mut Reader<'_>) -> Read<Roots> {
@@ -415,9 +368,7 @@ fn roots(input: &mut Reader<'_>) -> Read<Roots> {
     Ok(Roots {
         subscription: input.uint32()?,
         seq: seq(input)?,
-        roots: pairs(input, BY_BYTES, |input| {
-            Ok((input.collection()?, digest(input)?))
-        })?,
+        roots: pairs(input, BY_BYTES, |input| Ok((input.collection()?, digest(input)?)))?,
         more: input.bool()?,
     })
 }
@@ -433,10 +384,7 @@ fn walk(input: &mut Reader<'_>) -> Read<Walk> {
 
 fn records(input: &mut Reader<'_>) -> Read<Records> {
     input.array_exact(2)?;
-    Ok(Records {
-        subscription: input.uint32()?,
-        entries: list(input, BY_BYTES, whole_entry)?,
-    })
+    Ok(Records { subscription: input.uint32()?, entries: list(input, BY_BYTES, whole_entry)? })
 }
 
 fn ask_chunk(input: &mut Reader<'_>) -> Read<AskChunk> {
@@ -463,9 +411,7 @@ fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
 
 fn recall(input: &mut Reader<'_>) -> Read<Recall> {
     input.array_exact(1)?;
-    let rows = pairs(input, BY_BYTES, |input| {
-        Ok((input.hlc()?, input.bytes_exact()?))
-    })?;
+    let rows = pairs(input, BY_BYTES, |input| Ok((input.hlc()?, input.bytes_exact()?)))?;
     Ok(Recall { rows })
 }
 
@@ -479,24 +425,17 @@ fn recalled(input: &mut Reader<'_>) -> Read<Recalled> {
 
 fn ping(input: &mut Reader<'_>) -> Read<Message> {
     input.array_exact(1)?;
-    Ok(Message::Ping {
-        nonce: input.uint()?,
-    })
+    Ok(Message::Ping { nonce: input.uint()? })
 }
 
 fn pong(input: &mut Reader<'_>) -> Read<Message> {
     input.array_exact(2)?;
-    Ok(Message::Pong {
-        nonce: input.uint()?,
-        state: input.optional(stated)?,
-    })
+    Ok(Message::Pong { nonce: input.uint()?, state: input.optional(stated)? })
 }
 
 fn refresh(input: &mut Reader<'_>) -> Read<Message> {
     input.array_exact(1)?;
-    Ok(Message::Refresh {
-        token: text(input, TOKEN_BYTES_MAX)?,
-    })
+    Ok(Message::Refresh { token: text(input, TOKEN_BYTES_MAX)? })
 }
 
 fn bye(input: &mut Reader<'_>) -> Read<Bye> {

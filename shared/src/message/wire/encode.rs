@@ -280,11 +280,7 @@ fn write_outcome(out: &mut Writer, value: &Outcome) {
     };
     match value {
         Outcome::Accepted { seq } => head(2, 0, seq.0),
-        Outcome::Rejected {
-            number,
-            code,
-            reason,
-        } => {
+        Outcome::Rejected { number, code, reason } => {
             head(4, 1, *number);
             out.uint(code.number());
             out.text(reason);

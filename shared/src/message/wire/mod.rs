@@ -57,26 +57,17 @@ pub fn split_frame(frame: &[u8]) -> Result<(u64, &[u8]), CodecError> {
         let last = byte & 0x80 == 0;
         // The tenth group of seven bits has room for one.
         if at + 1 == CHANNEL_BYTES_MAX && *byte > 1 {
-            return Err(CodecError {
-                at,
-                kind: CodecFault::Range,
-            });
+            return Err(CodecError { at, kind: CodecFault::Range });
         }
         if last && *byte == 0 && at > 0 {
-            return Err(CodecError {
-                at,
-                kind: CodecFault::NotCanonical,
-            });
+            return Err(CodecError { at, kind: CodecFault::NotCanonical });
         }
         channel |= u64::from(byte & 0x7f) << (7 * at);
         if last {
             return Ok((channel, frame.get(at + 1..).unwrap_or_default()));
         }
     }
-    Err(CodecError {
-        at: frame.len(),
-        kind: CodecFault::Truncated,
-    })
+    Err(CodecError { at: frame.len(), kind: CodecFault::Truncated })
 }
 
 /// An enumeration without content, sent as a number.

@@ -50,10 +50,7 @@ pub(super) fn read_walk(input: &mut Reader<'_>) -> Read<WalkMessage> {
         (1, 0) => WalkBody::Root(decode::digest(input)?),
         (0, 1) => WalkBody::Equal,
         (1, 2) => WalkBody::Nodes(decode::pairs(input, NODES_MAX, |input| {
-            Ok(WalkNode {
-                prefix: read_prefix(input)?,
-                state: read_state(input)?,
-            })
+            Ok(WalkNode { prefix: read_prefix(input)?, state: read_state(input)? })
         })?),
         (0, 3) => WalkBody::End,
         _ => {
@@ -98,10 +95,7 @@ fn read_state(input: &mut Reader<'_>) -> Read<NodeState> {
         (2, 0) => {
             let levels: Levels = numbered(input)?;
             let children = packed(input, usize::from(levels.fan_out()), |[at, a, b, c, d]| {
-                ChildHash {
-                    at,
-                    hash: u32::from_be_bytes([a, b, c, d]),
-                }
+                ChildHash { at, hash: u32::from_be_bytes([a, b, c, d]) }
             })?;
             Ok(NodeState::Inner { levels, children })
         }
@@ -113,12 +107,7 @@ fn read_state(input: &mut Reader<'_>) -> Read<NodeState> {
 }
 
 fn write_hashes(out: &mut Writer, hashes: &[u32]) {
-    out.bytes(
-        &hashes
-            .iter()
-            .flat_map(|hash| hash.to_be_bytes())
-            .collect::<Vec<u8>>(),
-    );
+    out.bytes(&hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect::<Vec<u8>>());
 }
 
 /// At most `max` items of `N` bytes each, in one byte string.

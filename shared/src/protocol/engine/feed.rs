@@ -22,11 +22,7 @@ impl Engine {
                 continue;
             }
             let Some(expected) = session.expected.get_mut(subscription) else {
-                self.end(
-                    now,
-                    ByeCode::Misbehaved,
-                    "changes of an unknown subscription",
-                );
+                self.end(now, ByeCode::Misbehaved, "changes of an unknown subscription");
                 return;
             };
             if *expected == changes.after {
@@ -46,10 +42,7 @@ impl Engine {
         }
         if wanted {
             let entry = Entry::Feed(encoded.to_vec());
-            self.pipeline.want(Want::Entry {
-                entry,
-                then: Then::Compare,
-            });
+            self.pipeline.want(Want::Entry { entry, then: Then::Compare });
         }
     }
 
@@ -91,12 +84,7 @@ impl Engine {
         }
         for (subscription, seq, ours, theirs) in diverged {
             self.verified.remove(&subscription);
-            self.notice(Notice::Diverged {
-                subscription,
-                seq,
-                ours,
-                theirs,
-            });
+            self.notice(Notice::Diverged { subscription, seq, ours, theirs });
             self.start_heal(now, subscription, false);
         }
         let link = self.link();

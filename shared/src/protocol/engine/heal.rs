@@ -77,13 +77,7 @@ impl Engine {
                 walks: 0,
             },
         );
-        self.say(
-            now,
-            &Message::AskRoots(AskRoots {
-                subscription,
-                after: None,
-            }),
-        );
+        self.say(now, &Message::AskRoots(AskRoots { subscription, after: None }));
     }
 
     pub(super) fn heal_roots(&mut self, now: Now, roots: Roots) {
@@ -96,11 +90,7 @@ impl Engine {
             .and_then(|(_, standing)| standing.heal.as_ref())
             .filter(|heal| !heal.chunks.is_empty())
             .map(|heal| heal.seq);
-        let Some(heal) = self
-            .session
-            .as_mut()
-            .and_then(|s| s.heals.get_mut(&subscription))
-        else {
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };
         if heal.seq.is_none() {
@@ -108,14 +98,8 @@ impl Engine {
             heal.seq = Some(resumed.unwrap_or(roots.seq));
             if resumed.is_none() {
                 heal.staging += 1;
-                let entry = Entry::HealBegun {
-                    subscription,
-                    seq: roots.seq,
-                };
-                self.pipeline.want(Want::Entry {
-                    entry,
-                    then: Then::HealStep(subscription),
-                });
+                let entry = Entry::HealBegun { subscription, seq: roots.seq };
+                self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
             }
         }
         let last = roots.roots.last().map(|(name, _)| name.clone());
@@ -126,13 +110,7 @@ impl Engine {
         match last.filter(|_| roots.more) {
             Some(after) => {
                 let after = Some(after);
-                self.say(
-                    now,
-                    &Message::AskRoots(AskRoots {
-                        subscription,
-                        after,
-                    }),
-                );
+                self.say(now, &Message::AskRoots(AskRoots { subscription, after }));
             }
             None => self.heal_next(now, subscription, None),
         }
@@ -160,81 +138,39 @@ impl Engine {
                     standing.heal.as_ref()?.chunks.get(&collection).copied()
                 };
                 let after = after.or_else(staged);
-                self.say(
-                    now,
-                    &Message::AskChunk(AskChunk {
-                        subscription,
-                        collection,
-                        after,
-                    }),
-                );
+                self.say(now, &Message::AskChunk(AskChunk { subscription, collection, after }));
                 return;
             }
             heal.walks += 1;
             let salt = salt.wrapping_add(heal.walks);
-            let tree = self
-                .replica
-                .base_mut()
-                .trees()
-                .entry(collection.clone())
-                .or_default();
+            let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
             if tree.root() == root {
                 heal.todo.pop_front();
                 continue;
             }
             let message = WalkMessage::open(tree, salt);
-            self.say(
-                now,
-                &Message::Walk(Walk {
-                    subscription,
-                    collection,
-                    message,
-                }),
-            );
+            self.say(now, &Message::Walk(Walk { subscription, collection, message }));
             return;
         }
     }
 
     pub(super) fn heal_walk(&mut self, now: Now, walk: &Walk) {
-        let Walk {
-            subscription,
-            collection,
-            message,
-        } = walk;
-        let Some(heal) = self
-            .session
-            .as_mut()
-            .and_then(|s| s.heals.get_mut(subscription))
-        else {
+        let Walk { subscription, collection, message } = walk;
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(subscription)) else {
             return;
         };
-        if heal
-            .todo
-            .front()
-            .is_none_or(|(current, _)| current != collection)
-        {
+        if heal.todo.front().is_none_or(|(current, _)| current != collection) {
             return;
         }
-        let tree = self
-            .replica
-            .base_mut()
-            .trees()
-            .entry(collection.clone())
-            .or_default();
+        let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
         let Ok(response) = tree::respond(tree, message, &WalkLimits::default()) else {
             self.end(now, ByeCode::Malformed, "a walk that cannot be");
             return;
         };
-        heal.differs
-            .entry(collection.clone())
-            .or_default()
-            .extend(response.differs);
+        heal.differs.entry(collection.clone()).or_default().extend(response.differs);
         let last = response.reply.as_ref().is_none_or(WalkMessage::is_last);
         if let Some(message) = response.reply.filter(|message| !message.is_last()) {
-            let walk = Walk {
-                message,
-                ..walk.clone()
-            };
+            let walk = Walk { message, ..walk.clone() };
             self.say(now, &Message::Walk(walk));
         }
         if last {
@@ -245,21 +181,13 @@ impl Engine {
 
     pub(super) fn heal_records(&mut self, records: &Records, encoded: &[u8]) {
         let subscription = records.subscription;
-        let Some(heal) = self
-            .session
-            .as_mut()
-            .and_then(|s| s.heals.get_mut(&subscription))
-        else {
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };
-        heal.came
-            .extend(records.entries.iter().map(|entry| key_hash(&entry.key)));
+        heal.came.extend(records.entries.iter().map(|entry| key_hash(&entry.key)));
         heal.staging += 1;
         let entry = Entry::Staged(encoded.to_vec());
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::HealStep(subscription),
-        });
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
     }
 
     pub(super) fn heal_chunk(&mut self, now: Now, chunk: &Chunk, encoded: &[u8]) {
@@ -270,11 +198,7 @@ impl Engine {
         let Some(heal) = session.heals.get_mut(&subscription) else {
             return;
         };
-        if heal
-            .todo
-            .front()
-            .is_none_or(|(current, _)| *current != chunk.collection)
-        {
+        if heal.todo.front().is_none_or(|(current, _)| *current != chunk.collection) {
             return;
         }
         let total = chunk.total;
@@ -293,10 +217,7 @@ impl Engine {
         heal.staging += 1;
         session.expected_records = Some(session.expected_records.unwrap_or(0).max(total));
         let entry = Entry::Staged(encoded.to_vec());
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::HealStep(subscription),
-        });
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
         self.heal_next(now, subscription, Some(prefix));
     }
 
@@ -310,27 +231,16 @@ impl Engine {
         };
         heal.staging = heal.staging.saturating_sub(1);
         let at = usize::try_from(subscription).unwrap_or(usize::MAX);
-        let standing = self
-            .replica
-            .standings()
-            .get(at)
-            .map(|(_, standing)| standing);
-        let complete = standing
-            .and_then(|standing| standing.heal.as_ref())
-            .is_some_and(|heal| heal.complete);
+        let standing = self.replica.standings().get(at).map(|(_, standing)| standing);
+        let complete =
+            standing.and_then(|standing| standing.heal.as_ref()).is_some_and(|heal| heal.complete);
         if complete {
             let place = Place::at(heal.seq.unwrap_or_default());
             session.heals.remove(&subscription);
             session.breaks.remove(&subscription);
             session.expected.insert(subscription, place.clone());
             session.moved.insert(subscription);
-            self.say(
-                now,
-                &Message::Resume(Resume {
-                    subscription,
-                    place,
-                }),
-            );
+            self.say(now, &Message::Resume(Resume { subscription, place }));
         } else {
             self.heal_finish(subscription);
         }
@@ -342,11 +252,7 @@ impl Engine {
         let Some((pattern, _)) = self.replica.standings().get(at) else {
             return;
         };
-        let Some(heal) = self
-            .session
-            .as_mut()
-            .and_then(|s| s.heals.get_mut(&subscription))
-        else {
+        let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };
         if !heal.complete || heal.staging > 0 {
@@ -369,18 +275,12 @@ impl Engine {
             .collect();
         heal.staging += 1;
         let entry = Entry::Healed { subscription, gone };
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::HealStep(subscription),
-        });
+        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
     }
 }
 
 fn heal_done_with_first(session: &mut Option<super::session::Session>, subscription: u32) {
-    if let Some(heal) = session
-        .as_mut()
-        .and_then(|s| s.heals.get_mut(&subscription))
-    {
+    if let Some(heal) = session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) {
         heal.todo.pop_front();
         heal.tries = 0;
     }

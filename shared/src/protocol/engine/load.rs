@@ -31,10 +31,7 @@ impl Engine {
             else {
                 continue;
             };
-            self.outputs.push_back(Output::Done {
-                id,
-                result: Err(WishError::Store(class)),
-            });
+            self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
         }
         self.notice(Notice::Unreadable(class));
     }
@@ -55,12 +52,7 @@ impl Engine {
             self.commit(Op::Found, batch);
             return;
         }
-        let stored = Stored {
-            header,
-            folded: folded.clone(),
-            pages: rows(),
-            log: rows(),
-        };
+        let stored = Stored { header, folded: folded.clone(), pages: rows(), log: rows() };
         let was_open = self.pipeline.loaded;
         match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
             Ok(replica) => {
@@ -113,11 +105,7 @@ impl Engine {
         for row in page.rows {
             self.witness(&row);
             let expected = log_number(&row.key) == Some(self.replica.last() + 1);
-            let applied = if expected {
-                self.replica.apply_encoded(&row.value).ok()
-            } else {
-                None
-            };
+            let applied = if expected { self.replica.apply_encoded(&row.value).ok() } else { None };
             let Some(applied) = applied else {
                 self.pipeline.reload_wanted = true;
                 self.drop_session();
@@ -135,21 +123,11 @@ impl Engine {
 }
 
 pub(super) fn tail_queries(last: u64) -> Vec<Query> {
-    let range = KeyRange {
-        start: log_key(last + 1),
-        end: None,
-    };
+    let range = KeyRange { start: log_key(last + 1), end: None };
     let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
-    let get = |key: &[u8]| Query::Get {
-        keyspace: Keyspace::Meta,
-        key: key.to_vec(),
-    };
+    let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
     Vec::from([
-        Query::Scan {
-            keyspace: Keyspace::Log,
-            range,
-            limit,
-        },
+        Query::Scan { keyspace: Keyspace::Log, range, limit },
         get(META_FOLDED),
         get(META_LEADER),
     ])

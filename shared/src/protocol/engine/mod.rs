@@ -6,8 +6,10 @@
 //! randomness (all are inputs), waiting.
 
 mod feed;
+mod fork;
 mod heal;
 mod load;
+mod outcome;
 mod pipeline;
 mod push;
 mod rejected;
@@ -355,11 +357,7 @@ impl Engine {
             Input::Ask { id, wish } => self.ask(id, wish),
             Input::Lead { token } => self.lead(token),
             Input::Follow => self.follow(),
-            Input::Connected {
-                incarnation,
-                fresh,
-                salt,
-            } => {
+            Input::Connected { incarnation, fresh, salt } => {
                 self.connected(now, incarnation, fresh, salt);
             }
             Input::Frame(bytes) => self.frame(now, &bytes),
@@ -455,9 +453,9 @@ impl Engine {
     /// How the outbox stands in the session, for people who look for a fault.
     #[must_use]
     pub fn pushing_facts(&self) -> String {
-        self.session.as_ref().map_or_else(String::new, |session| {
-            alloc::format!("{:?}", session.pushing)
-        })
+        self.session
+            .as_ref()
+            .map_or_else(String::new, |session| alloc::format!("{:?}", session.pushing))
     }
 
     fn link(&self) -> Link {

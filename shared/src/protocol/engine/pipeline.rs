@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     id::ReplicaId,
-    io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Ticket},
+    io::{Answer, Batch, FaultClass, Keyspace, Ticket},
     replica::{
         Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, RowState, encode_entry,
         load_queries, log_key,
@@ -34,29 +34,17 @@ const STORE_RETRY_AFTER: Millis = Millis(1_000);
 #[derive(Debug)]
 pub(super) enum Want {
     /// A local write.
-    Write {
-        id: u64,
-        changes: Vec<Change>,
-        relaxed: bool,
-    },
+    Write { id: u64, changes: Vec<Change>, relaxed: bool },
     /// Forget a rejected row, and perhaps commit it again.
     Drop { id: u64, number: u64, retry: bool },
     /// Commit something else in place of a rejected row, and forget that.
-    Edit {
-        id: u64,
-        number: u64,
-        changes: Vec<Change>,
-    },
+    Edit { id: u64, number: u64, changes: Vec<Change> },
     /// An entry of the session, and what follows when it is durable.
     Entry { entry: Entry, then: Then },
     /// New stamps for the waiting rows from here on.
     Restamp { from: u64, skew_ms: i64 },
     /// A new replica id.
-    Reborn {
-        replica: ReplicaId,
-        accepted: Vec<u64>,
-        unsure: Vec<u64>,
-    },
+    Reborn { replica: ReplicaId, accepted: Vec<u64>, unsure: Vec<u64> },
     /// The lead.
     Claim { token: [u8; 16] },
     /// Take over for another principal.
@@ -86,7 +74,7 @@ pub(super) enum Then {
 
 impl Then {
     /// Whether the app waits for it, whatever becomes of the session.
-    const fn is_for_app(self) -> bool {
+    pub(super) const fn is_for_app(self) -> bool {
         matches!(self, Self::Grant { .. })
     }
 }
@@ -105,16 +93,13 @@ pub(super) enum Op {
 }
 
 #[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent facts about the store"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts about the store")]
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
     pub(super) queue: VecDeque<Want>,
-    waiting_bytes: usize,
-    under_way: Option<(Ticket, Op)>,
+    pub(super) waiting_bytes: usize,
+    pub(super) under_way: Option<(Ticket, Op)>,
     tickets: u64,
     /// The stored fencing token, as last read.
     pub(super) leader: Option<Vec<u8>>,
@@ -131,7 +116,7 @@ pub(super) struct Pipeline {
     /// Writes whose commit failed in a way that leaves open whether it happened.
     pub(super) uncertain: Vec<Uncertain>,
     /// Counts sessions: what follows an entry concerns the session that wanted it and no other.
-    session: u64,
+    pub(super) session: u64,
 }
 
 impl Pipeline {
@@ -169,11 +154,7 @@ impl Pipeline {
     }
 
     fn leader_guard(&self, batch: &mut Batch) {
-        batch.guard(
-            Keyspace::Meta,
-            META_LEADER.to_vec(),
-            self.token.map(|token| token.to_vec()),
-        );
+        batch.guard(Keyspace::Meta, META_LEADER.to_vec(), self.token.map(|token| token.to_vec()));
     }
 
     /// Wants of the session make no sense without it.
@@ -193,12 +174,9 @@ impl Pipeline {
     }
 }
 
-fn bytes_of(want: &Want) -> usize {
+pub(super) fn bytes_of(want: &Want) -> usize {
     match want {
-        Want::Entry {
-            entry: Entry::Feed(bytes) | Entry::Staged(bytes),
-            ..
-        } => bytes.len(),
+        Want::Entry { entry: Entry::Feed(bytes) | Entry::Staged(bytes), .. } => bytes.len(),
         Want::Entry { .. }
         | Want::Write { .. }
         | Want::Drop { .. }
@@ -213,26 +191,10 @@ fn bytes_of(want: &Want) -> usize {
 impl Engine {
     pub(super) fn ask(&mut self, id: u64, wish: Wish) {
         self.pipeline.want(match wish {
-            Wish::Write { changes, relaxed } => Want::Write {
-                id,
-                changes,
-                relaxed,
-            },
-            Wish::Retry { number } => Want::Drop {
-                id,
-                number,
-                retry: true,
-            },
-            Wish::Edit { number, changes } => Want::Edit {
-                id,
-                number,
-                changes,
-            },
-            Wish::Discard { number } => Want::Drop {
-                id,
-                number,
-                retry: false,
-            },
+            Wish::Write { changes, relaxed } => Want::Write { id, changes, relaxed },
+            Wish::Retry { number } => Want::Drop { id, number, retry: true },
+            Wish::Edit { number, changes } => Want::Edit { id, number, changes },
+            Wish::Discard { number } => Want::Drop { id, number, retry: false },
             Wish::Adopt => Want::Adopt { id },
         });
     }
@@ -244,9 +206,7 @@ impl Engine {
     pub(super) fn follow(&mut self) {
         self.pipeline.token = None;
         self.drop_session();
-        self.pipeline
-            .queue
-            .retain(|want| !matches!(want, Want::Claim { .. }));
+        self.pipeline.queue.retain(|want| !matches!(want, Want::Claim { .. }));
     }
 
     /// Ends the session without a word; its wants are forgotten, the peer will say it all again.
@@ -254,10 +214,7 @@ impl Engine {
         self.pipeline.forget_session();
         if let Some(session) = self.session.take() {
             let was_live = session.was_live();
-            self.outputs.push_back(Output::Close {
-                retry_after: None,
-                was_live,
-            });
+            self.outputs.push_back(Output::Close { retry_after: None, was_live });
         }
     }
 
@@ -278,10 +235,7 @@ impl Engine {
             if !self.pipeline.loaded || self.pipeline.reload_wanted {
                 self.pipeline.tail_wanted = false;
                 let ticket = self.pipeline.start(Op::Load);
-                self.outputs.push_back(Output::Query {
-                    ticket,
-                    queries: load_queries(),
-                });
+                self.outputs.push_back(Output::Query { ticket, queries: load_queries() });
                 return;
             }
             if self.pipeline.tail_wanted {
@@ -339,11 +293,7 @@ impl Engine {
 
     fn start_claim(&mut self, token: [u8; 16]) {
         let mut batch = Batch::default();
-        batch.guard(
-            Keyspace::Meta,
-            META_LEADER.to_vec(),
-            self.pipeline.leader.clone(),
-        );
+        batch.guard(Keyspace::Meta, META_LEADER.to_vec(), self.pipeline.leader.clone());
         batch.put(Keyspace::Meta, META_LEADER.to_vec(), token.to_vec());
         self.commit(Op::Claim(token), batch);
     }
@@ -360,12 +310,7 @@ impl Engine {
             if !rows.is_empty() && *relaxed != batch.relaxed {
                 break;
             }
-            let Some(Want::Write {
-                id,
-                changes,
-                relaxed,
-            }) = self.pipeline.queue.pop_front()
-            else {
+            let Some(Want::Write { id, changes, relaxed }) = self.pipeline.queue.pop_front() else {
                 break;
             };
             match self.replica.write(&changes, now.wall) {
@@ -374,21 +319,10 @@ impl Engine {
                     bytes += written.bytes.len();
                     batch.put(Keyspace::Log, log_key(written.number), written.bytes);
                     let (number, stamp) = (written.number, Some(written.stamp));
-                    rows.push((
-                        id,
-                        Receipt {
-                            number,
-                            stamp,
-                            relaxed,
-                        },
-                        changes,
-                    ));
+                    rows.push((id, Receipt { number, stamp, relaxed }, changes));
                 }
                 Err(error) => {
-                    self.outputs.push_back(Output::Done {
-                        id,
-                        result: Err(error.into()),
-                    });
+                    self.outputs.push_back(Output::Done { id, result: Err(error.into()) });
                 }
             }
         }
@@ -415,10 +349,8 @@ impl Engine {
             };
             self.pipeline.waiting_bytes =
                 self.pipeline.waiting_bytes.saturating_sub(bytes_of(&want));
-            of_session |= !matches!(
-                want,
-                Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. }
-            );
+            of_session |=
+                !matches!(want, Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. });
             entries.extend(self.make(want, now));
             if let Some((Entry::Feed(frame) | Entry::Staged(frame), _)) = entries.last() {
                 bytes += frame.len();
@@ -443,11 +375,7 @@ impl Engine {
         match want {
             Want::Entry { entry, then } => Vec::from([(entry, then)]),
             Want::Drop { id, number, retry } => self.make_drop(id, number, retry, now),
-            Want::Edit {
-                id,
-                number,
-                changes,
-            } => self.make_edit(id, number, changes, now),
+            Want::Edit { id, number, changes } => self.make_edit(id, number, changes, now),
             Want::Restamp { from, skew_ms } => {
                 let wall = WallMillis(now.wall.0.saturating_add_signed(skew_ms));
                 match self.replica.restamp_from(from, wall) {
@@ -458,20 +386,11 @@ impl Engine {
                     Err(_) => Vec::new(),
                 }
             }
-            Want::Reborn {
-                replica,
-                accepted,
-                unsure,
-            } => {
+            Want::Reborn { replica, accepted, unsure } => {
                 let settled: Vec<u64> = accepted.iter().chain(&unsure).copied().collect();
                 match self.replica.restamp_as(replica, &settled, now.wall) {
                     Ok(restamped) => {
-                        let entry = Entry::Reborn {
-                            replica,
-                            accepted,
-                            unsure,
-                            restamped,
-                        };
+                        let entry = Entry::Reborn { replica, accepted, unsure, restamped };
                         Vec::from([(entry, Then::Reconnect)])
                     }
                     Err(_) => Vec::new(),
@@ -496,11 +415,7 @@ impl Engine {
         ticket: Ticket,
         result: Result<Vec<Answer>, FaultClass>,
     ) {
-        let Some((_, op)) = self
-            .pipeline
-            .under_way
-            .take_if(|(known, _)| *known == ticket)
-        else {
+        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
             return;
         };
         match (op, result) {
@@ -517,192 +432,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn committed(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        result: Result<CommitOutcome, FaultClass>,
-    ) {
-        let Some((_, op)) = self
-            .pipeline
-            .under_way
-            .take_if(|(known, _)| *known == ticket)
-        else {
-            return;
-        };
-        match result {
-            Ok(CommitOutcome::Applied) => self.op_applied(now, op),
-            Ok(CommitOutcome::Conflict) => {
-                self.pipeline.tail_wanted = true;
-                self.op_again(op);
-            }
-            Err(class) => {
-                self.pipeline.tail_wanted = true;
-                self.op_failed(op, class);
-            }
-        }
-    }
-
-    fn op_applied(&mut self, now: Now, op: Op) {
-        match op {
-            Op::Writes(rows) => {
-                let applied = self.replica.confirm();
-                for (id, receipt, _) in rows {
-                    self.outputs.push_back(Output::Done {
-                        id,
-                        result: Ok(receipt),
-                    });
-                }
-                self.announce(now, applied);
-                self.notice(Notice::LogGrew);
-            }
-            Op::Entries(entries, session) => {
-                for (entry, then) in entries {
-                    if let Entry::Reborn { replica: new, .. } = &entry {
-                        let (old, new) = (self.replica.id(), *new);
-                        self.notice(Notice::Reborn { old, new });
-                    }
-                    match self.replica.apply(entry) {
-                        Ok(applied) => self.announce(now, applied),
-                        Err(_) => {
-                            self.store_failed(FaultClass::Corrupt);
-                            return;
-                        }
-                    }
-                    if session == self.pipeline.session || then.is_for_app() {
-                        self.then(now, then);
-                    }
-                }
-                self.notice(Notice::LogGrew);
-            }
-            Op::Claim(token) => {
-                self.pipeline.token = Some(token);
-                self.pipeline.leader = Some(token.to_vec());
-                self.pipeline.reload_wanted |= !self.replica.knows_pages();
-                self.notice(Notice::Leading);
-            }
-            Op::Fold(fold) => {
-                self.replica.folded_to(fold);
-                self.pipeline.folded = Some(log_key(self.replica.folded()));
-            }
-            // Read back at once: `loaded` is still to come.
-            Op::Found | Op::Load | Op::Tail => {}
-        }
-    }
-
-    /// Another holder was first: the same again, on top of what it wrote.
-    fn op_again(&mut self, op: Op) {
-        match op {
-            Op::Writes(rows) => {
-                self.replica.undo();
-                for (id, receipt, changes) in rows.into_iter().rev() {
-                    let relaxed = receipt.relaxed;
-                    self.pipeline.queue.push_front(Want::Write {
-                        id,
-                        changes,
-                        relaxed,
-                    });
-                }
-            }
-            Op::Entries(entries, session) => {
-                let current = session == self.pipeline.session;
-                for (entry, then) in entries.into_iter().rev() {
-                    if !current && !then.is_for_app() {
-                        continue;
-                    }
-                    // What was made from the state it found must be made again.
-                    let want = match entry {
-                        Entry::Restamped { skew_ms, .. } => {
-                            let from = self.replica.waiting().next().unwrap_or(0);
-                            Want::Restamp { from, skew_ms }
-                        }
-                        Entry::Reborn {
-                            replica,
-                            accepted,
-                            unsure,
-                            ..
-                        } => Want::Reborn {
-                            replica,
-                            accepted,
-                            unsure,
-                        },
-                        Entry::Commit(_) => continue,
-                        Entry::Dropped(number) => {
-                            let Then::Grant {
-                                id,
-                                number: granted,
-                            } = then
-                            else {
-                                continue;
-                            };
-                            match self.pipeline.edits.remove(&id) {
-                                Some(changes) => Want::Edit {
-                                    id,
-                                    number,
-                                    changes,
-                                },
-                                None => Want::Drop {
-                                    id,
-                                    number,
-                                    retry: granted > 0,
-                                },
-                            }
-                        }
-                        entry @ (Entry::Feed(_)
-                        | Entry::Staged(_)
-                        | Entry::HealBegun { .. }
-                        | Entry::Healed { .. }
-                        | Entry::Settled(_)
-                        | Entry::Session(_)
-                        | Entry::Welcomed(_)
-                        | Entry::Adopted(_)) => Want::Entry { entry, then },
-                    };
-                    self.pipeline.waiting_bytes += bytes_of(&want);
-                    self.pipeline.queue.push_front(want);
-                }
-            }
-            Op::Claim(token) => self.pipeline.queue.push_front(Want::Claim { token }),
-            Op::Found | Op::Fold(_) | Op::Load | Op::Tail => {}
-        }
-    }
-
-    fn op_failed(&mut self, op: Op, class: FaultClass) {
-        match op {
-            Op::Writes(rows) => {
-                self.be_uncertain(
-                    rows.into_iter().map(|(id, receipt, _)| (id, receipt)),
-                    class,
-                );
-                self.replica.undo();
-            }
-            Op::Entries(entries, _) => {
-                for (_, then) in entries {
-                    if let Then::Grant { id, .. } = then {
-                        self.pipeline.edits.remove(&id);
-                        let result = Err(WishError::Store(class));
-                        self.outputs.push_back(Output::Done { id, result });
-                    }
-                }
-                self.drop_session();
-                self.notice(Notice::Unreadable(class));
-            }
-            Op::Claim(_) => self.notice(Notice::Deposed),
-            Op::Found => self.store_failed(class),
-            Op::Fold(_) | Op::Load | Op::Tail => {}
-        }
-    }
-
     /// Tells the app what an entry changed, and looks after what it broke.
     pub(super) fn announce(&mut self, now: Now, applied: Applied) {
-        let Applied {
-            keys,
-            accepted,
-            rejected,
-            broken,
-            conflicts,
-            received,
-            cuts: _,
-        } = applied;
+        let Applied { keys, accepted, rejected, broken, conflicts, received, cuts: _ } = applied;
         if !keys.is_empty() {
             self.notice(Notice::Changed(keys));
         }
@@ -710,17 +442,9 @@ impl Engine {
             self.notice(Notice::Accepted(accepted));
         }
         for number in rejected {
-            let state = self
-                .replica
-                .overlay()
-                .get(number)
-                .map(|outbox| outbox.state.clone());
+            let state = self.replica.overlay().get(number).map(|outbox| outbox.state.clone());
             if let Some(RowState::Rejected { code, reason }) = state {
-                self.notice(Notice::Rejected {
-                    number,
-                    code,
-                    reason,
-                });
+                self.notice(Notice::Rejected { number, code, reason });
             }
         }
         for (key, conflict) in conflicts {

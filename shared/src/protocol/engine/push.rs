@@ -49,11 +49,7 @@ impl Pushing {
 impl Engine {
     /// Sends what the limits allow.
     pub(super) fn pump_push(&mut self, now: Now) {
-        if self
-            .session
-            .as_ref()
-            .is_none_or(|session| !session.may_push(&self.replica))
-        {
+        if self.session.as_ref().is_none_or(|session| !session.may_push(&self.replica)) {
             return;
         }
         while let Some(push) = self.next_push(now) {
@@ -108,10 +104,7 @@ impl Engine {
             return None;
         }
         pushing.overdue.get_or_insert(now.mono + ACK_WITHIN);
-        Some(Push {
-            named: pushing.named,
-            rows,
-        })
+        Some(Push { named: pushing.named, rows })
     }
 
     pub(super) fn ack(&mut self, now: Now, ack: Ack) {
@@ -128,11 +121,7 @@ impl Engine {
             pushing.bytes = pushing.bytes.saturating_sub(bytes);
             match outcome {
                 Outcome::Accepted { seq } => settled.push((number, Settlement::Accepted(seq))),
-                Outcome::Rejected {
-                    number: at,
-                    code,
-                    reason,
-                } => {
+                Outcome::Rejected { number: at, code, reason } => {
                     named = named.max(at);
                     settled.push((number, Settlement::Rejected { code, reason }));
                 }
@@ -156,20 +145,14 @@ impl Engine {
                 }
             }
         }
-        pushing.overdue = if pushing.in_flight.is_empty() {
-            None
-        } else {
-            Some(now.mono + ACK_WITHIN)
-        };
+        pushing.overdue =
+            if pushing.in_flight.is_empty() { None } else { Some(now.mono + ACK_WITHIN) };
         if settled.is_empty() {
             pushing.named = pushing.named.max(named);
         } else {
             pushing.settling += 1;
             let entry = Entry::Settled(settled);
-            self.pipeline.want(Want::Entry {
-                entry,
-                then: Then::Named(named),
-            });
+            self.pipeline.want(Want::Entry { entry, then: Then::Named(named) });
         }
     }
 

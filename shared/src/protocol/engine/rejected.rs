@@ -30,21 +30,12 @@ impl Engine {
                 return entries;
             };
             let mut row = outbox.row.clone();
-            let stamp = Stamp {
-                hlc,
-                replica: self.replica.id(),
-            };
+            let stamp = Stamp { hlc, replica: self.replica.id() };
             row.restamp(&[(row.stamp, stamp)].into());
             granted = self.replica.last() + 1;
             entries.push((Entry::Commit(row), Then::Nothing));
         }
-        entries.push((
-            Entry::Dropped(number),
-            Then::Grant {
-                id,
-                number: granted,
-            },
-        ));
+        entries.push((Entry::Dropped(number), Then::Grant { id, number: granted }));
         entries
     }
 
@@ -57,9 +48,7 @@ impl Engine {
     ) -> Vec<(Entry, Then)> {
         let rejected = |row: &OutboxRow| matches!(row.state, RowState::Rejected { .. });
         let planned = if self.replica.overlay().get(number).is_some_and(rejected) {
-            self.replica
-                .plan(&changes, now.wall)
-                .map_err(WishError::from)
+            self.replica.plan(&changes, now.wall).map_err(WishError::from)
         } else {
             Err(WishError::NoSuchRow(number))
         };
@@ -67,20 +56,11 @@ impl Engine {
             Ok(row) => {
                 self.pipeline.edits.insert(id, changes);
                 let granted = self.replica.last() + 1;
-                let grant = Then::Grant {
-                    id,
-                    number: granted,
-                };
-                Vec::from([
-                    (Entry::Commit(row), Then::Nothing),
-                    (Entry::Dropped(number), grant),
-                ])
+                let grant = Then::Grant { id, number: granted };
+                Vec::from([(Entry::Commit(row), Then::Nothing), (Entry::Dropped(number), grant)])
             }
             Err(error) => {
-                self.outputs.push_back(Output::Done {
-                    id,
-                    result: Err(error),
-                });
+                self.outputs.push_back(Output::Done { id, result: Err(error) });
                 Vec::new()
             }
         }

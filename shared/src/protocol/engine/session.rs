@@ -8,19 +8,16 @@ use super::{
     trace::describe,
 };
 use crate::{
-    hlc::{Hlc, Stamp},
+    hlc::Hlc,
     id::{Cursor, Incarnation, Pattern, ReplicaId, Seq},
     protocol::{
         limits::{
             DEAD_AFTER, EPOCHS_MAX, HANDSHAKE_WITHIN, INCARNATIONS_MAX, PING_EVERY, VERSIONS,
         },
-        message::{
-            Bye, ByeCode, Hello, Identity, Message, Mode, Place, Recall, Recalled, Subscription,
-            Welcome,
-        },
+        message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
         wire,
     },
-    replica::{Entry, OutboxRow, Replica, RowState, Settlement, Standing, Welcomed, row_digest},
+    replica::{Entry, Replica, Standing, Welcomed},
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
@@ -34,12 +31,12 @@ const CHANNEL: u64 = 0;
 /// Clock differences below this are not corrected.
 const SKEW_MIN_MS: i64 = 10_000;
 /// Rows that one recall names.
-const RECALL_ROWS_MAX: usize = 10_000;
+pub(super) const RECALL_ROWS_MAX: usize = 10_000;
 /// Heals of one subscription in one session, before the session ends.
 pub(super) const HEALS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// The incarnation is on its way into the log.
     Preparing,
     /// The hello left.
@@ -59,11 +56,11 @@ enum Phase {
 /// A session.
 #[derive(Debug)]
 pub(super) struct Session {
-    phase: Phase,
+    pub(super) phase: Phase,
     incarnation: Incarnation,
-    fresh: ReplicaId,
+    pub(super) fresh: ReplicaId,
     pub(super) salt: u64,
-    welcome: Option<Welcome>,
+    pub(super) welcome: Option<Welcome>,
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
     pub(super) pushing: Pushing,
@@ -80,9 +77,9 @@ pub(super) struct Session {
     pub(super) head: Seq,
     pub(super) received: u64,
     pub(super) expected_records: Option<u64>,
-    recalled: Vec<u64>,
-    unsure: Vec<u64>,
-    recalls_open: usize,
+    pub(super) recalled: Vec<u64>,
+    pub(super) unsure: Vec<u64>,
+    pub(super) recalls_open: usize,
     last_sent: MonoMillis,
     last_heard: MonoMillis,
     opening_until: MonoMillis,
@@ -97,11 +94,7 @@ impl Session {
         if self.phase != Phase::Open && self.phase != Phase::Blocked {
             deadline = deadline.min(self.opening_until);
         }
-        Some(
-            self.pushing
-                .overdue
-                .map_or(deadline, |overdue| overdue.min(deadline)),
-        )
+        Some(self.pushing.overdue.map_or(deadline, |overdue| overdue.min(deadline)))
     }
 
     pub(super) const fn was_live(&self) -> bool {
@@ -128,11 +121,7 @@ impl Session {
                 let arrived = standings.iter().all(|(_, standing)| {
                     standing.arrived && standing.heal.is_none() && standing.cursor >= self.head
                 });
-                if arrived && self.pushing.is_quiet() {
-                    Link::Live
-                } else {
-                    Link::Syncing
-                }
+                if arrived && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
             }
         }
     }
@@ -147,10 +136,7 @@ impl Engine {
         salt: u64,
     ) {
         if !self.pipeline.leads() || self.needs_token {
-            self.outputs.push_back(Output::Close {
-                retry_after: None,
-                was_live: false,
-            });
+            self.outputs.push_back(Output::Close { retry_after: None, was_live: false });
             return;
         }
         self.drop_session();
@@ -181,10 +167,7 @@ impl Engine {
             live: false,
         });
         let entry = Entry::Session(incarnation);
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::SayHello,
-        });
+        self.pipeline.want(Want::Entry { entry, then: Then::SayHello });
     }
 
     pub(super) fn token(&mut self, now: Now, token: Option<String>) {
@@ -210,27 +193,15 @@ impl Engine {
     fn trace(&mut self, sent: bool, message: &Message, bytes: usize) {
         if self.config.trace {
             let (name, text) = describe(message);
-            self.notice(Notice::Trace {
-                sent,
-                name,
-                bytes,
-                text,
-            });
+            self.notice(Notice::Trace { sent, name, bytes, text });
         }
     }
 
     /// Ends the session with a word.
     pub(super) fn end(&mut self, now: Now, code: ByeCode, reason: &str) {
-        let bye = Bye {
-            code,
-            reason: String::from(reason),
-            retry_after: None,
-        };
+        let bye = Bye { code, reason: String::from(reason), retry_after: None };
         self.say(now, &Message::Bye(bye));
-        self.notice(Notice::Ended {
-            code,
-            reason: String::from(reason),
-        });
+        self.notice(Notice::Ended { code, reason: String::from(reason) });
         self.drop_session();
     }
 
@@ -322,19 +293,13 @@ impl Engine {
 
     fn bye(&mut self, bye: Bye) {
         self.needs_token = bye.code == ByeCode::Unauthorized;
-        self.notice(Notice::Ended {
-            code: bye.code,
-            reason: bye.reason,
-        });
+        self.notice(Notice::Ended { code: bye.code, reason: bye.reason });
         self.pipeline_forget(bye.retry_after);
     }
 
     fn pipeline_forget(&mut self, retry_after: Option<Millis>) {
         self.drop_session();
-        if let Some(Output::Close {
-            retry_after: after, ..
-        }) = self.outputs.back_mut()
-        {
+        if let Some(Output::Close { retry_after: after, .. }) = self.outputs.back_mut() {
             *after = retry_after;
         }
     }
@@ -350,15 +315,8 @@ impl Engine {
             Then::Compare => self.compare(now),
             Then::Grant { id, number } => {
                 self.grant_edit(id);
-                let receipt = super::Receipt {
-                    number,
-                    stamp: None,
-                    relaxed: false,
-                };
-                self.outputs.push_back(Output::Done {
-                    id,
-                    result: Ok(receipt),
-                });
+                let receipt = super::Receipt { number, stamp: None, relaxed: false };
+                self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
             }
             Then::Reconnect => {
                 self.drop_session();
@@ -383,10 +341,7 @@ impl Engine {
         known.drain(..surplus);
         let mut epochs = self.replica.epochs();
         epochs.truncate(EPOCHS_MAX);
-        let subscriptions = (0..)
-            .zip(self.replica.standings())
-            .map(subscription)
-            .collect();
+        let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             features: 0,
@@ -429,14 +384,12 @@ impl Engine {
     }
 
     /// The replica can go on: stores the welcome.
-    fn enter(&mut self, now: Now, welcome: Welcome) {
+    pub(super) fn enter(&mut self, now: Now, welcome: Welcome) {
         let skew = i128::from(welcome.clock.0) - i128::from(now.wall.0);
         let skew_ms = i64::try_from(skew).unwrap_or_default();
         let by_mode = |wanted: fn(Mode) -> bool| {
             let modes = welcome.modes.iter();
-            modes
-                .filter(move |(_, mode)| wanted(*mode))
-                .map(|(id, _)| *id)
+            modes.filter(move |(_, mode)| wanted(*mode)).map(|(id, _)| *id)
         };
         let good = by_mode(|mode| matches!(mode, Mode::Feed | Mode::InSync)).collect();
         let afresh = welcome
@@ -449,16 +402,10 @@ impl Engine {
             incarnation: self
                 .session
                 .as_ref()
-                .map_or(Incarnation::from_bytes([0; 16]), |session| {
-                    session.incarnation
-                }),
+                .map_or(Incarnation::from_bytes([0; 16]), |session| session.incarnation),
             principal: welcome.principal.clone(),
             epoch: welcome.epoch,
-            skew_ms: if skew_ms.abs() < SKEW_MIN_MS {
-                0
-            } else {
-                skew_ms
-            },
+            skew_ms: if skew_ms.abs() < SKEW_MIN_MS { 0 } else { skew_ms },
             good,
             afresh,
             hlc: Hlc::at(welcome.clock),
@@ -467,10 +414,7 @@ impl Engine {
             session.phase = Phase::Entering;
             session.welcome = Some(welcome);
         }
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::Begin,
-        });
+        self.pipeline.want(Want::Entry { entry, then: Then::Begin });
     }
 
     /// Whether what a subscription has staged can be built on.
@@ -489,135 +433,6 @@ impl Engine {
                         .any(|left| left.epoch == epoch && heal.seq <= left.seq)
             }),
             (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync) => false,
-        }
-    }
-
-    /// Whether the peer has accepted something from this replica that it does not know of.
-    fn has_forked(&self, accepted: Option<Hlc>) -> bool {
-        let Some(accepted) = accepted else {
-            return false;
-        };
-        let stamp = Stamp {
-            hlc: accepted,
-            replica: self.replica.id(),
-        };
-        let known = accepted <= self.replica.acked()
-            || self
-                .replica
-                .overlay()
-                .rows()
-                .any(|(_, row)| row.row.stamp == stamp && row.state == RowState::Waiting);
-        !known
-    }
-
-    /// Asks which of the waiting rows, up to a time, were accepted.
-    fn recall(&mut self, now: Now, phase: Phase, upto: Option<Hlc>) {
-        let own = self.replica.id();
-        let waiting = |outbox: &&OutboxRow| {
-            outbox.state == RowState::Waiting
-                && outbox.row.stamp.replica == own
-                && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
-        };
-        let rows: Vec<(Hlc, [u8; 16])> = self
-            .replica
-            .overlay()
-            .rows()
-            .map(|(_, outbox)| outbox)
-            .filter(waiting)
-            .map(|outbox| (outbox.row.stamp.hlc, row_digest(&outbox.row)))
-            .collect();
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        session.phase = phase;
-        session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
-        if rows.is_empty() {
-            self.be_reborn();
-            return;
-        }
-        for rows in rows.chunks(RECALL_ROWS_MAX) {
-            self.say(
-                now,
-                &Message::Recall(Recall {
-                    rows: rows.to_vec(),
-                }),
-            );
-        }
-    }
-
-    fn recalled(&mut self, now: Now, recalled: Recalled) {
-        let own = self.replica.id();
-        let number_of = |hlc: Hlc| {
-            let stamp = Stamp { hlc, replica: own };
-            let mut rows = self.replica.overlay().rows();
-            rows.find(|(_, outbox)| outbox.row.stamp == stamp)
-                .map(|(number, _)| number)
-        };
-        let accepted: Vec<u64> = recalled
-            .accepted
-            .into_iter()
-            .filter_map(number_of)
-            .collect();
-        let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        session.recalled.extend(accepted);
-        session.unsure.extend(unsure);
-        session.recalls_open = session.recalls_open.saturating_sub(1);
-        if session.recalls_open > 0 {
-            return;
-        }
-        if session.phase == Phase::Checking {
-            self.checked(now);
-        } else {
-            self.be_reborn();
-        }
-    }
-
-    /// It is known which waiting rows were accepted: goes on if the last one accepted is among them.
-    fn checked(&mut self, now: Now) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let Some(welcome) = session.welcome.take() else {
-            return;
-        };
-        let stamp = welcome.accepted.map(|hlc| Stamp {
-            hlc,
-            replica: self.replica.id(),
-        });
-        let is_last = |number: &u64| {
-            let row = self.replica.overlay().get(*number);
-            row.map(|row| row.row.stamp) == stamp
-        };
-        if !session.recalled.iter().any(is_last) {
-            session.phase = Phase::Recalling;
-            self.be_reborn();
-            return;
-        }
-        let settled = core::mem::take(&mut session.recalled);
-        let settled = settled
-            .into_iter()
-            .map(|number| (number, Settlement::Accepted(Seq(0))));
-        let entry = Entry::Settled(settled.collect());
-        self.pipeline.want(Want::Entry {
-            entry,
-            then: Then::Nothing,
-        });
-        self.enter(now, welcome);
-    }
-
-    fn be_reborn(&mut self) {
-        if let Some(session) = &mut self.session {
-            let replica = session.fresh;
-            let accepted = core::mem::take(&mut session.recalled);
-            let unsure = core::mem::take(&mut session.unsure);
-            self.pipeline.want(Want::Reborn {
-                replica,
-                accepted,
-                unsure,
-            });
         }
     }
 
@@ -654,10 +469,7 @@ impl Engine {
         }
         // States roots, if nothing else does: an idle client wants to know that it agrees.
         self.ping(now);
-        let early = self
-            .session
-            .as_mut()
-            .map(|session| core::mem::take(&mut session.early));
+        let early = self.session.as_mut().map(|session| core::mem::take(&mut session.early));
         for frame in early.into_iter().flatten() {
             self.frame(now, &frame);
         }
@@ -678,10 +490,7 @@ impl Engine {
         let opening = session.phase != Phase::Open && session.phase != Phase::Blocked;
         let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
             || (opening && now.mono >= session.opening_until)
-            || session
-                .pushing
-                .overdue
-                .is_some_and(|overdue| now.mono >= overdue);
+            || session.pushing.overdue.is_some_and(|overdue| now.mono >= overdue);
         if dead {
             let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
             self.notice(Notice::Ended { code, reason });
@@ -694,22 +503,9 @@ impl Engine {
 
 fn subscription((id, (pattern, standing)): (u32, &(Pattern, Standing))) -> Subscription {
     let healing = standing.heal.is_some();
-    let place = if healing {
-        Place::at(standing.cursor)
-    } else {
-        standing.place.clone()
-    };
+    let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
     let started = standing.arrived || (!healing && place != Place::default());
     let cursor = standing.epoch.filter(|_| started);
-    let cursor = cursor.map(|epoch| Cursor {
-        epoch,
-        seq: standing.cursor,
-    });
-    Subscription {
-        id,
-        pattern: pattern.clone(),
-        cursor,
-        place,
-        root: None,
-    }
+    let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
+    Subscription { id, pattern: pattern.clone(), cursor, place, root: None }
 }

@@ -6,10 +6,7 @@ use alloc::{format, string::String, vec::Vec};
 /// A message in a few words, for people.
 pub(super) fn describe(message: &Message) -> (&'static str, String) {
     match message {
-        Message::Hello(hello) => (
-            "Hello",
-            format!("{} subscriptions", hello.subscriptions.len()),
-        ),
+        Message::Hello(hello) => ("Hello", format!("{} subscriptions", hello.subscriptions.len())),
         Message::Welcome(welcome) => {
             let modes: Vec<Mode> = welcome.modes.iter().map(|(_, mode)| *mode).collect();
             ("Welcome", format!("{modes:?} head {}", welcome.head))
@@ -33,12 +30,9 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
             ("Recalled", format!("{} accepted", recalled.accepted.len()))
         }
         Message::Ping { .. } => ("Ping", String::new()),
-        Message::Pong { state, .. } => (
-            "Pong",
-            state
-                .as_ref()
-                .map_or_else(String::new, |state| format!("at {}", state.seq)),
-        ),
+        Message::Pong { state, .. } => {
+            ("Pong", state.as_ref().map_or_else(String::new, |state| format!("at {}", state.seq)))
+        }
         Message::Refresh { .. } => ("Refresh", String::new()),
         Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
     }

@@ -30,13 +30,7 @@ impl Engine {
                 continue;
             };
             let bytes = encode_entry(&Entry::Commit(outbox.row.clone()));
-            self.pipeline.uncertain.push(Uncertain {
-                id,
-                receipt,
-                class,
-                bytes,
-                happened: false,
-            });
+            self.pipeline.uncertain.push(Uncertain { id, receipt, class, bytes, happened: false });
         }
     }
 
@@ -68,19 +62,16 @@ impl Engine {
     /// Whether the row has left the log in a fold since, or was given another stamp there.
     fn was_folded(&self, uncertain: &Uncertain) -> bool {
         let number = uncertain.receipt.number;
-        let (Ok(Entry::Commit(row)), true) = (
-            decode_entry(&uncertain.bytes),
-            number <= self.replica.folded(),
-        ) else {
+        let (Ok(Entry::Commit(row)), true) =
+            (decode_entry(&uncertain.bytes), number <= self.replica.folded())
+        else {
             return false;
         };
         match self.replica.overlay().get(number) {
             Some(outbox) => {
                 let intents = |row: &crate::replica::Row| -> Vec<_> {
                     let writes = row.writes.iter();
-                    writes
-                        .map(|write| (write.key.clone(), write.intents.clone()))
-                        .collect()
+                    writes.map(|write| (write.key.clone(), write.intents.clone())).collect()
                 };
                 intents(&outbox.row) == intents(&row)
             }

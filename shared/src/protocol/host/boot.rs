@@ -27,10 +27,7 @@ pub(super) const RETRY_AFTER: Millis = Millis(1_000);
 
 impl Host {
     pub(super) fn read_head(&mut self) {
-        let get = |key: &[u8]| Query::Get {
-            keyspace: Keyspace::Meta,
-            key: key.to_vec(),
-        };
+        let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
         let queries = alloc::vec![get(layout::HEAD_KEY), get(layout::LINEAGE_KEY)];
         self.phase = Phase::Reading;
         let ticket = self.ticket(Waiting::Boot);
@@ -69,15 +66,9 @@ impl Host {
 
     fn claim(&mut self, now: Now, stored: Option<Head>) {
         let mut clock = HlcClock::resume(stored.map_or(Hlc::ZERO, |stored| stored.clock));
-        let clock = clock
-            .tick(now.wall)
-            .unwrap_or_else(|_exhausted| clock.last());
+        let clock = clock.tick(now.wall).unwrap_or_else(|_exhausted| clock.last());
         if let Some(stored) = stored {
-            let left = Left {
-                epoch: stored.epoch,
-                seq: stored.seq,
-                hlc: stored.clock,
-            };
+            let left = Left { epoch: stored.epoch, seq: stored.seq, hlc: stored.clock };
             self.lineage.insert(0, left);
             self.lineage.truncate(LINEAGE_MAX);
         }
@@ -123,22 +114,13 @@ impl Host {
     }
 
     fn scan_tree(&mut self, range: KeyRange) {
-        let scan = Query::Scan {
-            keyspace: Keyspace::Tree,
-            range,
-            limit: LOAD_ROWS,
-        };
+        let scan = Query::Scan { keyspace: Keyspace::Tree, range, limit: LOAD_ROWS };
         let ticket = self.ticket(Waiting::Boot);
-        self.out(HostOutput::Query {
-            ticket,
-            queries: alloc::vec![scan],
-        });
+        self.out(HostOutput::Query { ticket, queries: alloc::vec![scan] });
     }
 
     fn rows_read(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
-        let more = answers
-            .iter()
-            .any(|answer| matches!(answer, Answer::Page(page) if page.more));
+        let more = answers.iter().any(|answer| matches!(answer, Answer::Page(page) if page.more));
         let mut last = None;
         for row in answers.into_iter().flat_map(rows_of) {
             let (collection, hash) = layout::parse_tree_key(&row.key)?;
@@ -164,11 +146,7 @@ impl Host {
         self.out(HostOutput::Note(HostNote::Ready {
             epoch: self.marks.epoch,
             head: self.head.seq,
-            records: self
-                .collections
-                .values()
-                .map(|collection| collection.trie.len() as u64)
-                .sum(),
+            records: self.collections.values().map(|collection| collection.trie.len() as u64).sum(),
         }));
         self.start_group();
         self.fan_out(now);

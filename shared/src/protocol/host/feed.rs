@@ -95,10 +95,7 @@ fn first<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {
 /// Own where the reader can compute the result by itself, else what changed behind `cut`.
 fn body(reader: &ReplicaId, cut: Seq, stored: &Stored) -> Body {
     let positions = &stored.positions;
-    let foreign = positions
-        .seen
-        .iter()
-        .any(|(replica, seq)| *seq > cut && replica != reader);
+    let foreign = positions.seen.iter().any(|(replica, seq)| *seq > cut && replica != reader);
     let own = positions.seen.get(reader).is_some_and(|seq| *seq > cut);
     if own
         && !foreign
@@ -108,11 +105,7 @@ fn body(reader: &ReplicaId, cut: Seq, stored: &Stored) -> Body {
         return Body::Own(hlc);
     }
     let delta = delta(cut, stored);
-    if delta == stored.record {
-        Body::Whole(delta)
-    } else {
-        Body::Delta(delta)
-    }
+    if delta == stored.record { Body::Whole(delta) } else { Body::Delta(delta) }
 }
 
 fn delta(cut: Seq, stored: &Stored) -> Record {
@@ -198,10 +191,7 @@ pub(super) struct Tail {
 impl Tail {
     /// Forgets everything up to `start`, the head.
     pub(super) fn reset(&mut self, start: Seq) {
-        *self = Self {
-            start,
-            ..Self::default()
-        };
+        *self = Self { start, ..Self::default() };
     }
 
     /// Whether all that lies behind `place` is here.
@@ -252,17 +242,14 @@ impl Tail {
         self.entries
             .range(place.seq..)
             .flat_map(|(seq, position)| {
-                position
-                    .iter()
-                    .map(move |(key, recent)| (*seq, key, recent))
+                position.iter().map(move |(key, recent)| (*seq, key, recent))
             })
             .skip_while(move |(seq, key, _)| !is_behind(*seq, key, place))
     }
 
     /// Whether `reader` gets other entries than everybody else behind the stream's place.
     pub(super) fn is_personal(&self, stream: &Stream, reader: &ReplicaId) -> bool {
-        self.behind(&stream.read)
-            .any(|(_, _, recent)| recent.is_personal(reader, stream.cut))
+        self.behind(&stream.read).any(|(_, _, recent)| recent.is_personal(reader, stream.cut))
     }
 
     /// The next page for a stream whose place is covered.
@@ -309,11 +296,7 @@ pub(super) struct Page {
 impl Page {
     /// Nothing up to a head.
     pub(super) fn empty(head: Seq) -> Self {
-        Self {
-            upto: Place::at(head),
-            cut: true,
-            ..Self::default()
-        }
+        Self { upto: Place::at(head), cut: true, ..Self::default() }
     }
 
     /// Adds the next entry, unless the page is full.
@@ -324,10 +307,7 @@ impl Page {
             return false;
         }
         self.bytes += bytes;
-        self.upto = Place {
-            seq: entry.seq,
-            key: Some(entry.key.clone()),
-        };
+        self.upto = Place { seq: entry.seq, key: Some(entry.key.clone()) };
         self.entries.push(entry);
         true
     }
@@ -351,10 +331,7 @@ impl Page {
                     return page;
                 }
             }
-            page.upto = Place {
-                seq,
-                key: Some(key),
-            };
+            page.upto = Place { seq, key: Some(key) };
         }
         if let Some((head, cut)) = whole {
             page.upto = Place::at(head);
@@ -390,9 +367,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn covers(&self, collection: &CollectionName) -> bool {
-        self.subscriptions
-            .iter()
-            .any(|(_, pattern)| pattern.covers(collection))
+        self.subscriptions.iter().any(|(_, pattern)| pattern.covers(collection))
     }
 
     /// Whether something is to be read, or said, to bring it to the head.

@@ -86,9 +86,7 @@ impl Known {
             *accepted = next().map(|value| Accepted::decode(&value)).transpose()?;
         }
         for record in self.records.values_mut() {
-            *record = next()
-                .map(|value| Stored::decode(&value).map(Arc::new))
-                .transpose()?;
+            *record = next().map(|value| Stored::decode(&value).map(Arc::new)).transpose()?;
         }
         Ok(())
     }
@@ -151,10 +149,7 @@ impl Judging {
     }
 
     pub(super) fn recall(&mut self, id: PeerId, peer: &Peer, recall: &Recall) {
-        let mut recalled = Recalled {
-            accepted: Vec::new(),
-            unsure: Vec::new(),
-        };
+        let mut recalled = Recalled { accepted: Vec::new(), unsure: Vec::new() };
         // What another principal pushed is not this one's to know.
         if peer.stage != (Stage::Denied { foreign: true }) {
             for (hlc, digest) in &recall.rows {
@@ -193,11 +188,7 @@ impl Judging {
 
     fn verdict(&self, peer: &Peer, row: &PushRow) -> Verdict {
         let replica = peer.hello.replica;
-        if row
-            .writes
-            .iter()
-            .any(|write| peer.held.contains_key(&write.key))
-        {
+        if row.writes.iter().any(|write| peer.held.contains_key(&write.key)) {
             return Verdict::Refused(Refused::Returned);
         }
         if let Some(Some(before)) = self.known.accepted.get(&(replica, row.hlc)) {
@@ -207,11 +198,7 @@ impl Judging {
                 Verdict::forged("another row has this stamp")
             };
         }
-        if !row
-            .writes
-            .iter()
-            .all(|write| peer.grant.writes(&write.key.collection))
-        {
+        if !row.writes.iter().all(|write| peer.grant.writes(&write.key.collection)) {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
@@ -227,25 +214,15 @@ impl Judging {
 
     fn join(&self, replica: ReplicaId, row: &PushRow) -> Verdict {
         let context = RowContext {
-            own: Stamp {
-                hlc: row.hlc,
-                replica,
-            },
+            own: Stamp { hlc: row.hlc, replica },
             seq: Seq(self.judged.head.seq.0.saturating_add(1)),
             clock: self.clock,
             limits: self.limits,
         };
-        let mut joined = JoinedRow {
-            seq: context.seq,
-            records: BTreeMap::new(),
-        };
+        let mut joined = JoinedRow { seq: context.seq, records: BTreeMap::new() };
         let mut refusal = None;
         for write in &row.writes {
-            let stored = self
-                .known
-                .records
-                .get(&write.key)
-                .and_then(Option::as_deref);
+            let stored = self.known.records.get(&write.key).and_then(Option::as_deref);
             match judge::join_write(&context, stored, write) {
                 Ok(record) => {
                     if joined.records.insert(write.key.clone(), record).is_some() {
@@ -271,19 +248,11 @@ impl Judging {
     fn accept(&mut self, peer: &Peer, row: &PushRow, joined: JoinedRow, owner: ReplicaRow) {
         let replica = peer.hello.replica;
         self.judged.head.seq = joined.seq;
-        let accepted = Accepted {
-            digest: row.digest,
-            seq: joined.seq,
-        };
-        self.known
-            .accepted
-            .insert((replica, row.hlc), Some(accepted));
+        let accepted = Accepted { digest: row.digest, seq: joined.seq };
+        self.known.accepted.insert((replica, row.hlc), Some(accepted));
         self.judged.accepted.insert((replica, row.hlc), accepted);
         let greatest = owner.accepted.max(Some(row.hlc));
-        let owner = ReplicaRow {
-            accepted: greatest,
-            ..owner
-        };
+        let owner = ReplicaRow { accepted: greatest, ..owner };
         self.set_replica(replica, owner);
         for (key, record) in joined.records {
             for conflict in &record.conflicts {
@@ -303,11 +272,7 @@ impl Judging {
                     touched.conflicts.extend(record.conflicts);
                 }
                 None => {
-                    let touched = Touched {
-                        stored,
-                        before,
-                        conflicts: record.conflicts,
-                    };
+                    let touched = Touched { stored, before, conflicts: record.conflicts };
                     self.judged.touched.insert(key, touched);
                 }
             }
@@ -332,11 +297,7 @@ impl Judging {
                     code,
                     reason,
                 });
-                Outcome::Rejected {
-                    number,
-                    code,
-                    reason: String::from(reason),
-                }
+                Outcome::Rejected { number, code, reason: String::from(reason) }
             }
         }
     }
@@ -390,11 +351,7 @@ impl Judged {
     pub(super) fn batch(&self, head: &Option<Vec<u8>>) -> Batch {
         let mut batch = Batch::default();
         batch.guard(Keyspace::Meta, layout::HEAD_KEY.to_vec(), head.clone());
-        batch.put(
-            Keyspace::Meta,
-            layout::HEAD_KEY.to_vec(),
-            self.head.encode(),
-        );
+        batch.put(Keyspace::Meta, layout::HEAD_KEY.to_vec(), self.head.encode());
         for (replica, row) in &self.replicas {
             batch.put(Keyspace::Meta, layout::replica_key(replica), row.encode());
         }

@@ -78,19 +78,11 @@ pub(super) enum Active {
     /// Rows of the tree are being read, for the names of records.
     WalkNames { walk: Walk, hashes: Vec<Digest> },
     /// Records are to be sent, or being read, before the walk goes on.
-    WalkRecords {
-        walk: Walk,
-        left: VecDeque<TreeRow>,
-        asked: Vec<RecordKey>,
-    },
+    WalkRecords { walk: Walk, left: VecDeque<TreeRow>, asked: Vec<RecordKey> },
     /// Names and sizes below a prefix are being read; `sized`: for the second time.
     ChunkNames(Chosen),
     /// The records of a chunk are being read.
-    ChunkRecords {
-        ask: AskChunk,
-        prefix: Prefix,
-        asked: Vec<RecordKey>,
-    },
+    ChunkRecords { ask: AskChunk, prefix: Prefix, asked: Vec<RecordKey> },
 }
 
 /// A chunk that was chosen for a question.
@@ -164,10 +156,7 @@ impl Host {
     }
 
     fn answer_roots(&mut self, now: Now, id: PeerId, ask: &AskRoots) {
-        let Some(pattern) = self
-            .peers
-            .get(&id)
-            .and_then(|peer| peer.pattern(ask.subscription))
+        let Some(pattern) = self.peers.get(&id).and_then(|peer| peer.pattern(ask.subscription))
         else {
             return;
         };
@@ -184,12 +173,7 @@ impl Host {
             }
             roots.push((name.clone(), collection.trie.root()));
         }
-        let answer = Roots {
-            subscription: ask.subscription,
-            seq: self.head.seq,
-            roots,
-            more,
-        };
+        let answer = Roots { subscription: ask.subscription, seq: self.head.seq, roots, more };
         self.send(now, id, &Message::Roots(answer));
     }
 
@@ -221,14 +205,7 @@ impl Host {
             self.send(now, id, &Message::Walk(reply));
         } else {
             let hashes = response.differs;
-            self.ask(
-                id,
-                queries,
-                Active::WalkNames {
-                    walk: reply,
-                    hashes,
-                },
-            );
+            self.ask(id, queries, Active::WalkNames { walk: reply, hashes });
         }
     }
 
@@ -241,10 +218,7 @@ impl Host {
             if bytes > PAGE_BYTES_AIM as u64 && !asked.is_empty() {
                 break;
             }
-            asked.push(RecordKey {
-                collection: walk.collection.clone(),
-                id: row.id.clone(),
-            });
+            asked.push(RecordKey { collection: walk.collection.clone(), id: row.id.clone() });
             left.pop_front();
         }
         if asked.is_empty() {
@@ -258,8 +232,7 @@ impl Host {
     fn answer_chunk(&mut self, now: Now, id: PeerId, ask: AskChunk) {
         let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
             let mean = held.mean_weight();
-            held.trie
-                .next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, |_| mean)
+            held.trie.next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, |_| mean)
         });
         match chosen {
             Some(chunk) => self.read_chunk_names(id, ask, &chunk, false),
@@ -287,20 +260,14 @@ impl Host {
 
     fn read_chunk_names(&mut self, id: PeerId, ask: AskChunk, chunk: &tree::Chunk, sized: bool) {
         let rows = u32::try_from(chunk.key_hashes.len()).unwrap_or(u32::MAX);
-        let limit = NonZeroU32::MIN
-            .saturating_add(rows)
-            .saturating_add(CHUNK_ROWS_SPARE);
+        let limit = NonZeroU32::MIN.saturating_add(rows).saturating_add(CHUNK_ROWS_SPARE);
         let scan = Query::Scan {
             keyspace: Keyspace::Tree,
             range: below(&ask.collection, &chunk.prefix),
             limit,
         };
         let prefix = chunk.prefix;
-        self.ask(
-            id,
-            alloc::vec![scan],
-            Active::ChunkNames(Chosen { ask, prefix, sized }),
-        );
+        self.ask(id, alloc::vec![scan], Active::ChunkNames(Chosen { ask, prefix, sized }));
     }
 
     /// The answer to a peer's read.
@@ -352,18 +319,12 @@ impl Host {
             if bytes > 2 * PAGE_BYTES_AIM && !entries.is_empty() {
                 bytes = entry_bytes(&entry);
                 let entries = core::mem::take(&mut entries);
-                let records = Records {
-                    subscription,
-                    entries,
-                };
+                let records = Records { subscription, entries };
                 self.send(now, id, &Message::Records(records));
             }
             entries.push(entry);
         }
-        let records = Records {
-            subscription,
-            entries,
-        };
+        let records = Records { subscription, entries };
         self.send(now, id, &Message::Records(records));
     }
 
@@ -381,17 +342,13 @@ impl Host {
             let (_, hash) = layout::parse_tree_key(&row.key)?;
             let tree_row = TreeRow::decode(&row.value)?;
             weights.insert(hash, weight(&tree_row));
-            asked.push(RecordKey {
-                collection: ask.collection.clone(),
-                id: tree_row.id,
-            });
+            asked.push(RecordKey { collection: ask.collection.clone(), id: tree_row.id });
         }
         let heavy = weights.values().sum::<u64>() > CHUNK_BYTES_MAX && asked.len() > 1;
         if heavy && !sized {
             let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
                 let weigh = |hash: &Digest| weights.get(hash).copied().unwrap_or(u64::MAX);
-                held.trie
-                    .next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, weigh)
+                held.trie.next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, weigh)
             });
             match chosen {
                 Some(chunk) => self.read_chunk_names(id, ask, &chunk, true),
@@ -413,10 +370,8 @@ impl Host {
         prefix: Prefix,
         held: &BTreeMap<RecordKey, Stored>,
     ) {
-        let entries: Vec<_> = held
-            .iter()
-            .map(|(key, stored)| self.marks.whole(key, stored))
-            .collect();
+        let entries: Vec<_> =
+            held.iter().map(|(key, stored)| self.marks.whole(key, stored)).collect();
         // Records that have grown since they were sized are sized again.
         if entries.len() > 1 && entries.iter().map(entry_bytes).sum::<usize>() > MESSAGE_BYTES_MAX {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -463,10 +418,7 @@ fn weight(row: &TreeRow) -> u64 {
 }
 
 pub(super) fn get_record(key: &RecordKey) -> Query {
-    Query::Get {
-        keyspace: Keyspace::Records,
-        key: layout::record_key(key),
-    }
+    Query::Get { keyspace: Keyspace::Records, key: layout::record_key(key) }
 }
 
 /// Records that must be there.
@@ -481,11 +433,7 @@ pub(super) fn records(
         };
         held.insert(key.clone(), Stored::decode(&value)?);
     }
-    if held.len() == keys.len() {
-        Ok(held)
-    } else {
-        Err(missing())
-    }
+    if held.len() == keys.len() { Ok(held) } else { Err(missing()) }
 }
 
 fn tree_rows(answers: Vec<Answer>) -> Result<Vec<TreeRow>, Damaged> {
@@ -507,10 +455,7 @@ pub(super) fn rows_of(answer: Answer) -> Vec<crate::io::Row> {
 
 /// A row that another one names is not there.
 pub(super) const fn missing() -> Damaged {
-    CodecError {
-        at: 0,
-        kind: CodecFault::Truncated,
-    }
+    CodecError { at: 0, kind: CodecFault::Truncated }
 }
 
 /// The rows of the tree below a prefix.

@@ -80,21 +80,17 @@ pub struct Grant {
 
 impl Grant {
     pub(super) fn writes(&self, collection: &CollectionName) -> bool {
-        self.rights
-            .iter()
-            .any(|right| right.write && right.pattern.covers(collection))
+        self.rights.iter().any(|right| right.write && right.pattern.covers(collection))
     }
 
     /// Whether one right covers every collection of the pattern.
     pub(super) fn reads(&self, pattern: &Pattern) -> bool {
-        self.rights
-            .iter()
-            .any(|right| match (&right.pattern, pattern) {
-                (Pattern::All, _) => true,
-                (Pattern::Exact(_), Pattern::All | Pattern::Prefix(_))
-                | (Pattern::Prefix(_), Pattern::All) => false,
-                (whole, Pattern::Exact(name) | Pattern::Prefix(name)) => whole.covers(name),
-            })
+        self.rights.iter().any(|right| match (&right.pattern, pattern) {
+            (Pattern::All, _) => true,
+            (Pattern::Exact(_), Pattern::All | Pattern::Prefix(_))
+            | (Pattern::Prefix(_), Pattern::All) => false,
+            (whole, Pattern::Exact(name) | Pattern::Prefix(name)) => whole.covers(name),
+        })
     }
 }
 

@@ -65,10 +65,7 @@ pub(super) fn join_write(
     if joined.bytes.len() as u64 > u64::from(row.limits.record_bytes) {
         return Err(Refusal::TooLarge("the joined record is too large"));
     }
-    Ok(Joined {
-        stored: joined,
-        conflicts,
-    })
+    Ok(Joined { stored: joined, conflicts })
 }
 
 /// The part of a delta that its writer may speak for.
@@ -79,10 +76,7 @@ fn admit(row: &RowContext, stored: &Stored, delta: &Record) -> Result<Record, Re
     }
     let mut removable = stored.record.seen.clone();
     removable.raise(own.replica, own.hlc);
-    let mut admitted = Record {
-        seen: delta.seen.clone(),
-        ..Record::default()
-    };
+    let mut admitted = Record { seen: delta.seen.clone(), ..Record::default() };
     admitted.removed.seen = delta.removed.seen.meet(&removable);
     let mut stale = false;
     for (key, cell) in &delta.cells {
@@ -130,10 +124,7 @@ fn admit_cell(
         return Err(Refusal::Forged("a reset is not the writer's"));
     }
     let held = held.filter(|_| !resets).map(|held| &held.state);
-    Ok(Some(Cell {
-        since: cell.since,
-        state: admit_state(own, held, &cell.state)?,
-    }))
+    Ok(Some(Cell { since: cell.since, state: admit_state(own, held, &cell.state)? }))
 }
 
 fn admit_state(own: &Stamp, held: Option<&State>, state: &State) -> Result<State, Refusal> {
@@ -146,12 +137,7 @@ fn admit_state(own: &Stamp, held: Option<&State>, state: &State) -> Result<State
         }
         State::Counter(counter) => {
             let tally = counter.0.get(&own.replica).copied();
-            State::Counter(Counter(
-                tally
-                    .map(|tally| (own.replica, tally))
-                    .into_iter()
-                    .collect(),
-            ))
+            State::Counter(Counter(tally.map(|tally| (own.replica, tally)).into_iter().collect()))
         }
         State::Set(set) => {
             let nothing = AddWinsSet::default();
@@ -213,11 +199,8 @@ fn admit_siblings(own: &Stamp, held: &Siblings, siblings: &Siblings) -> Result<S
         .values
         .iter()
         .filter_map(|(stamp, value)| {
-            let value = if stamp.replica == own.replica {
-                value
-            } else {
-                held.values.get(stamp)?
-            };
+            let value =
+                if stamp.replica == own.replica { value } else { held.values.get(stamp)? };
             Some((*stamp, value.clone()))
         })
         .collect();
@@ -239,11 +222,7 @@ fn check_values(delta: &Record, limits: &Limits) -> Result<(), Refusal> {
         State::Review(siblings) => siblings.values.values().any(too_large),
         State::Counter(_) | State::Later { .. } => false,
     });
-    if found {
-        Err(Refusal::TooLarge("a value is too large"))
-    } else {
-        Ok(())
-    }
+    if found { Err(Refusal::TooLarge("a value is too large")) } else { Ok(()) }
 }
 
 /// `lww` cells that meet without either write having known the other. The stored record cannot know the
@@ -254,11 +233,7 @@ fn conflicts(row: &RowContext, stored: &Record, write: &PushWrite) -> Vec<Confli
         let (Some(held), State::Lww { stamp, value }) = (stored.cells.get(key), &cell.state) else {
             continue;
         };
-        let State::Lww {
-            stamp: held_stamp,
-            value: held_value,
-        } = &held.state
-        else {
+        let State::Lww { stamp: held_stamp, value: held_value } = &held.state else {
             continue;
         };
         if held_stamp.replica == row.own.replica || write.saw.covers(held_stamp) {
@@ -269,12 +244,7 @@ fn conflicts(row: &RowContext, stored: &Record, write: &PushWrite) -> Vec<Confli
         } else {
             (*stamp, *held_stamp, held_value)
         };
-        found.push(Conflict {
-            field: key.0.clone(),
-            won,
-            lost,
-            value: value.clone(),
-        });
+        found.push(Conflict { field: key.0.clone(), won, lost, value: value.clone() });
     }
     found
 }

@@ -46,12 +46,7 @@ impl Stored {
     pub(super) fn new(record: Record, positions: Positions) -> Self {
         let bytes = codec::encode_record(&record);
         let digest = codec::record_digest(&bytes);
-        Self {
-            record,
-            positions,
-            bytes,
-            digest,
-        }
+        Self { record, positions, bytes, digest }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -97,12 +92,7 @@ impl Stored {
             cells: record.cells.keys().cloned().zip(cells).collect(),
         };
         let digest = codec::record_digest(&bytes);
-        Ok(Self {
-            record,
-            positions,
-            bytes,
-            digest,
-        })
+        Ok(Self { record, positions, bytes, digest })
     }
 }
 
@@ -176,10 +166,7 @@ impl Accepted {
     pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
         let mut input = open(value)?;
         input.array_exact(2)?;
-        let row = Self {
-            digest: input.bytes_exact()?,
-            seq: Seq(input.uint()?),
-        };
+        let row = Self { digest: input.bytes_exact()?, seq: Seq(input.uint()?) };
         input.finish()?;
         Ok(row)
     }
@@ -300,11 +287,8 @@ pub(super) fn tree_key(collection: &CollectionName, key_hash: &Digest) -> Vec<u8
 /// The collection and key hash of a tree row.
 pub(super) fn parse_tree_key(key: &[u8]) -> Result<(CollectionName, Digest), Damaged> {
     let damaged = || fault(key, CodecFault::Range);
-    let (name, hash) = key
-        .len()
-        .checked_sub(32)
-        .and_then(|at| key.split_at_checked(at))
-        .ok_or_else(damaged)?;
+    let (name, hash) =
+        key.len().checked_sub(32).and_then(|at| key.split_at_checked(at)).ok_or_else(damaged)?;
     let name = name.strip_suffix(b"\0").ok_or_else(damaged)?;
     let hash = <[u8; 32]>::try_from(hash).map_err(|_refused| damaged())?;
     Ok((collection_name(key, name)?, Digest::from_bytes(hash)))
@@ -323,10 +307,7 @@ pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
 pub(super) fn parse_feed_key(key: &[u8]) -> Result<(Seq, RecordKey), Damaged> {
     let damaged = || fault(key, CodecFault::Range);
     let (seq, name) = key.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let zero = name
-        .iter()
-        .position(|byte| *byte == 0)
-        .ok_or_else(damaged)?;
+    let zero = name.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
     let (collection, id) = name.split_at_checked(zero).ok_or_else(damaged)?;
     let id = id
         .get(1..)
@@ -388,10 +369,7 @@ fn record_id(input: &Reader<'_>, id: &str) -> Result<RecordId, Damaged> {
 }
 
 fn fault(bytes: &[u8], kind: CodecFault) -> Damaged {
-    CodecError {
-        at: bytes.len(),
-        kind,
-    }
+    CodecError { at: bytes.len(), kind }
 }
 
 fn versioned(body: Writer) -> Vec<u8> {
@@ -403,10 +381,9 @@ fn versioned(body: Writer) -> Vec<u8> {
 fn open(value: &[u8]) -> Result<Reader<'_>, Damaged> {
     match value.split_first() {
         Some((&VERSION, body)) => Ok(Reader::new(body)),
-        Some((version, _)) => Err(CodecError {
-            at: 0,
-            kind: CodecFault::Version(u64::from(*version)),
-        }),
+        Some((version, _)) => {
+            Err(CodecError { at: 0, kind: CodecFault::Version(u64::from(*version)) })
+        }
         None => Err(fault(value, CodecFault::Truncated)),
     }
 }

@@ -122,11 +122,7 @@ impl Host {
             phase: Phase::Reading,
             claimed: false,
             stopping: false,
-            head: Head {
-                epoch: config.epoch,
-                seq: Seq(0),
-                clock: Hlc::ZERO,
-            },
+            head: Head { epoch: config.epoch, seq: Seq(0), clock: Hlc::ZERO },
             head_bytes: None,
             lineage: Vec::new(),
             clock: HlcClock::default(),
@@ -239,15 +235,11 @@ impl Host {
             Waiting::Feed(read) => {
                 self.reads = self.reads.saturating_sub(1);
                 let peer = read.peer;
-                (
-                    Some(peer),
-                    result.map(|answers| self.feed_read(now, read, answers)),
-                )
+                (Some(peer), result.map(|answers| self.feed_read(now, read, answers)))
             }
-            Waiting::Pull(peer) => (
-                Some(peer),
-                result.map(|answers| self.pulled(now, peer, answers)),
-            ),
+            Waiting::Pull(peer) => {
+                (Some(peer), result.map(|answers| self.pulled(now, peer, answers)))
+            }
         };
         let class = match taken {
             Ok(Ok(())) => None,
@@ -309,11 +301,7 @@ impl Host {
     }
 
     fn dismiss(&mut self, now: Now, id: PeerId, code: ByeCode, reason: &str) {
-        let bye = Bye {
-            code,
-            reason: String::from(reason),
-            retry_after: None,
-        };
+        let bye = Bye { code, reason: String::from(reason), retry_after: None };
         self.bye(now, id, bye);
     }
 
@@ -325,11 +313,7 @@ impl Host {
                 (ByeCode::Storage, "the store failed", FULL_AFTER)
             }
         };
-        let bye = Bye {
-            code,
-            reason: String::from(reason),
-            retry_after: Some(after),
-        };
+        let bye = Bye { code, reason: String::from(reason), retry_after: Some(after) };
         self.bye(now, id, bye);
     }
 

@@ -92,11 +92,7 @@ impl Peer {
     }
 
     pub(super) fn pattern(&self, subscription: u32) -> Option<&Pattern> {
-        let found = self
-            .hello
-            .subscriptions
-            .iter()
-            .find(|known| known.id == subscription);
+        let found = self.hello.subscriptions.iter().find(|known| known.id == subscription);
         found.map(|known| &known.pattern)
     }
 
@@ -164,8 +160,7 @@ impl Peer {
         for stream in &mut self.streams {
             stream.subscriptions.retain(|(id, _)| *id != subscription);
         }
-        self.streams
-            .retain(|stream| !stream.subscriptions.is_empty());
+        self.streams.retain(|stream| !stream.subscriptions.is_empty());
         self.next_stream += 1;
         self.streams.push(Stream {
             id: self.next_stream,

@@ -188,13 +188,7 @@ impl Host {
         self.head = judged.head;
         for (key, touched) in judged.touched {
             self.take_in(&key, &touched);
-            self.tail.push(
-                key,
-                Recent {
-                    stored: touched.stored,
-                    conflicts: touched.conflicts,
-                },
-            );
+            self.tail.push(key, Recent { stored: touched.stored, conflicts: touched.conflicts });
         }
         self.tail.trim(self.config.recent_bytes_max);
         self.roots.clear();

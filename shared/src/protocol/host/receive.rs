@@ -60,11 +60,7 @@ impl Host {
 
     fn refusal(&self, hello: &Hello, grant: &Grant) -> Option<(ByeCode, &'static str)> {
         let ids: BTreeSet<u32> = hello.subscriptions.iter().map(|known| known.id).collect();
-        if !hello
-            .versions
-            .iter()
-            .any(|version| VERSIONS.contains(version))
-        {
+        if !hello.versions.iter().any(|version| VERSIONS.contains(version)) {
             Some((ByeCode::Version, "no common version"))
         } else if hello.subscriptions.len() > SUBSCRIPTIONS_MAX
             || hello.epochs.len() > EPOCHS_MAX
@@ -90,12 +86,7 @@ impl Host {
         } else if may_read(&peer.hello, &grant) {
             peer.grant = grant;
         } else {
-            self.dismiss(
-                now,
-                id,
-                ByeCode::NoSpace,
-                "no such space, or no right to it",
-            );
+            self.dismiss(now, id, ByeCode::NoSpace, "no such space, or no right to it");
         }
     }
 
@@ -173,14 +164,8 @@ impl Host {
         }
         let named = push.named;
         let rows = push.rows.into_iter();
-        self.jobs.extend(rows.map(|row| {
-            Job::Row(WaitingRow {
-                peer: id,
-                named,
-                bytes: share,
-                row,
-            })
-        }));
+        self.jobs
+            .extend(rows.map(|row| Job::Row(WaitingRow { peer: id, named, bytes: share, row })));
         self.start_group();
     }
 
@@ -229,8 +214,5 @@ impl Host {
 
 fn may_read(hello: &Hello, grant: &Grant) -> bool {
     !grant.rights.is_empty()
-        && hello
-            .subscriptions
-            .iter()
-            .all(|subscription| grant.reads(&subscription.pattern))
+        && hello.subscriptions.iter().all(|subscription| grant.reads(&subscription.pattern))
 }

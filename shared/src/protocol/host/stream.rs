@@ -150,21 +150,15 @@ impl Host {
         if at_head {
             changes.state = Some(self.stated(&subscriptions));
         }
-        let root = changes
-            .state
-            .as_ref()
-            .and_then(|state| state.roots.first().map(|(_, root)| *root));
+        let root =
+            changes.state.as_ref().and_then(|state| state.roots.first().map(|(_, root)| *root));
         let bytes: Arc<[u8]> = Arc::from(wire::encode(&Message::Changes(changes)));
         self.send_bytes(now, id, bytes.clone());
         if !at_head {
             return None;
         }
         self.synced(id, root);
-        Some(SharedPage {
-            bytes,
-            entries,
-            root,
-        })
+        Some(SharedPage { bytes, entries, root })
     }
 
     fn synced(&mut self, id: PeerId, root: Option<Digest>) {
@@ -174,13 +168,7 @@ impl Host {
         };
         let pushed = core::mem::take(&mut peer.pushed);
         let pulled = core::mem::take(&mut peer.pulled);
-        self.out(HostOutput::Note(HostNote::Synced {
-            peer: id,
-            head,
-            root,
-            pushed,
-            pulled,
-        }));
+        self.out(HostOutput::Note(HostNote::Synced { peer: id, head, root, pushed, pulled }));
     }
 
     fn stated(&mut self, subscriptions: &[(u32, Pattern)]) -> Stated {
@@ -188,10 +176,7 @@ impl Host {
             seq: self.head.seq,
             horizon: Hlc::ZERO,
             hlc: self.head.clock,
-            roots: subscriptions
-                .iter()
-                .map(|(id, pattern)| (*id, self.root_of(pattern)))
-                .collect(),
+            roots: subscriptions.iter().map(|(id, pattern)| (*id, self.root_of(pattern))).collect(),
         }
     }
 
@@ -260,17 +245,10 @@ impl Host {
         let (Some(stream), false) = (far, peer.reading) else {
             return;
         };
-        let read = Read {
-            peer: id,
-            stream: stream.id,
-            from: stream.read.clone(),
-            step: Step::Scan,
-        };
+        let read =
+            Read { peer: id, stream: stream.id, from: stream.read.clone(), step: Step::Scan };
         let queries = alloc::vec![
-            Query::Get {
-                keyspace: Keyspace::Meta,
-                key: layout::HEAD_KEY.to_vec(),
-            },
+            Query::Get { keyspace: Keyspace::Meta, key: layout::HEAD_KEY.to_vec() },
             Query::Scan {
                 keyspace: Keyspace::Feed,
                 range: layout::feed_behind(&stream.read),

@@ -55,9 +55,7 @@ impl Host {
         }
         let modes: Vec<(u32, Mode)> = if identity == Identity::Confirmed {
             let subscriptions = hello.subscriptions.iter();
-            subscriptions
-                .map(|subscription| (subscription.id, self.mode(subscription)))
-                .collect()
+            subscriptions.map(|subscription| (subscription.id, self.mode(subscription))).collect()
         } else {
             Vec::new()
         };
@@ -106,10 +104,7 @@ impl Host {
     }
 
     fn start_stream(&mut self, id: PeerId, hello: &Hello, subscription: u32, mode: Mode) {
-        let known = hello
-            .subscriptions
-            .iter()
-            .find(|known| known.id == subscription);
+        let known = hello.subscriptions.iter().find(|known| known.id == subscription);
         let (Some(known), Mode::InSync | Mode::Feed) = (known, mode) else {
             return;
         };
@@ -130,10 +125,7 @@ impl Host {
                 (false, _) => Mode::Heal,
             };
         };
-        let placed = Cursor {
-            seq: place.seq,
-            ..cursor
-        };
+        let placed = Cursor { seq: place.seq, ..cursor };
         if !self.is_good(&cursor) || !self.is_good(&placed) {
             return Mode::Heal;
         }

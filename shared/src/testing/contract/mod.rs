@@ -69,20 +69,14 @@ struct Opened<F: StoreFactory> {
 
 async fn opened<F: StoreFactory>(factory: &F) -> Opened<F> {
     let world = factory.fresh().await;
-    Opened {
-        store: factory.open(&world).await,
-        _world: world,
-    }
+    Opened { store: factory.open(&world).await, _world: world }
 }
 
 const META: Keyspace = Keyspace::Meta;
 const LOG: Keyspace = Keyspace::Log;
 
 fn row(key: &[u8], value: &[u8]) -> Row {
-    Row {
-        key: key.to_vec(),
-        value: value.to_vec(),
-    }
+    Row { key: key.to_vec(), value: value.to_vec() }
 }
 
 fn ok<T, E: Debug>(result: Result<T, E>, what: &str) -> T {

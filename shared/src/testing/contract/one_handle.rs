@@ -10,11 +10,7 @@ use core::num::NonZeroU32;
 
 pub(super) async fn absent_reads_as_none(store: &impl Store) {
     for keyspace in Keyspace::ALL {
-        assert_eq!(
-            get(store, keyspace, b"absent").await,
-            None,
-            "an absent key has a value"
-        );
+        assert_eq!(get(store, keyspace, b"absent").await, None, "an absent key has a value");
         same(&all(store, keyspace).await, &[], "a fresh store has rows");
     }
     let mut batch = Batch::default();
@@ -25,31 +21,19 @@ pub(super) async fn absent_reads_as_none(store: &impl Store) {
 pub(super) async fn keyspaces_do_not_share_keys(store: &impl Store) {
     let mut batch = Batch::default();
     for keyspace in Keyspace::ALL {
-        batch.put(
-            keyspace,
-            b"key".to_vec(),
-            keyspace.name().as_bytes().to_vec(),
-        );
+        batch.put(keyspace, b"key".to_vec(), keyspace.name().as_bytes().to_vec());
     }
     applied(store, batch, "a put into every keyspace").await;
     for keyspace in Keyspace::ALL {
         let expected = [row(b"key", keyspace.name().as_bytes())];
-        same(
-            &all(store, keyspace).await,
-            &expected,
-            "keyspaces share keys",
-        );
+        same(&all(store, keyspace).await, &expected, "keyspaces share keys");
     }
     let mut batch = Batch::default();
     batch.delete(Keyspace::Records, b"key".to_vec());
     applied(store, batch, "a delete").await;
     for keyspace in Keyspace::ALL {
         let there = get(store, keyspace, b"key").await.is_some();
-        assert_eq!(
-            there,
-            keyspace != Keyspace::Records,
-            "a delete reached another keyspace"
-        );
+        assert_eq!(there, keyspace != Keyspace::Records, "a delete reached another keyspace");
     }
 }
 
@@ -60,17 +44,11 @@ pub(super) async fn empty_value_is_not_absent(store: &impl Store) {
         Some(Vec::new()),
         "an empty value reads as absent"
     );
-    same(
-        &all(store, META).await,
-        &[row(b"empty", b"")],
-        "an empty value is missing in a scan",
-    );
+    same(&all(store, META).await, &[row(b"empty", b"")], "an empty value is missing in a scan");
 }
 
 pub(super) async fn scan_is_ascending_and_half_open(store: &impl Store) {
-    let keys: [&[u8]; 9] = [
-        b"", b"\0", b"A", b"a", b"a\0", b"a\xff", b"b", b"\x7f", b"\xff",
-    ];
+    let keys: [&[u8]; 9] = [b"", b"\0", b"A", b"a", b"a\0", b"a\xff", b"b", b"\x7f", b"\xff"];
     let mut sorted = keys.to_vec();
     sorted.sort_unstable();
     // written in neither order
@@ -78,41 +56,22 @@ pub(super) async fn scan_is_ascending_and_half_open(store: &impl Store) {
         put(store, key, key).await;
     }
     let rows: Vec<Row> = sorted.iter().map(|key| row(key, key)).collect();
-    same(
-        &all(store, META).await,
-        &rows,
-        "a scan is not ascending by unsigned bytes",
-    );
+    same(&all(store, META).await, &rows, "a scan is not ascending by unsigned bytes");
     let mut bounds: Vec<Option<Vec<u8>>> = sorted.iter().map(|key| Some(key.to_vec())).collect();
     bounds.extend([None, Some(b"aa".to_vec()), Some(b"\xff\xff".to_vec())]);
     for start in bounds.iter().map(|bound| bound.clone().unwrap_or_default()) {
         for end in &bounds {
-            let range = KeyRange {
-                start: start.clone(),
-                end: end.clone(),
-            };
+            let range = KeyRange { start: start.clone(), end: end.clone() };
             let inside =
                 |row: &&Row| row.key >= start && end.as_ref().is_none_or(|end| row.key < *end);
             let expected: Vec<Row> = rows.iter().filter(inside).cloned().collect();
             let page = scan(store, META, &range, 100).await;
-            same(
-                &page.rows,
-                &expected,
-                &format!("scan is not half-open over {range:?}"),
-            );
+            same(&page.rows, &expected, &format!("scan is not half-open over {range:?}"));
             assert!(!page.more, "a whole range has more: {range:?}");
         }
     }
     let prefix = scan(store, META, &KeyRange::prefix(b"a"), 100).await;
-    same(
-        &prefix.rows,
-        &[
-            row(b"a", b"a"),
-            row(b"a\0", b"a\0"),
-            row(b"a\xff", b"a\xff"),
-        ],
-        "prefix",
-    );
+    same(&prefix.rows, &[row(b"a", b"a"), row(b"a\0", b"a\0"), row(b"a\xff", b"a\xff")], "prefix");
 }
 
 pub(super) async fn full_page_is_not_cut_short(store: &impl Store) {
@@ -121,26 +80,11 @@ pub(super) async fn full_page_is_not_cut_short(store: &impl Store) {
         put(store, key, b"").await;
     }
     for limit in 1..6_usize {
-        for (end, size) in [
-            (None, 4_usize),
-            (Some(b"d".to_vec()), 3),
-            (Some(b"a".to_vec()), 0),
-        ] {
-            let range = KeyRange {
-                start: Vec::new(),
-                end,
-            };
+        for (end, size) in [(None, 4_usize), (Some(b"d".to_vec()), 3), (Some(b"a".to_vec()), 0)] {
+            let range = KeyRange { start: Vec::new(), end };
             let page = scan(store, META, &range, u32::try_from(limit).unwrap_or(1)).await;
-            assert_eq!(
-                page.rows.len(),
-                limit.min(size),
-                "rows at limit {limit} of {size}"
-            );
-            assert_eq!(
-                page.more,
-                limit < size,
-                "`more` at limit {limit} of {size} rows"
-            );
+            assert_eq!(page.rows.len(), limit.min(size), "rows at limit {limit} of {size}");
+            assert_eq!(page.more, limit < size, "`more` at limit {limit} of {size} rows");
         }
     }
 }
@@ -148,20 +92,9 @@ pub(super) async fn full_page_is_not_cut_short(store: &impl Store) {
 pub(super) async fn read_answers_in_order(store: &impl Store) {
     put(store, b"a", b"1").await;
     put(store, b"b", b"2").await;
-    assert_eq!(
-        ok(store.read(&[]).await, "read of nothing"),
-        [],
-        "answers without queries"
-    );
-    let key = |key: &[u8]| Query::Get {
-        keyspace: META,
-        key: key.to_vec(),
-    };
-    let rows = |keyspace, limit| Query::Scan {
-        keyspace,
-        range: KeyRange::default(),
-        limit,
-    };
+    assert_eq!(ok(store.read(&[]).await, "read of nothing"), [], "answers without queries");
+    let key = |key: &[u8]| Query::Get { keyspace: META, key: key.to_vec() };
+    let rows = |keyspace, limit| Query::Scan { keyspace, range: KeyRange::default(), limit };
     let queries = [
         key(b"b"),
         rows(META, NonZeroU32::MIN),
@@ -171,30 +104,21 @@ pub(super) async fn read_answers_in_order(store: &impl Store) {
     ];
     let expected = [
         Answer::Value(Some(b"2".to_vec())),
-        Answer::Page(Page {
-            rows: vec![row(b"a", b"1")],
-            more: true,
-        }),
+        Answer::Page(Page { rows: vec![row(b"a", b"1")], more: true }),
         Answer::Value(None),
         Answer::Value(Some(b"1".to_vec())),
         Answer::Page(Page::default()),
     ];
     let answers = ok(store.read(&queries).await, "read of five queries");
-    assert_eq!(
-        answers, expected,
-        "`read` does not answer its queries in order"
-    );
+    assert_eq!(answers, expected, "`read` does not answer its queries in order");
 }
 
 pub(super) async fn failed_guard_leaves_everything_untouched(store: &impl Store) {
     put(store, b"kept", b"old").await;
     put(store, b"deleted", b"old").await;
     let before = everything(store).await;
-    let bad: [(&[u8], Option<&[u8]>); 3] = [
-        (b"kept", Some(b"other")),
-        (b"kept", None),
-        (b"absent", Some(b"old")),
-    ];
+    let bad: [(&[u8], Option<&[u8]>); 3] =
+        [(b"kept", Some(b"other")), (b"kept", None), (b"absent", Some(b"old"))];
     for (key, seen) in bad {
         for place in 0..3 {
             let mut batch = Batch::default();
@@ -211,16 +135,8 @@ pub(super) async fn failed_guard_leaves_everything_untouched(store: &impl Store)
             batch.put(META, b"kept".to_vec(), b"new".to_vec());
             batch.delete(META, b"deleted".to_vec());
             let outcome = ok(store.commit(batch).await, "guarded commit");
-            assert_eq!(
-                outcome,
-                CommitOutcome::Conflict,
-                "a guard that does not hold passed"
-            );
-            assert_eq!(
-                everything(store).await,
-                before,
-                "a failed guard left a change"
-            );
+            assert_eq!(outcome, CommitOutcome::Conflict, "a guard that does not hold passed");
+            assert_eq!(everything(store).await, before, "a failed guard left a change");
         }
     }
 }
@@ -234,39 +150,14 @@ pub(super) async fn guards_compare_exact_bytes(store: &impl Store) {
     // guards speak of the state before the batch, whatever it writes
     let mut create = guarded(None);
     create.put(META, b"key".to_vec(), b"value".to_vec());
-    applied(
-        store,
-        create.clone(),
-        "a guard on an absent key fails while it is absent",
-    )
-    .await;
-    conflict(
-        store,
-        create,
-        "a guard on an absent key passes once it exists",
-    )
-    .await;
-    applied(
-        store,
-        guarded(Some(b"value")),
-        "a guard on the exact value fails",
-    )
-    .await;
+    applied(store, create.clone(), "a guard on an absent key fails while it is absent").await;
+    conflict(store, create, "a guard on an absent key passes once it exists").await;
+    applied(store, guarded(Some(b"value")), "a guard on the exact value fails").await;
     for near in [&b"valu"[..], b"value\0", b"Value", b"", b"valuf"] {
-        conflict(
-            store,
-            guarded(Some(near)),
-            &format!("a guard on {near:?} passes"),
-        )
-        .await;
+        conflict(store, guarded(Some(near)), &format!("a guard on {near:?} passes")).await;
     }
     put(store, b"key", b"").await;
-    applied(
-        store,
-        guarded(Some(b"")),
-        "a guard on the empty value fails",
-    )
-    .await;
+    applied(store, guarded(Some(b"")), "a guard on the empty value fails").await;
     conflict(store, guarded(None), "an empty value counts as absent").await;
     let mut remove = guarded(Some(b""));
     remove.delete(META, b"key".to_vec());
@@ -290,11 +181,7 @@ pub(super) async fn later_write_wins_within_a_batch(store: &impl Store) {
     batch.put(META, b"delete put".to_vec(), b"last".to_vec());
     applied(store, batch, "a batch that writes its keys twice").await;
     let expected = [row(b"delete put", b"last"), row(b"put put", b"last")];
-    same(
-        &all(store, META).await,
-        &expected,
-        "the later write to a key does not win",
-    );
+    same(&all(store, META).await, &expected, "the later write to a key does not win");
 }
 
 pub(super) async fn batch_without_writes_is_legal(store: &impl Store) {
@@ -305,10 +192,7 @@ pub(super) async fn batch_without_writes_is_legal(store: &impl Store) {
 }
 
 pub(super) async fn relaxed_batch_is_visible_and_guarded(store: &impl Store) {
-    let mut batch = Batch {
-        relaxed: true,
-        ..Batch::default()
-    };
+    let mut batch = Batch { relaxed: true, ..Batch::default() };
     batch.guard(META, b"key".to_vec(), None);
     batch.put(META, b"key".to_vec(), b"value".to_vec());
     applied(store, batch.clone(), "a relaxed batch").await;
@@ -323,9 +207,7 @@ pub(super) async fn relaxed_batch_is_visible_and_guarded(store: &impl Store) {
 pub(super) async fn paging_equals_one_big_scan(store: &impl Store) {
     const ROWS: u32 = 100_000;
     let number = |n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes();
-    let mut expected: Vec<Row> = (0..ROWS)
-        .map(|n| row(&number(n), &n.to_be_bytes()))
-        .collect();
+    let mut expected: Vec<Row> = (0..ROWS).map(|n| row(&number(n), &n.to_be_bytes())).collect();
     for chunk in expected.chunks(5_000) {
         let mut batch = Batch::default();
         for Row { key, value } in chunk {
@@ -335,17 +217,12 @@ pub(super) async fn paging_equals_one_big_scan(store: &impl Store) {
     }
     expected.sort_unstable_by(|left, right| left.key.cmp(&right.key));
     let whole = scan(store, LOG, &KeyRange::default(), ROWS).await;
-    assert!(
-        whole.rows == expected && !whole.more,
-        "one big scan differs from what was written"
-    );
+    assert!(whole.rows == expected && !whole.more, "one big scan differs from what was written");
     let mut paged = Vec::new();
     let mut range = KeyRange::default();
     loop {
         let Page { rows, more } = scan(store, LOG, &range, 4_999).await;
-        let Some(last) = rows.last() else {
-            panic!("an empty page says that more follows")
-        };
+        let Some(last) = rows.last() else { panic!("an empty page says that more follows") };
         // the least key behind `last`
         range.start = [last.key.as_slice(), &[0]].concat();
         paged.extend(rows);

@@ -24,25 +24,11 @@ pub(super) async fn two_handles_conflict<F: StoreFactory>(factory: &F) {
         batch.put(LOG, value.to_vec(), Vec::new());
         batch
     };
-    applied(
-        &first,
-        add(b"first"),
-        "the first of two handles fails to commit",
-    )
-    .await;
-    conflict(
-        &second,
-        add(b"second"),
-        "a handle does not see what the other one committed",
-    )
-    .await;
+    applied(&first, add(b"first"), "the first of two handles fails to commit").await;
+    conflict(&second, add(b"second"), "a handle does not see what the other one committed").await;
     let expected = [row(b"first", b""), row(b"next", b"first")];
     for store in [&first, &second] {
-        same(
-            &all(store, LOG).await,
-            &expected,
-            "two handles see different rows",
-        );
+        same(&all(store, LOG).await, &expected, "two handles see different rows");
     }
     for round in 0..20_u8 {
         let race = |value: &[u8]| {
@@ -56,11 +42,7 @@ pub(super) async fn two_handles_conflict<F: StoreFactory>(factory: &F) {
         let right = ok(right, "right of two racing commits") == CommitOutcome::Applied;
         assert!(left != right, "of two racing commits both or none applied");
         let winner = if left { b"1" } else { b"2" };
-        assert_eq!(
-            get(&first, META, &[round]).await.as_deref(),
-            Some(&winner[..]),
-            "wrong winner"
-        );
+        assert_eq!(get(&first, META, &[round]).await.as_deref(), Some(&winner[..]), "wrong winner");
     }
 }
 
@@ -81,10 +63,7 @@ pub(super) async fn increments_of_two_handles_add_up<F: StoreFactory>(factory: &
         }
     }
     fn count(bytes: Option<&[u8]>) -> u32 {
-        bytes
-            .unwrap_or_default()
-            .iter()
-            .fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
+        bytes.unwrap_or_default().iter().fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
     }
     let world = factory.fresh().await;
     let (first, second) = (factory.open(&world).await, factory.open(&world).await);
@@ -109,19 +88,9 @@ pub(super) async fn read_is_one_snapshot<F: StoreFactory>(factory: &F) {
     }
     async fn reads(store: &impl Store) {
         let queries = [
-            Query::Get {
-                keyspace: META,
-                key: b"a".to_vec(),
-            },
-            Query::Scan {
-                keyspace: META,
-                range: KeyRange::default(),
-                limit: NonZeroU32::MAX,
-            },
-            Query::Get {
-                keyspace: LOG,
-                key: b"d".to_vec(),
-            },
+            Query::Get { keyspace: META, key: b"a".to_vec() },
+            Query::Scan { keyspace: META, range: KeyRange::default(), limit: NonZeroU32::MAX },
+            Query::Get { keyspace: LOG, key: b"d".to_vec() },
         ];
         for _ in 0..ROUNDS {
             let answers = ok(store.read(&queries).await, "read beside commits");
@@ -165,10 +134,7 @@ pub(super) async fn dropped_commit_is_whole_or_absent<F: StoreFactory>(factory: 
         put(&store, b"barrier", b"").await;
         let rows = all(&store, LOG).await.len();
         let legal = rows == ROWS || (rows == 0 && outcome.is_none());
-        assert!(
-            legal,
-            "a commit dropped after {polls} polls left {rows} of {ROWS} rows"
-        );
+        assert!(legal, "a commit dropped after {polls} polls left {rows} of {ROWS} rows");
     }
 }
 
@@ -181,49 +147,26 @@ pub(super) async fn fault_leaves_old_or_new_state<F: StoreFactory>(opened: Opene
             batch.put(keyspace, b"key".to_vec(), vec![round]);
         }
         let before = everything(faulty.inner()).await;
-        faulty.arm(Plan {
-            aftermath,
-            ..Plan::next_commit(FaultClass::Transient)
-        });
+        faulty.arm(Plan { aftermath, ..Plan::next_commit(FaultClass::Transient) });
         let class = faulty.commit(batch).await.err().map(|error| error.class());
-        assert_eq!(
-            class,
-            Some(FaultClass::Transient),
-            "a planned fault did not strike"
-        );
+        assert_eq!(class, Some(FaultClass::Transient), "a planned fault did not strike");
         let expected = match aftermath {
             Aftermath::New => Keyspace::ALL.map(|_| vec![row(b"key", &[round])]).to_vec(),
             Aftermath::Old | Aftermath::Either => before,
         };
-        assert_eq!(
-            everything(&faulty).await,
-            expected,
-            "a fault left a mixture"
-        );
+        assert_eq!(everything(&faulty).await, expected, "a fault left a mixture");
     }
-    faulty.arm(Plan {
-        lasting: Lasting::Forever,
-        ..Plan::next_read(FaultClass::Corrupt)
-    });
-    let read = faulty
-        .get(META, b"key")
-        .await
-        .err()
-        .map(|error| error.class());
-    assert_eq!(
-        read,
-        Some(FaultClass::Corrupt),
-        "a planned fault did not strike"
-    );
+    faulty.arm(Plan { lasting: Lasting::Forever, ..Plan::next_read(FaultClass::Corrupt) });
+    let read = faulty.get(META, b"key").await.err().map(|error| error.class());
+    assert_eq!(read, Some(FaultClass::Corrupt), "a planned fault did not strike");
     faulty.disarm();
     assert_eq!(faulty.calls(Call::Commit), 8, "calls are miscounted");
 }
 
 pub(super) async fn large_rows_survive_restart<F: StoreFactory>(factory: &F) {
     let mut world = factory.fresh().await;
-    let large: Vec<u8> = (0..1_u32 << 20)
-        .map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0])
-        .collect();
+    let large: Vec<u8> =
+        (0..1_u32 << 20).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let long_key = vec![0xab; 1024];
     {
         let store = factory.open(&world).await;
@@ -233,16 +176,9 @@ pub(super) async fn large_rows_survive_restart<F: StoreFactory>(factory: &F) {
             batch.put(keyspace, long_key.clone(), b"under a long key".to_vec());
         }
         applied(&store, batch, "values of 1 MiB").await;
-        let mut batch = Batch {
-            relaxed: true,
-            ..Batch::default()
-        };
+        let mut batch = Batch { relaxed: true, ..Batch::default() };
         batch.guard(META, b"a".to_vec(), Some(large.clone()));
-        batch.put(
-            META,
-            b"relaxed".to_vec(),
-            b"kept by an orderly end".to_vec(),
-        );
+        batch.put(META, b"relaxed".to_vec(), b"kept by an orderly end".to_vec());
         batch.delete(META, long_key.clone());
         applied(&store, batch, "a guard of 1 MiB").await;
     }
@@ -250,20 +186,10 @@ pub(super) async fn large_rows_survive_restart<F: StoreFactory>(factory: &F) {
     let store = factory.open(&world).await;
     for keyspace in Keyspace::ALL {
         let value = get(&store, keyspace, b"a").await;
-        assert!(
-            value.as_ref() == Some(&large),
-            "1 MiB did not survive the restart whole"
-        );
+        assert!(value.as_ref() == Some(&large), "1 MiB did not survive the restart whole");
         let expected = (keyspace != META).then(|| b"under a long key".to_vec());
-        assert_eq!(
-            get(&store, keyspace, &long_key).await,
-            expected,
-            "a restart changed rows"
-        );
+        assert_eq!(get(&store, keyspace, &long_key).await, expected, "a restart changed rows");
     }
     let relaxed = get(&store, META, b"relaxed").await;
-    assert!(
-        relaxed.is_some(),
-        "an orderly restart lost a relaxed commit"
-    );
+    assert!(relaxed.is_some(), "an orderly restart lost a relaxed commit");
 }

@@ -73,19 +73,13 @@ impl World {
     }
 
     fn tab_of_life(&mut self, device: usize, tab: usize, life: u64) -> Option<&mut Tab> {
-        self.tab(device, tab)
-            .filter(|tab| tab.life == life && tab.engine.is_some())
+        self.tab(device, tab).filter(|tab| tab.life == life && tab.engine.is_some())
     }
 
     pub(super) fn reopen(&mut self, device: usize, tab: usize) {
         let fresh = ReplicaId::from_bytes(self.faults.bytes());
-        let config = EngineConfig {
-            space: space(),
-            patterns: patterns(),
-            fresh,
-            token: None,
-            trace: false,
-        };
+        let config =
+            EngineConfig { space: space(), patterns: patterns(), fresh, token: None, trace: false };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {
@@ -120,10 +114,7 @@ impl World {
     /// Power loss: every tab dies, relaxed commits may be gone.
     pub(super) fn device_kill(&mut self, device: usize) {
         self.mark("device killed");
-        let tabs = self
-            .devices
-            .get(device)
-            .map_or(0, |device| device.tabs.len());
+        let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
         for tab in 0..tabs {
             self.tab_kill(device, tab);
         }
@@ -140,9 +131,7 @@ impl World {
         if tabs.iter().any(|tab| tab.leads) {
             return;
         }
-        let next = tabs
-            .iter()
-            .position(|tab| tab.engine.as_ref().is_some_and(Engine::is_open));
+        let next = tabs.iter().position(|tab| tab.engine.as_ref().is_some_and(Engine::is_open));
         if let Some(next) = next {
             if let Some(tab) = self.tab(device, next) {
                 tab.leads = true;
@@ -161,10 +150,8 @@ impl World {
     }
 
     fn drain_tab(&mut self, device: usize, tab: usize) {
-        while let Some(output) = self
-            .tab(device, tab)
-            .and_then(|tab| tab.engine.as_mut())
-            .and_then(Engine::poll)
+        while let Some(output) =
+            self.tab(device, tab).and_then(|tab| tab.engine.as_mut()).and_then(Engine::poll)
         {
             self.carry_out(device, tab, output);
         }
@@ -196,19 +183,13 @@ impl World {
     }
 
     fn noticed(&mut self, device: usize, at: usize, notice: &Notice) {
-        if !matches!(
-            notice,
-            Notice::Changed(_) | Notice::LogGrew | Notice::Status
-        ) {
+        if !matches!(notice, Notice::Changed(_) | Notice::LogGrew | Notice::Status) {
             self.tell(device, at, &alloc::format!("{notice:?}"));
         }
         match notice {
             Notice::Opened => self.elect(device),
             Notice::LogGrew => {
-                let tabs = self
-                    .devices
-                    .get(device)
-                    .map_or(0, |device| device.tabs.len());
+                let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
                 for tab in (0..tabs).filter(|tab| *tab != at) {
                     // A hint may be lost: the guard of the next commit finds out.
                     if self.calm || !self.net.once_in(4) {
@@ -228,12 +209,10 @@ impl World {
             Notice::Rejected { .. } => self.mark("rejected"),
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
-                if matches!(
-                    code,
-                    ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal
-                ) {
-                    self.objection
-                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+                if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
+                    self.objection.get_or_insert_with(|| {
+                        alloc::format!("device {device} tab {at}: {notice:?}")
+                    });
                 }
             }
             Notice::Unreadable(_) => self.mark("unreadable"),
@@ -253,15 +232,7 @@ impl World {
         tab.operation = Some((ticket.0, op));
         let life = tab.life;
         let delay = self.store_latency();
-        self.at(
-            delay,
-            Event::TabStore {
-                device,
-                tab: at,
-                life,
-                ticket: ticket.0,
-            },
-        );
+        self.at(delay, Event::TabStore { device, tab: at, life, ticket: ticket.0 });
     }
 
     pub(super) fn tab_store(&mut self, device: usize, at: usize, life: u64, ticket: u64) {
@@ -277,16 +248,10 @@ impl World {
         };
         let ticket = Ticket(ticket);
         let input = match op {
-            Op::Query(_) if fails => Input::Answered {
-                ticket,
-                result: Err(FaultClass::Transient),
-            },
+            Op::Query(_) if fails => Input::Answered { ticket, result: Err(FaultClass::Transient) },
             Op::Query(queries) => {
                 let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
-                Input::Answered {
-                    ticket,
-                    result: result.map_err(|_never| FaultClass::Permanent),
-                }
+                Input::Answered { ticket, result: result.map_err(|_never| FaultClass::Permanent) }
             }
             Op::Commit(batch) => {
                 let happens = !fails || self.disk.once_in(2);
@@ -310,9 +275,7 @@ impl World {
         let (life, line) = (tab.life, tab.line);
         let Some(engine) = &tab.engine else { return };
         let wanted = engine.wants_connection() && line.is_none() && !tab.dialing;
-        let deadline = engine
-            .deadline()
-            .filter(|at| tab.deadline.is_none_or(|known| *at < known));
+        let deadline = engine.deadline().filter(|at| tab.deadline.is_none_or(|known| *at < known));
         if let Some(deadline) = deadline {
             tab.deadline = Some(deadline);
         }
@@ -324,25 +287,11 @@ impl World {
             device.ids.push(replica);
         }
         if let Some(deadline) = deadline {
-            self.at(
-                deadline.0.saturating_sub(now),
-                Event::TabDeadline {
-                    device,
-                    tab: at,
-                    life,
-                },
-            );
+            self.at(deadline.0.saturating_sub(now), Event::TabDeadline { device, tab: at, life });
         }
         if wanted {
             let delay = 1 + self.net.below(1_000);
-            self.at(
-                delay,
-                Event::Dial {
-                    device,
-                    tab: at,
-                    life,
-                },
-            );
+            self.at(delay, Event::Dial { device, tab: at, life });
         }
     }
 

@@ -4,10 +4,7 @@
 //! are played. A run draws its faults (cuts, half-open lines, crashes, server restarts, clock steps,
 //! rejections, failing stores, rolled-back and cloned devices), lets chaos reign, heals, waits for progress to
 //! end, and then asks the oracles. Same seed, same events, same digest of the trace.
-#![expect(
-    clippy::expect_used,
-    reason = "test code: what cannot be here is a broken test"
-)]
+#![expect(clippy::expect_used, reason = "test code: what cannot be here is a broken test")]
 
 mod device;
 mod oracle;
@@ -69,11 +66,7 @@ impl Plan {
     pub fn draw(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x706c_616e);
         let some = |rng: &mut Rng, range: u64| {
-            if rng.once_in(2) {
-                0
-            } else {
-                2 + rng.below(range)
-            }
+            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
         };
         Self {
             devices: 1 + rng.index(3),
@@ -81,24 +74,12 @@ impl Plan {
             writes: 20 + rng.below(60),
             records: 1 + rng.below(12),
             cut_one_in: some(rng, 60),
-            silence_one_in: if rng.once_in(4) {
-                40 + rng.below(100)
-            } else {
-                0
-            },
+            silence_one_in: if rng.once_in(4) { 40 + rng.below(100) } else { 0 },
             crash_one_in: some(rng, 40),
             restart_one_in: some(rng, 40),
             step_one_in: some(rng, 40),
-            fault_one_in: if rng.once_in(3) {
-                20 + rng.below(200)
-            } else {
-                0
-            },
-            rollback_one_in: if rng.once_in(4) {
-                20 + rng.below(40)
-            } else {
-                0
-            },
+            fault_one_in: if rng.once_in(3) { 20 + rng.below(200) } else { 0 },
+            rollback_one_in: if rng.once_in(4) { 20 + rng.below(40) } else { 0 },
             rejections: rng.once_in(2),
             relaxed: rng.once_in(2),
         }
@@ -138,9 +119,14 @@ enum Event {
         bytes: Vec<u8>,
     },
     /// A line is found dead by both ends.
-    Cut { line: u64 },
+    Cut {
+        line: u64,
+    },
     /// The server's store carries out an operation.
-    ServerStore { life: u64, ticket: u64 },
+    ServerStore {
+        life: u64,
+        ticket: u64,
+    },
     /// A tab's store carries out an operation.
     TabStore {
         device: usize,
@@ -149,7 +135,9 @@ enum Event {
         ticket: u64,
     },
     /// A machine's deadline.
-    ServerDeadline { life: u64 },
+    ServerDeadline {
+        life: u64,
+    },
     TabDeadline {
         device: usize,
         tab: usize,
@@ -161,9 +149,15 @@ enum Event {
         life: u64,
     },
     /// Another tab wrote.
-    Hint { device: usize, tab: usize },
+    Hint {
+        device: usize,
+        tab: usize,
+    },
     /// A tab that crashed comes back.
-    Reopen { device: usize, tab: usize },
+    Reopen {
+        device: usize,
+        tab: usize,
+    },
     /// The server comes back.
     ServerStart,
     /// The app does something, or a fault strikes.
@@ -259,11 +253,7 @@ pub fn run_plan(seed: u64, plan: Plan) -> Result<Outcome, Failure> {
             written: world.ledger.written(),
             marks: world.marks,
         }),
-        Err(what) => Err(Failure {
-            seed,
-            what,
-            story: world.story.into(),
-        }),
+        Err(what) => Err(Failure { seed, what, story: world.story.into() }),
     }
 }
 
@@ -276,9 +266,7 @@ fn collection(name: &str) -> CollectionName {
 }
 
 fn patterns() -> Vec<Pattern> {
-    ["ledger", "mixed", "locked"]
-        .map(|name| Pattern::Exact(collection(name)))
-        .to_vec()
+    ["ledger", "mixed", "locked"].map(|name| Pattern::Exact(collection(name))).to_vec()
 }
 
 impl World {
@@ -293,9 +281,7 @@ impl World {
             faults: Rng::new(seed ^ 3),
             apps: Rng::new(seed ^ 4),
             server: Server::new(),
-            devices: (0..plan.devices)
-                .map(|at| Device::new(at, plan.tabs))
-                .collect(),
+            devices: (0..plan.devices).map(|at| Device::new(at, plan.tabs)).collect(),
             lines: BTreeMap::new(),
             next_line: 1,
             ledger: Ledger::default(),
@@ -326,8 +312,7 @@ impl World {
     /// One line of the story.
     fn tell(&mut self, device: usize, tab: usize, text: &str) {
         let text: String = text.chars().take(STORY_CHARS_MAX).collect();
-        self.story
-            .push_back(format!("{} {device}.{tab} {text}", self.now));
+        self.story.push_back(format!("{} {device}.{tab} {text}", self.now));
         if self.story.len() > STORY_LINES_MAX {
             self.story.pop_front();
         }
@@ -339,27 +324,17 @@ impl World {
 
     fn at(&mut self, delay: u64, event: Event) {
         self.order += 1;
-        self.queue.push(Reverse(Timed {
-            at: self.now + delay,
-            order: self.order,
-            event,
-        }));
+        self.queue.push(Reverse(Timed { at: self.now + delay, order: self.order, event }));
     }
 
     fn server_now(&self) -> Now {
-        Now {
-            wall: WallMillis(START_MS + self.now),
-            mono: MonoMillis(self.now),
-        }
+        Now { wall: WallMillis(START_MS + self.now), mono: MonoMillis(self.now) }
     }
 
     fn device_now(&self, device: usize) -> Now {
         let skew = self.devices.get(device).map_or(0, |device| device.skew);
         let wall = START_MS.saturating_add_signed(skew) + self.now;
-        Now {
-            wall: WallMillis(wall),
-            mono: MonoMillis(self.now),
-        }
+        Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -368,13 +343,9 @@ impl World {
             self.now = self.now.max(timed.at);
             self.events += 1;
             if self.events > EVENTS_MAX {
-                return Err(format!(
-                    "no rest after {EVENTS_MAX} events: {}",
-                    self.summary()
-                ));
+                return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
             }
-            self.trace
-                .update(format!("{} {:?}", timed.at, timed.event).as_bytes());
+            self.trace.update(format!("{} {:?}", timed.at, timed.event).as_bytes());
             self.happen(timed.event)?;
             self.check_step()?;
             if let Some(what) = self.objection.take() {
@@ -397,19 +368,10 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Deliver {
-                line,
-                to_server,
-                bytes,
-            } => self.deliver(line, to_server, bytes),
+            Event::Deliver { line, to_server, bytes } => self.deliver(line, to_server, bytes),
             Event::Cut { line } => self.cut(line),
             Event::ServerStore { life, ticket } => self.server_store(life, ticket),
-            Event::TabStore {
-                device,
-                tab,
-                life,
-                ticket,
-            } => {
+            Event::TabStore { device, tab, life, ticket } => {
                 self.tab_store(device, tab, life, ticket);
             }
             Event::ServerDeadline { life } => self.server_deadline(life),
@@ -463,14 +425,7 @@ impl World {
             *last = arrival;
         }
         let delay = arrival - self.now;
-        self.at(
-            delay,
-            Event::Deliver {
-                line,
-                to_server,
-                bytes,
-            },
-        );
+        self.at(delay, Event::Deliver { line, to_server, bytes });
     }
 
     fn deliver(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {

@@ -44,21 +44,11 @@ impl Ledger {
     }
 
     pub(super) fn ask(&mut self, device: usize, tab: usize, token: String, relaxed: bool) -> u64 {
-        self.open(Asked {
-            device,
-            tab,
-            token: Some(token),
-            relaxed,
-        })
+        self.open(Asked { device, tab, token: Some(token), relaxed })
     }
 
     pub(super) fn other(&mut self, device: usize, tab: usize) -> u64 {
-        self.open(Asked {
-            device,
-            tab,
-            token: None,
-            relaxed: false,
-        })
+        self.open(Asked { device, tab, token: None, relaxed: false })
     }
 
     pub(super) fn done(&mut self, id: u64, result: &Result<Receipt, WishError>) {
@@ -75,8 +65,7 @@ impl Ledger {
 
     /// A tab died: nobody hears what became of what it had asked.
     pub(super) fn forget_unanswered(&mut self, device: usize, tab: usize) {
-        self.open
-            .retain(|_, asked| (asked.device, asked.tab) != (device, tab));
+        self.open.retain(|_, asked| (asked.device, asked.tab) != (device, tab));
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -96,21 +85,12 @@ fn key(collection: &str, id: &str) -> RecordKey {
 }
 
 fn state<'a>(record: &'a Record, name: &str) -> Option<&'a State> {
-    record
-        .cells
-        .iter()
-        .find(|((field, _), _)| field.as_str() == name)
-        .map(|(_, cell)| &cell.state)
+    record.cells.iter().find(|((field, _), _)| field.as_str() == name).map(|(_, cell)| &cell.state)
 }
 
 /// The counter's total, and the sum that the notes make.
 fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
-    let read = |id| {
-        engine
-            .replica()
-            .view(&key("ledger", id))
-            .map_err(|error| error.to_string())
-    };
+    let read = |id| engine.replica().view(&key("ledger", id)).map_err(|error| error.to_string());
     let (sum, notes) = (read("sum")?, read("notes")?);
     let total = match state(&sum, "sum") {
         Some(State::Counter(counter)) => counter.total(),
@@ -132,11 +112,7 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
             .collect(),
         _ => BTreeSet::new(),
     };
-    let amount = |token: &String| {
-        token
-            .split_once(':')
-            .and_then(|(_, n)| n.parse::<i64>().ok())
-    };
+    let amount = |token: &String| token.split_once(':').and_then(|(_, n)| n.parse::<i64>().ok());
     let noted = tokens.iter().filter_map(amount).sum();
     Ok((total, noted, tokens))
 }
@@ -144,14 +120,10 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
 impl World {
     fn engines(&self) -> impl Iterator<Item = (usize, usize, &Engine)> {
         self.devices.iter().flat_map(|device| {
-            device
-                .tabs
-                .iter()
-                .enumerate()
-                .filter_map(move |(tab, held)| {
-                    let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
-                    Some((device.at, tab, engine))
-                })
+            device.tabs.iter().enumerate().filter_map(move |(tab, held)| {
+                let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
+                Some((device.at, tab, engine))
+            })
         })
     }
 
@@ -224,17 +196,12 @@ impl World {
             let mut all = BTreeMap::new();
             let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
             for key in keys {
-                let view = engine
-                    .replica()
-                    .view(&key)
-                    .map_err(|error| error.to_string())?;
+                let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
                 all.insert(key, view);
             }
             let (total, noted, tokens) = ledger_of(engine)?;
             if total != noted && !self.rewound() {
-                return Err(format!(
-                    "at rest the counter shows {total}, its notes say {noted}"
-                ));
+                return Err(format!("at rest the counter shows {total}, its notes say {noted}"));
             }
             seen_tokens = tokens;
             match &first {
@@ -244,12 +211,7 @@ impl World {
             }
         }
         for device in self.devices.iter().filter(|device| !device.rewound) {
-            let written = self
-                .ledger
-                .written
-                .get(&device.at)
-                .cloned()
-                .unwrap_or_default();
+            let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
             if let Some(lost) = written.difference(&seen_tokens).next() {
                 return Err(format!("device {} lost the write {lost}", device.at));
             }
@@ -263,11 +225,7 @@ impl World {
 
     /// What changes while there is progress.
     pub(super) fn fingerprint(&self) -> Vec<u64> {
-        let head = self
-            .server
-            .host
-            .as_ref()
-            .map_or(0, |host| host.facts().head.0);
+        let head = self.server.host.as_ref().map_or(0, |host| host.facts().head.0);
         let logs = self.engines().map(|(_, _, engine)| engine.replica().last());
         core::iter::once(head).chain(logs).collect()
     }

@@ -88,10 +88,7 @@ impl World {
             return;
         };
         if self.server.greeted.contains_key(&peer) {
-            self.tell_host(HostInput::Message {
-                peer: PeerId(peer),
-                bytes: message.to_vec(),
-            });
+            self.tell_host(HostInput::Message { peer: PeerId(peer), bytes: message.to_vec() });
             return;
         }
         if let Ok(Message::Hello(hello)) = wire::decode(message) {
@@ -100,20 +97,10 @@ impl World {
                 pattern: crate::id::Pattern::Exact(super::collection(name)),
                 write,
             };
-            let rights = Vec::from([
-                right("ledger", true),
-                right("mixed", true),
-                right("locked", false),
-            ]);
-            let grant = Grant {
-                principal: String::from("someone"),
-                rights,
-            };
-            self.tell_host(HostInput::Opened {
-                peer: PeerId(peer),
-                hello,
-                grant,
-            });
+            let rights =
+                Vec::from([right("ledger", true), right("mixed", true), right("locked", false)]);
+            let grant = Grant { principal: String::from("someone"), rights };
+            self.tell_host(HostInput::Opened { peer: PeerId(peer), hello, grant });
         }
     }
 
@@ -142,24 +129,12 @@ impl World {
                 HostOutput::Query { ticket, queries } => {
                     self.server.operations.insert(ticket.0, Op::Query(queries));
                     let delay = self.store_latency();
-                    self.at(
-                        delay,
-                        Event::ServerStore {
-                            life,
-                            ticket: ticket.0,
-                        },
-                    );
+                    self.at(delay, Event::ServerStore { life, ticket: ticket.0 });
                 }
                 HostOutput::Commit { ticket, batch } => {
                     self.server.operations.insert(ticket.0, Op::Commit(batch));
                     let delay = self.store_latency();
-                    self.at(
-                        delay,
-                        Event::ServerStore {
-                            life,
-                            ticket: ticket.0,
-                        },
-                    );
+                    self.at(delay, Event::ServerStore { life, ticket: ticket.0 });
                 }
                 HostOutput::Close { peer, .. } => {
                     if let Some(line) = self.server.greeted.remove(&peer.0) {
@@ -197,10 +172,9 @@ impl World {
         let ticket = Ticket(ticket);
         let store = self.server.store.clone();
         let input = match op {
-            Op::Query(_) if fails => HostInput::Answered {
-                ticket,
-                result: Err(FaultClass::Transient),
-            },
+            Op::Query(_) if fails => {
+                HostInput::Answered { ticket, result: Err(FaultClass::Transient) }
+            }
             Op::Query(queries) => {
                 let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
                 HostInput::Answered {
@@ -225,14 +199,7 @@ impl World {
     pub(super) fn open_line(&mut self, device: usize, tab: usize, life: u64) -> u64 {
         let line = self.next_line;
         self.next_line += 1;
-        let open = Line {
-            device,
-            tab,
-            life,
-            peer: line,
-            silent: false,
-            last: [0; 2],
-        };
+        let open = Line { device, tab, life, peer: line, silent: false, last: [0; 2] };
         self.lines.insert(line, open);
         line
     }

@@ -14,10 +14,7 @@ fn field(name: &str) -> FieldName {
 }
 
 fn change(name: &str, action: FieldAction) -> FieldChange {
-    FieldChange {
-        field: field(name),
-        action,
-    }
+    FieldChange { field: field(name), action }
 }
 
 impl World {
@@ -56,11 +53,7 @@ impl World {
             self.mark("clock stepped");
             let hours = self.faults.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
             if let Some(device) = self.devices.get_mut(device) {
-                device.skew = if device.skew == 0 {
-                    hours * 3_600_000
-                } else {
-                    0
-                };
+                device.skew = if device.skew == 0 { hours * 3_600_000 } else { 0 };
             }
         }
         if self.strikes(plan.rollback_one_in) {
@@ -76,10 +69,7 @@ impl World {
         };
         if donor == device {
             // A copy is taken now and put back a while later.
-            let taken = self
-                .devices
-                .get_mut(device)
-                .and_then(|device| device.backup.take());
+            let taken = self.devices.get_mut(device).and_then(|device| device.backup.take());
             if let Some(taken) = taken {
                 self.mark("rolled back");
                 self.device_kill(device);
@@ -149,26 +139,18 @@ impl World {
         let token = self.ledger.token(amount);
         let id = |text: &str| RecordId::parse(text).expect("a valid id");
         let put = |name: &str, fields| Change {
-            key: RecordKey {
-                collection: collection("ledger"),
-                id: id(name),
-            },
+            key: RecordKey { collection: collection("ledger"), id: id(name) },
             action: Action::Put(fields),
         };
         let amount = i64::try_from(amount).unwrap_or(0);
         let mut changes = Vec::from([
             upsert("sum", change("sum", FieldAction::Add(amount))),
-            upsert(
-                "notes",
-                change("notes", FieldAction::Insert([Value::text(&token)].into())),
-            ),
+            upsert("notes", change("notes", FieldAction::Insert([Value::text(&token)].into()))),
         ]);
         if self.apps.once_in(8) {
             let value = Value::text(&token);
-            changes.push(put(
-                "other",
-                [change("title", FieldAction::Set(Kind::Lww, value))].into(),
-            ));
+            changes
+                .push(put("other", [change("title", FieldAction::Set(Kind::Lww, value))].into()));
         }
         (changes, token)
     }
@@ -186,13 +168,9 @@ impl World {
             collection: collection(name),
             id: RecordId::parse(&id).expect("a valid id"),
         };
-        let fields = (0..1 + self.apps.index(3))
-            .map(|_| self.mixed_field())
-            .collect();
+        let fields = (0..1 + self.apps.index(3)).map(|_| self.mixed_field()).collect();
         let action = match self.apps.below(10) {
-            0 => Action::Remove {
-                erase: self.apps.once_in(2),
-            },
+            0 => Action::Remove { erase: self.apps.once_in(2) },
             1 | 2 => Action::Put(fields),
             3 => Action::Add(fields),
             _ => Action::Update(fields),
@@ -218,22 +196,14 @@ impl World {
     /// The last fault is over: everything is up again and stays up.
     fn calm_down(&mut self) {
         self.calm = true;
-        let silent: Vec<u64> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| line.silent)
-            .map(|(at, _)| *at)
-            .collect();
+        let silent: Vec<u64> =
+            self.lines.iter().filter(|(_, line)| line.silent).map(|(at, _)| *at).collect();
         for line in silent {
             self.close_line(line);
         }
-        let devices = self
-            .devices
-            .iter()
-            .map(|device| (device.at, device.tabs.len()));
-        let tabs: Vec<(usize, usize)> = devices
-            .flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab)))
-            .collect();
+        let devices = self.devices.iter().map(|device| (device.at, device.tabs.len()));
+        let tabs: Vec<(usize, usize)> =
+            devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
         for (device, tab) in tabs {
             self.at(10_000, Event::Hint { device, tab });
         }

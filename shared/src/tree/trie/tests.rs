@@ -2,10 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn entry(key: [u8; 32], digest: u8) -> Entry {
-    Entry {
-        key_hash: Digest::from_bytes(key),
-        digest: Digest::from_bytes([digest; 32]),
-    }
+    Entry { key_hash: Digest::from_bytes(key), digest: Digest::from_bytes([digest; 32]) }
 }
 
 fn hashed(at: u32) -> Entry {
@@ -125,15 +122,9 @@ fn insert_returns_the_previous_digest_and_remove_of_nothing_changes_nothing() {
     assert_eq!(trie.root(), root);
     assert_eq!(trie.remove(&other), None);
     assert_eq!(trie.get(&other), None);
-    assert!(
-        trie.root.digest.is_some(),
-        "a removal of nothing keeps the digests"
-    );
+    assert!(trie.root.digest.is_some(), "a removal of nothing keeps the digests");
     assert_eq!(trie.insert(key_hash, digest), Some(digest));
-    assert!(
-        trie.root.digest.is_some(),
-        "a write that changes nothing keeps the digests"
-    );
+    assert!(trie.root.digest.is_some(), "a write that changes nothing keeps the digests");
 }
 
 #[test]
@@ -152,10 +143,7 @@ fn update_forgets_the_digests_on_its_path_only() {
         count(node)
     };
     let depth = forgotten(&trie.root);
-    assert!(
-        (2..=6).contains(&depth),
-        "{depth} nodes forgot their digest"
-    );
+    assert!((2..=6).contains(&depth), "{depth} nodes forgot their digest");
 }
 
 #[test]
@@ -165,11 +153,8 @@ fn subtree_is_the_trie_of_its_entries_at_any_prefix() {
     trie.root();
     for length in 0..=64 {
         let prefix = Prefix::of(&entries[5].key_hash, length);
-        let mut below: Vec<Entry> = entries
-            .iter()
-            .filter(|entry| prefix.covers(&entry.key_hash))
-            .copied()
-            .collect();
+        let mut below: Vec<Entry> =
+            entries.iter().filter(|entry| prefix.covers(&entry.key_hash)).copied().collect();
         below.sort_unstable();
         let part = trie.under(&prefix);
         assert_eq!(part.count(), below.len());
@@ -192,10 +177,7 @@ fn memory_stays_near_the_size_of_the_entries() {
     for count in [10_000, 20_000, 40_000, 80_000] {
         let trie: Trie = (0..count).map(hashed).collect();
         let per_entry = trie.memory_bytes() / trie.len();
-        assert!(
-            (64..=100).contains(&per_entry),
-            "{per_entry} bytes at {count}"
-        );
+        assert!((64..=100).contains(&per_entry), "{per_entry} bytes at {count}");
     }
 }
 

@@ -179,10 +179,7 @@ fn check_children(
     if !children.is_sorted_by(|a, b| a.at < b.at) {
         return Err(WalkError::HashOrder { node });
     }
-    match children
-        .iter()
-        .find(|child| levels.descend(prefix, child.at).is_none())
-    {
+    match children.iter().find(|child| levels.descend(prefix, child.at).is_none()) {
         Some(child) => Err(WalkError::Child { node, at: child.at }),
         None => Ok(()),
     }
@@ -190,14 +187,7 @@ fn check_children(
 
 fn check_hashes(node: usize, hashes: &[u32]) -> Result<(), WalkError> {
     if hashes.len() > LIST_ENTRIES_MAX {
-        return Err(WalkError::Hashes {
-            node,
-            got: hashes.len(),
-        });
+        return Err(WalkError::Hashes { node, got: hashes.len() });
     }
-    if hashes.is_sorted_by(|a, b| a < b) {
-        Ok(())
-    } else {
-        Err(WalkError::HashOrder { node })
-    }
+    if hashes.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(WalkError::HashOrder { node }) }
 }

@@ -37,10 +37,7 @@ fn walk_with(
     mut between: impl FnMut(usize, &mut [Trie; 2]),
 ) -> Walked {
     let mut message = WalkMessage::open(&mut sides[0], 7);
-    let mut walked = Walked {
-        messages: 1,
-        ..Walked::default()
-    };
+    let mut walked = Walked { messages: 1, ..Walked::default() };
     loop {
         let side = walked.messages % 2;
         between(walked.messages, sides);
@@ -52,10 +49,7 @@ fn walk_with(
         };
         let mut open = 0;
         if let WalkBody::Nodes(nodes) = &reply.body {
-            open = nodes
-                .iter()
-                .filter(|node| node.state == NodeState::Open)
-                .count();
+            open = nodes.iter().filter(|node| node.state == NodeState::Open).count();
             walked.nodes_max = walked.nodes_max.max(nodes.len());
         }
         assert_eq!(open, response.put_off, "what is put off is in the reply");
@@ -79,10 +73,7 @@ fn differing(mine: &Trie, theirs: &Trie) -> Vec<Digest> {
 
 /// Walks, and checks that exactly what differs was found; without repetition if no limit cut it.
 fn assert_exact(sides: &mut [Trie; 2], limits: &WalkLimits) -> Walked {
-    let expected = [
-        differing(&sides[0], &sides[1]),
-        differing(&sides[1], &sides[0]),
-    ];
+    let expected = [differing(&sides[0], &sides[1]), differing(&sides[1], &sides[0])];
     let mut walked = walk(sides, limits);
     for found in &mut walked.found {
         found.sort_unstable();
@@ -97,19 +88,14 @@ fn assert_exact(sides: &mut [Trie; 2], limits: &WalkLimits) -> Walked {
 #[test]
 fn walk_between_equal_trees_is_two_messages() {
     for count in [0, 1, 32, 33, 5_000] {
-        let walked = assert_exact(
-            &mut [trie(0..count), trie(0..count)],
-            &WalkLimits::default(),
-        );
+        let walked = assert_exact(&mut [trie(0..count), trie(0..count)], &WalkLimits::default());
         assert_eq!((walked.messages, walked.nodes_max), (2, 0));
     }
 }
 
 #[test]
 fn walk_finds_what_one_side_lacks_at_every_size_of_leaf() {
-    for count in [
-        0, 1, 2, 31, 32, 33, 34, 63, 64, 65, 66, 255, 256, 257, 258, 1_025,
-    ] {
+    for count in [0, 1, 2, 31, 32, 33, 34, 63, 64, 65, 66, 255, 256, 257, 258, 1_025] {
         for limits in [WalkLimits::default(), TINY] {
             assert_exact(&mut [trie(0..count), trie(0..count + 1)], &limits);
             assert_exact(&mut [trie(0..count + 1), trie(0..count)], &limits);
@@ -131,14 +117,8 @@ fn walk_finds_one_changed_record_in_few_messages() {
 
 #[test]
 fn walk_ends_whichever_side_has_the_narrower_limits() {
-    let limits = [
-        TINY,
-        WalkLimits::default(),
-        WalkLimits {
-            nodes_max: 5,
-            ..WalkLimits::default()
-        },
-    ];
+    let limits =
+        [TINY, WalkLimits::default(), WalkLimits { nodes_max: 5, ..WalkLimits::default() }];
     for mine in &limits {
         for theirs in &limits {
             let mut sides = [trie(0..700), trie(350..1_050)];
@@ -147,9 +127,7 @@ fn walk_ends_whichever_side_has_the_narrower_limits() {
                 differing(&sides[1], &sides[0]).into_iter().collect(),
             ];
             let walked = walk_with(&mut sides, [mine, theirs], |_, _| {});
-            let found = walked
-                .found
-                .map(|found| found.into_iter().collect::<BTreeSet<_>>());
+            let found = walked.found.map(|found| found.into_iter().collect::<BTreeSet<_>>());
             assert_eq!(found, expected);
         }
     }
@@ -159,22 +137,10 @@ fn walk_ends_whichever_side_has_the_narrower_limits() {
 fn each_limit_puts_nodes_off_and_says_so() {
     let wide = WalkLimits::default();
     for limits in [
-        WalkLimits {
-            work_max: 300,
-            ..wide
-        },
-        WalkLimits {
-            reply_bytes_max: 500,
-            ..wide
-        },
-        WalkLimits {
-            nodes_max: 20,
-            ..wide
-        },
-        WalkLimits {
-            differs_max: 20,
-            ..wide
-        },
+        WalkLimits { work_max: 300, ..wide },
+        WalkLimits { reply_bytes_max: 500, ..wide },
+        WalkLimits { nodes_max: 20, ..wide },
+        WalkLimits { differs_max: 20, ..wide },
     ] {
         let walked = assert_exact(&mut [trie(0..4_000), trie(2_000..6_000)], &limits);
         assert!(walked.put_off > 0, "{limits:?}");
@@ -186,11 +152,7 @@ fn each_limit_puts_nodes_off_and_says_so() {
 
 #[test]
 fn limits_bound_each_answer() {
-    let limits = WalkLimits {
-        differs_max: 100,
-        nodes_max: 50,
-        ..WalkLimits::default()
-    };
+    let limits = WalkLimits { differs_max: 100, nodes_max: 50, ..WalkLimits::default() };
     let mut sides = [trie(0..20_000), trie(0..0)];
     let mut message = WalkMessage::open(&mut sides[1], 1);
     let mut found = 0;
@@ -209,18 +171,9 @@ fn limits_bound_each_answer() {
 
 #[test]
 fn walk_ends_while_both_trees_change_faster_than_it() {
-    for limits in [
-        WalkLimits::default(),
-        WalkLimits {
-            work_max: 500,
-            ..WalkLimits::default()
-        },
-    ] {
+    for limits in [WalkLimits::default(), WalkLimits { work_max: 500, ..WalkLimits::default() }] {
         let mut sides = [trie(0..2_000), trie(1_000..3_000)];
-        let before = [
-            differing(&sides[0], &sides[1]),
-            differing(&sides[1], &sides[0]),
-        ];
+        let before = [differing(&sides[0], &sides[1]), differing(&sides[1], &sides[0])];
         let walked = walk_with(&mut sides, [&limits, &limits], |message, sides| {
             let at = 10_000 + u32::try_from(message).unwrap() * 20;
             for new in at..at + 10 {
@@ -272,20 +225,12 @@ fn colliding_hash_hides_a_difference_under_one_salt_only() {
 }
 
 fn nodes(nodes: Vec<(Prefix, NodeState)>) -> WalkMessage {
-    let nodes = nodes
-        .into_iter()
-        .map(|(prefix, state)| WalkNode { prefix, state })
-        .collect();
-    WalkMessage {
-        salt: 0,
-        body: WalkBody::Nodes(nodes),
-    }
+    let nodes = nodes.into_iter().map(|(prefix, state)| WalkNode { prefix, state }).collect();
+    WalkMessage { salt: 0, body: WalkBody::Nodes(nodes) }
 }
 
 fn prefix(nibbles: &[u8]) -> Prefix {
-    nibbles.iter().fold(Prefix::ROOT, |prefix, nibble| {
-        prefix.child(*nibble).unwrap()
-    })
+    nibbles.iter().fold(Prefix::ROOT, |prefix, nibble| prefix.child(*nibble).unwrap())
 }
 
 #[test]
@@ -293,65 +238,34 @@ fn malformed_messages_are_refused() {
     let deep = |nibbles| Prefix::of(&Digest::from_bytes([3; 32]), nibbles);
     let inner = |levels, children: &[u8]| NodeState::Inner {
         levels,
-        children: children
-            .iter()
-            .map(|at| ChildHash { at: *at, hash: 0 })
-            .collect(),
+        children: children.iter().map(|at| ChildHash { at: *at, hash: 0 }).collect(),
     };
     let open = NodeState::Open;
     let cases = [
         (
-            nodes(vec![
-                (prefix(&[1]), open.clone()),
-                (prefix(&[1]), open.clone()),
-            ]),
+            nodes(vec![(prefix(&[1]), open.clone()), (prefix(&[1]), open.clone())]),
             WalkError::Order { node: 1 },
         ),
         (
-            nodes(vec![
-                (prefix(&[2]), open.clone()),
-                (prefix(&[1]), open.clone()),
-            ]),
+            nodes(vec![(prefix(&[2]), open.clone()), (prefix(&[1]), open.clone())]),
             WalkError::Order { node: 1 },
         ),
         (
             nodes(vec![(prefix(&[1]), open.clone()), (prefix(&[1, 2]), open)]),
             WalkError::Order { node: 1 },
         ),
-        (
-            nodes(vec![(deep(64), inner(Levels::One, &[]))]),
-            WalkError::Depth { node: 0 },
-        ),
-        (
-            nodes(vec![(deep(63), inner(Levels::Two, &[]))]),
-            WalkError::Depth { node: 0 },
-        ),
-        (
-            nodes(vec![(deep(0), inner(Levels::One, &[16]))]),
-            WalkError::Child { node: 0, at: 16 },
-        ),
-        (
-            nodes(vec![(deep(0), inner(Levels::Two, &[7, 7]))]),
-            WalkError::HashOrder { node: 0 },
-        ),
-        (
-            nodes(vec![(deep(0), NodeState::List(vec![2, 1]))]),
-            WalkError::HashOrder { node: 0 },
-        ),
-        (
-            nodes(vec![(deep(0), NodeState::Want(vec![1, 1]))]),
-            WalkError::HashOrder { node: 0 },
-        ),
+        (nodes(vec![(deep(64), inner(Levels::One, &[]))]), WalkError::Depth { node: 0 }),
+        (nodes(vec![(deep(63), inner(Levels::Two, &[]))]), WalkError::Depth { node: 0 }),
+        (nodes(vec![(deep(0), inner(Levels::One, &[16]))]), WalkError::Child { node: 0, at: 16 }),
+        (nodes(vec![(deep(0), inner(Levels::Two, &[7, 7]))]), WalkError::HashOrder { node: 0 }),
+        (nodes(vec![(deep(0), NodeState::List(vec![2, 1]))]), WalkError::HashOrder { node: 0 }),
+        (nodes(vec![(deep(0), NodeState::Want(vec![1, 1]))]), WalkError::HashOrder { node: 0 }),
         (
             nodes(vec![(deep(0), NodeState::List((0..65).collect()))]),
             WalkError::Hashes { node: 0, got: 65 },
         ),
         (
-            nodes(
-                (0..=NODES_MAX)
-                    .map(|_| (Prefix::ROOT, NodeState::Open))
-                    .collect(),
-            ),
+            nodes((0..=NODES_MAX).map(|_| (Prefix::ROOT, NodeState::Open)).collect()),
             WalkError::Nodes { got: NODES_MAX + 1 },
         ),
     ];
@@ -364,10 +278,7 @@ fn malformed_messages_are_refused() {
 #[test]
 fn deepest_nodes_are_answered() {
     let deep = |nibbles| Prefix::of(&hashed(3).key_hash, nibbles);
-    let inner = |levels| NodeState::Inner {
-        levels,
-        children: vec![ChildHash { at: 0, hash: 1 }],
-    };
+    let inner = |levels| NodeState::Inner { levels, children: vec![ChildHash { at: 0, hash: 1 }] };
     for (nibbles, state) in [
         (64, NodeState::Open),
         (64, NodeState::List(vec![1])),
@@ -391,22 +302,11 @@ fn answer_to_a_full_message_is_itself_well_formed() {
         Prefix::from_packed(4, &[high, low]).unwrap()
     };
     let count = u16::try_from(NODES_MAX).unwrap();
-    let inner = NodeState::Inner {
-        levels: Levels::Two,
-        children: Vec::new(),
-    };
-    for state in [
-        NodeState::Open,
-        NodeState::List(vec![1]),
-        NodeState::Want(vec![1]),
-        inner,
-    ] {
+    let inner = NodeState::Inner { levels: Levels::Two, children: Vec::new() };
+    for state in [NodeState::Open, NodeState::List(vec![1]), NodeState::Want(vec![1]), inner] {
         let message = nodes((0..count).map(|at| (four(at), state.clone())).collect());
         for limits in [WalkLimits::default(), TINY] {
-            let reply = respond(&mut tree, &message, &limits)
-                .unwrap()
-                .reply
-                .unwrap();
+            let reply = respond(&mut tree, &message, &limits).unwrap().reply.unwrap();
             let WalkBody::Nodes(nodes) = &reply.body else {
                 continue;
             };
@@ -435,14 +335,7 @@ fn last_messages_get_no_answer() {
         let message = WalkMessage { salt: 0, body };
         assert!(message.is_last());
         let response = respond(&mut trie(0..10), &message, &WalkLimits::default()).unwrap();
-        assert_eq!(
-            response,
-            Response {
-                reply: None,
-                differs: vec![],
-                put_off: 0
-            }
-        );
+        assert_eq!(response, Response { reply: None, differs: vec![], put_off: 0 });
     }
     assert!(!WalkMessage::open(&mut trie(0..10), 0).is_last());
 }
@@ -450,11 +343,5 @@ fn last_messages_get_no_answer() {
 #[test]
 fn message_without_nodes_ends_the_walk() {
     let response = respond(&mut trie(0..10), &nodes(vec![]), &WalkLimits::default()).unwrap();
-    assert_eq!(
-        response.reply,
-        Some(WalkMessage {
-            salt: 0,
-            body: WalkBody::End
-        })
-    );
+    assert_eq!(response.reply, Some(WalkMessage { salt: 0, body: WalkBody::End }));
 }

@@ -1,0 +1,63 @@
+// The real server, on a port of its own, that can be killed and started again on its data.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const START_MS = 30_000;
+
+/** The most recently built one, or nothing. */
+export function serverProgram() {
+  const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+  const built = ["release", "debug"]
+    .map((profile) => join(target, profile, "rejoin-server"))
+    .filter((path) => existsSync(path));
+  return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
+}
+
+/** One server for one test. */
+export class Server {
+  #process;
+
+  static async start(context) {
+    const probe = createServer().listen(0, "127.0.0.1");
+    await once(probe, "listening");
+    const server = new Server();
+    server.port = probe.address().port;
+    await new Promise((resolve) => probe.close(resolve));
+    server.data = mkdtempSync(join(tmpdir(), "rejoin-wasm-test-"));
+    server.url = `ws://127.0.0.1:${server.port}/sync`;
+    await server.run();
+    context.after(async () => {
+      await server.kill();
+      rmSync(server.data, { recursive: true, force: true });
+    });
+    return server;
+  }
+
+  async run() {
+    const listen = `127.0.0.1:${this.port}`;
+    const args = ["--listen", listen, "--data", this.data, "--log", "info"];
+    const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
+    this.#process = spawn(serverProgram(), args, { stdio: ["ignore", shown, shown] });
+    const end = Date.now() + START_MS;
+    for (;;) {
+      const answer = await fetch(`http://${listen}/healthz`).catch(() => undefined);
+      if (answer?.ok) return;
+      if (Date.now() > end) throw new Error("the server does not answer");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  async kill() {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const ended = once(this.#process, "exit");
+    this.#process.kill("SIGKILL");
+    await ended;
+  }
+}

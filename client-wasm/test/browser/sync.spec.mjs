@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Server, serverProgram } from "./server.mjs";
+import { launch, load, newPage } from "./world.mjs";
+
+const LIMITS = { timeout: 120_000, skip: serverProgram() === undefined && "no rejoin-server" };
+/** Longer than any wait between two attempts to connect (at most 30 s). */
+const RECONNECT_MS = 45_000;
+
+let world;
+before(async () => (world = await launch()), { timeout: 60_000 });
+after(() => world.close(), { timeout: 60_000 });
+
+async function newTab(context, server, name, more = {}) {
+  const browserContext = await world.browser.newContext();
+  context.after(() => browserContext.close());
+  const page = await newPage(browserContext, world.origin);
+  await open(page, server, name, more);
+  return page;
+}
+
+const open = (page, server, name, more = {}) =>
+  page.evaluate(({ name, more }) => openEngine(name, more), {
+    name,
+    more: { url: server.url, ...more },
+  });
+
+const synced = (page, limit = RECONNECT_MS) =>
+  page.evaluate(
+    (limit) => until(() => engine.status().synced && engine.status().state === "live", limit),
+    limit,
+  );
+const titles = (page) =>
+  page.evaluate(async () => (await all()).map(([, title]) => title).toSorted());
+const untilTitles = (page, count) =>
+  page.evaluate((count) => until(async () => (await all()).length === count), count);
+
+test("the_classic_check", LIMITS, async (context) => {
+  const server = await Server.start(context);
+  const page = await newTab(context, server, "classic");
+  await page.evaluate(() => add("1", "Hello World"));
+  await synced(page);
+  await server.kill();
+  await page.evaluate(() => until(() => engine.status().state !== "live"));
+  await page.evaluate(() => add("2", "I am offline"));
+  await load(page, world.origin);
+  await open(page, server, "classic");
+  assert.deepEqual(await titles(page), ["Hello World", "I am offline"]);
+  assert.equal(await page.evaluate(() => engine.status().pending), 1);
+  await server.run();
+  await synced(page);
+  assert.deepEqual(await titles(page), ["Hello World", "I am offline"]);
+  const { verified, error } = await page.evaluate(() => engine.status());
+  assert.match(verified.root, /^[0-9a-f]{64}$/u);
+  assert.equal(error, null);
+  const other = await newTab(context, server, "other");
+  await synced(other);
+  assert.deepEqual(await titles(other), ["Hello World", "I am offline"]);
+  assert.deepEqual(
+    await other.evaluate(() => engine.roots()),
+    await page.evaluate(() => engine.roots()),
+  );
+});
+
+test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
+  const server = await Server.start(context);
+  const pages = [
+    await newTab(context, server, "left"),
+    await newTab(context, server, "right"),
+  ];
+  const write = (page, index) =>
+    page.evaluate(async (index) => {
+      for (let at = 0; at < 100; at += 1) await add(`${index}-${at}`, `${index}-${at}`);
+      await engine.write(
+        [
+          {
+            ...{ op: "put", collection: "tasks", id: "shared", erase: false },
+            fields: [["votes", "counter", "increment", 1]],
+          },
+        ],
+        { relaxed: false, echo: false },
+      );
+    }, index);
+  await Promise.all(pages.map(write));
+  for (const page of pages) {
+    await untilTitles(page, 201);
+    await synced(page);
+  }
+  const roots = await Promise.all(
+    pages.map((page) => page.evaluate(() => engine.status().verified.root)),
+  );
+  assert.equal(roots[0], roots[1]);
+});
+
+test("a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both", LIMITS, async (context) => {
+  const server = await Server.start(context);
+  const leader = await newTab(context, server, "tabs");
+  await synced(leader);
+  const follower = await newPage(leader.context(), world.origin);
+  await open(follower, server, "tabs");
+  await synced(follower);
+  const { row } = await follower.evaluate(() => add("1", "from the follower"));
+  for (const page of [follower, leader]) {
+    const acknowledged = (row) =>
+      until(() => events.some(({ type, rows }) => type === "ack" && rows.includes(row)));
+    await page.evaluate(acknowledged, row);
+    await synced(page);
+  }
+  assert.equal(await follower.evaluate(() => engine.status().leader), false);
+  await leader.close();
+  await follower.evaluate(() => until(() => engine.status().leader));
+  await synced(follower);
+});
+
+test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
+  const server = await Server.start(context);
+  const page = await newTab(context, server, "pause");
+  await synced(page);
+  await page.evaluate(async () => {
+    engine.pause(true);
+    await until(() => engine.status().state === "offline" && engine.status().paused);
+    await add("1", "a");
+    engine.pause(false);
+  });
+  await synced(page, 5_000);
+});
+
+test("a_token_is_asked_for_before_the_first_connection", LIMITS, async (context) => {
+  const server = await Server.start(context);
+  const page = await newTab(context, server, "token", { asks: true });
+  await page.evaluate(async () => {
+    await until(() => events.some(({ type, refused }) => type === "token" && !refused));
+    engine.token(null);
+    await until(() => events.filter(({ type }) => type === "token").length > 1);
+    engine.token("any");
+  });
+  await synced(page);
+});

@@ -1,0 +1,121 @@
+//! Forked histories: a store that was rolled back or copied goes on under a new replica id.
+
+use super::{
+    Engine,
+    pipeline::{Then, Want},
+    session::{Phase, RECALL_ROWS_MAX},
+};
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::Seq,
+    message::{Message, Recall, Recalled},
+    replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
+    time::Now,
+};
+use alloc::vec::Vec;
+
+impl Engine {
+    /// Whether the peer has accepted something from this replica that it does not know of.
+    pub(super) fn has_forked(&self, accepted: Option<Hlc>) -> bool {
+        let Some(accepted) = accepted else {
+            return false;
+        };
+        let stamp = Stamp { hlc: accepted, replica: self.replica.id() };
+        let known = accepted <= self.replica.acked()
+            || self
+                .replica
+                .overlay()
+                .rows()
+                .any(|(_, row)| row.row.stamp == stamp && row.state == RowState::Waiting);
+        !known
+    }
+
+    /// Asks which of the waiting rows, up to a time, were accepted.
+    pub(super) fn recall(&mut self, now: Now, phase: Phase, upto: Option<Hlc>) {
+        let own = self.replica.id();
+        let waiting = |outbox: &&OutboxRow| {
+            outbox.state == RowState::Waiting
+                && outbox.row.stamp.replica == own
+                && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
+        };
+        let rows: Vec<(Hlc, [u8; 16])> = self
+            .replica
+            .overlay()
+            .rows()
+            .map(|(_, outbox)| outbox)
+            .filter(waiting)
+            .map(|outbox| (outbox.row.stamp.hlc, row_digest(&outbox.row)))
+            .collect();
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        session.phase = phase;
+        session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
+        if rows.is_empty() {
+            self.be_reborn();
+            return;
+        }
+        for rows in rows.chunks(RECALL_ROWS_MAX) {
+            self.say(now, &Message::Recall(Recall { rows: rows.to_vec() }));
+        }
+    }
+
+    pub(super) fn recalled(&mut self, now: Now, recalled: Recalled) {
+        let own = self.replica.id();
+        let number_of = |hlc: Hlc| {
+            let stamp = Stamp { hlc, replica: own };
+            let mut rows = self.replica.overlay().rows();
+            rows.find(|(_, outbox)| outbox.row.stamp == stamp).map(|(number, _)| number)
+        };
+        let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
+        let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        session.recalled.extend(accepted);
+        session.unsure.extend(unsure);
+        session.recalls_open = session.recalls_open.saturating_sub(1);
+        if session.recalls_open > 0 {
+            return;
+        }
+        if session.phase == Phase::Checking {
+            self.checked(now);
+        } else {
+            self.be_reborn();
+        }
+    }
+
+    /// It is known which waiting rows were accepted: goes on if the last one accepted is among them.
+    pub(super) fn checked(&mut self, now: Now) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let Some(welcome) = session.welcome.take() else {
+            return;
+        };
+        let stamp = welcome.accepted.map(|hlc| Stamp { hlc, replica: self.replica.id() });
+        let is_last = |number: &u64| {
+            let row = self.replica.overlay().get(*number);
+            row.map(|row| row.row.stamp) == stamp
+        };
+        if !session.recalled.iter().any(is_last) {
+            session.phase = Phase::Recalling;
+            self.be_reborn();
+            return;
+        }
+        let settled = core::mem::take(&mut session.recalled);
+        let settled = settled.into_iter().map(|number| (number, Settlement::Accepted(Seq(0))));
+        let entry = Entry::Settled(settled.collect());
+        self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
+        self.enter(now, welcome);
+    }
+
+    pub(super) fn be_reborn(&mut self) {
+        if let Some(session) = &mut self.session {
+            let replica = session.fresh;
+            let accepted = core::mem::take(&mut session.recalled);
+            let unsure = core::mem::take(&mut session.unsure);
+            self.pipeline.want(Want::Reborn { replica, accepted, unsure });
+        }
+    }
+}

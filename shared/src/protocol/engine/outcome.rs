@@ -1,0 +1,159 @@
+//! What follows a commit: it was applied, another holder was first, or the store failed.
+
+use super::{
+    Engine, Notice, Output, WishError,
+    pipeline::{Op, Then, Want, bytes_of},
+};
+use crate::{
+    io::{CommitOutcome, FaultClass, Ticket},
+    replica::{Entry, log_key},
+    time::Now,
+};
+
+impl Engine {
+    pub(super) fn committed(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        result: Result<CommitOutcome, FaultClass>,
+    ) {
+        let Some((_, op)) = self.pipeline.under_way.take_if(|(known, _)| *known == ticket) else {
+            return;
+        };
+        match result {
+            Ok(CommitOutcome::Applied) => self.op_applied(now, op),
+            Ok(CommitOutcome::Conflict) => {
+                self.pipeline.tail_wanted = true;
+                self.op_again(op);
+            }
+            Err(class) => {
+                self.pipeline.tail_wanted = true;
+                self.op_failed(op, class);
+            }
+        }
+    }
+
+    pub(super) fn op_applied(&mut self, now: Now, op: Op) {
+        match op {
+            Op::Writes(rows) => {
+                let applied = self.replica.confirm();
+                for (id, receipt, _) in rows {
+                    self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+                }
+                self.announce(now, applied);
+                self.notice(Notice::LogGrew);
+            }
+            Op::Entries(entries, session) => {
+                for (entry, then) in entries {
+                    if let Entry::Reborn { replica: new, .. } = &entry {
+                        let (old, new) = (self.replica.id(), *new);
+                        self.notice(Notice::Reborn { old, new });
+                    }
+                    match self.replica.apply(entry) {
+                        Ok(applied) => self.announce(now, applied),
+                        Err(_) => {
+                            self.store_failed(FaultClass::Corrupt);
+                            return;
+                        }
+                    }
+                    if session == self.pipeline.session || then.is_for_app() {
+                        self.then(now, then);
+                    }
+                }
+                self.notice(Notice::LogGrew);
+            }
+            Op::Claim(token) => {
+                self.pipeline.token = Some(token);
+                self.pipeline.leader = Some(token.to_vec());
+                self.pipeline.reload_wanted |= !self.replica.knows_pages();
+                self.notice(Notice::Leading);
+            }
+            Op::Fold(fold) => {
+                self.replica.folded_to(fold);
+                self.pipeline.folded = Some(log_key(self.replica.folded()));
+            }
+            // Read back at once: `loaded` is still to come.
+            Op::Found | Op::Load | Op::Tail => {}
+        }
+    }
+
+    /// Another holder was first: the same again, on top of what it wrote.
+    pub(super) fn op_again(&mut self, op: Op) {
+        match op {
+            Op::Writes(rows) => {
+                self.replica.undo();
+                for (id, receipt, changes) in rows.into_iter().rev() {
+                    let relaxed = receipt.relaxed;
+                    self.pipeline.queue.push_front(Want::Write { id, changes, relaxed });
+                }
+            }
+            Op::Entries(entries, session) => {
+                let current = session == self.pipeline.session;
+                for (entry, then) in entries.into_iter().rev() {
+                    if !current && !then.is_for_app() {
+                        continue;
+                    }
+                    let Some(want) = self.again(entry, then) else { continue };
+                    self.pipeline.waiting_bytes += bytes_of(&want);
+                    self.pipeline.queue.push_front(want);
+                }
+            }
+            Op::Claim(token) => self.pipeline.queue.push_front(Want::Claim { token }),
+            Op::Found | Op::Fold(_) | Op::Load | Op::Tail => {}
+        }
+    }
+
+    /// What was made from the state it found must be made again.
+    fn again(&mut self, entry: Entry, then: Then) -> Option<Want> {
+        Some(match entry {
+            Entry::Restamped { skew_ms, .. } => {
+                let from = self.replica.waiting().next().unwrap_or(0);
+                Want::Restamp { from, skew_ms }
+            }
+            Entry::Reborn { replica, accepted, unsure, .. } => {
+                Want::Reborn { replica, accepted, unsure }
+            }
+            Entry::Commit(_) => return None,
+            Entry::Dropped(number) => {
+                let Then::Grant { id, number: granted } = then else {
+                    return None;
+                };
+                match self.pipeline.edits.remove(&id) {
+                    Some(changes) => Want::Edit { id, number, changes },
+                    None => Want::Drop { id, number, retry: granted > 0 },
+                }
+            }
+            entry @ (Entry::Feed(_)
+            | Entry::Staged(_)
+            | Entry::HealBegun { .. }
+            | Entry::Healed { .. }
+            | Entry::Settled(_)
+            | Entry::Session(_)
+            | Entry::Welcomed(_)
+            | Entry::Adopted(_)) => Want::Entry { entry, then },
+        })
+    }
+
+    pub(super) fn op_failed(&mut self, op: Op, class: FaultClass) {
+        match op {
+            Op::Writes(rows) => {
+                self.be_uncertain(rows.into_iter().map(|(id, receipt, _)| (id, receipt)), class);
+                self.replica.undo();
+            }
+            Op::Entries(entries, _) => {
+                for (_, then) in entries {
+                    if let Then::Grant { id, .. } = then {
+                        self.pipeline.edits.remove(&id);
+                        let result = Err(WishError::Store(class));
+                        self.outputs.push_back(Output::Done { id, result });
+                    }
+                }
+                self.drop_session();
+                self.notice(Notice::Unreadable(class));
+            }
+            Op::Claim(_) => self.notice(Notice::Deposed),
+            Op::Found => self.store_failed(class),
+            Op::Fold(_) | Op::Load | Op::Tail => {}
+        }
+    }
+}
