@@ -253,12 +253,12 @@ impl DialWatch for Dialing {
 
     fn ended(&self, result: Result<(), &WsError>) {
         let Some(database) = self.0.upgrade() else { return };
-        database.dialing(false);
         if let Err(error) = result {
+            database.dialing(false);
             let code = if *error == WsError::NoToken { Code::Unauthorized } else { Code::Network };
             database.failed(Some(Failure::retryable(code, error.to_string())));
+            drop(database.tell_status());
         }
-        drop(database.tell_status());
     }
 }
 

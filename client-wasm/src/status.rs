@@ -87,6 +87,9 @@ impl Memory {
                 self.last_synced_at = Some(at_ms);
             }
         }
+        if status.link != Link::Offline {
+            self.dialing = false;
+        }
         if status.link == Link::Live {
             self.error = None;
         }

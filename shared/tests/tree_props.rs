@@ -320,7 +320,7 @@ fn mutate(message: &mut WalkMessage, at: Index, kind: u8, noise: u32) {
         7 => nodes[at].state = NodeState::Want(vec![noise / 2, noise]),
         _ => match &mut nodes[at].state {
             NodeState::Inner { children, .. } => {
-                children.push(ChildHash { at: length, hash: noise })
+                children.push(ChildHash { at: length, hash: noise });
             }
             NodeState::List(hashes) | NodeState::Want(hashes) => hashes.push(noise),
             NodeState::Open => {}

@@ -154,7 +154,6 @@ fn values_nested_beyond_the_limit_are_refused() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one case per limit")]
 fn lists_and_texts_end_at_their_limits() {
     let hello = |known: usize, subscriptions: usize, epochs: usize, token: usize| {
         let mut rng = Rng::new(1);

@@ -24,13 +24,14 @@ export function serverProgram() {
 export class Server {
   #process;
 
-  static async start(context) {
+  static async start(context, origin) {
     const probe = createServer().listen(0, "127.0.0.1");
     await once(probe, "listening");
     const server = new Server();
     server.port = probe.address().port;
     await new Promise((resolve) => probe.close(resolve));
     server.data = mkdtempSync(join(tmpdir(), "rejoin-wasm-test-"));
+    server.origin = origin;
     server.url = `ws://127.0.0.1:${server.port}/sync`;
     await server.run();
     context.after(async () => {
@@ -42,7 +43,7 @@ export class Server {
 
   async run() {
     const listen = `127.0.0.1:${this.port}`;
-    const args = ["--listen", listen, "--data", this.data, "--log", "info"];
+    const args = ["--listen", listen, "--data", this.data, "--origin", this.origin];
     const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
     this.#process = spawn(serverProgram(), args, { stdio: ["ignore", shown, shown] });
     const end = Date.now() + START_MS;

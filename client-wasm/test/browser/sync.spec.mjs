@@ -36,7 +36,7 @@ const untilTitles = (page, count) =>
   page.evaluate((count) => until(async () => (await all()).length === count), count);
 
 test("the_classic_check", LIMITS, async (context) => {
-  const server = await Server.start(context);
+  const server = await Server.start(context, world.origin);
   const page = await newTab(context, server, "classic");
   await page.evaluate(() => add("1", "Hello World"));
   await synced(page);
@@ -63,7 +63,7 @@ test("the_classic_check", LIMITS, async (context) => {
 });
 
 test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
-  const server = await Server.start(context);
+  const server = await Server.start(context, world.origin);
   const pages = [
     await newTab(context, server, "left"),
     await newTab(context, server, "right"),
@@ -93,7 +93,7 @@ test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
 });
 
 test("a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both", LIMITS, async (context) => {
-  const server = await Server.start(context);
+  const server = await Server.start(context, world.origin);
   const leader = await newTab(context, server, "tabs");
   await synced(leader);
   const follower = await newPage(leader.context(), world.origin);
@@ -113,7 +113,7 @@ test("a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both", LIMITS,
 });
 
 test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
-  const server = await Server.start(context);
+  const server = await Server.start(context, world.origin);
   const page = await newTab(context, server, "pause");
   await synced(page);
   await page.evaluate(async () => {
@@ -126,7 +126,7 @@ test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
 });
 
 test("a_token_is_asked_for_before_the_first_connection", LIMITS, async (context) => {
-  const server = await Server.start(context);
+  const server = await Server.start(context, world.origin);
   const page = await newTab(context, server, "token", { asks: true });
   await page.evaluate(async () => {
     await until(() => events.some(({ type, refused }) => type === "token" && !refused));

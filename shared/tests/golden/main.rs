@@ -10,7 +10,6 @@
     clippy::panic,
     reason = "a test: whatever goes wrong here should stop it"
 )]
-#![expect(clippy::too_many_lines, reason = "vectors are lists")]
 
 mod messages;
 mod records;
