@@ -17,8 +17,7 @@ PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-cl
   crate:rejoin-wasm crate:rejoin-packager
   script:client-wasm:build script:client-wasm:test script:client-wasm:test:golden
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
-PENDING="script:client-wasm:test:golden
-  script:client-wasm:test:browser script:web-demo:test:browser"
+PENDING=""
 
 STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node browser"
 

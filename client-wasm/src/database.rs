@@ -10,8 +10,9 @@ use crate::{
     slot::Slot,
     status::{Memory, RawStatus, Storage, Sync},
     store::AnyStore,
+    tabs::Tabs,
 };
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use js_sys::{Array, Function, Promise};
 use rejoin_core::{
     driver::{EngineCell, Ring},
@@ -25,7 +26,7 @@ use rejoin_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
@@ -77,6 +78,8 @@ pub(crate) struct Database {
     persist_asked: Cell<bool>,
     last: RefCell<Option<RawStatus>>,
     last_sync: RefCell<Option<Sync>>,
+    /// Set once, where there can be other tabs.
+    pub(crate) tabs: OnceCell<Weak<Tabs>>,
     last_rejected: Cell<usize>,
     closing: Cell<bool>,
 }
@@ -127,6 +130,7 @@ impl Database {
             persist_asked: Cell::new(false),
             last: RefCell::default(),
             last_sync: RefCell::default(),
+            tabs: OnceCell::new(),
             last_rejected: Cell::new(0),
             closing: Cell::new(false),
         };
@@ -245,7 +249,8 @@ impl Database {
             FaultClass::Full => Some("quota"),
             FaultClass::Corrupt => Some("unreadable"),
             FaultClass::Transient => return,
-            _ => storage.problem.or(Some("lost")),
+            FaultClass::Permanent => storage.problem.or(Some("lost")),
+            _ => storage.problem,
         };
         self.set_storage(storage, &Failure::store(class).to_string());
     }
@@ -260,8 +265,9 @@ impl Database {
     /// Asks the browser about the storage, and tells what is new.
     pub(crate) async fn look_at_storage(&self, text: &str) {
         if let AnyStore::Idb(_) = self.store {
-            let seen = page::storage(self.storage.get().problem).await;
-            self.set_storage(seen, text);
+            let seen = page::storage().await;
+            let problem = self.storage.get().problem;
+            self.set_storage(Storage { problem, ..seen }, text);
         }
     }
 
@@ -406,8 +412,8 @@ impl Database {
         self.tell_status();
     }
 
-    /// Tells where things stand, if that is new. Returns what other tabs are to be told.
-    pub(crate) fn tell_status(&self) -> Option<Sync> {
+    /// Tells the page, and where this tab leads the others, how things stand, if that is new.
+    pub(crate) fn tell_status(&self) {
         let status = self.status();
         let before = self.last.replace(Some(status.clone()));
         if before.as_ref() != Some(&status) {
@@ -422,15 +428,13 @@ impl Database {
                 self.rows_event("rejected", &[]);
             }
         }
-        if !status.leader {
-            return None;
-        }
+        let Some(tabs) = self.tabs.get().filter(|_| status.leader).and_then(Weak::upgrade) else {
+            return;
+        };
         let sync = self.sync();
-        let is_new = self.last_sync.borrow().as_ref() != Some(&sync);
-        is_new.then(|| {
-            *self.last_sync.borrow_mut() = Some(sync.clone());
-            sync
-        })
+        if self.last_sync.replace(Some(sync.clone())).as_ref() != Some(&sync) {
+            tabs.tell(&sync);
+        }
     }
 
     /// An event that names rows.
@@ -469,11 +473,6 @@ impl Database {
         self.paused.set(paused);
         self.dialing(false);
         self.rope.ring(if paused { Ring::Pause } else { Ring::Resume });
-    }
-
-    /// Whether the app has paused the connection.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused.get()
     }
 
     /// A token from the app; `None`: none could be had now.

@@ -21,7 +21,7 @@ use crate::{
 use core::cell::{Cell, RefCell};
 use rejoin_core::{
     driver::{Listener, Ports, Ring, drive},
-    id::{RecordKey, ReplicaId, SpaceId},
+    id::{CollectionName, RecordKey, ReplicaId, SpaceId},
     io::FaultClass,
     port::Fault,
     protocol::{
@@ -29,6 +29,7 @@ use rejoin_core::{
         message::{ByeCode, Conflict},
     },
     time::Millis,
+    tree::{Trie, combine_roots},
 };
 use std::rc::{Rc, Weak};
 use wasm_bindgen::JsValue;
@@ -148,11 +149,6 @@ impl Running {
         }
     }
 
-    /// Tells the page, and the other tabs, what is new.
-    pub(crate) fn tell_status(&self) {
-        tell_status(&self.database, self.tabs.as_deref());
-    }
-
     /// Finishes what is under way and lets go of everything.
     pub(crate) async fn close(&self) {
         self.database.finish_wishes().await;
@@ -225,12 +221,6 @@ async fn look_now_and_then(database: Weak<Database>, stopped: Rc<Cell<bool>>) {
     }
 }
 
-fn tell_status(database: &Database, tabs: Option<&Tabs>) {
-    if let (Some(sync), Some(tabs)) = (database.tell_status(), tabs) {
-        tabs.tell(&sync);
-    }
-}
-
 /// What the dialler asks and tells.
 struct Dialing(Weak<Database>);
 
@@ -247,7 +237,7 @@ impl DialWatch for Dialing {
             return false;
         }
         database.dialing(true);
-        drop(database.tell_status());
+        database.tell_status();
         true
     }
 
@@ -257,7 +247,7 @@ impl DialWatch for Dialing {
             database.dialing(false);
             let code = if *error == WsError::NoToken { Code::Unauthorized } else { Code::Network };
             database.failed(Some(Failure::retryable(code, error.to_string())));
-            drop(database.tell_status());
+            database.tell_status();
         }
     }
 }
@@ -286,12 +276,12 @@ impl Listener for Teller {
                     tabs.log_grew();
                 }
             }
-            Notice::Leading | Notice::Status => tell_status(database, self.tabs.as_deref()),
+            Notice::Leading | Notice::Status => database.tell_status(),
             Notice::Deposed => {
                 if let Some(tabs) = &self.tabs {
                     tabs.deposed();
                 }
-                tell_status(database, self.tabs.as_deref());
+                database.tell_status();
             }
             Notice::Accepted(rows) => database.rows_event("ack", &rows),
             Notice::Rejected { number, .. } => database.rows_event("rejected", &[number]),
@@ -362,7 +352,11 @@ pub(crate) fn rejected(database: &Database) -> js_sys::Array {
 pub(crate) fn roots(database: &Database) -> JsValue {
     let roots: Vec<(String, String)> = database.engine(|engine| {
         let trees = engine.replica_mut().base_mut().trees().iter_mut();
-        trees.map(|(name, tree)| (name.to_string(), tree.root().to_string())).collect()
+        let root = |(name, tree): (&CollectionName, &mut Trie)| {
+            // As a subscription to this one collection would have it: what `rejoin verify` prints.
+            (name.to_string(), combine_roots([(name, tree.root())]).to_string())
+        };
+        trees.map(root).collect()
     });
     let fields: Vec<(&str, JsValue)> =
         roots.iter().map(|(name, root)| (name.as_str(), JsValue::from_str(root))).collect();

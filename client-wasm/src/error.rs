@@ -77,7 +77,10 @@ impl Failure {
                 Self::retryable(Code::Storage, "the browser failed to read or write")
             }
             FaultClass::Corrupt => Self::new(Code::Storage, "the stored data cannot be read"),
-            _ => Self::new(Code::Storage, "the database is gone or cannot be used"),
+            FaultClass::Permanent => {
+                Self::new(Code::Storage, "the database is gone or cannot be used")
+            }
+            _ => Self::new(Code::Internal, "the store failed in an unknown way"),
         }
     }
 
@@ -95,7 +98,8 @@ impl Failure {
             ByeCode::Unauthorized => (Code::Unauthorized, true),
             ByeCode::NoSpace => (Code::Forbidden, false),
             ByeCode::Malformed | ByeCode::Misbehaved | ByeCode::TooLarge => (Code::Protocol, false),
-            _ => (Code::Internal, true),
+            ByeCode::Internal => (Code::Internal, true),
+            _ => (Code::Protocol, true),
         };
         Some(Self { code, message: reason.into(), retryable })
     }
@@ -121,14 +125,16 @@ impl From<WishError> for Failure {
                     | ChangeError::RecordTooLarge { .. }
                     | ChangeError::BatchTooLarge { .. } => Code::TooLarge,
                     ChangeError::ClockExhausted => Code::Overflow,
-                    _ => Code::Invalid,
+                    ChangeError::WrongKind { .. } | ChangeError::Empty => Code::Invalid,
+                    _ => Code::Internal,
                 };
                 Self::new(code, message)
             }
             WishError::Write(_) => Self::new(Code::Storage, message),
             WishError::NoSuchRow(_) => Self::new(Code::Absent, message),
             WishError::Store(class) => Self::store(class),
-            _ => Self::new(Code::Invalid, message),
+            WishError::NothingToAdopt => Self::new(Code::Invalid, message),
+            _ => Self::new(Code::Internal, message),
         }
     }
 }
@@ -148,6 +154,7 @@ pub(crate) const fn reject_name(code: RejectCode) -> &'static str {
         RejectCode::RecordGone => "record_gone",
         RejectCode::Unsure => "unsure",
         RejectCode::UpgradeServer => "upgrade_server",
+        RejectCode::Invalid => "invalid",
         _ => "invalid",
     }
 }

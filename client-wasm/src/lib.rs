@@ -19,7 +19,7 @@ mod status;
 mod store;
 mod tabs;
 #[cfg(feature = "test-util")]
-mod testing;
+pub mod testing;
 mod transport;
 
 use crate::{
@@ -62,7 +62,6 @@ fn settled(result: Result<JsValue, Failure>) -> Promise {
 #[wasm_bindgen]
 impl Engine {
     /// Resolves with an engine when local data can be read and written; does not wait for the network.
-    #[must_use]
     pub fn open(options: JsValue, emit: Function) -> Promise {
         poison::install();
         future_to_promise(async move {
@@ -74,7 +73,6 @@ impl Engine {
     }
 
     /// Deletes the local database; rejects with `blocked` if another tab does not let go of it.
-    #[must_use]
     pub fn destroy(name: String) -> Promise {
         future_to_promise(async move {
             poison::check()?;
@@ -94,7 +92,6 @@ impl Engine {
     }
 
     /// Applies all operations or none; resolves with a receipt when durable.
-    #[must_use]
     pub fn write(&self, ops: &Array, options: JsValue) -> Promise {
         self.ask(|| {
             let options: WriteOptions = convert::from_js(options)?;
@@ -107,7 +104,6 @@ impl Engine {
     }
 
     /// Resolves with a live record or `undefined`.
-    #[must_use]
     pub fn get(&self, collection: &JsValue, id: &JsValue) -> Promise {
         settled(self.with(|database| {
             let key = convert::record_key(&convert::text(collection)?, &convert::text(id)?)?;
@@ -116,7 +112,6 @@ impl Engine {
     }
 
     /// Resolves with up to `limit` live records behind `after`.
-    #[must_use]
     pub fn scan(&self, collection: &JsValue, after: Option<String>, limit: u32) -> Promise {
         settled(self.with(|database| {
             let name = convert::text(collection)?;
@@ -156,13 +151,11 @@ impl Engine {
     }
 
     /// Sends a refused row again, under a new stamp.
-    #[must_use]
     pub fn retry(&self, row: f64) -> Promise {
         self.ask(|| Ok((Wish::Retry { number: row_number(row)? }, None, Returns::Receipt)))
     }
 
     /// Writes something else in place of a refused row.
-    #[must_use]
     pub fn edit(&self, row: f64, ops: &Array) -> Promise {
         self.ask(|| {
             let wish = Wish::Edit { number: row_number(row)?, changes: convert::changes(ops)? };
@@ -171,7 +164,6 @@ impl Engine {
     }
 
     /// Forgets a refused row.
-    #[must_use]
     pub fn discard(&self, row: f64) -> Promise {
         self.ask(|| Ok((Wish::Discard { number: row_number(row)? }, None, Returns::Nothing)))
     }
@@ -183,10 +175,10 @@ impl Engine {
     pub fn pause(&self, paused: bool) -> Result<(), JsValue> {
         self.with(|database| {
             database.pause(paused);
+            database.tell_status();
             Ok(())
-        })?;
-        self.running.tell_status();
-        Ok(())
+        })
+        .map_err(JsValue::from)
     }
 
     /// A new token; `null`: none could be had now.
@@ -202,13 +194,11 @@ impl Engine {
     }
 
     /// Resolves with the root of every collection of the base.
-    #[must_use]
     pub fn roots(&self) -> Promise {
         settled(self.with(|database| Ok(engine::roots(database))))
     }
 
     /// Finishes writes that are under way, hangs up, lets go of locks and storage. Repeatable.
-    #[must_use]
     pub fn close(&self) -> Promise {
         if let Some(closing) = &*self.closing.borrow() {
             return closing.clone();

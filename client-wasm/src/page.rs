@@ -36,8 +36,8 @@ pub(crate) fn is_visible() -> bool {
         .is_none_or(|state| state.as_string().as_deref() != Some("hidden"))
 }
 
-/// What the browser says of the origin's storage.
-pub(crate) async fn storage(problem: Option<&'static str>) -> Storage {
+/// What the browser says of the origin's storage; it knows no problems.
+pub(crate) async fn storage() -> Storage {
     let persisted = ask(&["navigator", "storage"], "persisted").await;
     let mode =
         if persisted.is_some_and(|yes| yes.is_truthy()) { "persistent" } else { "best-effort" };
@@ -47,7 +47,7 @@ pub(crate) async fn storage(problem: Option<&'static str>) -> Storage {
         mode,
         usage: estimate.as_ref().and_then(StorageEstimate::get_usage),
         quota: estimate.as_ref().and_then(StorageEstimate::get_quota),
-        problem,
+        problem: None,
     }
 }
 

@@ -65,6 +65,7 @@ pub(crate) struct Memory {
     pub(crate) last_synced_at: Option<f64>,
     pub(crate) error: Option<Failure>,
     pub(crate) dialing: bool,
+    was_synced: bool,
 }
 
 impl Memory {
@@ -83,10 +84,11 @@ impl Memory {
             if is_new {
                 self.verified = Some(Verified { root, seq, at: at_ms });
             }
-            if status.pending == 0 && (is_new || self.last_synced_at.is_none()) {
+            if status.pending == 0 && (is_new || !self.was_synced) {
                 self.last_synced_at = Some(at_ms);
             }
         }
+        self.was_synced = status.is_verified && status.pending == 0;
         if status.link != Link::Offline {
             self.dialing = false;
         }
@@ -109,8 +111,9 @@ impl Memory {
             Link::Syncing => "syncing",
             Link::Live => "live",
             Link::Blocked | Link::NeedsToken => "needs-auth",
-            _ if self.dialing => "connecting",
-            _ => "offline",
+            Link::Offline if self.dialing => "connecting",
+            Link::Offline => "offline",
+            _ => "syncing",
         }
     }
 }

@@ -77,6 +77,8 @@ impl Tabs {
             release: RefCell::default(),
             closed: Cell::new(false),
         });
+        // A database joins its tabs once.
+        drop(database.tabs.set(Rc::downgrade(&tabs)));
         tabs.say("hello", &[]);
         match global(&["navigator", "locks"]) {
             Some(locks) => spawn_local(Rc::clone(&tabs).seek_lead(locks.unchecked_into())),

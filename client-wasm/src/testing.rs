@@ -30,7 +30,10 @@ impl StoreFactory for Browser {
     async fn restart(&self, _world: &mut String) {}
 }
 
-/// Runs the contract of stores on IndexedDB; a violation is a panic.
+/// Runs the contract of stores on IndexedDB.
+///
+/// # Panics
+/// At the first violation.
 #[wasm_bindgen]
 pub async fn store_contract() {
     crate::poison::install();
@@ -44,7 +47,10 @@ pub fn twin_digest(seed_count: u32) -> String {
     twin::digest(u64::from(seed_count)).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Panics.
+/// Breaks the instance.
+///
+/// # Panics
+/// Always.
 #[wasm_bindgen]
 #[expect(clippy::panic, reason = "to see what a panic does")]
 pub fn break_down() {

@@ -22,11 +22,21 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use tracing::{error, info, warn};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often, and how long after the last time, a database that is open elsewhere is tried again: twice
+/// as long as an orderly end takes.
+const LOCKED_TRIES: u32 = 100;
+const LOCKED_REST: Duration = Duration::from_millis(100);
 
 /// Why the server does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +118,7 @@ impl Server {
             .and_then(|()| secret::proof_key(&data))
             .map_err(|source| ServerError::Data { path: data.clone(), source })?;
         let database = |source| ServerError::Database { path: data.clone(), source };
-        let file = data.join("rejoin.sqlite");
-        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
-        let db = opened.map_err(io::Error::other)?.map_err(database)?;
+        let db = open_database(data.join("rejoin.sqlite"), options).await.map_err(database)?;
         let hubs = HubsConfig {
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
@@ -173,6 +181,25 @@ impl Server {
         closed.map_err(|source| ServerError::Database { path: self.data, source })?;
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Opens the database. While another process has it, as one that is just ending, that is waited for.
+async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb, SqliteError> {
+    let mut tries = LOCKED_TRIES;
+    loop {
+        let (file, options) = (file.clone(), options.clone());
+        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
+        // A panic in opening: nothing was opened.
+        let opened = opened.unwrap_or(Err(SqliteError::Stopped));
+        if tries == 0 || !matches!(opened, Err(SqliteError::Locked)) {
+            return opened;
+        }
+        if tries == LOCKED_TRIES {
+            warn!("another process has the database open, waiting for it to end");
+        }
+        tries -= 1;
+        sleep(LOCKED_REST).await;
     }
 }
 

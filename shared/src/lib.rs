@@ -1,7 +1,7 @@
 //! The engine of Rejoin, without IO: records and their merging, the tree that finds differences, the
 //! sync protocol as values, and the ports through which platforms lend it storage, sockets and time.
 //!
-//! Layers, lowest first, each naming only those before it: `id`, `time`, `hlc`, `record`, `crdt`,
+//! Layers, lowest first, each naming only those before it: `id`, `time`, `planted`, `hlc`, `record`, `crdt`,
 //! `codec`, `tree`, `io`, `message`, `replica`, `protocol`, `port`, `driver`, and `testing` behind a feature.
 //! Absent by construction (`no_std`): clocks, sockets, files, threads, randomness, hash maps.
 
@@ -18,6 +18,7 @@ pub mod hlc;
 pub mod id;
 pub mod io;
 pub mod message;
+pub mod planted;
 pub mod port;
 pub mod protocol;
 pub mod record;

@@ -4,8 +4,10 @@
 //! neither ask for strict durability nor say why a connection ended. Within a transaction nothing foreign
 //! is awaited: the browser would end it.
 
+mod request;
+
 use super::StoreError;
-use crate::{clock::within, slot::Slot};
+use crate::clock::within;
 use core::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
@@ -19,6 +21,7 @@ use rejoin_core::{
     port::Store,
     time::Millis,
 };
+use request::{Asked, Ended, fault, refused};
 use rexie::{ObjectStore, Rexie};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,8 +29,8 @@ use std::{
 };
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 use web_sys::{
-    DomException, IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest,
-    IdbRequest, IdbTransaction, IdbVersionChangeEvent,
+    IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest,
+    IdbTransaction, IdbVersionChangeEvent,
 };
 
 #[wasm_bindgen]
@@ -75,10 +78,12 @@ pub(crate) struct IdbStore {
     closed: Cell<bool>,
 }
 
+type Listener = Box<dyn Fn(Loss)>;
+
 #[derive(Default)]
 struct Lost {
     latest: Cell<Option<Loss>>,
-    listener: RefCell<Option<Box<dyn Fn(Loss)>>>,
+    listener: RefCell<Option<Listener>>,
 }
 
 impl core::fmt::Debug for Lost {
@@ -114,27 +119,6 @@ impl Drop for Connection {
 /// The stored name of the database `name`: no other database of the origin is ever touched.
 fn stored_name(name: &str) -> String {
     format!("rejoin/{name}")
-}
-
-fn fault(class: FaultClass, name: &str, message: impl Into<String>) -> StoreError {
-    StoreError { class, name: name.into(), message: message.into() }
-}
-
-/// The typed form of what the browser threw.
-fn refused(thrown: &JsValue) -> StoreError {
-    let Some(exception) = thrown.dyn_ref::<DomException>() else {
-        return fault(FaultClass::Permanent, "Error", format!("{thrown:?}"));
-    };
-    let name = exception.name();
-    let class = match name.as_str() {
-        "QuotaExceededError" => FaultClass::Full,
-        "InvalidStateError" | "AbortError" | "TransactionInactiveError" | "TimeoutError" => {
-            FaultClass::Transient
-        }
-        "UnknownError" | "NotFoundError" | "NotReadableError" => FaultClass::Corrupt,
-        _ => FaultClass::Permanent,
-    };
-    fault(class, &name, exception.message())
 }
 
 fn factory() -> Result<IdbFactory, StoreError> {
@@ -348,82 +332,6 @@ impl Mode {
         Reflect::set(&options, &"durability".into(), &durability.into())?;
         let database: &DurableDatabase = database.unchecked_ref();
         database.transaction_with(stores, mode, &options)
-    }
-}
-
-/// A request and its result.
-struct Asked {
-    request: IdbRequest,
-    result: Rc<Slot<Result<JsValue, StoreError>>>,
-    // Called by the browser until the request is done or dropped.
-    _callbacks: [Closure<dyn FnMut()>; 2],
-}
-
-impl Asked {
-    fn new(request: IdbRequest) -> Self {
-        let result = Rc::new(Slot::default());
-        let (slot, asked) = (Rc::clone(&result), request.clone());
-        let on_success = Closure::<dyn FnMut()>::new(move || {
-            slot.fill(asked.result().map_err(|thrown| refused(&thrown)));
-        });
-        let (slot, asked) = (Rc::clone(&result), request.clone());
-        let on_error = Closure::<dyn FnMut()>::new(move || {
-            let error = asked.error().ok().flatten();
-            slot.fill(Err(refused(&error.map_or(JsValue::UNDEFINED, JsValue::from))));
-        });
-        request.set_onsuccess(Some(on_success.as_ref().unchecked_ref()));
-        request.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Self { request, result, _callbacks: [on_success, on_error] }
-    }
-
-    async fn done(self) -> Result<JsValue, StoreError> {
-        self.result.take().await
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.request.set_onsuccess(None);
-        self.request.set_onerror(None);
-    }
-}
-
-/// The end of a transaction.
-struct Ended {
-    transaction: IdbTransaction,
-    result: Rc<Slot<Result<(), StoreError>>>,
-    // Called by the browser until the transaction has ended or this is dropped.
-    _callbacks: [Closure<dyn FnMut()>; 2],
-}
-
-impl Ended {
-    fn of(transaction: &IdbTransaction) -> Self {
-        let result = Rc::new(Slot::default());
-        let slot = Rc::clone(&result);
-        let on_complete = Closure::<dyn FnMut()>::new(move || slot.fill(Ok(())));
-        let (slot, of) = (Rc::clone(&result), transaction.clone());
-        let on_abort = Closure::<dyn FnMut()>::new(move || {
-            let error = of.error().map(JsValue::from);
-            slot.fill(Err(error.map_or_else(
-                || fault(FaultClass::Transient, "AbortError", "the transaction was aborted"),
-                |error| refused(&error),
-            )));
-        });
-        transaction.set_oncomplete(Some(on_complete.as_ref().unchecked_ref()));
-        transaction.set_onabort(Some(on_abort.as_ref().unchecked_ref()));
-        let transaction = transaction.clone();
-        Self { transaction, result, _callbacks: [on_complete, on_abort] }
-    }
-
-    async fn done(self) -> Result<(), StoreError> {
-        self.result.take().await
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.transaction.set_oncomplete(None);
-        self.transaction.set_onabort(None);
     }
 }
 

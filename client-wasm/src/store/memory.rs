@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 /// Rows by keyspace and key.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryStore(RefCell<BTreeMap<(Keyspace, Vec<u8>), Vec<u8>>>);
+pub(crate) struct MemoryStore(RefCell<Rows>);
+
+type Rows = BTreeMap<(Keyspace, Vec<u8>), Vec<u8>>;
 
 impl MemoryStore {
     fn value(&self, keyspace: Keyspace, key: &[u8]) -> Option<Vec<u8>> {

@@ -53,7 +53,12 @@ impl Fault for WsError {
     fn class(&self) -> FaultClass {
         match self {
             Self::Address(_) => FaultClass::Permanent,
-            _ => FaultClass::Transient,
+            Self::Unreachable
+            | Self::TooSlow
+            | Self::Lost(_)
+            | Self::NotAFrame
+            | Self::Overrun
+            | Self::NoToken => FaultClass::Transient,
         }
     }
 }
@@ -160,10 +165,12 @@ impl Socket {
         socket.set_binary_type(BinaryType::Arraybuffer);
         let state = Rc::new(State::default());
         let told = Rc::clone(&state);
-        let on_open = Closure::<dyn FnMut()>::new(move || told.opened.fill(true));
+        let on_open = Closure::<dyn FnMut()>::new(move || {
+            told.opened.fill(true);
+        });
         let told = Rc::clone(&state);
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            told.receive(&event)
+            told.receive(&event);
         });
         let told = Rc::clone(&state);
         // An error is always followed by a close, which says as much as the browser is willing to.

@@ -48,7 +48,13 @@ test("a_write_is_changed_and_told_before_its_promise_resolves", LIMITS, async (c
     return [changed.changes, status.status.pending];
   });
   assert.deepEqual(told, [
-    [{ collection: "tasks", id: "1", row: { id: "1", values: ["a", undefined, undefined, undefined] } }],
+    [
+      {
+        collection: "tasks",
+        id: "1",
+        row: { id: "1", values: ["a", undefined, undefined, undefined] },
+      },
+    ],
     1,
   ]);
 });
@@ -96,36 +102,40 @@ test("operations_do_what_the_interface_says", LIMITS, async (context) => {
   });
 });
 
-test("calls_during_and_after_close_fail_and_writes_under_way_are_finished", LIMITS, async (context) => {
-  const page = await onePage(context);
-  const results = await page.evaluate(async () => {
-    await openEngine("closing");
-    const first = add("1", "a");
-    const closing = engine.close();
-    const during = await failure(() => add("2", "b"));
-    await closing;
-    await engine.close();
-    const { row } = await first;
-    const count = events.length;
-    const codes = [];
-    for (const call of [
-      () => add("3", "c"),
-      () => engine.get("tasks", "1"),
-      () => engine.scan("tasks", null, 10),
-      () => engine.roots(),
-      () => engine.pause(true),
-    ]) {
-      codes.push(await failure(call));
-    }
-    const silent = events.length === count;
-    await openEngine("closing");
-    return { row, during, codes, silent, left: (await all()).map(([id]) => id) };
-  });
-  assert.deepEqual(results, {
-    ...{ row: 1, during: "closed", silent: true, left: ["1"] },
-    codes: ["closed", "closed", "closed", "closed", "closed"],
-  });
-});
+test(
+  "calls_during_and_after_close_fail_and_writes_under_way_are_finished",
+  LIMITS,
+  async (context) => {
+    const page = await onePage(context);
+    const results = await page.evaluate(async () => {
+      await openEngine("closing");
+      const first = add("1", "a");
+      const closing = engine.close();
+      const during = await failure(() => add("2", "b"));
+      await closing;
+      await engine.close();
+      const { row } = await first;
+      const count = events.length;
+      const codes = [];
+      for (const call of [
+        () => add("3", "c"),
+        () => engine.get("tasks", "1"),
+        () => engine.scan("tasks", null, 10),
+        () => engine.roots(),
+        () => engine.pause(true),
+      ]) {
+        codes.push(await failure(call));
+      }
+      const silent = events.length === count;
+      await openEngine("closing");
+      return { row, during, codes, silent, left: (await all()).map(([id]) => id) };
+    });
+    assert.deepEqual(results, {
+      ...{ row: 1, during: "closed", silent: true, left: ["1"] },
+      codes: ["closed", "closed", "closed", "closed", "closed"],
+    });
+  },
+);
 
 test("other_databases_of_the_origin_are_left_alone", LIMITS, async (context) => {
   const page = await onePage(context);
@@ -153,7 +163,10 @@ test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, as
   const page = await onePage(context);
   const session = await page.context().newCDPSession(page);
   // Set before anything is written: the browser remembers for a while how much space there was.
-  await session.send("Storage.overrideQuotaForOrigin", { origin: world.origin, quotaSize: 200_000 });
+  await session.send("Storage.overrideQuotaForOrigin", {
+    origin: world.origin,
+    quotaSize: 200_000,
+  });
   const results = await page.evaluate(async () => {
     await openEngine("full");
     await add("kept", "a");

@@ -64,10 +64,7 @@ test("the_classic_check", LIMITS, async (context) => {
 
 test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin);
-  const pages = [
-    await newTab(context, server, "left"),
-    await newTab(context, server, "right"),
-  ];
+  const pages = [await newTab(context, server, "left"), await newTab(context, server, "right")];
   const write = (page, index) =>
     page.evaluate(async (index) => {
       for (let at = 0; at < 100; at += 1) await add(`${index}-${at}`, `${index}-${at}`);
@@ -92,25 +89,29 @@ test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
   assert.equal(roots[0], roots[1]);
 });
 
-test("a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both", LIMITS, async (context) => {
-  const server = await Server.start(context, world.origin);
-  const leader = await newTab(context, server, "tabs");
-  await synced(leader);
-  const follower = await newPage(leader.context(), world.origin);
-  await open(follower, server, "tabs");
-  await synced(follower);
-  const { row } = await follower.evaluate(() => add("1", "from the follower"));
-  for (const page of [follower, leader]) {
-    const acknowledged = (row) =>
-      until(() => events.some(({ type, rows }) => type === "ack" && rows.includes(row)));
-    await page.evaluate(acknowledged, row);
-    await synced(page);
-  }
-  assert.equal(await follower.evaluate(() => engine.status().leader), false);
-  await leader.close();
-  await follower.evaluate(() => until(() => engine.status().leader));
-  await synced(follower);
-});
+test(
+  "a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both",
+  LIMITS,
+  async (context) => {
+    const server = await Server.start(context, world.origin);
+    const leader = await newTab(context, server, "tabs");
+    await synced(leader);
+    const follower = await newPage(leader.context(), world.origin);
+    await open(follower, server, "tabs");
+    await synced(follower);
+    const { row } = await follower.evaluate(() => add("1", "from the follower"));
+    for (const page of [follower, leader]) {
+      const acknowledged = (row) =>
+        until(() => events.some(({ type, rows }) => type === "ack" && rows.includes(row)));
+      await page.evaluate(acknowledged, row);
+      await synced(page);
+    }
+    assert.equal(await follower.evaluate(() => engine.status().leader), false);
+    await leader.close();
+    await follower.evaluate(() => until(() => engine.status().leader));
+    await synced(follower);
+  },
+);
 
 test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin);

@@ -80,6 +80,17 @@ test("a_changed_record_is_told_in_the_other_tab", LIMITS, async (context) => {
   assert.ok(took < 1_000, `${took} ms`);
 });
 
+test("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "hidden");
+  await untilLeads(first);
+  await first.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden" });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await untilLeads(second, 1_000);
+  await first.evaluate(() => until(() => !engine.status().leader));
+});
+
 test("a_stolen_lock_makes_a_leader_follow_and_lead_again_later", LIMITS, async (context) => {
   const [first] = await tabs(context, 1, "stolen");
   await untilLeads(first);

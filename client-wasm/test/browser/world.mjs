@@ -22,7 +22,9 @@ async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     if (path === "/") {
-      response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>test</title>");
+      response
+        .writeHead(200, { "content-type": "text/html" })
+        .end("<!doctype html><title>test</title>");
       return;
     }
     const inTestBuild = path.startsWith("/test-build/");

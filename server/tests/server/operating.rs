@@ -5,8 +5,12 @@ use crate::{
     world::{Directory, PATIENCE, Process, World},
 };
 use rejoin_core::{id::Seq, protocol::message::ByeCode};
+use rejoin_server::{Config, Server};
 use rejoin_sqlite::Rehearsal;
-use std::process::{Command, Output};
+use std::{
+    net::SocketAddr,
+    process::{Command, Output},
+};
 use tokio::time::timeout;
 
 fn run(arguments: &[&str]) -> Output {
@@ -75,6 +79,24 @@ async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged()
     let (status, text) = world.get("/healthz").await;
     assert_eq!(status, 503, "{text}");
     assert!(text.contains("the store cannot write"), "{text}");
+}
+
+/// `kill` and start again, as a person does it: the old process may still be ending.
+#[tokio::test]
+async fn a_server_waits_for_the_one_before_it_to_end() {
+    let mut world = World::new().await;
+    let mut ada = Client::joined(world.address, "demo", 1).await;
+    ada.push("a", "x").await.unwrap();
+    ada.settle().await.unwrap();
+    let mut config = Config::new(world.directory.path().join("data"));
+    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let next = tokio::spawn(Server::open(config));
+    tokio::task::yield_now().await;
+    world.stop().await;
+    let next = timeout(PATIENCE, next).await.unwrap().unwrap().unwrap();
+    let (address, running) = (next.address(), tokio::spawn(next.run(std::future::pending())));
+    assert_eq!(ada.join(address).await.unwrap().head, Seq(1));
+    running.abort();
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub const META_LEADER: &[u8] = b"leader";
 /// Received bytes in the log at which folding pays.
 const FOLD_BYTES_MIN: usize = 512 << 10;
 /// Entries in the log at which folding pays.
-const FOLD_ENTRIES_MIN: u64 = 512;
+pub(super) const FOLD_ENTRIES_MIN: u64 = 512;
 
 /// The store key of log entry `number`.
 #[must_use]
@@ -134,7 +134,8 @@ impl Replica {
     #[must_use]
     pub fn wants_fold(&self) -> bool {
         let entries = self.last - self.folded;
-        self.can_fold() && (self.unfolded_bytes >= FOLD_BYTES_MIN || entries >= FOLD_ENTRIES_MIN)
+        self.can_fold()
+            && (self.unfolded_bytes >= FOLD_BYTES_MIN || entries >= self.fold_entries_min)
     }
 
     /// Whether a fold is possible: nothing is tentative or staged.

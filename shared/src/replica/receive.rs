@@ -11,6 +11,7 @@ use super::{
 use crate::{
     id::{CollectionName, Pattern, RecordKey, Seq},
     message::{Changes, Chunk, Entry, Place, Records},
+    planted::Bug,
     tree::Prefix,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -75,7 +76,7 @@ impl Replica {
                 let seq = upto.seq;
                 standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
                 applied.broken.push(subscription);
-            } else if cut {
+            } else if cut || self.planted.is(Bug::CutsIgnored) {
                 self.cut(subscription, upto.seq, applied);
             }
         }

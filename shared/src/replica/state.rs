@@ -13,6 +13,7 @@ use crate::{
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
     message::{Conflict, Message, Place, RejectCode, wire},
+    planted::{Bug, Planted},
     record::Record,
     time::WallMillis,
 };
@@ -84,6 +85,10 @@ pub struct Replica {
     pub(super) unfolded_bytes: usize,
     /// The first row that is applied and not yet durable, and the clock before it.
     pub(super) tentative: Option<(u64, Hlc)>,
+    /// Entries in the log at which folding pays.
+    pub(super) fold_entries_min: u64,
+    /// A bug, in tests.
+    pub(super) planted: Planted,
 }
 
 impl Replica {
@@ -115,9 +120,18 @@ impl Replica {
             finished: BTreeSet::new(),
             unfolded_bytes: 0,
             tentative: None,
+            fold_entries_min: super::fold::FOLD_ENTRIES_MIN,
+            planted: Planted::default(),
         };
         replica.subscribe(patterns);
         replica
+    }
+
+    /// Plants a bug, or none, and folds that often.
+    #[cfg(feature = "test-util")]
+    pub fn plant(&mut self, planted: Planted, fold_entries_min: Option<u64>) {
+        self.planted = planted;
+        self.fold_entries_min = fold_entries_min.unwrap_or(self.fold_entries_min);
     }
 
     /// Takes up subscriptions that are new; those that are no longer asked for keep what they have.
@@ -326,6 +340,9 @@ impl Replica {
     fn commit(&mut self, row: Row, applied: &mut Applied) {
         applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
         self.header.clock = self.header.clock.max(row.stamp.hlc);
+        if self.planted.is(Bug::OverlayInBase) {
+            self.base.plant(&row);
+        }
         self.overlay.insert(self.last + 1, row, RowState::Waiting);
     }
 
@@ -350,7 +367,7 @@ impl Replica {
                         self.header.acked = self.header.acked.max(stamp.hlc);
                     }
                     applied.accepted.push(number);
-                    if self.is_done(number) {
+                    if self.is_done(number) || self.planted.is(Bug::RowGoesAtAck) {
                         self.finish(number, applied);
                     }
                 }

@@ -1,1 +1,396 @@
+//! Writes, outbox and folds, one by one; whole sessions are the simulator's.
 
+use super::*;
+use crate::{
+    codec::{encode_record, record_digest},
+    hlc::{Hlc, Stamp},
+    id::{CollectionName, FieldName, Pattern, RecordId, RecordKey, ReplicaId, Seq},
+    io::{Batch, Keyspace, Row as Pair, Write},
+    message::{self, Body, Changes, Message, Place, RejectCode, wire},
+    record::{Kind, Record, Value, Visible, visible},
+    testing::rng::Rng,
+    time::WallMillis,
+};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+const NOW: WallMillis = WallMillis(1_700_000_000_000);
+
+fn id(number: u8) -> ReplicaId {
+    ReplicaId::from_bytes([number; 16])
+}
+
+fn name() -> CollectionName {
+    CollectionName::parse("notes").unwrap()
+}
+
+fn key(id: &str) -> RecordKey {
+    RecordKey { collection: name(), id: RecordId::parse(id).unwrap() }
+}
+
+fn replica() -> Replica {
+    Replica::new(id(1), &[Pattern::Exact(name())])
+}
+
+fn field(name: &str, action: FieldAction) -> FieldChange {
+    FieldChange { field: FieldName::parse(name).unwrap(), action }
+}
+
+fn set(name: &str, kind: Kind, value: i64) -> FieldChange {
+    field(name, FieldAction::Set(kind, Value::int(value)))
+}
+
+fn change(id: &str, action: Action) -> Change {
+    Change { key: key(id), action }
+}
+
+/// Commits one row; its number.
+fn commit(replica: &mut Replica, changes: &[Change]) -> u64 {
+    let written = replica.write(changes, NOW).unwrap();
+    replica.confirm();
+    written.number
+}
+
+fn shown(replica: &Replica, id: &str) -> BTreeMap<String, Visible> {
+    let record = replica.view(&key(id)).unwrap();
+    let fields = if record.is_live() { visible(&record) } else { BTreeMap::new() };
+    fields.into_iter().map(|(name, value)| (name.as_str().to_string(), value)).collect()
+}
+
+fn shows(replica: &Replica, id: &str, expected: &[(&str, Visible)]) {
+    let expected = expected.iter().map(|(name, value)| (name.to_string(), value.clone()));
+    assert_eq!(shown(replica, id), expected.collect());
+}
+
+fn int(value: i64) -> Visible {
+    Visible::Value(Value::int(value))
+}
+
+fn entry(key: RecordKey, seq: u64, record: Record) -> message::Entry {
+    let digest = record_digest(&encode_record(&record));
+    let mut check = [0; 8];
+    check.copy_from_slice(&digest.as_bytes()[..8]);
+    message::Entry {
+        key,
+        seq: Seq(seq),
+        check,
+        proof: [seq as u8; 16],
+        body: Body::Whole(record),
+        conflicts: Vec::new(),
+    }
+}
+
+/// The peer's changes up to `upto`.
+fn feed(replica: &mut Replica, upto: u64, cut: bool, entries: Vec<message::Entry>) -> Applied {
+    let after = replica.standings()[0].1.place.clone();
+    let changes = Changes {
+        subscriptions: vec![0],
+        after,
+        upto: Place::at(Seq(upto)),
+        cut,
+        entries,
+        state: None,
+    };
+    replica.apply(Entry::Feed(wire::encode(&Message::Changes(changes)))).unwrap()
+}
+
+fn accepted(replica: &mut Replica, number: u64) {
+    let settled = vec![(number, Settlement::Accepted(Seq(1)))];
+    replica.apply(Entry::Settled(settled)).unwrap();
+}
+
+fn rejected(replica: &mut Replica, number: u64) {
+    let code = RejectCode::Forbidden;
+    let settled = vec![(number, Settlement::Rejected { code, reason: String::new() })];
+    replica.apply(Entry::Settled(settled)).unwrap();
+}
+
+#[test]
+fn add_refuses_a_live_record_and_update_an_absent_one() {
+    let mut replica = replica();
+    let update = change("a", Action::Update(vec![set("n", Kind::Lww, 1)]));
+    let missing = replica.write(&[update], NOW).unwrap_err();
+    assert_eq!(missing, WriteError::Change(ChangeError::NotFound(key("a"))));
+    let add = change("a", Action::Add(vec![set("n", Kind::Lww, 1)]));
+    commit(&mut replica, core::slice::from_ref(&add));
+    let exists = replica.write(&[add], NOW).unwrap_err();
+    assert_eq!(exists, WriteError::Change(ChangeError::Exists(key("a"))));
+    assert_eq!(replica.last(), 1, "a refused write changes nothing");
+}
+
+#[test]
+fn put_starts_anew_and_update_goes_on() {
+    let mut replica = replica();
+    let fields = vec![set("high", Kind::Max, 99), set("n", Kind::Lww, 1)];
+    commit(&mut replica, &[change("a", Action::Add(fields))]);
+    commit(&mut replica, &[change("a", Action::Update(vec![set("high", Kind::Max, 10)]))]);
+    shows(&replica, "a", &[("high", int(99)), ("n", int(1))]);
+    commit(&mut replica, &[change("a", Action::Put(vec![set("high", Kind::Max, 10)]))]);
+    shows(&replica, "a", &[("high", int(10))]);
+}
+
+#[test]
+fn a_removed_record_comes_back_with_its_fields_by_upsert_and_without_by_add() {
+    let mut replica = replica();
+    let both = vec![set("n", Kind::Lww, 1), set("m", Kind::Lww, 2)];
+    commit(&mut replica, &[change("a", Action::Add(both))]);
+    commit(&mut replica, &[change("a", Action::Remove { erase: false })]);
+    shows(&replica, "a", &[]);
+    commit(&mut replica, &[change("a", Action::Upsert(vec![set("n", Kind::Lww, 3)]))]);
+    shows(&replica, "a", &[("m", int(2)), ("n", int(3))]);
+    commit(&mut replica, &[change("a", Action::Remove { erase: false })]);
+    commit(&mut replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 4)]))]);
+    shows(&replica, "a", &[("n", int(4))]);
+}
+
+#[test]
+fn what_follows_a_remove_in_one_batch_lives() {
+    for after in [Action::Upsert as fn(_) -> _, Action::Add, Action::Put] {
+        let mut replica = replica();
+        commit(&mut replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 1)]))]);
+        let remove = change("a", Action::Remove { erase: true });
+        let again = change("a", after(vec![set("m", Kind::Lww, 2)]));
+        commit(&mut replica, &[remove, again]);
+        shows(&replica, "a", &[("m", int(2))]);
+    }
+}
+
+#[test]
+fn erase_overwrites_the_values() {
+    let mut replica = replica();
+    let fields = vec![set("n", Kind::Lww, 1), field("votes", FieldAction::Add(3))];
+    commit(&mut replica, &[change("a", Action::Add(fields))]);
+    commit(&mut replica, &[change("a", Action::Remove { erase: true })]);
+    let record = replica.view(&key("a")).unwrap();
+    assert!(!record.is_live());
+    assert!(visible(&record).is_empty());
+}
+
+#[test]
+fn a_write_is_hidden_until_it_is_durable_and_undo_leaves_no_trace() {
+    let mut replica = replica();
+    commit(&mut replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 1)]))]);
+    let before = (replica.last(), replica.clock(), replica.overlay().clone());
+    let update = [change("a", Action::Update(vec![set("n", Kind::Lww, 2)]))];
+    let first = replica.write(&update, NOW).unwrap();
+    let second = replica.write(&update, NOW).unwrap();
+    assert!(second.stamp > first.stamp);
+    shows(&replica, "a", &[("n", int(1))]);
+    replica.undo();
+    assert_eq!((replica.last(), replica.clock(), replica.overlay().clone()), before);
+    replica.write(&update, NOW).unwrap();
+    replica.confirm();
+    shows(&replica, "a", &[("n", int(2))]);
+}
+
+#[test]
+fn an_acknowledged_row_stays_until_the_base_has_it() {
+    let mut replica = replica();
+    let row =
+        commit(&mut replica, &[change("a", Action::Upsert(vec![field("n", FieldAction::Add(5))]))]);
+    accepted(&mut replica, row);
+    shows(&replica, "a", &[("n", Visible::Counter(5))]);
+    assert!(replica.base().is_empty());
+    let record = replica.view(&key("a")).unwrap();
+    feed(&mut replica, 1, false, vec![entry(key("a"), 1, record.clone())]);
+    assert!(replica.base().is_empty(), "nothing is visible before a cut");
+    feed(&mut replica, 2, true, Vec::new());
+    assert_eq!(replica.base().record(&key("a")), Ok(record));
+    assert!(replica.overlay().is_empty());
+    shows(&replica, "a", &[("n", Visible::Counter(5))]);
+}
+
+#[test]
+fn a_refused_row_shows_nothing_and_is_kept_until_it_is_dropped() {
+    let mut replica = replica();
+    let row = commit(&mut replica, &[change("a", Action::Upsert(vec![set("n", Kind::Lww, 1)]))]);
+    rejected(&mut replica, row);
+    shows(&replica, "a", &[]);
+    assert_eq!(replica.counts().rejected, 1);
+    replica.apply(Entry::Dropped(row)).unwrap();
+    assert!(replica.overlay().is_empty());
+}
+
+#[test]
+fn new_stamps_keep_the_order_and_what_each_row_had_seen() {
+    let mut replica = replica();
+    let ahead = WallMillis(NOW.0 + 86_400_000);
+    for value in 0..3 {
+        let change = change("a", Action::Upsert(vec![set("n", Kind::Lww, value)]));
+        replica.write(&[change], ahead).unwrap();
+        replica.confirm();
+    }
+    let remove = change("a", Action::Remove { erase: false });
+    replica.write(&[remove], ahead).unwrap();
+    replica.confirm();
+    let rows = replica.restamp_from(1, NOW).unwrap();
+    replica.apply(Entry::Restamped { rows, skew_ms: 0 }).unwrap();
+    let stamps: Vec<Stamp> = replica.overlay().rows().map(|(_, row)| row.row.stamp).collect();
+    assert!(stamps.is_sorted());
+    assert!(stamps.iter().all(|stamp| stamp.hlc.wall() == NOW));
+    let saw: Vec<Option<Hlc>> =
+        replica.overlay().rows().map(|(_, row)| row.row.writes[0].saw.get(&id(1))).collect();
+    let before = core::iter::once(None).chain(stamps.iter().map(|stamp| Some(stamp.hlc)));
+    assert_eq!(saw, before.take(4).collect::<Vec<_>>());
+    shows(&replica, "a", &[]);
+}
+
+#[test]
+fn a_reborn_replica_keeps_what_was_accepted_and_renames_the_rest() {
+    let mut replica = replica();
+    let add = || [change("a", Action::Upsert(vec![field("n", FieldAction::Add(1))]))];
+    let (first, second) = (commit(&mut replica, &add()), commit(&mut replica, &add()));
+    let restamped = replica.restamp_as(id(2), &[first], NOW).unwrap();
+    let reborn = Entry::Reborn { replica: id(2), accepted: vec![first], unsure: vec![], restamped };
+    replica.apply(reborn).unwrap();
+    let of = |number| replica.overlay().get(number).unwrap().row.clone();
+    assert_eq!(
+        (replica.id(), of(first).stamp.replica, of(second).stamp.replica),
+        (id(2), id(1), id(2))
+    );
+    assert_eq!(of(second).writes[0].saw.get(&id(1)), Some(of(first).stamp.hlc));
+    shows(&replica, "a", &[("n", Visible::Counter(2))]);
+}
+
+/// A store, as far as a fold needs one.
+#[derive(Default)]
+struct Disk(BTreeMap<(Keyspace, Vec<u8>), Vec<u8>>);
+
+impl Disk {
+    fn apply(&mut self, batch: Batch) {
+        for write in batch.writes {
+            match write {
+                Write::Put { keyspace, row } => {
+                    self.0.insert((keyspace, row.key), row.value);
+                }
+                Write::Delete { keyspace, key } => {
+                    self.0.remove(&(keyspace, key));
+                }
+            }
+        }
+    }
+
+    fn fold(&mut self, replica: &mut Replica) {
+        let mut fold = replica.fold();
+        self.apply(core::mem::take(&mut fold.batch));
+        replica.folded_to(fold);
+    }
+
+    fn rows(&self, keyspace: Keyspace) -> Vec<Pair> {
+        let of = self.0.iter().filter(|((space, _), _)| *space == keyspace);
+        of.map(|((_, key), value)| Pair { key: key.clone(), value: value.clone() }).collect()
+    }
+
+    fn load(&self) -> Replica {
+        let meta = |key: &[u8]| self.0.get(&(Keyspace::Meta, key.to_vec())).cloned();
+        let stored = Stored {
+            header: meta(META_HEADER),
+            folded: meta(META_FOLDED),
+            pages: self.rows(Keyspace::Page),
+            log: self.rows(Keyspace::Log),
+        };
+        Replica::load(&stored, id(9), &[Pattern::Exact(name())]).unwrap()
+    }
+}
+
+fn same(one: &Replica, other: &Replica) {
+    assert_eq!(one.base().iter().collect::<Vec<_>>(), other.base().iter().collect::<Vec<_>>());
+    assert_eq!(one.overlay(), other.overlay());
+    assert_eq!(one.standings(), other.standings());
+    assert_eq!((one.id(), one.last(), one.clock()), (other.id(), other.last(), other.clock()));
+}
+
+#[test]
+fn what_was_folded_and_logged_is_loaded_as_it_was() {
+    for seed in 0..200 {
+        let rng = &mut Rng::new(seed);
+        let (mut replica, mut disk) = (replica(), Disk::default());
+        disk.apply(Replica::found(id(1), &[Pattern::Exact(name())]));
+        let mut seq = 0;
+        for _ in 0..30 {
+            let name = format!("r{}", rng.below(5));
+            let waiting: Vec<u64> = replica.waiting().collect();
+            let entry = match (rng.below(6), waiting.first()) {
+                (0, Some(number)) => {
+                    Entry::Settled(vec![(*number, Settlement::Accepted(Seq(seq)))])
+                }
+                (1, Some(number)) => {
+                    let code = RejectCode::Invalid;
+                    let reason = String::from("no");
+                    Entry::Settled(vec![(*number, Settlement::Rejected { code, reason })])
+                }
+                (2, Some(_)) => {
+                    let rows = replica.restamp_from(0, WallMillis(NOW.0 + seq)).unwrap();
+                    Entry::Restamped { rows, skew_ms: 7 }
+                }
+                (3, _) => {
+                    seq += 1;
+                    let record = replica.view(&key(&name)).unwrap();
+                    let changes = Changes {
+                        subscriptions: vec![0],
+                        after: replica.standings()[0].1.place.clone(),
+                        upto: Place::at(Seq(seq)),
+                        cut: rng.once_in(2),
+                        entries: vec![entry(key(&name), seq, record)],
+                        state: None,
+                    };
+                    Entry::Feed(wire::encode(&Message::Changes(changes)))
+                }
+                _ => {
+                    let add = change(&name, Action::Upsert(vec![field("n", FieldAction::Add(1))]));
+                    Entry::Commit(replica.plan(&[add], NOW).unwrap())
+                }
+            };
+            let bytes = encode_entry(&entry);
+            assert_eq!(decode_entry(&bytes).as_ref(), Ok(&entry));
+            replica.apply(entry).unwrap();
+            let mut batch = Batch::default();
+            batch.put(Keyspace::Log, log_key(replica.last()), bytes);
+            disk.apply(batch);
+            // What is staged is not in pages: a fold waits for the cut.
+            if rng.once_in(5) && replica.can_fold() {
+                disk.fold(&mut replica);
+            }
+            same(&disk.load(), &replica);
+        }
+    }
+}
+
+#[test]
+fn pages_split_when_they_grow_and_go_when_they_are_empty() {
+    let (mut replica, mut disk) = (replica(), Disk::default());
+    let text = Value::text(&"x".repeat(1_000));
+    let write = field("text", FieldAction::Set(Kind::Lww, text));
+    let entries: Vec<message::Entry> = (0..300)
+        .map(|number| {
+            let mut writer = Replica::new(id(3), &[]);
+            let name = format!("r{number:03}");
+            commit(&mut writer, &[change(&name, Action::Add(vec![write.clone()]))]);
+            entry(key(&name), 1, writer.view(&key(&name)).unwrap())
+        })
+        .collect();
+    let (odd, even): (Vec<_>, Vec<_>) =
+        entries.into_iter().enumerate().partition(|(at, _)| at % 2 == 1);
+    feed(&mut replica, 1, true, even.into_iter().map(|(_, entry)| entry).collect());
+    disk.fold(&mut replica);
+    let few = disk.rows(Keyspace::Page).len();
+    feed(&mut replica, 2, true, odd.into_iter().map(|(_, entry)| entry).collect());
+    disk.fold(&mut replica);
+    let many = disk.rows(Keyspace::Page).len();
+    assert!(1 < few && few < many, "{few} pages, then {many}");
+    assert!(disk.rows(Keyspace::Page).iter().all(|page| page.value.len() < 100_000));
+    same(&disk.load(), &replica);
+    let gone = replica.base().iter().map(|(key, _)| key.clone()).collect();
+    replica.apply(Entry::HealBegun { subscription: 0, seq: Seq(3) }).unwrap();
+    replica.apply(Entry::Healed { subscription: 0, gone }).unwrap();
+    feed(&mut replica, 3, true, Vec::new());
+    disk.fold(&mut replica);
+    assert!(replica.base().is_empty());
+    assert!(disk.rows(Keyspace::Page).is_empty());
+    same(&disk.load(), &replica);
+}

@@ -17,6 +17,7 @@ use crate::{
         PushRow, PushWrite,
         limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
     },
+    planted::Bug,
     record::Record,
     time::WallMillis,
 };
@@ -73,7 +74,13 @@ impl Replica {
         let hlc =
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
         let stamp = Stamp { hlc, replica: self.id() };
-        let row = Row { stamp, writes: self.plan_all(changes, stamp)? };
+        let mut row = Row { stamp, writes: self.plan_all(changes, stamp)? };
+        if self.planted.is(Bug::NoSince) {
+            let writes = row.writes.iter_mut();
+            writes.for_each(|write| {
+                write.intents.retain(|intent| !matches!(intent, Intent::Clear { .. }));
+            });
+        }
         let got = encode_entry(&Entry::Commit(row.clone())).len();
         if got > BATCH_BYTES_MAX {
             let (max, unit) = (BATCH_BYTES_MAX, "bytes");
@@ -102,7 +109,7 @@ impl Replica {
             match writes.iter_mut().find(|known| known.key == change.key) {
                 // One row writes a record once: what it saw is what it saw first.
                 Some(known) => {
-                    if matches!(change.action, Action::Add(_) | Action::Put(_)) {
+                    if !matches!(change.action, Action::Update(_) | Action::Remove { .. }) {
                         known.intents.retain(|intent| *intent != Intent::Remove);
                     }
                     known.intents.extend(write.intents);
@@ -158,7 +165,10 @@ impl Replica {
         for write in &outbox.row.writes {
             let mut current = self.view_before(&write.key, number)?;
             // Where the base has the row already the peer has it too: it answers that it knows the row.
-            let delta = write.delta(stamp, &current);
+            let mut delta = write.delta(stamp, &current);
+            if self.planted.is(Bug::RemoveWidens) && !delta.removed.seen.is_empty() {
+                delta.removed.seen.join(&current.seen);
+            }
             current.join(&delta);
             writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
         }

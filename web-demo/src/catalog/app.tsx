@@ -66,7 +66,7 @@ export function App({ db, server, log }: { db: Catalog; server: Server; log: Log
               }}
             />
           )}
-          <Root status={status} />
+          <Root db={db} status={status} loaded={rows !== undefined} />
         </section>
         <Details item={item} onClose={() => setOpen(false)} />
       </main>
@@ -135,9 +135,19 @@ function tally(
 }
 
 /** The whole root, to be compared with what `rejoin verify` prints. */
-function Root({ status }: { status: Status }) {
-  const root = status.verified?.root;
+function Root({ db, status, loaded }: { db: Catalog; status: Status; loaded: boolean }) {
+  const [own, setOwn] = useState<string>();
+  const verified = status.verified?.root;
+  useEffect(() => {
+    if (!loaded || verified !== undefined) return;
+    db.roots().then(
+      (roots) => setOwn(roots["packages"]),
+      (error: unknown) => say(`No root: ${explain(error)}`),
+    );
+  }, [db, loaded, verified]);
+  const root = verified ?? own;
   if (root === undefined) return <p class="root quiet">Not yet compared with a server.</p>;
+  const label = status.synced ? "Verified root" : "Last verified root";
   const copy = () =>
     navigator.clipboard.writeText(root).then(
       () => say("Root copied"),
@@ -145,7 +155,7 @@ function Root({ status }: { status: Status }) {
     );
   return (
     <p class="root">
-      <span class="quiet">{status.synced ? "Verified root" : "Last verified root"}</span>
+      <span class="quiet">{verified === undefined ? "Root of what is here" : label}</span>
       <code data-testid="full-root">{root}</code>
       <button type="button" class="icon-button" aria-label="Copy the root" onClick={copy}>
         <CopyIcon />

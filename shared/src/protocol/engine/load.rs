@@ -57,6 +57,8 @@ impl Engine {
         match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
             Ok(replica) => {
                 self.replica = replica;
+                #[cfg(feature = "test-util")]
+                self.replica.plant(self.planted.0, self.planted.1);
                 self.pipeline.loaded = true;
                 self.pipeline.reload_wanted = false;
                 self.pipeline.failed = false;

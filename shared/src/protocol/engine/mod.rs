@@ -328,6 +328,9 @@ pub struct Engine {
     verified: BTreeMap<u32, (Seq, Digest)>,
     needs_token: bool,
     other_account: Option<String>,
+    /// A bug, in tests, and how often they fold.
+    #[cfg(feature = "test-util")]
+    planted: (crate::planted::Planted, Option<u64>),
 }
 
 impl Engine {
@@ -344,9 +347,18 @@ impl Engine {
             verified: BTreeMap::new(),
             needs_token: false,
             other_account: None,
+            #[cfg(feature = "test-util")]
+            planted: Default::default(),
         };
         engine.advance(Now::default());
         engine
+    }
+
+    /// Plants a bug, or none, and folds the log whenever it has so many entries.
+    #[cfg(feature = "test-util")]
+    pub fn plant(&mut self, planted: crate::planted::Planted, fold_entries_min: Option<u64>) {
+        self.planted = (planted, fold_entries_min);
+        self.replica.plant(planted, fold_entries_min);
     }
 
     /// Feeds one input; drain [`Self::poll`] before the next. Never fails: a peer's misconduct closes the

@@ -8,10 +8,7 @@ use super::layout::Stored;
 use crate::{
     codec,
     id::{CollectionName, Digest, Epoch, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
-    protocol::{
-        limits::PAGE_BYTES_AIM,
-        message::{Body, Changes, Conflict, Entry, Place},
-    },
+    protocol::message::{Body, Changes, Conflict, Entry, Place},
     record::Record,
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
@@ -31,6 +28,8 @@ pub(super) struct Marks {
     pub(super) space: SpaceId,
     pub(super) epoch: Epoch,
     pub(super) key: ProofKey,
+    /// Size at which a page is closed.
+    pub(super) page_bytes_aim: usize,
 }
 
 /// The secret of proofs.
@@ -267,7 +266,7 @@ impl Tail {
             }
             let mut entry = marks.changed(reader, stream.cut, key, &recent.stored);
             entry.conflicts = recent.conflicts_of(reader).cloned().collect();
-            if !page.take(entry) {
+            if !page.take(entry, marks.page_bytes_aim) {
                 return page;
             }
         }
@@ -300,9 +299,9 @@ impl Page {
     }
 
     /// Adds the next entry, unless the page is full.
-    fn take(&mut self, entry: Entry) -> bool {
+    fn take(&mut self, entry: Entry, aim: usize) -> bool {
         let bytes = entry_bytes(&entry);
-        let full = self.bytes + bytes > PAGE_BYTES_AIM || self.entries.len() >= PAGE_ENTRIES_MAX;
+        let full = self.bytes + bytes > aim || self.entries.len() >= PAGE_ENTRIES_MAX;
         if full && !self.entries.is_empty() {
             return false;
         }
@@ -327,7 +326,8 @@ impl Page {
             if let Some(stored) = held.get(&key) {
                 if stored.positions.latest != seq {
                     whole = whole.map(|(head, _)| (head, false));
-                } else if !page.take(marks.changed(reader, cut, &key, stored)) {
+                } else if !page.take(marks.changed(reader, cut, &key, stored), marks.page_bytes_aim)
+                {
                     return page;
                 }
             }

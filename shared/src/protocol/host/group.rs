@@ -16,6 +16,7 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     io::{Answer, Batch, Keyspace, Query},
+    planted::{Bug, Planted},
     protocol::{
         limits::{AHEAD_MAX, BATCH_RECORDS_MAX},
         message::{Conflict, Identity, Limits, Outcome, PushRow, Recall, Recalled, RejectCode},
@@ -121,6 +122,7 @@ pub(super) struct Judging {
     pub(super) now: Now,
     pub(super) clock: Hlc,
     pub(super) limits: Limits,
+    pub(super) planted: Planted,
     pub(super) known: Known,
     pub(super) judged: Judged,
 }
@@ -129,7 +131,10 @@ impl Judging {
     pub(super) fn open(&mut self, id: PeerId, peer: &Peer) {
         let replica = peer.hello.replica;
         let stored = self.known.replicas.get(&replica).cloned().flatten();
-        let identity = welcome::identity(stored.as_ref(), &peer.hello, &peer.grant.principal);
+        let mut identity = welcome::identity(stored.as_ref(), &peer.hello, &peer.grant.principal);
+        if self.planted.is(Bug::IncarnationIgnored) {
+            identity = Identity::Confirmed;
+        }
         let accepted = stored.and_then(|row| row.accepted);
         if identity == Identity::Confirmed {
             let row = ReplicaRow {
@@ -218,6 +223,7 @@ impl Judging {
             seq: Seq(self.judged.head.seq.0.saturating_add(1)),
             clock: self.clock,
             limits: self.limits,
+            planted: self.planted,
         };
         let mut joined = JoinedRow { seq: context.seq, records: BTreeMap::new() };
         let mut refusal = None;
@@ -283,7 +289,8 @@ impl Judging {
     fn refuse(&mut self, peer: &mut Peer, waiting: &WaitingRow, refused: Refused) -> Outcome {
         peer.outcomes += 1;
         let number = peer.outcomes;
-        for write in &waiting.row.writes {
+        let holds = !self.planted.is(Bug::RowsBehindGoOn);
+        for write in waiting.row.writes.iter().filter(|_| holds) {
             peer.held.insert(write.key.clone(), number);
         }
         match refused {

@@ -6,8 +6,11 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{CollectionName, Digest, Epoch, FieldName, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
+    planted::Planted,
     protocol::{
-        limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX},
+        limits::{
+            BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM, RECORD_BYTES_MAX, VALUE_BYTES_MAX,
+        },
         message::{Bye, ByeCode, Hello, Identity, Limits, Mode, RejectCode, Right},
     },
 };
@@ -32,6 +35,10 @@ pub struct HostConfig {
     pub recent_bytes_max: usize,
     /// Most reads of the feed at a time.
     pub reads_max: usize,
+    /// Size at which a page of changes is closed, in bytes, about.
+    pub page_bytes_aim: usize,
+    /// A bug, in tests.
+    pub planted: Planted,
 }
 
 impl HostConfig {
@@ -52,6 +59,8 @@ impl HostConfig {
             peers_max: 10_000,
             recent_bytes_max: 2 << 20,
             reads_max: 16,
+            page_bytes_aim: PAGE_BYTES_AIM,
+            planted: Planted::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     crdt::Join,
     hlc::{Hlc, Stamp},
     id::Seq,
+    planted::{Bug, Planted},
     protocol::message::{Conflict, Limits, PushWrite},
     record::{AddWinsSet, Cell, Counter, Kind, Record, Siblings, State, Value, VersionVector},
 };
@@ -25,6 +26,7 @@ pub(super) struct RowContext {
     /// The host's clock, for removes.
     pub(super) clock: Hlc,
     pub(super) limits: Limits,
+    pub(super) planted: Planted,
 }
 
 /// Why a row is refused; the first that applies counts.
@@ -78,6 +80,12 @@ fn admit(row: &RowContext, stored: &Stored, delta: &Record) -> Result<Record, Re
     removable.raise(own.replica, own.hlc);
     let mut admitted = Record { seen: delta.seen.clone(), ..Record::default() };
     admitted.removed.seen = delta.removed.seen.meet(&removable);
+    if row.planted.is(Bug::StampsDecideRemoves) && !delta.removed.seen.is_empty() {
+        let earlier = stored.record.seen.iter().filter(|stamp| *stamp < own);
+        earlier.for_each(|stamp| {
+            admitted.removed.seen.raise(stamp.replica, stamp.hlc);
+        });
+    }
     let mut stale = false;
     for (key, cell) in &delta.cells {
         let held = stored.record.cells.get(key);

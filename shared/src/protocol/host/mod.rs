@@ -116,6 +116,7 @@ impl Host {
             space: config.space.clone(),
             epoch: config.epoch,
             key: ProofKey(config.proof_key),
+            page_bytes_aim: config.page_bytes_aim,
         };
         let mut host = Self {
             marks,

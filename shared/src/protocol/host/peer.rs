@@ -182,6 +182,9 @@ impl Peer {
                 .find(|other| stream.is_whole() && other.is_whole() && other.told == stream.told);
             match twin {
                 Some(twin) => {
+                    // A read under way for one of them knows nothing of the other's collections.
+                    self.next_stream += 1;
+                    twin.id = self.next_stream;
                     twin.subscriptions.extend(stream.subscriptions);
                     twin.subscriptions.sort_unstable();
                     // What lies silently behind is read again rather than compared.

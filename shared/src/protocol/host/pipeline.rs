@@ -13,6 +13,7 @@ use super::{
 use crate::{
     id::RecordKey,
     io::{Answer, CommitOutcome, FaultClass},
+    planted::Bug,
     protocol::{
         limits::BATCH_RECORDS_MAX,
         message::{Ack, ByeCode, Message, Outcome, PushRow, Recall},
@@ -122,6 +123,7 @@ impl Host {
             now,
             clock,
             limits: self.config.limits,
+            planted: self.config.planted,
             known,
             judged: Judged::new(self.head),
         };
@@ -147,6 +149,11 @@ impl Host {
         if judged.replicas.is_empty() {
             self.settle(now, judged);
         } else {
+            if self.config.planted.is(Bug::AckBeforeCommit) {
+                for (id, outcomes) in core::mem::take(&mut judged.acks) {
+                    self.acknowledge(now, id, outcomes);
+                }
+            }
             let batch = judged.batch(&self.head_bytes);
             self.pipeline = Pipeline::Committing(judged);
             let ticket = self.ticket(Waiting::Group);

@@ -3,12 +3,14 @@
 use super::{Event, World, patterns, space};
 use crate::{
     id::{Incarnation, ReplicaId},
-    io::{Answer, Batch, FaultClass, Query, Ticket},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
+    planted::Planted,
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Notice, Output},
         message::ByeCode,
     },
+    replica::{Entry, META_FOLDED, decode_entry},
     testing::{block_on, memory::MemoryStore},
     time::MonoMillis,
 };
@@ -78,12 +80,16 @@ impl World {
 
     pub(super) fn reopen(&mut self, device: usize, tab: usize) {
         let fresh = ReplicaId::from_bytes(self.faults.bytes());
+        let planted = Planted::new(self.plan.bug);
+        let fold_entries_min = self.plan.fold_entries_min;
         let config =
             EngineConfig { space: space(), patterns: patterns(), fresh, token: None, trace: false };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {
-            tab.engine = Some(Engine::open(config));
+            let mut engine = Engine::open(config);
+            engine.plant(planted, fold_entries_min);
+            tab.engine = Some(engine);
             tab.life += 1;
             tab.line = None;
             tab.operation = None;
@@ -177,7 +183,12 @@ impl World {
                     self.close_line(line);
                 }
             }
-            Output::Done { id, result } => self.ledger.done(id, &result),
+            Output::Done { id, result } => {
+                if let Ok(receipt) = &result {
+                    self.check_put(device, at, id, receipt);
+                }
+                self.ledger.done(id, &result);
+            }
             Output::Notice(notice) => self.noticed(device, at, &notice),
         }
     }
@@ -204,15 +215,24 @@ impl World {
                 }
                 self.elect(device);
             }
-            Notice::Diverged { .. } => self.mark("diverged"),
+            Notice::Diverged { .. } => {
+                self.mark("diverged");
+                self.objection
+                    .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+            }
             Notice::Reborn { .. } => self.mark("reborn"),
-            Notice::Rejected { .. } => self.mark("rejected"),
+            Notice::Rejected { code, .. } => {
+                self.mark("rejected");
+                if *code != crate::message::RejectCode::Forbidden {
+                    self.objection
+                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+                }
+            }
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
                 if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
-                    self.objection.get_or_insert_with(|| {
-                        alloc::format!("device {device} tab {at}: {notice:?}")
-                    });
+                    self.objection
+                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Unreadable(_) => self.mark("unreadable"),
@@ -255,7 +275,11 @@ impl World {
             }
             Op::Commit(batch) => {
                 let happens = !fails || self.disk.once_in(2);
+                let rows = rows_of(&batch);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
+                if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
+                    rows.into_iter().for_each(|row| self.ledger.stored(row));
+                }
                 let result = match outcome {
                     Some(Ok(outcome)) if !fails => Ok(outcome),
                     _ => Err(FaultClass::Transient),
@@ -353,4 +377,21 @@ impl World {
         }
         self.watch(device, at);
     }
+}
+
+/// The local commits in a batch; a fold, which rewrites old ones, has none.
+fn rows_of(batch: &Batch) -> Vec<crate::replica::Row> {
+    let is_fold = |write: &Write| matches!(write, Write::Put { keyspace: Keyspace::Meta, row } if row.key == META_FOLDED);
+    if batch.writes.iter().any(is_fold) {
+        return Vec::new();
+    }
+    let log = batch.writes.iter().filter_map(|write| match write {
+        Write::Put { keyspace: Keyspace::Log, row } => decode_entry(&row.value).ok(),
+        Write::Put { .. } | Write::Delete { .. } => None,
+    });
+    log.filter_map(|entry| match entry {
+        Entry::Commit(row) => Some(row),
+        _ => None,
+    })
+    .collect()
 }

@@ -14,7 +14,8 @@ mod workload;
 use super::rng::Rng;
 use crate::{
     id::{CollectionName, Pattern, SpaceId},
-    protocol::wire,
+    planted::Bug,
+    protocol::{limits::PAGE_BYTES_AIM, wire},
     time::{MonoMillis, Now, WallMillis},
 };
 use alloc::{
@@ -58,6 +59,12 @@ pub struct Plan {
     pub rejections: bool,
     /// Whether some writes are relaxed.
     pub relaxed: bool,
+    /// Size at which the server closes a page of changes.
+    pub page_bytes_aim: usize,
+    /// Entries at which a log is folded, if not at the usual number.
+    pub fold_entries_min: Option<u64>,
+    /// A bug, to see that an oracle finds it.
+    pub bug: Option<Bug>,
 }
 
 impl Plan {
@@ -82,6 +89,9 @@ impl Plan {
             rollback_one_in: if rng.once_in(4) { 20 + rng.below(40) } else { 0 },
             rejections: rng.once_in(2),
             relaxed: rng.once_in(2),
+            page_bytes_aim: if rng.once_in(2) { 200 + rng.index(2_000) } else { PAGE_BYTES_AIM },
+            fold_entries_min: if rng.once_in(2) { Some(1 + rng.below(40)) } else { None },
+            bug: None,
         }
     }
 }
@@ -235,6 +245,15 @@ const START_MS: u64 = 1_700_000_000_000;
 /// [`Failure`] when an oracle objects.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_plan(seed, Plan::draw(seed))
+}
+
+/// Runs the world of `seed` with a bug planted.
+///
+/// # Errors
+/// [`Failure`] when an oracle objects, as one should.
+pub fn run_with(seed: u64, bug: Bug) -> Result<Outcome, Failure> {
+    let plan = Plan { bug: Some(bug), ..Plan::draw(seed) };
+    run_plan(seed, plan)
 }
 
 /// Runs the world of `seed` under `plan`.

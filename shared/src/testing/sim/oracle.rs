@@ -3,8 +3,9 @@
 use super::World;
 use crate::{
     id::{RecordId, RecordKey},
-    protocol::engine::{Engine, Receipt, WishError},
-    record::{Record, State, Value},
+    protocol::engine::{Engine, Link, Receipt, WishError},
+    record::{Kind, Record, State, Value, VersionVector, Visible, visible},
+    replica::{Action, Change, FieldAction, Intent, Row},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,10 @@ pub(super) struct Ledger {
     /// Tokens of writes that were reported durable, by device; relaxed ones apart.
     written: BTreeMap<usize, BTreeSet<String>>,
     count: u64,
+    /// What was asked for, by wish.
+    asked: BTreeMap<u64, Vec<Change>>,
+    /// Every local commit that a store has carried out.
+    rows: Vec<Row>,
 }
 
 impl Ledger {
@@ -66,6 +71,16 @@ impl Ledger {
     /// A tab died: nobody hears what became of what it had asked.
     pub(super) fn forget_unanswered(&mut self, device: usize, tab: usize) {
         self.open.retain(|_, asked| (asked.device, asked.tab) != (device, tab));
+    }
+
+    /// A store has carried out a local commit.
+    pub(super) fn stored(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// Remembers what a wish asked for.
+    pub(super) fn remember(&mut self, id: u64, changes: Vec<Change>) {
+        self.asked.insert(id, changes);
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -153,6 +168,84 @@ impl World {
         Ok(())
     }
 
+    /// A write was reported: a put shows what it put, whatever was there before.
+    pub(super) fn check_put(&mut self, device: usize, tab: usize, id: u64, receipt: &Receipt) {
+        let Some(changes) = self.ledger.asked.remove(&id) else {
+            return;
+        };
+        let Some(engine) = self.tab(device, tab).and_then(|tab| tab.engine.as_ref()) else {
+            return;
+        };
+        if engine.replica().last() != receipt.number {
+            return;
+        }
+        let (mut wrong, mut checked) = (None, false);
+        for change in &changes {
+            let alone = changes.iter().filter(|other| other.key == change.key).count() == 1;
+            let (Action::Put(fields), true) = (&change.action, alone) else {
+                continue;
+            };
+            let put = fields.iter().rev().find_map(|field| match &field.action {
+                FieldAction::Set(Kind::Max, value) => Some((&field.field, value)),
+                _ => None,
+            });
+            let (Some((field, value)), Ok(view)) = (put, engine.replica().view(&change.key)) else {
+                continue;
+            };
+            checked = true;
+            let shown = visible(&view);
+            if shown.get(field) != Some(&Visible::Value(value.clone())) {
+                wrong = Some(format!(
+                    "device {device} tab {tab}: a put of {value:?} shows {shown:?}: {view:?}"
+                ));
+            }
+        }
+        if checked {
+            self.mark("put checked");
+        }
+        if let Some(wrong) = wrong {
+            self.objection.get_or_insert(wrong);
+        }
+    }
+
+    /// Whether every row that was ever committed reached the server under its first stamp.
+    fn is_plain(&self) -> bool {
+        !self.plan.relaxed && self.plan.step_one_in == 0 && self.plan.rollback_one_in == 0
+    }
+
+    /// Which records live, by the definition: some write is not covered by what a remover had seen.
+    fn expected_live(&self) -> BTreeMap<RecordKey, bool> {
+        let mut known: BTreeMap<&RecordKey, (VersionVector, VersionVector)> = BTreeMap::new();
+        for row in &self.ledger.rows {
+            for write in &row.writes {
+                let (seen, removed) = known.entry(&write.key).or_default();
+                seen.raise(row.stamp.replica, row.stamp.hlc);
+                if write.intents.contains(&Intent::Remove) {
+                    removed.join(&write.saw);
+                    removed.raise(row.stamp.replica, row.stamp.hlc);
+                }
+            }
+        }
+        known
+            .into_iter()
+            .filter(|(key, _)| key.collection.as_str() == "mixed")
+            .map(|(key, (seen, removed))| (key.clone(), seen.exceeds(&removed)))
+            .collect()
+    }
+
+    fn check_lives(&mut self, all: &BTreeMap<RecordKey, Record>) -> Result<(), String> {
+        if !self.is_plain() {
+            return Ok(());
+        }
+        for (key, live) in self.expected_live() {
+            self.mark(if live { "record lives" } else { "record is dead" });
+            if all.get(&key).is_some_and(Record::is_live) != live {
+                return Err(format!("{key} should live: {live}; it is {:?}", all.get(&key)));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         let Some(host) = &self.server.host else {
             return false;
@@ -182,7 +275,8 @@ impl World {
                             .standings()
                             .iter()
                             .all(|(_, standing)| standing.cursor == facts.head);
-                        status.leading && status.is_verified && reached
+                        let live = status.link == Link::Live;
+                        status.leading && live && status.is_verified && reached
                     })
                 })
             })
@@ -216,8 +310,20 @@ impl World {
                 return Err(format!("device {} lost the write {lost}", device.at));
             }
         }
-        if self.ledger.count > 0 && first.is_none_or(|first| first.is_empty()) {
-            return Err("writes were made and nothing is there".to_string());
+        if let Some(all) = &first {
+            self.check_lives(all)?;
+        }
+        // Every device is connected: a copy has met the original's incarnation, or the other way round.
+        let mut ids = BTreeSet::new();
+        for device in &self.devices {
+            let id = device.tabs.iter().find_map(|tab| Some(tab.engine.as_ref()?.replica().id()));
+            if !ids.insert(id) {
+                return Err(format!("device {} goes by the id of another one", device.at));
+            }
+        }
+        let folds = self.engines().any(|(_, _, engine)| engine.replica().folded() > 0);
+        if folds {
+            self.mark("folded");
         }
         self.mark("came to rest");
         Ok(())

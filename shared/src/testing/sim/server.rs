@@ -4,6 +4,7 @@ use super::{Event, Line, World, space};
 use crate::{
     id::Epoch,
     io::{Answer, Batch, FaultClass, Query, Ticket},
+    planted::Planted,
     port::Store,
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
@@ -54,7 +55,9 @@ impl World {
         self.server.greeted.clear();
         self.server.deadline = None;
         let epoch = Epoch::from_bytes(self.faults.bytes());
-        let config = HostConfig::new(space(), epoch, [7; 32]);
+        let mut config = HostConfig::new(space(), epoch, [7; 32]);
+        config.page_bytes_aim = self.plan.page_bytes_aim;
+        config.planted = Planted::new(self.plan.bug);
         self.server.host = Some(Host::open(config, self.server_now()));
         self.drain_server();
     }

@@ -121,7 +121,9 @@ impl World {
         let relaxed = self.plan.relaxed && self.apps.once_in(3);
         let (wish, token) = if self.apps.once_in(2) {
             let (changes, token) = self.ledger_write();
-            (Wish::Write { changes, relaxed }, Some(token))
+            let refused = changes.iter().any(|change| change.key.collection.as_str() == "locked");
+            let token = (!refused).then_some(token);
+            (Wish::Write { changes, relaxed }, token)
         } else {
             let changes = self.mixed_write();
             (Wish::Write { changes, relaxed }, None)
@@ -130,6 +132,9 @@ impl World {
             Some(token) => self.ledger.ask(device, tab, token, relaxed),
             None => self.ledger.other(device, tab),
         };
+        if let Wish::Write { changes, .. } = &wish {
+            self.ledger.remember(id, changes.clone());
+        }
         self.tell_tab(device, tab, Input::Ask { id, wish });
     }
 
@@ -147,6 +152,10 @@ impl World {
             upsert("sum", change("sum", FieldAction::Add(amount))),
             upsert("notes", change("notes", FieldAction::Insert([Value::text(&token)].into()))),
         ]);
+        if self.plan.rejections && self.apps.once_in(4) {
+            // Refused whole, with everything that was planned on top of it returned.
+            changes.push(self.mixed_change("locked"));
+        }
         if self.apps.once_in(8) {
             let value = Value::text(&token);
             changes
