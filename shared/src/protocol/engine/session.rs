@@ -495,7 +495,7 @@ impl Engine {
             let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
             self.notice(Notice::Ended { code, reason });
             self.drop_session();
-        } else if now.mono.since(session.last_sent) >= PING_EVERY && session.phase == Phase::Open {
+        } else if now.mono.since(session.last_sent) >= PING_EVERY && !opening {
             self.ping(now);
         }
     }

@@ -217,22 +217,19 @@ impl World {
             }
             Notice::Diverged { .. } => {
                 self.mark("diverged");
-                self.objection
-                    .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+                self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
             }
             Notice::Reborn { .. } => self.mark("reborn"),
             Notice::Rejected { code, .. } => {
                 self.mark("rejected");
                 if *code != crate::message::RejectCode::Forbidden {
-                    self.objection
-                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+                    self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
                 if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
-                    self.objection
-                        .get_or_insert(alloc::format!("device {device} tab {at}: {notice:?}"));
+                    self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Unreadable(_) => self.mark("unreadable"),
@@ -299,6 +296,7 @@ impl World {
         let (life, line) = (tab.life, tab.line);
         let Some(engine) = &tab.engine else { return };
         let wanted = engine.wants_connection() && line.is_none() && !tab.dialing;
+        let overdue = engine.deadline().filter(|at| at.0 < now);
         let deadline = engine.deadline().filter(|at| tab.deadline.is_none_or(|known| *at < known));
         if let Some(deadline) = deadline {
             tab.deadline = Some(deadline);
@@ -309,6 +307,11 @@ impl World {
             && !device.ids.contains(&replica)
         {
             device.ids.push(replica);
+        }
+        if let Some(overdue) = overdue {
+            self.object(alloc::format!(
+                "device {device} tab {at}: {overdue:?} is over and stays due"
+            ));
         }
         if let Some(deadline) = deadline {
             self.at(deadline.0.saturating_sub(now), Event::TabDeadline { device, tab: at, life });
@@ -389,9 +392,5 @@ fn rows_of(batch: &Batch) -> Vec<crate::replica::Row> {
         Write::Put { keyspace: Keyspace::Log, row } => decode_entry(&row.value).ok(),
         Write::Put { .. } | Write::Delete { .. } => None,
     });
-    log.filter_map(|entry| match entry {
-        Entry::Commit(row) => Some(row),
-        _ => None,
-    })
-    .collect()
+    log.filter_map(|entry| if let Entry::Commit(row) = entry { Some(row) } else { None }).collect()
 }

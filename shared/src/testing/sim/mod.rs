@@ -247,15 +247,6 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_plan(seed, Plan::draw(seed))
 }
 
-/// Runs the world of `seed` with a bug planted.
-///
-/// # Errors
-/// [`Failure`] when an oracle objects, as one should.
-pub fn run_with(seed: u64, bug: Bug) -> Result<Outcome, Failure> {
-    let plan = Plan { bug: Some(bug), ..Plan::draw(seed) };
-    run_plan(seed, plan)
-}
-
 /// Runs the world of `seed` under `plan`.
 ///
 /// # Errors
@@ -335,6 +326,11 @@ impl World {
         if self.story.len() > STORY_LINES_MAX {
             self.story.pop_front();
         }
+    }
+
+    /// Says that something happened that must not; the first word counts.
+    fn object(&mut self, what: String) {
+        self.objection.get_or_insert(what);
     }
 
     fn mark(&mut self, name: &'static str) {

@@ -185,9 +185,12 @@ impl World {
             let (Action::Put(fields), true) = (&change.action, alone) else {
                 continue;
             };
-            let put = fields.iter().rev().find_map(|field| match &field.action {
-                FieldAction::Set(Kind::Max, value) => Some((&field.field, value)),
-                _ => None,
+            let put = fields.iter().rev().find_map(|field| {
+                if let FieldAction::Set(Kind::Max, value) = &field.action {
+                    Some((&field.field, value))
+                } else {
+                    None
+                }
             });
             let (Some((field, value)), Ok(view)) = (put, engine.replica().view(&change.key)) else {
                 continue;
@@ -204,7 +207,7 @@ impl World {
             self.mark("put checked");
         }
         if let Some(wrong) = wrong {
-            self.objection.get_or_insert(wrong);
+            self.object(wrong);
         }
     }
 
