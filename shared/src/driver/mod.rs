@@ -293,6 +293,9 @@ pub async fn drive<S, D, C>(
             Wake::Sent(_, false) | Wake::Received(None) => {
                 sending_one.set(None);
                 if let Line::Up { .. } = line {
+                    if engine.with(|engine| engine.was_live()) {
+                        supervisor.backoff.reset();
+                    }
                     line = Line::Down { dial_at: supervisor.again_at(clock, entropy, None) };
                     engine.with(|engine| engine.handle(now, Input::Disconnected));
                 }

@@ -153,6 +153,17 @@ impl Overlay {
         Some(gone)
     }
 
+    /// Own acknowledged rows count as unsent again: the peer is asked once more whether it has them.
+    pub(super) fn unsettle(&mut self, replica: ReplicaId) {
+        for outbox in self.rows.values_mut() {
+            let accepted = matches!(outbox.state, RowState::Accepted(_));
+            if accepted && outbox.row.stamp.replica == replica {
+                outbox.state = RowState::Waiting;
+                self.counts.add(&RowState::Waiting);
+            }
+        }
+    }
+
     pub(super) fn settle(&mut self, number: u64, settlement: &Settlement) -> Option<&OutboxRow> {
         let row = self.rows.get_mut(&number)?;
         self.counts.subtract(&row.state);

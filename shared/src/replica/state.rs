@@ -288,9 +288,7 @@ impl Replica {
     /// [`CodecError`] when the stored bytes are damaged or of a later version; nothing was changed.
     pub fn apply_encoded(&mut self, bytes: &[u8]) -> Result<Applied, CodecError> {
         let entry = decode_entry(bytes)?;
-        let applied = self.apply(entry)?;
-        self.unfolded_bytes += bytes.len();
-        Ok(applied)
+        self.apply(entry)
     }
 
     /// Applies the log entry after [`Self::last`].
@@ -302,11 +300,13 @@ impl Replica {
         match entry {
             Entry::Commit(row) => self.commit(row, &mut applied),
             Entry::Feed(bytes) => {
+                self.unfolded_bytes += bytes.len();
                 if let Message::Changes(changes) = wire::decode(&bytes)? {
                     self.feed(changes, &mut applied);
                 }
             }
             Entry::Staged(bytes) => {
+                self.unfolded_bytes += bytes.len();
                 let message = wire::decode(&bytes)?;
                 if let Message::Records(records) = message {
                     self.staged(records, None, &mut applied);
@@ -402,6 +402,11 @@ impl Replica {
         self.header.since.clear();
         self.header.principal = Some(welcomed.principal);
         self.header.skew_ms = welcomed.skew_ms;
+        if self.header.epochs.last() != Some(&welcomed.epoch) {
+            // Another run of the peer may have lost what an earlier one had acknowledged.
+            self.overlay.unsettle(self.header.replica);
+        }
+        self.header.observed = self.header.observed.max(welcomed.hlc);
         self.epoch_index(welcomed.epoch);
         for subscription in welcomed.good {
             if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {

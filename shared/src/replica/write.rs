@@ -197,7 +197,7 @@ impl Replica {
         })
     }
 
-    /// New stamps, under a new id, for every waiting or rejected row that is not in `except`.
+    /// New stamps, under a new id, for every waiting row that is not in `except`.
     ///
     /// # Errors
     /// [`ChangeError::ClockExhausted`].

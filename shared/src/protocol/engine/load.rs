@@ -76,7 +76,10 @@ impl Engine {
                     self.notice(Notice::Opened);
                 }
             }
-            Err(_) => self.store_failed(FaultClass::Corrupt),
+            Err(_) => {
+                self.fail_uncertain();
+                self.store_failed(FaultClass::Corrupt);
+            }
         }
     }
 
@@ -118,6 +121,12 @@ impl Engine {
         if folded != self.pipeline.folded {
             self.replica.folded_elsewhere(folded_to);
             self.pipeline.folded = folded;
+            if self.pipeline.token.is_some() {
+                // An own fold that was reported as failed: the pages must be known to fold again.
+                self.pipeline.reload_wanted = true;
+                self.drop_session();
+                return;
+            }
         }
         self.pipeline.tail_wanted |= page.more;
         self.settle_uncertain();

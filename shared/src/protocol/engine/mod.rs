@@ -427,6 +427,12 @@ impl Engine {
         self.pipeline.leads() && self.session.is_none() && !self.needs_token
     }
 
+    /// Whether the session has come to live: then the next one may be dialled soon.
+    #[must_use]
+    pub fn was_live(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::was_live)
+    }
+
     /// Whether so much waits for the store that frames should wait for it too.
     #[must_use]
     pub const fn is_congested(&self) -> bool {

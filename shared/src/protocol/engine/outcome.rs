@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Notice, Output, WishError,
-    pipeline::{Op, Then, Want, bytes_of},
+    pipeline::{FOLD_RETRY_AFTER, Op, Then, Want, bytes_of},
 };
 use crate::{
     io::{CommitOutcome, FaultClass, Ticket},
@@ -28,7 +28,7 @@ impl Engine {
             }
             Err(class) => {
                 self.pipeline.tail_wanted = true;
-                self.op_failed(op, class);
+                self.op_failed(now, op, class);
             }
         }
     }
@@ -129,12 +129,16 @@ impl Engine {
             | Entry::Healed { .. }
             | Entry::Settled(_)
             | Entry::Session(_)
-            | Entry::Welcomed(_)
-            | Entry::Adopted(_)) => Want::Entry { entry, then },
+            | Entry::Welcomed(_)) => Want::Entry { entry, then },
+            Entry::Adopted(principal) => {
+                let Then::Grant { id, .. } = then else { return None };
+                self.other_account = Some(principal);
+                Want::Adopt { id }
+            }
         })
     }
 
-    pub(super) fn op_failed(&mut self, op: Op, class: FaultClass) {
+    pub(super) fn op_failed(&mut self, now: Now, op: Op, class: FaultClass) {
         match op {
             Op::Writes(rows) => {
                 self.be_uncertain(rows.into_iter().map(|(id, receipt, _)| (id, receipt)), class);
@@ -153,7 +157,11 @@ impl Engine {
             }
             Op::Claim(_) => self.notice(Notice::Deposed),
             Op::Found => self.store_failed(class),
-            Op::Fold(_) | Op::Load | Op::Tail => {}
+            Op::Fold(_) => {
+                self.pipeline.fold_after = Some(now.mono + FOLD_RETRY_AFTER);
+                self.notice(Notice::Unreadable(class));
+            }
+            Op::Load | Op::Tail => {}
         }
     }
 }

@@ -30,6 +30,9 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 /// A store that could not be read for now is tried again after this long.
 const STORE_RETRY_AFTER: Millis = Millis(1_000);
 
+/// A fold that failed is tried again after this long: what failed it is seldom gone at once.
+pub(super) const FOLD_RETRY_AFTER: Millis = Millis(30_000);
+
 /// Something that is to become part of the log.
 #[derive(Debug)]
 pub(super) enum Want {
@@ -109,6 +112,8 @@ pub(super) struct Pipeline {
     pub(super) folded: Option<Vec<u8>>,
     pub(super) reload_wanted: bool,
     pub(super) failed: bool,
+    /// A fold has failed: none is tried before this.
+    pub(super) fold_after: Option<MonoMillis>,
     /// When a store that could not be read is tried again.
     pub(super) retry_at: Option<MonoMillis>,
     /// Changes of the edits that are being committed, by wish.
@@ -255,7 +260,8 @@ impl Engine {
     fn next_want(&mut self, now: Now) -> bool {
         match self.pipeline.queue.front() {
             None => {
-                if self.pipeline.token.is_some() && self.replica.wants_fold() {
+                let may_fold = self.pipeline.fold_after.is_none_or(|at| now.mono >= at);
+                if may_fold && self.pipeline.token.is_some() && self.replica.wants_fold() {
                     self.start_fold();
                     return true;
                 }
@@ -423,11 +429,13 @@ impl Engine {
             (Op::Tail, Ok(answers)) => self.tail(now, answers),
             (_, Ok(_)) => {}
             (_, Err(class)) => {
-                self.fail_uncertain();
-                self.store_failed(class);
                 if class == FaultClass::Transient {
+                    // Whether uncertain writes happened is still to be read.
                     self.pipeline.retry_at = Some(now.mono + STORE_RETRY_AFTER);
+                } else {
+                    self.fail_uncertain();
                 }
+                self.store_failed(class);
             }
         }
     }

@@ -317,6 +317,10 @@ impl Engine {
                 self.grant_edit(id);
                 let receipt = super::Receipt { number, stamp: None, relaxed: false };
                 self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+                if self.session.as_ref().is_some_and(|session| session.phase == Phase::Blocked) {
+                    // The app has adopted: a new session is welcomed as the new principal's.
+                    self.then(now, Then::Reconnect);
+                }
             }
             Then::Reconnect => {
                 self.drop_session();
@@ -338,7 +342,10 @@ impl Engine {
         let mut known = self.replica.incarnations();
         known.retain(|earlier| *earlier != incarnation);
         let surplus = known.len().saturating_sub(INCARNATIONS_MAX);
-        known.drain(..surplus);
+        // The last one that was welcomed stands first and stays.
+        if surplus > 0 {
+            known.drain(1..=surplus);
+        }
         let mut epochs = self.replica.epochs();
         epochs.truncate(EPOCHS_MAX);
         let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
