@@ -137,7 +137,7 @@ async fn a_client_that_does_not_read_is_cut_and_loses_nothing() {
     let mut slow = Client::joined(world.address, "demo", 2).await;
     let text = "x".repeat(100_000);
     // More than the sockets' buffers and the queue hold.
-    for serial in 0..400 {
+    for serial in 0..800 {
         ada.push(&format!("a{serial}"), &text).await.unwrap();
         ada.settle().await.unwrap();
     }
@@ -151,11 +151,11 @@ async fn a_client_that_does_not_read_is_cut_and_loses_nothing() {
             Err(ended) => break ended,
         }
     };
-    assert!(slow.base.len() < 400, "it was not cut: {ended:?}");
+    assert!(slow.base.len() < 800, "it was not cut: {ended:?}");
     slow.join(world.address).await.unwrap();
-    slow.hold(400).await.unwrap();
-    slow.sync(Seq(400)).await.unwrap();
-    ada.hold(400).await.unwrap();
+    slow.hold(800).await.unwrap();
+    slow.sync(Seq(800)).await.unwrap();
+    ada.hold(800).await.unwrap();
     assert_eq!(slow.root(), ada.root());
 }
 
