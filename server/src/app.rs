@@ -3,8 +3,8 @@
 //! Absent: the protocol, and everything that would need a session or a cookie.
 
 use crate::{
+    census::Slot,
     health::Health,
-    listen::Slot,
     ws::{self, Gate},
 };
 use axum::{

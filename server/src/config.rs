@@ -3,10 +3,11 @@
 //! Invariant: a [`Config`] is complete and within its ranges; it holds no secret, so it can be shown.
 //! Absent: reading tokens (`auth`), opening anything.
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use rejoin_core::protocol::limits::FRAME_BYTES_MAX;
 use serde::Deserialize;
 use std::{
+    ffi::{OsStr, OsString},
     fmt, fs,
     net::SocketAddr,
     num::NonZeroU32,
@@ -16,6 +17,9 @@ use std::{
 
 /// Smallest frame limit that still carries every record: a joined record and its key.
 const FRAME_BYTES_LEAST: u32 = 832 << 10;
+
+/// Environment variables that begin so are settings or refused.
+const PREFIX: &str = "REJOIN_SERVER_";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,14 @@ pub enum ConfigError {
     TokensUnused {
         /// Which file.
         path: PathBuf,
+    },
+    /// An environment variable that looks like a setting and is none.
+    #[error(
+        "{name} is no setting of this program: {PREFIX}LISTEN, {PREFIX}DATA and so on, as --help names them"
+    )]
+    Variable {
+        /// Which one.
+        name: String,
     },
     /// A limit outside its range.
     #[error("{key} is {got}, it must be from {least} to {most}")]
@@ -90,49 +102,75 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Where to listen [default: 127.0.0.1:8787].
-    #[arg(long, env = "REJOIN_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "REJOIN_SERVER_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Directory of the database and its key, created at need [default: ./rejoin-data].
-    #[arg(long, env = "REJOIN_DATA", value_name = "DIR")]
+    #[arg(long, env = "REJOIN_SERVER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// TOML file with these same names as keys; flags and environment come before it.
-    #[arg(long, env = "REJOIN_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "REJOIN_SERVER_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Which events are logged: error, warn, info, debug, trace, or a filter by target [default: info].
-    #[arg(long, env = "REJOIN_LOG", value_name = "FILTER")]
+    #[arg(long, env = "REJOIN_SERVER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How log lines look [default: text].
-    #[arg(long, env = "REJOIN_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, env = "REJOIN_SERVER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
     /// Who may use the server [default: none, which lets everyone who reaches it read and write].
-    #[arg(long, env = "REJOIN_AUTH", value_name = "KIND")]
+    #[arg(long, env = "REJOIN_SERVER_AUTH", value_name = "KIND")]
     pub auth: Option<AuthKind>,
     /// TOML file of the tokens, for --auth tokens.
-    #[arg(long, env = "REJOIN_TOKENS", value_name = "FILE")]
+    #[arg(long, env = "REJOIN_SERVER_TOKENS", value_name = "FILE")]
     pub tokens: Option<PathBuf>,
     /// Directory whose files are served to browsers.
-    #[arg(long = "static", env = "REJOIN_STATIC", value_name = "DIR")]
+    #[arg(long = "static", env = "REJOIN_SERVER_STATIC", value_name = "DIR")]
     #[serde(rename = "static")]
     pub static_dir: Option<PathBuf>,
     /// Origin whose pages may connect, may be repeated [default: the host that the page asked].
-    #[arg(long, env = "REJOIN_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "REJOIN_SERVER_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub origin: Vec<String>,
     /// Most connections [default: 20000].
-    #[arg(long, env = "REJOIN_CONNECTIONS_MAX", value_name = "N")]
+    #[arg(long, env = "REJOIN_SERVER_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<NonZeroU32>,
     /// Most connections of one address; raise it behind a proxy [default: 1000].
-    #[arg(long, env = "REJOIN_CONNECTIONS_PER_ADDRESS_MAX", value_name = "N")]
+    #[arg(long, env = "REJOIN_SERVER_CONNECTIONS_PER_ADDRESS_MAX", value_name = "N")]
     pub connections_per_address_max: Option<NonZeroU32>,
     /// Most spaces [default: 10000].
-    #[arg(long, env = "REJOIN_SPACES_MAX", value_name = "N")]
+    #[arg(long, env = "REJOIN_SERVER_SPACES_MAX", value_name = "N")]
     pub spaces_max: Option<NonZeroU32>,
     /// Largest frame taken from a client, in bytes [default: 1048576].
-    #[arg(long, env = "REJOIN_FRAME_BYTES_MAX", value_name = "BYTES")]
+    #[arg(long, env = "REJOIN_SERVER_FRAME_BYTES_MAX", value_name = "BYTES")]
     pub frame_bytes_max: Option<u32>,
     /// A client that takes nothing for so long while something waits is cut [default: 10].
-    #[arg(long, env = "REJOIN_STALL_SECONDS", value_name = "SECONDS")]
+    #[arg(long, env = "REJOIN_SERVER_STALL_SECONDS", value_name = "SECONDS")]
     pub stall_seconds: Option<NonZeroU32>,
+}
+
+impl Settings {
+    /// Reads the arguments and the environment of the process. Arguments that are none end it, with the
+    /// usage.
+    ///
+    /// # Errors
+    /// [`ConfigError::Variable`].
+    pub fn read() -> Result<Self, ConfigError> {
+        let said = Self::parse();
+        check_variables(std::env::vars_os().map(|(name, _)| name))?;
+        Ok(said)
+    }
+}
+
+/// A variable that nobody reads was meant to say something.
+fn check_variables(names: impl Iterator<Item = OsString>) -> Result<(), ConfigError> {
+    let command = Settings::command();
+    let known: Vec<&OsStr> = command.get_arguments().filter_map(|known| known.get_env()).collect();
+    for name in names {
+        let text = name.to_string_lossy();
+        if text.starts_with(PREFIX) && !known.contains(&name.as_os_str()) {
+            return Err(ConfigError::Variable { name: text.into_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Limits of the driver; those of the protocol are in [`rejoin_core::protocol::limits`].

@@ -5,9 +5,8 @@
 
 use crate::{
     clock,
-    hub::{Link, Open, Route, ToHub},
+    hub::{Link, Open, Outgoing, Route, ToHub},
     hubs::Hubs,
-    outgoing::Outgoing,
 };
 use rejoin_core::{
     protocol::{

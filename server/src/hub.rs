@@ -8,7 +8,8 @@
 use crate::{
     auth::Auth,
     clock,
-    outgoing::{Item, Outgoing},
+    faults::Faults,
+    outgoing::{self, Item},
     telemetry::short,
 };
 use futures_util::{
@@ -78,6 +79,9 @@ pub(crate) struct Route {
     pub(crate) inbox: Inbox,
 }
 
+/// What waits for a connection; hubs hear of it along its routes.
+pub(crate) type Outgoing = outgoing::Outgoing<Route>;
+
 impl Route {
     /// Waits for room in the inbox; `false` when the hub is gone.
     pub(crate) async fn tell(&self, message: ToHub) -> bool {
@@ -128,6 +132,7 @@ pub(crate) struct Hub {
     host: Host,
     store: SqliteStore,
     auth: Arc<Auth>,
+    faults: Arc<Faults>,
     inbox: mpsc::Receiver<ToHub>,
     /// For the routes of its peers.
     own: mpsc::WeakSender<ToHub>,
@@ -139,13 +144,19 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// A hub and how to reach it; nothing happens before [`Self::run`].
-    pub(crate) fn new(config: HostConfig, store: SqliteStore, auth: Arc<Auth>) -> (Self, Inbox) {
+    pub(crate) fn new(
+        config: HostConfig,
+        store: SqliteStore,
+        auth: Arc<Auth>,
+        faults: Arc<Faults>,
+    ) -> (Self, Inbox) {
         let (own, inbox) = mpsc::channel(INBOX_MAX);
         let hub = Self {
             space: config.space.clone(),
             host: Host::open(config, clock::read()),
             store,
             auth,
+            faults,
             inbox,
             own: own.downgrade(),
             peers: BTreeMap::new(),
@@ -236,19 +247,19 @@ impl Hub {
             match output {
                 HostOutput::Send { peer, bytes } => self.send(peer, bytes),
                 HostOutput::Query { ticket, queries } => {
-                    let (store, space) = (self.store.clone(), self.space.clone());
+                    let (store, told) = (self.store.clone(), Arc::clone(&self.faults));
                     let read = async move {
                         let result = store.read(&queries).await;
-                        let result = result.map_err(|fault| class_of(&space, ticket, fault));
+                        let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
                         HostInput::Answered { ticket, result }
                     };
                     self.work.push(read.boxed());
                 }
                 HostOutput::Commit { ticket, batch } => {
-                    let (store, space) = (self.store.clone(), self.space.clone());
+                    let (store, told) = (self.store.clone(), Arc::clone(&self.faults));
                     let commit = async move {
-                        let result = store.commit(batch).await;
-                        let result = result.map_err(|fault| class_of(&space, ticket, fault));
+                        let result = store.commit(batch).await.inspect(|_outcome| told.over());
+                        let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
                         HostInput::Committed { ticket, result }
                     };
                     self.work.push(commit.boxed());
@@ -348,7 +359,14 @@ impl Hub {
 /// Longer than anything waits.
 const FAR: Duration = Duration::from_secs(3_600);
 
-fn class_of(space: &SpaceId, ticket: Ticket, fault: SqliteError) -> FaultClass {
-    error!(%space, effect = ticket.0, %fault, "the store failed");
-    fault.class()
+fn class_of(
+    store: &SqliteStore,
+    faults: &Faults,
+    ticket: Ticket,
+    fault: SqliteError,
+) -> FaultClass {
+    error!(space = %store.space(), effect = ticket.0, %fault, "the store failed");
+    let class = fault.class();
+    faults.happened(class);
+    class
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     auth::Auth,
+    faults::Faults,
     hub::{Hub, Inbox, ToHub},
 };
 use rejoin_core::{
@@ -30,6 +31,7 @@ use tracing::error;
 pub(crate) struct Hubs {
     db: SqliteDb,
     auth: Arc<Auth>,
+    faults: Arc<Faults>,
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
@@ -70,6 +72,7 @@ impl Hubs {
         Ok(Self {
             db,
             auth,
+            faults: Arc::default(),
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
@@ -81,6 +84,11 @@ impl Hubs {
 
     pub(crate) fn auth(&self) -> &Auth {
         &self.auth
+    }
+
+    /// What the store last did wrong for a space.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// A name that no peer of this process had.
@@ -106,7 +114,8 @@ impl Hubs {
         }
         let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
         config.limits.frame_bytes = self.frame_bytes_max;
-        let (hub, inbox) = Hub::new(config, self.db.space(space), Arc::clone(&self.auth));
+        let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
+        let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
         state.tasks.spawn(hub.run());
         state.spaces.insert(space.clone(), Some(inbox.clone()));
         // Those that ended need not be kept until the process does.
@@ -148,6 +157,12 @@ impl Hubs {
         }
     }
 
+    /// A space whose hub never does anything.
+    #[cfg(test)]
+    pub(crate) fn plant(&self, space: SpaceId, inbox: Inbox) {
+        self.state().spaces.insert(space, Some(inbox));
+    }
+
     fn live(&self) -> Vec<Inbox> {
         let state = self.state();
         state.spaces.values().flatten().filter(|inbox| !inbox.is_closed()).cloned().collect()
@@ -161,10 +176,7 @@ impl Hubs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        hub::{Link, Open},
-        outgoing::Outgoing,
-    };
+    use crate::hub::{Link, Open, Outgoing};
     use rejoin_core::{
         id::{Incarnation, ReplicaId},
         protocol::{

@@ -9,9 +9,11 @@
 
 mod app;
 mod auth;
+mod census;
 mod clock;
 mod config;
 mod connection;
+mod faults;
 mod health;
 mod hub;
 mod hubs;

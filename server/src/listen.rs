@@ -3,16 +3,15 @@
 //! Invariant: a connection holds its [`Slot`] for as long as it lives, upgraded or not; headers that do
 //! not come in time end it. Absent: what requests mean.
 
-use crate::{app::App, config::ConnectionLimits};
+use crate::{
+    app::App,
+    census::{Census, Slot},
+    config::ConnectionLimits,
+};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rejoin_core::protocol::limits::HANDSHAKE_WITHIN;
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -26,48 +25,6 @@ const REST: Duration = Duration::from_millis(100);
 /// What is held of a request before it is answered.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
-/// How many connections there are, in all and by address.
-#[derive(Debug)]
-struct Census {
-    limits: ConnectionLimits,
-    by_address: Mutex<(u32, BTreeMap<IpAddr, u32>)>,
-}
-
-/// A connection's place among the limited number; free again when dropped.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    census: Arc<Census>,
-    address: IpAddr,
-}
-
-impl Census {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *counts;
-        let here = by_address.entry(address).or_default();
-        if *all >= self.limits.connections_max || *here >= self.limits.connections_per_address_max {
-            return None;
-        }
-        *here += 1;
-        *all += 1;
-        Some(Slot { census: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut counts = self.census.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, by_address) = &mut *counts;
-        *all = all.saturating_sub(1);
-        if let Some(here) = by_address.get_mut(&self.address) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Accepts until `stopping` becomes true. Connections that are over the limit are closed unread.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -75,7 +32,7 @@ pub(crate) async fn accept(
     limits: ConnectionLimits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let census = Arc::new(Census { limits, by_address: Mutex::default() });
+    let census = Arc::new(Census::new(limits));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -1,12 +1,11 @@
 //! The sync server of Rejoin: `rejoin-server --help`.
 
 use anyhow::Context;
-use clap::Parser;
 use rejoin_server::{Config, Server, Settings, shutdown, telemetry};
 use tracing::info;
 
 fn main() -> anyhow::Result<()> {
-    let config = Config::load(Settings::parse())?;
+    let config = Config::load(Settings::read()?)?;
     telemetry::start(&config).with_context(|| format!("--log {}", config.log))?;
     info!("configuration: {config}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

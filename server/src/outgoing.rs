@@ -3,11 +3,13 @@
 //! Invariant: never more than [`CHANNEL_BYTES_MAX`] for each channel; whoever pushes never waits, and
 //! what was pushed is written in order. Absent: sockets.
 
-use crate::hub::Route;
-use rejoin_core::protocol::{
-    limits::{FRAME_BYTES_MAX, PEER_BYTES_IN_FLIGHT_MAX},
-    message::{Bye, ByeCode, Message},
-    wire,
+use rejoin_core::{
+    protocol::{
+        limits::{FRAME_BYTES_MAX, PEER_BYTES_IN_FLIGHT_MAX},
+        message::{Bye, ByeCode, Message},
+        wire,
+    },
+    time::Millis,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,26 +20,31 @@ use tokio::sync::Notify;
 /// Most bytes that wait for one channel: beyond what a host lets a peer owe before it sends it away.
 pub(crate) const CHANNEL_BYTES_MAX: usize = 5 * PEER_BYTES_IN_FLIGHT_MAX + 2 * FRAME_BYTES_MAX;
 
-/// A message to write.
+/// Who is sent away because this process ends finds the next one after so long, about.
+const RESTARTED_AFTER: Millis = Millis(1_000);
+/// Who finds a limit reached asks again after so long.
+const BUSY_AFTER: Millis = Millis(5_000);
+
+/// A message to write; `R` is who wants to hear of it.
 #[derive(Debug)]
-pub(crate) struct Item {
+pub(crate) struct Item<R> {
     pub(crate) channel: u64,
     pub(crate) bytes: Arc<[u8]>,
     /// Who wants to hear that it was written.
-    pub(crate) route: Option<Route>,
+    pub(crate) route: Option<R>,
 }
 
 /// The queue between hubs and the writing half of a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    state: Mutex<State>,
+#[derive(Debug)]
+pub(crate) struct Outgoing<R> {
+    state: Mutex<State<R>>,
     pushed: Notify,
     closed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    items: VecDeque<Item>,
+#[derive(Debug)]
+struct State<R> {
+    items: VecDeque<Item<R>>,
     /// Bytes that wait, by channel.
     waiting: BTreeMap<u64, usize>,
     /// Channels that hubs closed and that the reading half has not heard of.
@@ -45,13 +52,25 @@ struct State {
     ended: bool,
 }
 
-impl Outgoing {
+impl<R> Default for Outgoing<R> {
+    fn default() -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            closed: Vec::new(),
+            ended: false,
+        };
+        Self { state: Mutex::new(state), pushed: Notify::new(), closed: Notify::new() }
+    }
+}
+
+impl<R> Outgoing<R> {
     /// Queues a message; `false` when the bound of its channel is reached, and it was not.
-    pub(crate) fn push(&self, item: Item) -> bool {
+    pub(crate) fn push(&self, item: Item<R>) -> bool {
         self.push_within(item, CHANNEL_BYTES_MAX)
     }
 
-    fn push_within(&self, item: Item, bytes_max: usize) -> bool {
+    fn push_within(&self, item: Item<R>, bytes_max: usize) -> bool {
         let mut state = self.state();
         if state.ended {
             return true;
@@ -69,7 +88,12 @@ impl Outgoing {
 
     /// Queues the last message of a channel, behind what waits for it.
     pub(crate) fn bye(&self, channel: u64, code: ByeCode, reason: &str) {
-        let bye = Bye { code, reason: reason.to_owned(), retry_after: None };
+        let retry_after = if code == ByeCode::ShuttingDown {
+            Some(RESTARTED_AFTER)
+        } else {
+            (code == ByeCode::Busy).then_some(BUSY_AFTER)
+        };
+        let bye = Bye { code, reason: reason.to_owned(), retry_after };
         let bytes = wire::encode(&Message::Bye(bye)).into();
         let item = Item { channel, bytes, route: None };
         // One to a channel, and small: it needs no bound.
@@ -99,7 +123,7 @@ impl Outgoing {
     }
 
     /// The next item; `None` once the queue has ended and is empty. Cancel safe; one caller at a time.
-    pub(crate) async fn next(&self) -> Option<Item> {
+    pub(crate) async fn next(&self) -> Option<Item<R>> {
         loop {
             if let Some(next) = self.try_next() {
                 return next;
@@ -108,7 +132,7 @@ impl Outgoing {
         }
     }
 
-    fn try_next(&self) -> Option<Option<Item>> {
+    fn try_next(&self) -> Option<Option<Item<R>>> {
         let mut state = self.state();
         let Some(item) = state.items.pop_front() else {
             return state.ended.then_some(None);
@@ -124,7 +148,7 @@ impl Outgoing {
         Some(Some(item))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -141,7 +141,8 @@ impl Server {
 
     /// Serves until `shutdown` resolves, then ends in order within about five seconds: accepts nothing
     /// more, lets commits that are under way be acknowledged, tells every client to come back, and
-    /// closes the database.
+    /// closes the database. A database that failed in a write or a sync ends it in the same way: what
+    /// the file holds is known again once another process has opened it.
     ///
     /// # Errors
     /// The database failed before or while it was closed. What was acknowledged is durable all the same.
@@ -162,8 +163,12 @@ impl Server {
         info!(address = %self.address, "listening");
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
         let accepting = tokio::spawn(accepting);
-        shutdown.await;
-        info!("stopping");
+        tokio::select! {
+            () = shutdown => info!("stopping"),
+            fault = self.db.failed() => {
+                error!(%fault, "the database failed, stopping: it can be started again");
+            }
+        }
         stop.send_replace(true);
         let drained = async {
             if accepting.await.is_err() {

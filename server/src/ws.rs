@@ -6,12 +6,12 @@
 //! time limit is then one on progress. Absent: what frames mean.
 
 use crate::{
+    census::Slot,
     clock,
     connection::{Connection, Violation},
-    hub::ToHub,
+    hub::{Outgoing, Route, ToHub},
     hubs::Hubs,
-    listen::Slot,
-    outgoing::{Item, Outgoing},
+    outgoing::Item,
 };
 use axum::{
     body::Body,
@@ -51,7 +51,7 @@ use tokio_tungstenite::{
         },
     },
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Most bytes given to the socket at a time.
 const FRAGMENT_BYTES: usize = 16 << 10;
@@ -164,8 +164,9 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     let outgoing = Arc::new(Outgoing::default());
     let mut connection = Connection::new(Arc::clone(&gate.hubs), Arc::clone(&outgoing));
     let mut stopping = gate.stopping.clone();
+    let stall_max = gate.stall_max;
     let ending = {
-        let writing = write(&mut sink, &outgoing, gate.stall_max);
+        let writing = write(&mut sink, &outgoing, stall_max);
         tokio::pin!(writing);
         let ending = tokio::select! {
             ending = read(&mut stream, &mut connection, &outgoing, &mut stopping) => ending,
@@ -173,6 +174,9 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
         };
         if let Ending::Violated(violation, _) = &ending {
             connection.say(violation);
+        }
+        if matches!(ending, Ending::Stalled) {
+            warn!(seconds = stall_max.as_secs(), "a client takes nothing, cut");
         }
         outgoing.end();
         if matches!(ending, Ending::Violated(..) | Ending::Over(_)) {
@@ -282,7 +286,7 @@ async fn write(
 
 async fn write_item(
     sink: &mut SplitSink<Socket, Message>,
-    item: Item,
+    item: Item<Route>,
     stall_max: Duration,
 ) -> Result<(), Ending> {
     let Item { channel, bytes, route } = item;

@@ -1,7 +1,7 @@
 //! The open file: its threads, its handles, its end.
 
 use crate::{
-    SqliteError, file,
+    SqliteError, SqliteOptions, file,
     queue::Queue,
     rows::{self, Space, SpaceRows},
     writer::{Commit, Rehearsal, Tally, Writer},
@@ -17,44 +17,19 @@ use std::{
     collections::BTreeSet,
     fmt,
     fs::File,
-    num::{NonZeroU8, NonZeroU32},
+    future::poll_fn,
+    num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
+    task::Poll,
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 /// Reads that wait, and batches that wait: callers beyond them wait for room.
 const QUEUE_ITEMS_MAX: usize = 1_024;
 /// Bytes of the batches that wait.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
-
-/// How to open a file.
-#[derive(Debug, Clone)]
-pub struct SqliteOptions {
-    /// Threads that answer reads, each with a connection of its own. A scan or an integrity check
-    /// occupies one of them while it runs.
-    pub readers: NonZeroU8,
-    /// Page cache of each connection, in KiB.
-    pub cache_kib: u32,
-    /// How long to wait for a lock that another program holds on the file, before a transient fault.
-    pub busy_timeout: Duration,
-    #[doc(hidden)]
-    pub rehearsal: Rehearsal,
-}
-
-impl Default for SqliteOptions {
-    /// Two readers, 8 MiB of cache each, five seconds.
-    fn default() -> Self {
-        Self {
-            readers: NonZeroU8::MIN.saturating_add(1),
-            cache_kib: 8 << 10,
-            busy_timeout: Duration::from_secs(5),
-            rehearsal: Rehearsal::default(),
-        }
-    }
-}
 
 /// What an open file has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,7 +129,7 @@ impl SqliteDb {
         let mut readers = Vec::new();
         for connection in connections {
             let (reads, lock) = (Arc::clone(&inner.reads), Arc::clone(&lock));
-            let body = move || serve_reads(connection, &reads, lock);
+            let body = move || serve_reads(connection, &reads, lock, rehearsal);
             match thread::Builder::new().name("rejoin-read".into()).spawn(body) {
                 Ok(reader) => readers.push(reader),
                 Err(error) => {
@@ -236,6 +211,24 @@ impl SqliteDb {
         answer.await.unwrap_or(Err(SqliteError::Stopped))
     }
 
+    /// Resolves once this handle has become useless by a fault: a write or sync failed
+    /// ([`SqliteError::Halted`]) or a thread panicked ([`SqliteError::Stopped`]). It stays pending
+    /// while neither has happened, after [`Self::close`] too. Cancel safe.
+    pub async fn failed(&self) -> SqliteError {
+        poll_fn(|context| {
+            for closed in
+                [self.inner.commits.poll_closed(context), self.inner.reads.poll_closed(context)]
+            {
+                match closed {
+                    Poll::Ready(SqliteError::Closed) | Poll::Pending => {}
+                    fault @ Poll::Ready(_) => return fault,
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Counts since the file was opened.
     #[must_use]
     pub fn stats(&self) -> SqliteStats {
@@ -276,9 +269,17 @@ fn snapshot<T>(
 }
 
 /// Body of a reading thread.
-fn serve_reads(connection: Connection, reads: &Queue<ReadJob>, lock: Arc<File>) {
+fn serve_reads(
+    connection: Connection,
+    reads: &Queue<ReadJob>,
+    lock: Arc<File>,
+    rehearsal: Rehearsal,
+) {
     let served = catch_unwind(AssertUnwindSafe(|| {
+        let mut serial = 0;
         while let Some(job) = reads.take(1, usize::MAX).pop() {
+            serial += 1;
+            rehearsal.read(serial);
             job(&connection);
         }
     }));

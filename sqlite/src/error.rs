@@ -9,7 +9,7 @@ use std::io;
 #[non_exhaustive]
 pub enum SqliteError {
     /// Another handle, of this process or another one, has the file open.
-    #[error("the database is open elsewhere")]
+    #[error("another process has the database open, and only one at a time may")]
     Locked,
     /// A newer version of this crate wrote the file.
     #[error("the database has format {found}, this version knows up to {known}")]
@@ -46,15 +46,21 @@ pub enum SqliteError {
         kind: io::ErrorKind,
     },
     /// SQLite failed.
-    #[error("SQLite failed with extended code {code}")]
+    #[error("{} (SQLite code {code})", ffi::code_to_str(*code))]
     Sqlite {
         /// Extended result code, see <https://www.sqlite.org/rescode.html>.
         code: i32,
     },
     /// A write or sync of the file failed, now or earlier, so that what it holds is not known.
     /// Nothing is committed until it is closed and opened again; reads go on.
-    #[error("a write to the database file failed: open it again")]
-    Halted,
+    #[error(
+        "a write to the database file failed, it must be opened again: {} (SQLite code {code})",
+        ffi::code_to_str(*code)
+    )]
+    Halted {
+        /// Extended result code of what failed.
+        code: i32,
+    },
     /// A thread of the database panicked.
     #[error("a thread of the database stopped by a panic: open it again")]
     Stopped,
@@ -64,10 +70,15 @@ pub enum SqliteError {
 }
 
 impl SqliteError {
+    /// What whoever asks is told once this has left the file in an unknown state.
+    pub(crate) fn halted(self) -> Self {
+        if let Self::Sqlite { code } = self { Self::Halted { code } } else { self }
+    }
+
     /// Whether the state of the file is unknown after this error of a write transaction.
     pub(crate) fn halts(self) -> bool {
         match self {
-            Self::Halted => true,
+            Self::Halted { .. } => true,
             Self::Sqlite { code } => {
                 primary(code) == ffi::SQLITE_IOERR && self.class() == FaultClass::Permanent
             }
@@ -94,7 +105,7 @@ impl Fault for SqliteError {
             | Self::Library { .. }
             | Self::Setting { .. }
             | Self::FileSystem { .. }
-            | Self::Halted
+            | Self::Halted { .. }
             | Self::Stopped
             | Self::Closed => FaultClass::Permanent,
         }

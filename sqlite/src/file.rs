@@ -58,8 +58,12 @@ pub(crate) fn lock(path: &Path) -> Result<File, SqliteError> {
     }
 }
 
+/// Refuses a library that was linked in place of the bundled one and is too old.
 pub(crate) fn check_library() -> Result<(), SqliteError> {
-    let found = rusqlite::version_number();
+    check_version(rusqlite::version_number())
+}
+
+const fn check_version(found: i32) -> Result<(), SqliteError> {
     if found < LIBRARY_LEAST {
         return Err(SqliteError::Library { found, least: LIBRARY_LEAST });
     }
@@ -164,4 +168,17 @@ fn sync_directory(path: &Path) -> Result<(), SqliteError> {
 #[cfg(not(unix))]
 fn sync_directory(_: &Path) -> Result<(), SqliteError> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s08_a_library_that_can_damage_the_file_is_refused() {
+        assert_eq!(check_version(3_051_003), Ok(()));
+        let refused = SqliteError::Library { found: 3_051_002, least: 3_051_003 };
+        assert_eq!(check_version(3_051_002), Err(refused));
+        assert_eq!(check_library(), Ok(()), "the bundled one");
+    }
 }

@@ -16,13 +16,15 @@
 mod db;
 mod error;
 mod file;
+mod options;
 mod queue;
 mod rows;
 mod writer;
 
-pub use db::{SqliteDb, SqliteOptions, SqliteStats, SqliteStore};
+pub use db::{SqliteDb, SqliteStats, SqliteStore};
 pub use error::SqliteError;
 pub use file::{APPLICATION_ID, FORMAT};
+pub use options::SqliteOptions;
 pub use writer::{GROUP_BATCHES_MAX, GROUP_BYTES_MAX};
 
 #[doc(hidden)]

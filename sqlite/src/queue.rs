@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 pub(crate) struct Queue<T> {
@@ -24,12 +24,20 @@ struct State<T> {
     /// Callers that wait for room. All are woken at once: one that was dropped meanwhile must not
     /// take a wake-up with it.
     waiting: Vec<Waker>,
+    /// Who waits for the end.
+    watching: Vec<Waker>,
     closed: Option<SqliteError>,
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
-        let state = State { items: VecDeque::new(), bytes: 0, waiting: Vec::new(), closed: None };
+        let state = State {
+            items: VecDeque::new(),
+            bytes: 0,
+            waiting: Vec::new(),
+            watching: Vec::new(),
+            closed: None,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new(), items_max, bytes_max }
     }
 
@@ -85,7 +93,23 @@ impl<T> Queue<T> {
         let mut state = self.state();
         state.closed.get_or_insert(reason);
         self.changed.notify_all();
+        let watching = std::mem::take(&mut state.watching);
         wake(state);
+        for waker in watching {
+            waker.wake();
+        }
+    }
+
+    /// Ready with the reason once the queue is closed.
+    pub(crate) fn poll_closed(&self, context: &Context<'_>) -> Poll<SqliteError> {
+        let mut state = self.state();
+        if let Some(reason) = state.closed {
+            return Poll::Ready(reason);
+        }
+        if !state.watching.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.watching.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Refuses new items and drops what waits.
@@ -120,7 +144,6 @@ mod tests {
     use super::*;
     use rejoin_core::testing::{block_on, join};
     use std::pin::pin;
-    use std::task::Context;
 
     fn is_pending(future: impl Future) -> bool {
         pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_pending()
@@ -150,7 +173,7 @@ mod tests {
         queue.close(SqliteError::Closed);
         assert_eq!(queue.take(1, 100), ['e'], "what waits is still taken");
         assert!(queue.take(1, 100).is_empty());
-        queue.close(SqliteError::Halted);
+        queue.close(SqliteError::Stopped);
         assert_eq!(block_on(queue.push('f', 0)), Err(SqliteError::Closed));
     }
 }

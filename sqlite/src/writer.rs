@@ -33,6 +33,17 @@ pub struct Rehearsal {
     pub panic_at: Option<u64>,
     /// The `COMMIT` of the transaction of this number (from 1) fails in its sync.
     pub sync_error_at: Option<u64>,
+    /// The read of this number (from 1) of each reader panics.
+    pub read_panic_at: Option<u64>,
+}
+
+impl Rehearsal {
+    #[expect(clippy::panic, reason = "what it rehearses is a panic")]
+    pub(crate) fn read(self, serial: u64) {
+        if self.read_panic_at == Some(serial) {
+            panic!("rehearsed panic of a reader");
+        }
+    }
 }
 
 /// One batch and who waits for it.
@@ -104,11 +115,12 @@ impl Writer {
                 Ok(())
             }
             Err(error) if error.halts() => {
-                self.queue.fail(SqliteError::Halted);
+                let halted = error.halted();
+                self.queue.fail(halted);
                 for commit in group {
-                    commit.answer(Err(SqliteError::Halted));
+                    commit.answer(Err(halted));
                 }
-                Err(SqliteError::Halted)
+                Err(halted)
             }
             Err(error) if group.len() == 1 => {
                 for commit in group {
@@ -134,7 +146,8 @@ impl Writer {
             );
         // SQLite ends the transaction itself on some errors
         if done.is_err() && !self.connection.is_autocommit() {
-            self.execute("ROLLBACK").map_err(|_unknown_state| SqliteError::Halted)?;
+            // without it the state of the file is unknown
+            self.execute("ROLLBACK").map_err(SqliteError::halted)?;
         }
         done
     }

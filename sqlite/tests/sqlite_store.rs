@@ -371,10 +371,12 @@ fn s05_failed_sync_is_never_answered_with_applied_and_ends_all_commits() {
     assert_eq!(commit(&store, batch(b"2", 1)), APPLIED);
     let batches = (0..4_u8).map(|n| batch(&[n], 1)).collect();
     let outcomes = commit_together(&db, &directory.file(), batches);
-    assert_eq!(outcomes, [Err(SqliteError::Halted); 4]);
-    assert_eq!(commit(&store, batch(b"4", 1)), Err(SqliteError::Halted), "committed after it");
+    let halted = SqliteError::Halted { code: rusqlite::ffi::SQLITE_IOERR_FSYNC };
+    assert_eq!(outcomes, [Err(halted); 4]);
+    assert_eq!(commit(&store, batch(b"4", 1)), Err(halted), "committed after it");
+    assert_eq!(block_on(db.failed()), halted, "whoever watches the file is not told");
     assert_eq!(keys(&store, Keyspace::Log), [b"1", b"2"], "reads end with it");
-    assert_eq!(block_on(db.close()), Err(SqliteError::Halted));
+    assert_eq!(block_on(db.close()), Err(halted));
     let db = open(&directory.file());
     assert_eq!(keys(&space(&db, "space"), Keyspace::Log), [b"1", b"2"]);
     assert_eq!(commit(&space(&db, "space"), batch(b"5", 1)), APPLIED);
@@ -392,6 +394,31 @@ fn s13_panic_of_the_writer_is_an_error_and_leaves_no_caller_waiting() {
     assert_eq!(block_on(db.close()), Err(SqliteError::Stopped));
     let db = open(&directory.file());
     assert_eq!(keys(&space(&db, "space"), Keyspace::Log), [b"1"]);
+}
+
+#[test]
+fn s13_panic_of_a_reader_is_told_to_whoever_watches() {
+    let directory = Directory::new();
+    let rehearsal = Rehearsal { read_panic_at: Some(1), ..Rehearsal::default() };
+    let db = rehearsing(&directory.file(), rehearsal);
+    let store = space(&db, "space");
+    let mut failed = Box::pin(db.failed());
+    assert!(poll_once(&mut failed).is_pending());
+    assert_eq!(commit(&store, batch(b"1", 1)), APPLIED);
+    assert_eq!(block_on(store.get(Keyspace::Log, b"1")), Err(SqliteError::Stopped));
+    assert_eq!(block_on(failed), SqliteError::Stopped);
+    assert_eq!(block_on(db.close()), Err(SqliteError::Stopped));
+    assert_eq!(keys(&space(&open(&directory.file()), "space"), Keyspace::Log), [b"1"]);
+}
+
+#[test]
+fn an_orderly_end_is_no_failure() {
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let mut failed = Box::pin(db.failed());
+    assert!(poll_once(&mut failed).is_pending());
+    assert_eq!(block_on(db.close()), Ok(()));
+    assert!(poll_once(&mut failed).is_pending());
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! The real process, killed under writing clients: what was acknowledged is there.
+//! The real process, killed or asked to end under writing clients: what was acknowledged is there.
 
 use crate::{
     client::{Client, Ended},
     world::{Directory, PATIENCE, Process, get},
 };
-use rejoin_core::id::{RecordKey, Seq};
+use rejoin_core::{
+    id::{RecordKey, Seq},
+    protocol::message::ByeCode,
+};
 use rejoin_sqlite::{SqliteDb, SqliteOptions};
 use std::{
     collections::BTreeSet,
@@ -38,7 +41,11 @@ async fn write(mut client: Client, address: SocketAddr, progress: Arc<Progress>)
     match ended {
         Ok(never) => match never {},
         Err(Ended::Broken(_) | Ended::Closed(_)) => client,
-        Err(Ended::Bye(bye)) => panic!("sent away: {bye:?}"),
+        Err(Ended::Bye(bye)) => {
+            assert_eq!(bye.code, ByeCode::ShuttingDown, "sent away: {bye:?}");
+            assert!(bye.retry_after.is_some());
+            client
+        }
     }
 }
 
@@ -109,11 +116,51 @@ async fn every_acknowledged_row_survives_kills() {
             check_file(&data).await;
         }
     }
+    let promised = check_promises(&data, &writers, &mut reader).await;
+    if kills > 20 {
+        let mut out = std::io::stderr();
+        writeln!(out, "{kills} kills, {promised} acknowledged rows, 0 lost").expect("a report");
+    }
+}
+
+/// A server that is stopped for an update: it ends in order, and everyone comes back to the next.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_row_survives_orderly_ends_under_load() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let mut writers: Vec<Client> = (1..=WRITERS).map(|name| Client::new("demo", name)).collect();
+    let progress = Arc::new(Progress::default());
+    let mut reader = Client::new("demo", 100);
+    for round in 0..10 {
+        let mut process = Process::start(&data);
+        reader.join(process.address).await.expect("a welcome");
+        let work: Vec<_> = writers
+            .drain(..)
+            .map(|client| tokio::spawn(write(client, process.address, Arc::clone(&progress))))
+            .collect();
+        progress.wait(20 + round * 7).await;
+        process.terminate();
+        let bye = reader.end().await.bye();
+        assert_eq!(bye.code, ByeCode::ShuttingDown);
+        assert!(bye.retry_after.is_some(), "nobody is told when to come back");
+        for writer in work {
+            writers.push(writer.await.expect("no writer fails"));
+        }
+        process.line(&["stopped"]).await;
+        assert_eq!(process.ended().await.code(), Some(0));
+        check_file(&data).await;
+    }
+    check_promises(&data, &writers, &mut reader).await;
+}
+
+/// Everything that was acknowledged is served again, under roots that are computed anew; how much it was.
+async fn check_promises(data: &Path, writers: &[Client], reader: &mut Client) -> usize {
     let promised: BTreeSet<RecordKey> =
         writers.iter().flat_map(|client| client.acknowledged.iter().cloned()).collect();
     assert!(!promised.is_empty());
 
-    let mut process = Process::start(&data);
+    let mut process = Process::start(data);
     let (status, text) = get(process.address, "/healthz", "").await;
     assert_eq!(status, 200, "{text}");
     let mut newcomer = Client::new("demo", 101);
@@ -129,10 +176,6 @@ async fn every_acknowledged_row_survives_kills() {
     assert!(welcome.head >= Seq(promised.len() as u64));
 
     process.kill();
-    check_file(&data).await;
-    if kills > 20 {
-        let rows = promised.len();
-        let mut out = std::io::stderr();
-        writeln!(out, "{kills} kills, {rows} acknowledged rows, 0 lost").expect("a report");
-    }
+    check_file(data).await;
+    promised.len()
 }

@@ -12,5 +12,6 @@ mod client;
 mod killed;
 mod operating;
 mod refusals;
+mod settings;
 mod syncing;
 mod world;

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Client, Ended},
-    world::{Directory, PATIENCE, Process, World},
+    world::{Directory, PATIENCE, Process, World, get},
 };
 use rejoin_core::{id::Seq, protocol::message::ByeCode};
 use rejoin_server::{Config, Server};
@@ -51,19 +51,69 @@ async fn a_full_store_acknowledges_nothing_and_says_so() {
     assert_eq!(bye.code, ByeCode::StorageFull);
     assert!(bye.retry_after.is_some());
     assert_eq!(client.outbox.len(), 1, "the row that did not fit was acknowledged");
+    let (status, answer) = world.get("/healthz").await;
+    assert!(status == 503 && answer.contains("the disk is full"), "{answer}");
+}
+
+/// Joins and pushes `rows` one by one; how it ended, if it did.
+async fn push_some(client: &mut Client, world: &World, rows: u8) -> Result<(), Ended> {
+    client.join(world.address).await?;
+    client.push_again().await?;
+    for serial in 0..rows {
+        client.push(&format!("a{serial}"), "x").await?;
+        client.settle().await?;
+    }
+    Ok(())
+}
+
+/// What the file holds after a failed sync is known once it has been opened again: so the process ends,
+/// and whatever supervises it starts it anew.
+#[tokio::test]
+async fn a_failed_sync_ends_the_server_and_what_was_not_acknowledged_comes_again() {
+    let rehearsal = Rehearsal { sync_error_at: Some(4), ..Rehearsal::default() };
+    let mut world = World::with_store(|_, _| {}, rehearsal).await;
+    let mut client = Client::new("demo", 1);
+    let ended = push_some(&mut client, &world, 9).await.unwrap_err();
+    assert_eq!(ended.bye().code, ByeCode::Storage);
+    let fault = world.ended().await.unwrap_err().to_string();
+    assert!(fault.contains("a write to the database file failed"), "{fault}");
+
+    world.start_again().await;
+    push_some(&mut client, &world, 0).await.unwrap();
+    client.settle().await.unwrap();
+    client.hold(client.acknowledged.len()).await.unwrap();
+    assert!(client.acknowledged.iter().all(|key| client.base.contains_key(key)));
 }
 
 #[tokio::test]
-async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged() {
-    let rehearsal = Rehearsal { sync_error_at: Some(4), ..Rehearsal::default() };
-    let world = World::with_store(|_, _| {}, rehearsal).await;
-    let mut client = Client::new("demo", 1);
-    let ended = timeout(PATIENCE, async {
-        if let Err(ended) = client.join(world.address).await {
-            return ended;
+async fn a_database_that_reads_no_more_ends_the_server() {
+    let rehearsal = Rehearsal { read_panic_at: Some(4), ..Rehearsal::default() };
+    let mut world = World::with_store(|_, _| {}, rehearsal).await;
+    // Each health check reads once, if it is not answered from the one before.
+    for name in 1..=8 {
+        if Client::new(&format!("space-{name}"), name).join(world.address).await.is_err() {
+            break;
         }
-        for serial in 0..9 {
-            let pushed = client.push(&format!("a{serial}"), "x").await;
+    }
+    let fault = world.ended().await.unwrap_err().to_string();
+    assert!(fault.contains("stopped by a panic"), "{fault}");
+}
+
+/// A file that may not grow: the real faults of a real file system.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_system_that_refuses_writes_costs_no_acknowledged_row() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let script = "trap '' XFSZ; ulimit -f 600; exec \"$0\" --listen 127.0.0.1:0 --data \"$1\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_rejoin-server")]).arg(&data);
+    let mut process = Process::run(&mut limited);
+    let mut client = Client::joined(process.address, "demo", 1).await;
+    let text = "x".repeat(2_000);
+    let ended = timeout(PATIENCE, async {
+        for serial in 0.. {
+            let pushed = client.push(&format!("a{serial}"), &text).await;
             if let Err(ended) = async {
                 pushed?;
                 client.settle().await
@@ -73,12 +123,35 @@ async fn health_is_red_when_the_store_cannot_write_and_nothing_is_acknowledged()
                 return ended;
             }
         }
-        Ended::Closed(None)
+        panic!("a file without end")
     });
     assert_eq!(ended.await.unwrap().bye().code, ByeCode::Storage);
-    let (status, text) = world.get("/healthz").await;
-    assert_eq!(status, 503, "{text}");
-    assert!(text.contains("the store cannot write"), "{text}");
+    let line = process.line(&["a write to the database file failed"]).await;
+    assert!(line.contains("SQLite code"), "{line}");
+    assert_eq!(process.ended().await.code(), Some(1));
+    assert!(!client.outbox.is_empty() && client.acknowledged.len() > 5);
+
+    let process = Process::start(&data);
+    client.join(process.address).await.unwrap();
+    client.push_again().await.unwrap();
+    client.settle().await.unwrap();
+    client.hold(client.acknowledged.len()).await.unwrap();
+    assert!(client.acknowledged.iter().all(|key| client.base.contains_key(key)));
+}
+
+#[tokio::test]
+async fn a_second_server_on_a_directory_is_refused_with_the_reason() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let first = Process::start(&data);
+    let arguments = ["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let mut second = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    let second = second.args(arguments).env_clear().output().unwrap();
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    assert!(text.contains("another process has the database open"), "{text}");
+    assert!(text.contains(data.to_str().unwrap()), "{text}");
+    assert_eq!(get(first.address, "/healthz", "").await.0, 200, "the first is disturbed");
 }
 
 /// `kill` and start again, as a person does it: the old process may still be ending.

@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -102,6 +102,17 @@ impl World {
         self.running = Some((stop, running));
     }
 
+    /// Waits for the server to end by itself.
+    pub(crate) async fn ended(&mut self) -> Result<(), ServerError> {
+        let (_stop, running) = self.running.take().expect("a running server");
+        timeout(PATIENCE, running).await.expect("an end in time").expect("no panic")
+    }
+
+    /// Starts the server again after its end.
+    pub(crate) async fn start_again(&mut self) {
+        self.start(Rehearsal::default()).await;
+    }
+
     /// Ends the server in order.
     pub(crate) async fn stop(&mut self) {
         let (stop, running) = self.running.take().expect("a running server");
@@ -146,13 +157,20 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the program and waits until it listens.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rejoin-server"))
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env_clear()
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        Self::start_with(data, &[])
+    }
+
+    /// The same, with further arguments.
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+        command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
+        Self::run(&mut command)
+    }
+
+    /// Runs a command that becomes the program.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child =
+            command.env_clear().stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut read = BufReader::new(child.stderr.take().expect("its errors")).lines();
         let address = read
             .find_map(|line| {
@@ -174,6 +192,21 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
+    }
+
+    /// Asks it to end in order.
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal");
+        assert!(sent.success(), "{sent}");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        // The last line comes before the end: what follows is no wait to speak of.
+        while timeout(PATIENCE, self.lines.recv()).await.expect("an end in time").is_some() {}
+        self.child.wait().expect("it ends")
     }
 
     /// The next line with all of these in it.

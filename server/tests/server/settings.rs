@@ -1,0 +1,145 @@
+//! Each setting is read, from wherever it can be said, and does what it says.
+
+use crate::{
+    client::{Client, Ended},
+    world::{Directory, Process, World},
+};
+use rejoin_core::{id::Seq, protocol::message::ByeCode};
+use std::process::Command;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+/// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
+const SETTINGS: [(&str, &str, &str); 12] = [
+    ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
+    ("log", "debug", "log=debug "),
+    ("log-format", "json", "log-format=Json "),
+    ("auth", "none", "auth=none "),
+    ("static", "/no/such", "static=/no/such "),
+    ("origin", "https://a.example", "origin=https://a.example "),
+    ("connections-max", "11", "connections-max=11 "),
+    ("connections-per-address-max", "12", "connections-per-address-max=12 "),
+    ("spaces-max", "13", "spaces-max=13 "),
+    ("frame-bytes-max", "900000", "frame-bytes-max=900000 "),
+    ("stall-seconds", "14", "stall-seconds=14"),
+    ("data", "", "data="),
+];
+
+/// What a start prints that ends at a data directory that is a file.
+fn printed(command: &mut Command, data: Option<&str>) -> String {
+    if let Some(data) = data {
+        command.args(["--data", data]);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn server() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    command.env_clear();
+    command
+}
+
+fn variable(name: &str) -> String {
+    format!("REJOIN_SERVER_{}", name.to_uppercase().replace('-', "_"))
+}
+
+#[test]
+fn each_setting_is_read_from_flag_variable_and_file() {
+    let directory = Directory::new();
+    let occupied = directory.file("occupied", "");
+    let occupied = occupied.to_str().unwrap();
+    for (name, value, shown) in SETTINGS {
+        let (value, data) = if name == "data" { (occupied, None) } else { (value, Some(occupied)) };
+        let shown = if name == "data" { format!("data={occupied} ") } else { shown.to_owned() };
+        let text = printed(server().args([&format!("--{name}"), value]), data);
+        assert!(text.contains(&shown), "flag {name}: {text}");
+        let text = printed(server().env(variable(name), value), data);
+        assert!(text.contains(&shown), "variable {name}: {text}");
+        let written = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+            format!("{name} = {value}\n")
+        } else if name == "origin" {
+            format!("{name} = ['{value}']\n")
+        } else {
+            format!("{name} = '{value}'\n")
+        };
+        let file = directory.file("server.toml", &written);
+        let text = printed(server().env("REJOIN_SERVER_CONFIG", &file), data);
+        assert!(text.contains(&shown), "file {name}: {text}");
+        assert!(text.contains(&format!("config={} ", file.display())), "{text}");
+    }
+    let tokens = directory.file("tokens.toml", "");
+    let mut command = server();
+    command.env(variable("tokens"), &tokens).env(variable("auth"), "tokens");
+    let text = printed(&mut command, Some(occupied));
+    assert!(text.contains(&format!("auth=tokens tokens={} ", tokens.display())), "{text}");
+}
+
+#[test]
+fn a_variable_that_looks_like_a_setting_is_refused() {
+    let output = server().env("REJOIN_SERVER_LISTEN_ON", "127.0.0.1:0").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("REJOIN_SERVER_LISTEN_ON is no setting"), "{text}");
+}
+
+#[tokio::test]
+async fn the_filter_and_the_format_of_the_log_are_those_asked_for() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let mut process = Process::start_with(&data, &["--log", "debug", "--connections-max", "1"]);
+    let _first = Client::joined(process.address, "demo", 1).await;
+    Client::new("demo", 2).join(process.address).await.unwrap_err();
+    process.line(&["DEBUG", "too many connections"]).await;
+    process.kill();
+    let output = server().args(["--log", "error", "--data", "/dev/null"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("configuration"), "{text}");
+    let output = server().args(["--log-format", "json", "--data", "/dev/null"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().next().unwrap();
+    assert!(line.starts_with("{\"timestamp\"") && line.ends_with('}'), "{text}");
+    let output = server().args(["--log", "a=b=c", "--data", "/dev/null"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("--log a=b=c"), "{text}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused_wherever_they_come_from() {
+    let world = World::with(|_, config| config.limits.connections_max = 1).await;
+    let _first = Client::joined(world.address, "demo", 1).await;
+    let second = Client::new("demo", 2).join(world.address).await;
+    assert!(matches!(second, Err(Ended::Broken(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn frames_beyond_the_limit_are_refused_and_clients_are_told_it() {
+    let world = World::with(|_, config| config.limits.frame_bytes_max = 900_000).await;
+    let mut client = Client::new("demo", 1);
+    let welcome = client.join(world.address).await.unwrap();
+    assert_eq!(welcome.limits.frame_bytes, 900_000);
+    client.send(Frame::Binary(vec![1; 900_001].into())).await.unwrap();
+    assert_eq!(client.end().await.bye().code, ByeCode::TooLarge);
+}
+
+/// A client that sends and never reads: the sockets' buffers fill, then the server waits so long.
+#[tokio::test]
+async fn a_stalled_client_is_cut_after_the_time_asked_for() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let mut process = Process::start_with(&data, &["--stall-seconds", "1"]);
+    let mut ada = Client::joined(process.address, "demo", 1).await;
+    let mut slow = Client::joined(process.address, "demo", 2).await;
+    let text = "x".repeat(200_000);
+    // More than any socket's buffers hold.
+    let rows = 120;
+    for serial in 0..rows {
+        ada.push(&format!("a{serial}"), &text).await.unwrap();
+        ada.settle().await.unwrap();
+    }
+    process.line(&["seconds=1", "takes nothing, cut"]).await;
+    slow.join(process.address).await.unwrap();
+    slow.sync(Seq(rows)).await.unwrap();
+    ada.sync(Seq(rows)).await.unwrap();
+    assert_eq!(slow.root(), ada.root());
+}
