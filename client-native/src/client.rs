@@ -1,7 +1,7 @@
 //! The client: an engine, its file, its task.
 
 use crate::{
-    ClientError, Fields, OpenError, Options,
+    ClientError, Fields, KindFields, OpenError, Options,
     clock::SystemClock,
     listener::{Hub, HubListener, Notices},
     ports::{Rings, SharedEngine, SystemEntropy, random},
@@ -17,7 +17,7 @@ use rejoin_core::{
         engine::{Engine, EngineConfig, Input, Link, Receipt, Status, Wish},
         message::RejectCode,
     },
-    record::{Record, visible},
+    record::{Record, visible, visible_kinds},
     replica::{Change, RowState},
 };
 use rejoin_sqlite::{SqliteDb, SqliteOptions, SqliteStore};
@@ -81,15 +81,9 @@ impl Client {
     /// # Errors
     /// [`OpenError`]; nothing was started.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { path, space, collections, server, token, trace } = options;
-        let address = |url: &String| match WebSocketDialer::new(url) {
-            Ok(dialer) => Ok(Arc::new(dialer)),
-            Err(error) => {
-                let (url, reason) = (url.clone(), error.to_string());
-                Err(OpenError::Address { url, reason })
-            }
-        };
-        let dialer = server.as_ref().map(address).transpose()?;
+        let Options { path, space, collections, server, authorities, token, trace } = options;
+        let dial = |url: &String| WebSocketDialer::new(url, authorities.as_deref()).map(Arc::new);
+        let dialer = server.as_ref().map(dial).transpose()?;
         let fresh = ReplicaId::from_bytes(random().ok_or(OpenError::Entropy)?);
         let fencing = random().ok_or(OpenError::Entropy)?;
         let opening =
@@ -183,6 +177,15 @@ impl Client {
         Ok(shown(&record))
     }
 
+    /// The same, with the kind of each field.
+    ///
+    /// # Errors
+    /// [`ClientError::Corrupt`].
+    pub fn get_kinds(&self, key: &RecordKey) -> Result<Option<KindFields>, ClientError> {
+        let record = self.engine.with(|engine| engine.replica().view(key))?;
+        Ok(shown_kinds(&record))
+    }
+
     /// Every live record of a collection, by id. O(n), during which the client does nothing else.
     ///
     /// # Errors
@@ -191,6 +194,25 @@ impl Client {
         &self,
         collection: &CollectionName,
     ) -> Result<BTreeMap<RecordId, Fields>, ClientError> {
+        self.collect(collection, shown)
+    }
+
+    /// The same, with the kind of each field.
+    ///
+    /// # Errors
+    /// [`ClientError::Corrupt`].
+    pub fn all_kinds(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<BTreeMap<RecordId, KindFields>, ClientError> {
+        self.collect(collection, shown_kinds)
+    }
+
+    fn collect<T>(
+        &self,
+        collection: &CollectionName,
+        shown: fn(&Record) -> Option<T>,
+    ) -> Result<BTreeMap<RecordId, T>, ClientError> {
         self.engine.with(|engine| {
             let replica = engine.replica();
             let mut records = BTreeMap::new();
@@ -367,4 +389,8 @@ async fn run(
 
 fn shown(record: &Record) -> Option<Fields> {
     record.is_live().then(|| visible(record))
+}
+
+fn shown_kinds(record: &Record) -> Option<KindFields> {
+    record.is_live().then(|| visible_kinds(record))
 }

@@ -2,6 +2,7 @@
 
 use rejoin_core::{codec::CodecError, io::FaultClass, protocol::engine::WishError};
 use rejoin_sqlite::SqliteError;
+use std::path::PathBuf;
 
 /// Why a client was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,14 @@ pub enum OpenError {
     Address {
         /// As given.
         url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The certificate authorities cannot be used.
+    #[error("the certificate authorities in {path}: {reason}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
         /// Why.
         reason: String,
     },

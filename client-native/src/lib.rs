@@ -33,6 +33,8 @@ mod listener;
 mod options;
 mod ports;
 mod socket;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use changes::{add, key, put, remove, set, update};
 pub use client::{Client, Rejected, Verified};
@@ -62,3 +64,5 @@ pub use rejoin_sqlite::SqliteError;
 
 /// A record as an app reads it.
 pub type Fields = BTreeMap<FieldName, Visible>;
+/// The same, with the kind of each field.
+pub type KindFields = BTreeMap<FieldName, (Kind, Visible)>;

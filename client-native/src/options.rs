@@ -15,6 +15,9 @@ pub struct Options {
     pub collections: Vec<Pattern>,
     /// Where to sync, `ws://…` or `wss://…`; without it the client stays alone.
     pub server: Option<String>,
+    /// A PEM file of the certificate authorities that a `wss://` server is checked against, in place of
+    /// those of Mozilla.
+    pub authorities: Option<PathBuf>,
     /// What the server asks for as proof of who this is.
     pub token: Option<String>,
     /// Whether each message is told as [`rejoin_core::protocol::engine::Notice::Trace`].
@@ -26,7 +29,15 @@ impl Options {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, space: SpaceId, collections: Vec<Pattern>) -> Self {
         let path = path.into();
-        Self { path, space, collections, server: None, token: None, trace: false }
+        Self {
+            path,
+            space,
+            collections,
+            server: None,
+            authorities: None,
+            token: None,
+            trace: false,
+        }
     }
 }
 
@@ -37,6 +48,7 @@ impl fmt::Debug for Options {
             .field("space", &self.space)
             .field("collections", &self.collections)
             .field("server", &self.server)
+            .field("authorities", &self.authorities)
             // whoever reads logs must not be able to use it
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("trace", &self.trace)

@@ -36,14 +36,25 @@ pub(crate) async fn until(client: &Client, done: impl Fn(&Client) -> bool) {
 pub(crate) struct World {
     directory: TempDir,
     pub(crate) address: SocketAddr,
+    tokens: Option<PathBuf>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with_tokens(None).await
+    }
+
+    /// A server that asks for one of the tokens in the text of a file of tokens, if there is one.
+    pub(crate) async fn with_tokens(tokens: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut world = Self { directory, address, server: None };
+        let tokens = tokens.map(|text| {
+            let file = directory.path().join("tokens.toml");
+            std::fs::write(&file, text).unwrap();
+            file
+        });
+        let mut world = Self { directory, address, tokens, server: None };
         world.start().await;
         world
     }
@@ -52,6 +63,7 @@ impl World {
     pub(crate) async fn start(&mut self) {
         let mut config = Config::new(self.path("server"));
         config.listen = self.address;
+        config.tokens = self.tokens.clone();
         let server = Server::open(config).await.unwrap();
         self.address = server.address();
         let (stop, stopped) = oneshot::channel();

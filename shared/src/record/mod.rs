@@ -9,7 +9,7 @@ mod view;
 
 pub use value::{INTEGRAL_MAX, Number, Value};
 pub use vector::VersionVector;
-pub use view::{Visible, visible};
+pub use view::{Visible, visible, visible_kinds};
 
 use crate::{
     hlc::{Hlc, Stamp},

@@ -31,6 +31,12 @@ pub enum Visible {
 /// with the greater code. Linear in the record.
 #[must_use]
 pub fn visible(record: &Record) -> BTreeMap<FieldName, Visible> {
+    visible_kinds(record).into_iter().map(|(field, (_, visible))| (field, visible)).collect()
+}
+
+/// The same, with the kind of the cell that is shown.
+#[must_use]
+pub fn visible_kinds(record: &Record) -> BTreeMap<FieldName, (Kind, Visible)> {
     let mut shown: BTreeMap<FieldName, ((Option<Stamp>, Kind), Visible)> = BTreeMap::new();
     for ((field, kind), cell) in &record.cells {
         let Some(visible) = show(&cell.state) else {
@@ -47,7 +53,7 @@ pub fn visible(record: &Record) -> BTreeMap<FieldName, Visible> {
             btree_map::Entry::Occupied(_) => {}
         }
     }
-    shown.into_iter().map(|(field, (_, visible))| (field, visible)).collect()
+    shown.into_iter().map(|(field, ((_, kind), visible))| (field, (kind, visible))).collect()
 }
 
 fn show(state: &State) -> Option<Visible> {

@@ -1,8 +1,13 @@
 //! Arguments, and the help.
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use rejoin_client::{CollectionName, FieldName, SpaceId};
-use std::{num::NonZeroU32, path::PathBuf};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use rejoin_client::{CollectionName, FieldName, Kind, SpaceId};
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    num::NonZeroU32,
+    path::PathBuf,
+};
 
 const IMPORT_HELP: &str = "\
 Each good line becomes a record, put whole under the id that stands in the field KEY (text or an integer). \
@@ -13,7 +18,9 @@ Of two lines with one id the later counts.
 JSON becomes: null, booleans, integers, floats (numbers beyond 64 bits too), text, arrays, objects. \
 {\"$bytes\": \"base64\"} is bytes; {\"$float\": \"NaN\"} (or \"Infinity\", \"-Infinity\") a float that JSON has no \
 form for; {\"$map\": {…}} an object whose only name looks like one of these. As a field, {\"$counter\": 3} is a \
-counter, {\"$set\": […]} a set, {\"$review\": […]} a reviewed value. CSV has a line of names; its values are text.
+counter, {\"$set\": […]} a set, {\"$review\": […]} a reviewed value, {\"$fww\": 3}, {\"$max\": 3} and {\"$min\": 3} \
+values of these kinds; --kind says it for a field of all lines. What says no kind is lww, or stays what it is. CSV has a \
+line of names; its values are text.
 
 Exit codes: 0 all imported, acknowledged and verified; 1 some lines were bad; 2 usage, connection or file.
 
@@ -64,9 +71,17 @@ pub(crate) struct Place {
     /// The collection.
     #[arg(long, value_parser = CollectionName::parse)]
     pub(crate) collection: CollectionName,
-    /// What the server asks for; better given as `REJOIN_TOKEN`, which other users of the machine cannot see.
-    #[arg(long, env = "REJOIN_TOKEN", hide_env_values = true)]
+    /// What the server asks for; better given by `REJOIN_TOKEN` or --token-file, which other users of the
+    /// machine cannot see.
+    #[arg(long, env = "REJOIN_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
+    /// A file with nothing but the token.
+    #[arg(long, env = "REJOIN_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// A PEM file of the certificate authorities that a wss:// server is checked against, in place of those
+    /// of Mozilla.
+    #[arg(long, env = "REJOIN_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// A directory that keeps the replica; without it each run fetches the collection anew.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -85,6 +100,9 @@ pub(crate) struct Import {
     /// The field that holds a record's id; `$id`, as exported, is not itself stored.
     #[arg(long, default_value = "$id", value_name = "FIELD", value_parser = FieldName::parse)]
     pub(crate) key: FieldName,
+    /// The kind of a field, may be repeated: lww, fww, max, min, counter, set or review.
+    #[arg(long = "kind", value_name = "FIELD=KIND", value_parser = parse_kind)]
+    pub(crate) kinds: Vec<(FieldName, Kind)>,
     /// By default what the file's name ends with; lines of JSON for `-`.
     #[arg(long)]
     pub(crate) format: Option<Format>,
@@ -132,4 +150,39 @@ pub(crate) struct Status {
     /// Reads what --data holds, without a server.
     #[arg(long, requires = "data")]
     pub(crate) offline: bool,
+}
+
+/// Names of kinds, as `--kind` takes them.
+const KINDS: [(&str, Kind); 7] = [
+    ("lww", Kind::Lww),
+    ("fww", Kind::Fww),
+    ("max", Kind::Max),
+    ("min", Kind::Min),
+    ("counter", Kind::Counter),
+    ("set", Kind::Set),
+    ("review", Kind::Review),
+];
+
+fn parse_kind(text: &str) -> Result<(FieldName, Kind), String> {
+    let (field, kind) = text.rsplit_once('=').ok_or("it has the form FIELD=KIND")?;
+    let field = FieldName::parse(field).map_err(|error| error.to_string())?;
+    match KINDS.iter().find(|(name, _)| *name == kind) {
+        Some((_, kind)) => Ok((field, *kind)),
+        None => Err(format!("{kind:?} is none of {}", KINDS.map(|(name, _)| name).join(", "))),
+    }
+}
+
+/// The first of these environment variables that looks like a setting of this program and is none. Those
+/// that begin with `REJOIN_SERVER_` are the server's.
+pub(crate) fn stray_variable(names: impl Iterator<Item = OsString>) -> Option<String> {
+    let command = Args::command();
+    let known: BTreeSet<&OsStr> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(clap::Arg::get_env)
+        .collect();
+    names
+        .filter(|name| !known.contains(name.as_os_str()))
+        .map(|name| name.to_string_lossy().into_owned())
+        .find(|name| name.starts_with("REJOIN_") && !name.starts_with("REJOIN_SERVER_"))
 }

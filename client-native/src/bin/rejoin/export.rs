@@ -12,7 +12,7 @@ pub(crate) async fn run(args: Export) -> Result<Outcome, CliError> {
     if !args.offline {
         session.synced(&mut Progress::new()).await?;
     }
-    let records = session.client.all(&args.place.collection)?;
+    let records = session.client.all_kinds(&args.place.collection)?;
     session.close().await?;
     let mut out: Box<dyn Write> = match &args.file {
         Some(path) => Box::new(BufWriter::new(File::create(path)?)),

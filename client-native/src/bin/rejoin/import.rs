@@ -3,13 +3,13 @@
 use crate::{
     CliError, Outcome,
     args::Import,
-    json::{Target, changes, is_same},
+    json::{Shape, Target, changes, is_same},
     lines::{self, Line},
     output::{Progress, complain, say},
     session::Session,
 };
 use rejoin_client::{
-    Client, ClientError, CollectionName, RecordId, RecordKey, WishError, WriteError, put,
+    Change, Client, ClientError, CollectionName, RecordId, RecordKey, WishError, WriteError, put,
 };
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ struct Importer {
 /// Imports a file.
 pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
     // First: a file that is not there costs no connection.
-    let mut source = lines::read(&args.file, args.format, &args.key)?;
+    let mut source = lines::read(&args.file, args.format, &shape(&args)?)?;
     let mut session = Session::open(&args.place, false).await?;
     let mut progress = Progress::new();
     // What is there already need not be written again, and a put covers what it replaces.
@@ -66,6 +66,16 @@ pub(crate) async fn run(args: Import) -> Result<Outcome, CliError> {
     import.summarise(&session)?;
     session.close().await?;
     Ok(if import.bad > 0 { Outcome::Bad } else { Outcome::Good })
+}
+
+fn shape(args: &Import) -> Result<Shape, CliError> {
+    let mut kinds = BTreeMap::new();
+    for (field, kind) in &args.kinds {
+        if kinds.insert(field.clone(), *kind).is_some_and(|before| before != *kind) {
+            return Err(CliError::Kinds(field.as_str().into()));
+        }
+    }
+    Ok(Shape { key: args.key.clone(), kinds })
 }
 
 impl Importer {
@@ -112,21 +122,23 @@ impl Importer {
         let mut batch = Vec::new();
         for (id, pending) in std::mem::take(&mut self.batch) {
             let key = RecordKey { collection: collection.clone(), id };
-            if client.get(&key)?.is_some_and(|fields| is_same(&fields, &pending.target)) {
+            let found = client.get_kinds(&key)?;
+            if found.as_ref().is_some_and(|fields| is_same(fields, &pending.target)) {
                 self.unchanged += 1;
             } else {
-                batch.push((key, pending));
+                let fields = changes(&pending.target, &found.unwrap_or_default());
+                batch.push((put(key, fields), pending.line));
             }
         }
         if let Err(reason) = self.write(client, &batch).await? {
-            if let [(_, pending)] = batch.as_slice() {
-                self.is_bad(pending.line, &reason);
+            if let [(_, line)] = batch.as_slice() {
+                self.is_bad(*line, &reason);
                 return Ok(());
             }
             // One of them spoils the batch: each for itself.
             for one in batch.chunks(1) {
-                if let (Err(reason), [(_, pending)]) = (self.write(client, one).await?, one) {
-                    self.is_bad(pending.line, &reason);
+                if let (Err(reason), [(_, line)]) = (self.write(client, one).await?, one) {
+                    self.is_bad(*line, &reason);
                 }
             }
         }
@@ -137,15 +149,14 @@ impl Importer {
     async fn write(
         &mut self,
         client: &Client,
-        batch: &[(RecordKey, Pending)],
+        batch: &[(Change, u64)],
     ) -> Result<Result<(), String>, CliError> {
         if batch.is_empty() {
             return Ok(Ok(()));
         }
-        let puts = batch.iter().map(|(key, pending)| put(key.clone(), changes(&pending.target)));
-        match client.write(puts.collect()).await {
+        match client.write(batch.iter().map(|(change, _)| change.clone()).collect()).await {
             Ok(receipt) => {
-                let lines = batch.iter().map(|(_, pending)| pending.line).collect();
+                let lines = batch.iter().map(|(_, line)| *line).collect();
                 self.written.insert(receipt.number, lines);
                 self.records += u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 Ok(Ok(()))

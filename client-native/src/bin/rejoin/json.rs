@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rejoin_client::{
-    FieldAction, FieldChange, FieldName, Fields, Kind, Number, RecordId, Value, Visible,
+    FieldAction, FieldChange, FieldName, Kind, KindFields, Number, RecordId, Value, Visible,
 };
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,13 +19,26 @@ const MAP: &str = "$map";
 const COUNTER: &str = "$counter";
 const SET: &str = "$set";
 const REVIEW: &str = "$review";
+const FWW: &str = "$fww";
+const MAX: &str = "$max";
+const MIN: &str = "$min";
 /// An object with one of these as its only name would be read as something else.
-const RESERVED: [&str; 6] = [BYTES, FLOAT, MAP, COUNTER, SET, REVIEW];
+const RESERVED: [&str; 9] = [BYTES, FLOAT, MAP, COUNTER, SET, REVIEW, FWW, MAX, MIN];
+
+/// How lines are to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    /// The field that holds the id.
+    pub(crate) key: FieldName,
+    /// The kinds of fields, where the command says them.
+    pub(crate) kinds: BTreeMap<FieldName, Kind>,
+}
 
 /// What a field of an imported line is to be.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Field {
-    Value(Value),
+    /// Of one of the kinds that hold a value, if one is said.
+    Value(Option<Kind>, Value),
     Counter(i64),
     Set(BTreeSet<Value>),
     Review(Value),
@@ -49,12 +62,15 @@ pub(crate) enum JsonError {
     Field { name: String, error: rejoin_client::NameError },
     #[error("{0:?} is followed by what it cannot hold")]
     Form(String),
+    #[error("{field:?} is a field of kind {kind}, which cannot be this")]
+    Kind { field: String, kind: String },
     #[error("{0:?} has several values side by side, which cannot be written by one")]
     Conflict(String),
 }
 
-/// Reads a record: its id, from the field `key`, and its fields.
-pub(crate) fn record(json: Json, key: &FieldName) -> Result<(RecordId, Target), JsonError> {
+/// Reads a record: its id and its fields.
+pub(crate) fn record(json: Json, shape: &Shape) -> Result<(RecordId, Target), JsonError> {
+    let key = &shape.key;
     let Json::Object(mut object) = json else {
         return Err(JsonError::NotAnObject);
     };
@@ -70,28 +86,56 @@ pub(crate) fn record(json: Json, key: &FieldName) -> Result<(RecordId, Target), 
     for (name, json) in object {
         let parsed = FieldName::parse(&name);
         let name = parsed.map_err(|error| JsonError::Field { name, error })?;
-        let field = field(&name, json)?;
+        let field = field(&name, json, shape.kinds.get(&name).copied())?;
         target.insert(name, field);
     }
     Ok((id, target))
 }
 
-fn field(name: &FieldName, json: Json) -> Result<Field, JsonError> {
-    let form = || JsonError::Form(name.as_str().into());
-    let Json::Object(object) = json else {
-        return Ok(Field::Value(value(json)?));
+/// Reads a field, of the kind that its form or the command says.
+fn field(name: &FieldName, json: Json, said: Option<Kind>) -> Result<Field, JsonError> {
+    let kind = by_form(&json).or(said);
+    let wrong = || JsonError::Kind {
+        field: name.as_str().into(),
+        kind: format!("{:?}", said.or(kind).unwrap_or(Kind::Lww)).to_lowercase(),
     };
-    match sole(&object) {
-        Some((COUNTER, json)) => Ok(Field::Counter(json.as_i64().ok_or_else(form)?)),
-        Some((SET, Json::Array(items))) => {
-            Ok(Field::Set(items.iter().cloned().map(value).collect::<Result<_, _>>()?))
-        }
-        Some((REVIEW, Json::Array(items))) => match items.as_slice() {
-            [one] => Ok(Field::Review(value(one.clone())?)),
-            [] => Err(form()),
-            [_, ..] => Err(JsonError::Conflict(name.as_str().into())),
+    let json = match (by_form(&json), json) {
+        (Some(form), _) if said.is_some_and(|said| said != form) => return Err(wrong()),
+        (Some(form), Json::Object(object)) => match (form, object.into_values().next()) {
+            (Kind::Review, Some(Json::Array(values))) if values.len() > 1 => {
+                return Err(JsonError::Conflict(name.as_str().into()));
+            }
+            (Kind::Review, Some(Json::Array(mut values))) => values.pop().ok_or_else(wrong)?,
+            (Kind::Review, _) | (_, None) => return Err(wrong()),
+            (_, Some(inner)) => inner,
         },
-        _ => Ok(Field::Value(value(Json::Object(object))?)),
+        (_, json) => json,
+    };
+    match (kind, json) {
+        (Some(Kind::Counter), json) => {
+            // All that CSV has is text.
+            let total = json.as_i64().or_else(|| json.as_str()?.trim().parse().ok());
+            Ok(Field::Counter(total.ok_or_else(wrong)?))
+        }
+        (Some(Kind::Set), Json::Array(items)) => {
+            Ok(Field::Set(items.into_iter().map(value).collect::<Result<_, _>>()?))
+        }
+        (Some(Kind::Set), _) => Err(wrong()),
+        (Some(Kind::Review), json) => Ok(Field::Review(value(json)?)),
+        (kind, json) => Ok(Field::Value(kind, value(json)?)),
+    }
+}
+
+/// The kind that an object with one name says.
+fn by_form(json: &Json) -> Option<Kind> {
+    match sole(json.as_object()?)?.0 {
+        COUNTER => Some(Kind::Counter),
+        SET => Some(Kind::Set),
+        REVIEW => Some(Kind::Review),
+        FWW => Some(Kind::Fww),
+        MAX => Some(Kind::Max),
+        MIN => Some(Kind::Min),
+        _ => None,
     }
 }
 
@@ -125,7 +169,7 @@ fn value(json: Json) -> Result<Value, JsonError> {
                 _ => return Err(JsonError::Form(FLOAT.into())),
             }),
             Some((MAP, Json::Object(inner))) => map(inner.clone())?,
-            Some((name @ (MAP | COUNTER | SET | REVIEW), _)) => {
+            Some((name @ (MAP | COUNTER | SET | REVIEW | FWW | MAX | MIN), _)) => {
                 return Err(JsonError::Form(name.into()));
             }
             _ => map(object)?,
@@ -176,9 +220,14 @@ fn tagged(name: &str, json: Json) -> Json {
     Json::Object(Map::from_iter([(name.into(), json)]))
 }
 
-fn visible_to_json(visible: &Visible) -> Json {
+fn visible_to_json(kind: Kind, visible: &Visible) -> Json {
     match visible {
-        Visible::Value(value) => to_json(value),
+        Visible::Value(value) => match kind {
+            Kind::Fww => tagged(FWW, to_json(value)),
+            Kind::Max => tagged(MAX, to_json(value)),
+            Kind::Min => tagged(MIN, to_json(value)),
+            Kind::Lww | Kind::Counter | Kind::Set | Kind::Review | Kind::Later(_) => to_json(value),
+        },
         Visible::Counter(total) => tagged(COUNTER, Json::from(*total)),
         Visible::Set(items) => tagged(SET, Json::Array(items.iter().map(to_json).collect())),
         Visible::Review(values) => {
@@ -189,12 +238,12 @@ fn visible_to_json(visible: &Visible) -> Json {
 }
 
 /// A line of a record; `None` for the fields of one that was removed.
-pub(crate) fn line(id: Option<&RecordId>, fields: Option<&Fields>) -> String {
+pub(crate) fn line(id: Option<&RecordId>, fields: Option<&KindFields>) -> String {
     let mut object = Map::new();
     match fields {
-        Some(fields) => object.extend(
-            fields.iter().map(|(name, visible)| (name.as_str().into(), visible_to_json(visible))),
-        ),
+        Some(fields) => object.extend(fields.iter().map(|(name, (kind, visible))| {
+            (name.as_str().to_owned(), visible_to_json(*kind, visible))
+        })),
         None => object.extend([(REMOVED.into(), Json::Bool(true))]),
     }
     object.extend(id.map(|id| (ID.into(), Json::from(id.as_str()))));
@@ -202,12 +251,14 @@ pub(crate) fn line(id: Option<&RecordId>, fields: Option<&Fields>) -> String {
 }
 
 /// Whether a record is already what a line says.
-pub(crate) fn is_same(fields: &Fields, target: &Target) -> bool {
+pub(crate) fn is_same(fields: &KindFields, target: &Target) -> bool {
     let same = |(name, field): (&FieldName, &Field)| match (fields.get(name), field) {
-        (Some(Visible::Value(value)), Field::Value(target)) => value == target,
-        (Some(Visible::Counter(total)), Field::Counter(target)) => total == target,
-        (Some(Visible::Set(items)), Field::Set(target)) => items.iter().eq(target),
-        (Some(Visible::Review(values)), Field::Review(target)) => {
+        (Some((kind, Visible::Value(value))), Field::Value(said, target)) => {
+            value == target && said.is_none_or(|said| said == *kind)
+        }
+        (Some((_, Visible::Counter(total))), Field::Counter(target)) => total == target,
+        (Some((_, Visible::Set(items))), Field::Set(target)) => items.iter().eq(target),
+        (Some((_, Visible::Review(values))), Field::Review(target)) => {
             matches!(values.as_slice(), [(_, value)] if value == target)
         }
         _ => false,
@@ -215,17 +266,24 @@ pub(crate) fn is_same(fields: &Fields, target: &Target) -> bool {
     fields.len() == target.len() && target.iter().all(same)
 }
 
-/// The changes that make an absent record what a line says.
-pub(crate) fn changes(target: &Target) -> Vec<FieldChange> {
-    let action = |field: &Field| match field {
-        Field::Value(value) => FieldAction::Set(Kind::Lww, value.clone()),
+/// The changes that make a record what a line says. A value of which no kind is said keeps the kind that
+/// the field has in `found`.
+pub(crate) fn changes(target: &Target, found: &KindFields) -> Vec<FieldChange> {
+    let kept = |name: &FieldName| match found.get(name) {
+        Some((kind, Visible::Value(_))) => *kind,
+        _ => Kind::Lww,
+    };
+    let action = |name: &FieldName, field: &Field| match field {
+        Field::Value(kind, value) => {
+            FieldAction::Set(kind.unwrap_or_else(|| kept(name)), value.clone())
+        }
         Field::Counter(total) => FieldAction::Add(*total),
         Field::Set(items) => FieldAction::Insert(items.iter().cloned().collect()),
         Field::Review(value) => FieldAction::Resolve(value.clone()),
     };
     let change = |(name, field): (&FieldName, &Field)| FieldChange {
         field: name.clone(),
-        action: action(field),
+        action: action(name, field),
     };
     target.iter().map(change).collect()
 }
@@ -238,6 +296,12 @@ mod tests {
 
     fn parse(text: &str) -> Json {
         serde_json::from_str(text).unwrap()
+    }
+
+    fn shape(key: &str, kinds: &[(&str, Kind)]) -> Shape {
+        let name = |name: &str| FieldName::parse(name).unwrap();
+        let kinds = kinds.iter().map(|(field, kind)| (name(field), *kind)).collect();
+        Shape { key: name(key), kinds }
     }
 
     fn read(text: &str) -> Value {
@@ -286,8 +350,8 @@ mod tests {
 
     #[test]
     fn an_id_is_text_or_an_integer() {
-        let key = FieldName::parse("id").unwrap();
-        let id = |text: &str| record(parse(text), &key).map(|(id, _)| id.as_str().to_owned());
+        let shape = shape("id", &[]);
+        let id = |text: &str| record(parse(text), &shape).map(|(id, _)| id.as_str().to_owned());
         assert_eq!(id(r#"{"id": "a b"}"#), Ok("a b".into()));
         assert_eq!(id(r#"{"id": -7}"#), Ok("-7".into()));
         assert_eq!(id(r#"{"id": 18446744073709551615}"#), Ok("18446744073709551615".into()));
@@ -301,7 +365,7 @@ mod tests {
 
     #[test]
     fn forms_that_hold_nothing_are_refused() {
-        let key = FieldName::parse("id").unwrap();
+        let shape = shape("id", &[]);
         for field in [
             r#"{"$bytes": "%"}"#,
             r#"{"$bytes": 1}"#,
@@ -313,28 +377,69 @@ mod tests {
             r#"[{"$map": 1}]"#,
         ] {
             let json = parse(&format!(r#"{{"id": 1, "field": {field}}}"#));
-            let error = record(json, &key).unwrap_err();
-            assert!(matches!(error, JsonError::Form(_) | JsonError::Conflict(_)), "{field}");
+            let error = record(json, &shape).unwrap_err();
+            let refused = matches!(
+                error,
+                JsonError::Form(_) | JsonError::Conflict(_) | JsonError::Kind { .. }
+            );
+            assert!(refused, "{field}");
         }
+    }
+
+    #[test]
+    fn the_command_says_the_kind_of_a_field_and_the_line_may_not_say_another() {
+        let kinds = [
+            ("first", Kind::Fww),
+            ("best", Kind::Max),
+            ("least", Kind::Min),
+            ("votes", Kind::Counter),
+            ("tags", Kind::Set),
+            ("note", Kind::Review),
+        ];
+        let shape = shape("$id", &kinds);
+        let read = |text: &str| record(parse(text), &shape).map(|(_, target)| target);
+        let said = read(
+            r#"{"$id":"1","first":1,"best":2,"least":3,"votes":"4","tags":[5,5],"note":[6],"x":7}"#,
+        );
+        let formed = read(
+            r#"{"$id":"1","first":{"$fww":1},"best":{"$max":2},"least":{"$min":3},
+                "votes":{"$counter":4},"tags":{"$set":[5]},"note":{"$review":[[6]]},"x":7}"#,
+        );
+        assert_eq!(said, formed);
+        for wrong in [r#"{"best":{"$min":1}}"#, r#"{"votes":"x"}"#, r#"{"tags":"x"}"#] {
+            let line = wrong.replacen('{', r#"{"$id":"1","#, 1);
+            assert!(matches!(read(&line), Err(JsonError::Kind { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_a_kind_keeps_the_kind_of_its_field() {
+        let name = FieldName::parse("best").unwrap();
+        let found: KindFields = [(name.clone(), (Kind::Max, Visible::Value(Value::int(1))))].into();
+        let (_, target) = record(parse(r#"{"$id":"1","best":2}"#), &shape("$id", &[])).unwrap();
+        let action = FieldAction::Set(Kind::Max, Value::int(2));
+        assert_eq!(changes(&target, &found), [FieldChange { field: name, action }]);
     }
 
     #[test]
     fn an_exported_line_is_imported_as_the_same_record() {
         let stamp = Stamp { hlc: Hlc::from_bits(1), replica: ReplicaId::from_bytes([1; 16]) };
-        let fields: Fields = [
-            ("title", Visible::Value(Value::text("x"))),
-            ("votes", Visible::Counter(-3)),
-            ("tags", Visible::Set(vec![Value::int(1), Value::text("a")])),
-            ("none", Visible::Set(Vec::new())),
-            ("note", Visible::Review(vec![(stamp, Value::Null)])),
+        let fields: KindFields = [
+            ("title", Kind::Lww, Visible::Value(Value::text("x"))),
+            ("first", Kind::Fww, Visible::Value(Value::Null)),
+            ("best", Kind::Max, Visible::Value(Value::int(3))),
+            ("least", Kind::Min, Visible::Value(Value::Array(Vec::new()))),
+            ("votes", Kind::Counter, Visible::Counter(-3)),
+            ("tags", Kind::Set, Visible::Set(vec![Value::int(1), Value::text("a")])),
+            ("none", Kind::Set, Visible::Set(Vec::new())),
+            ("note", Kind::Review, Visible::Review(vec![(stamp, Value::Null)])),
         ]
         .into_iter()
-        .map(|(name, visible)| (FieldName::parse(name).unwrap(), visible))
+        .map(|(name, kind, visible)| (FieldName::parse(name).unwrap(), (kind, visible)))
         .collect();
         let id = RecordId::parse("é/1").unwrap();
         let text = line(Some(&id), Some(&fields));
-        let key = FieldName::parse(ID).unwrap();
-        let (read, target) = record(parse(&text), &key).unwrap();
+        let (read, target) = record(parse(&text), &shape(ID, &[])).unwrap();
         assert_eq!(read, id);
         assert!(is_same(&fields, &target), "{text}");
         let mut fewer = fields;

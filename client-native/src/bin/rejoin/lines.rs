@@ -3,9 +3,9 @@
 use crate::{
     CliError,
     args::Format,
-    json::{self, Target},
+    json::{self, Shape, Target},
 };
-use rejoin_client::{FieldName, RecordId};
+use rejoin_client::RecordId;
 use serde_json::{Map, Value as Json};
 use std::{
     fs::File,
@@ -37,7 +37,7 @@ type Take<'a> = &'a mut dyn FnMut(Line) -> bool;
 pub(crate) fn read(
     path: &Path,
     format: Option<Format>,
-    key: &FieldName,
+    shape: &Shape,
 ) -> Result<mpsc::Receiver<Result<Line, CliError>>, CliError> {
     let name = path.display().to_string();
     let standard = name == "-";
@@ -55,10 +55,10 @@ pub(crate) fn read(
         }
     };
     let (sender, receiver) = mpsc::channel(AHEAD_MAX);
-    let key = key.clone();
+    let shape = shape.clone();
     tokio::task::spawn_blocking(move || {
         let mut take = |line| sender.blocking_send(Ok(line)).is_ok();
-        if let Err(source) = read_from(BufReader::new(input), format, &key, &mut take) {
+        if let Err(source) = read_from(BufReader::new(input), format, &shape, &mut take) {
             // Nobody waits for it any more: the command has ended otherwise.
             sender.blocking_send(Err(CliError::Input { name, source })).ok();
         }
@@ -78,14 +78,14 @@ fn guess(path: &Path) -> Option<Format> {
 fn read_from(
     mut input: impl BufRead,
     format: Format,
-    key: &FieldName,
+    shape: &Shape,
     take: Take<'_>,
 ) -> io::Result<()> {
     skip_mark(&mut input)?;
     match format {
-        Format::Json => read_array(input, key, take),
-        Format::Jsonl => read_lines(input, key, take),
-        Format::Csv => read_csv(input, key, take),
+        Format::Json => read_array(input, shape, take),
+        Format::Jsonl => read_lines(input, shape, take),
+        Format::Csv => read_csv(input, shape, take),
     }
 }
 
@@ -97,7 +97,7 @@ fn skip_mark(input: &mut impl BufRead) -> io::Result<()> {
     Ok(())
 }
 
-fn read_lines(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<()> {
+fn read_lines(mut input: impl BufRead, shape: &Shape, take: Take<'_>) -> io::Result<()> {
     let mut number = 0;
     let mut line = Vec::new();
     loop {
@@ -112,7 +112,7 @@ fn read_lines(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::R
             continue;
         }
         let record = if fits {
-            parse(&line, key)
+            parse(&line, shape)
         } else {
             Err(format!("longer than {LINE_BYTES_MAX} bytes"))
         };
@@ -122,9 +122,9 @@ fn read_lines(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::R
     }
 }
 
-fn parse(line: &[u8], key: &FieldName) -> Result<(RecordId, Target), String> {
+fn parse(line: &[u8], shape: &Shape) -> Result<(RecordId, Target), String> {
     let json = serde_json::from_slice(line).map_err(|error| syntax(&error))?;
-    json::record(json, key).map_err(|error| error.to_string())
+    json::record(json, shape).map_err(|error| error.to_string())
 }
 
 /// The parser counts lines from where it began, which says nothing to whoever looks at the file.
@@ -156,7 +156,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-fn read_csv(input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<()> {
+fn read_csv(input: impl BufRead, shape: &Shape, take: Take<'_>) -> io::Result<()> {
     let mut reader = csv::ReaderBuilder::new().from_reader(input);
     let names = match reader.headers() {
         Ok(names) => names.clone(),
@@ -179,7 +179,7 @@ fn read_csv(input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<
                 let object: Map<String, Json> =
                     fields.map(|(name, text)| (name.into(), Json::from(text))).collect();
                 let bytes = row.as_slice().len();
-                let record = json::record(Json::Object(object), key);
+                let record = json::record(Json::Object(object), shape);
                 take(Line { number, bytes, record: record.map_err(|error| error.to_string()) })
             }
             Err(error) => csv_error(error, number, take)?,
@@ -206,7 +206,7 @@ fn csv_error(error: csv::Error, number: u64, take: Take<'_>) -> io::Result<bool>
     Ok(take(Line { number, bytes: 0, record: Err(reason) }))
 }
 
-fn read_array(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::Result<()> {
+fn read_array(mut input: impl BufRead, shape: &Shape, take: Take<'_>) -> io::Result<()> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;
     let mut cursor = Cursor { rest: &bytes, line: 1 };
@@ -220,7 +220,7 @@ fn read_array(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::R
         match cursor.next_byte() {
             Some(b']') if first => {}
             Some(b'[' | b'{' | b'"' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') if first => {
-                if !cursor.element(key, take) {
+                if !cursor.element(shape, take) {
                     return Ok(());
                 }
                 first = false;
@@ -228,7 +228,7 @@ fn read_array(mut input: impl BufRead, key: &FieldName, take: Take<'_>) -> io::R
             }
             Some(b',') if !first => {
                 cursor.skip(1);
-                if cursor.next_byte().is_some() && !cursor.element(key, take) {
+                if cursor.next_byte().is_some() && !cursor.element(shape, take) {
                     return Ok(());
                 }
                 continue;
@@ -280,7 +280,7 @@ impl Cursor<'_> {
     }
 
     /// Takes one element; false when there is no going on.
-    fn element(&mut self, key: &FieldName, take: Take<'_>) -> bool {
+    fn element(&mut self, shape: &Shape, take: Take<'_>) -> bool {
         let mut parser = serde_json::Deserializer::from_slice(self.rest).into_iter::<Json>();
         let element = parser.next();
         let bytes = parser.byte_offset();
@@ -288,7 +288,7 @@ impl Cursor<'_> {
         match element {
             Some(Ok(json)) => {
                 self.skip(bytes);
-                let record = json::record(json, key).map_err(|error| error.to_string());
+                let record = json::record(json, shape).map_err(|error| error.to_string());
                 take(Line { number, bytes, record })
             }
             Some(Err(error)) => {
@@ -305,16 +305,18 @@ impl Cursor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rejoin_client::FieldName;
+    use std::collections::BTreeMap;
 
     fn all(format: Format, input: &[u8]) -> Vec<(u64, Result<String, String>)> {
-        let key = FieldName::parse("id").unwrap();
+        let shape = Shape { key: FieldName::parse("id").unwrap(), kinds: BTreeMap::new() };
         let mut lines = Vec::new();
         let mut take = |line: Line| {
             let record = line.record.map(|(id, target)| format!("{id}:{}", target.len()));
             lines.push((line.number, record));
             true
         };
-        read_from(input, format, &key, &mut take).unwrap();
+        read_from(input, format, &shape, &mut take).unwrap();
         lines
     }
 

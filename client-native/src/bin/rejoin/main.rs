@@ -24,6 +24,10 @@ pub(crate) enum CliError {
     Client(#[from] rejoin_client::ClientError),
     #[error("cannot read {name}: {source}")]
     Input { name: String, source: io::Error },
+    #[error("{0} is no setting of this program: --help names those that are")]
+    Variable(String),
+    #[error("two kinds are given for the field {0:?}")]
+    Kinds(String),
     #[error("{0}: what format is it? say --format json, jsonl or csv")]
     Format(String),
     #[error("cannot write: {0}")]
@@ -63,6 +67,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<Outcome, CliError> {
+    if let Some(name) = args::stray_variable(std::env::vars_os().map(|(name, _)| name)) {
+        return Err(CliError::Variable(name));
+    }
     match args.command {
         Command::Import(import) => import::run(import).await,
         Command::Export(export) => export::run(export).await,

@@ -8,13 +8,19 @@ use rejoin_client::{
     ByeCode, Client, ClientError, Digest, FaultClass, Link, Notice, Notices, OpenError, Options,
     Pattern, Seq, Status,
 };
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
 /// Why there is no session, or why it ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
+    #[error("cannot read the token in {path}: {source}")]
+    Token { path: PathBuf, source: io::Error },
     #[error("cannot make the directory of the replica: {0}")]
     Directory(io::Error),
     #[error(transparent)]
@@ -65,6 +71,10 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the replica; with `offline` it stays alone.
     pub(crate) async fn open(place: &Place, offline: bool) -> Result<Self, SessionError> {
+        let token = match &place.token_file {
+            Some(file) => Some(read_token(file)?),
+            None => place.token.clone(),
+        };
         let (directory, temporary) = match &place.data {
             Some(data) => {
                 fs::create_dir_all(data).map_err(SessionError::Directory)?;
@@ -82,7 +92,8 @@ impl Session {
             space: place.space.clone(),
             collections: vec![pattern.clone()],
             server: (!offline).then(|| place.server.clone()),
-            token: place.token.clone(),
+            authorities: place.ca.clone(),
+            token,
             trace: place.trace,
         })
         .await?;
@@ -141,15 +152,15 @@ impl Session {
     fn stalled(&self) -> SessionError {
         let seconds = self.patience;
         match (self.client.connect_failure(), self.client.status()) {
-            (Some(reason), status) if status.link == Link::Offline => {
+            (Some(reason), status) if matches!(status.link, Link::Offline | Link::Opening) => {
                 SessionError::Unreachable { seconds, reason }
             }
             (_, status) => SessionError::Stalled { seconds, doing: describe(&status) },
         }
     }
 
-    /// Looks through the notices for what makes waiting futile.
-    fn take_notices(&mut self) -> Result<(), SessionError> {
+    /// Looks through the notices for what makes waiting futile, and tells those of `--trace`.
+    pub(crate) fn take_notices(&mut self) -> Result<(), SessionError> {
         loop {
             let notice = match self.notices.try_next() {
                 Ok(Some(notice)) => notice,
@@ -178,6 +189,13 @@ impl Session {
     pub(crate) async fn close(self) -> Result<(), SessionError> {
         Ok(self.client.close().await?)
     }
+}
+
+/// The token without the end of its line.
+fn read_token(file: &Path) -> Result<String, SessionError> {
+    let text = fs::read_to_string(file)
+        .map_err(|source| SessionError::Token { path: file.to_owned(), source })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Whether trying again cannot help.

@@ -4,10 +4,10 @@ use crate::{
     CliError, Outcome,
     args::Watch,
     json::line,
-    output::{Progress, say},
+    output::{Progress, complain, say},
     session::Session,
 };
-use rejoin_client::{Client, CollectionName, Notice, RecordKey};
+use rejoin_client::{Client, CollectionName, Link, Notice, RecordKey};
 
 /// Prints changes until Ctrl-C.
 pub(crate) async fn run(args: Watch) -> Result<Outcome, CliError> {
@@ -20,6 +20,7 @@ pub(crate) async fn run(args: Watch) -> Result<Outcome, CliError> {
         print_all(&session.client, collection)?;
     }
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut was_live = true;
     loop {
         let notice = tokio::select! {
             signal = &mut interrupted => {
@@ -39,17 +40,23 @@ pub(crate) async fn run(args: Watch) -> Result<Outcome, CliError> {
             // What changed is not known any more: everything may have.
             Err(_missed) => print_all(&session.client, collection)?,
         }
+        session.take_notices()?;
+        let is_live = session.client.status().link == Link::Live;
+        if is_live != was_live {
+            was_live = is_live;
+            complain(if is_live { "connected again" } else { "disconnected, trying again" });
+        }
     }
     session.close().await?;
     Ok(Outcome::Good)
 }
 
 fn print(client: &Client, key: &RecordKey) -> Result<(), CliError> {
-    Ok(say(&line(Some(&key.id), client.get(key)?.as_ref()))?)
+    Ok(say(&line(Some(&key.id), client.get_kinds(key)?.as_ref()))?)
 }
 
 fn print_all(client: &Client, collection: &CollectionName) -> Result<(), CliError> {
-    for (id, fields) in client.all(collection)? {
+    for (id, fields) in client.all_kinds(collection)? {
         say(&line(Some(&id), Some(&fields)))?;
     }
     Ok(())

@@ -6,6 +6,9 @@
 )]
 #![cfg(feature = "cli")]
 
+mod access;
+mod options;
+#[path = "../support/mod.rs"]
 mod support;
 
 use rejoin_client::{Client, CollectionName, Pattern};
@@ -22,17 +25,25 @@ struct Run {
     err: String,
 }
 
-fn command(world: &World, name: &str, args: &[&str]) -> Command {
+/// The program as it comes, without any setting.
+fn bare(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-    command.arg(name).args(["--server", &world.url(), "--space", "home"]);
+    command.arg(name).args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+fn command(world: &World, name: &str, args: &[&str]) -> Command {
+    let mut command = bare(name, &["--server", &world.url(), "--space", "home"]);
     command.args(["--collection", "packages"]).args(args);
-    command.env_remove("REJOIN_TOKEN").env_remove("REJOIN_SERVER").env_remove("REJOIN_SPACE");
-    command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
 async fn rejoin(world: &World, name: &str, args: &[&str]) -> Run {
-    let output = soon(command(world, name, args).output()).await.unwrap();
+    run(&mut command(world, name, args)).await
+}
+
+async fn run(command: &mut Command) -> Run {
+    let output = soon(command.output()).await.unwrap();
     Run {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
