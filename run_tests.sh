@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
 usage="usage: ./run_tests.sh [--quick] [--only STEP]… [--list]
-  --quick       without the browser tests
+  --quick       without what needs a browser
   --only STEP   this step alone (may be repeated)
   --list        names the steps"
 
@@ -16,10 +16,11 @@ usage="usage: ./run_tests.sh [--quick] [--only STEP]… [--list]
 PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-client
   crate:rejoin-wasm crate:rejoin-packager
   script:client-wasm:build script:client-wasm:test script:client-wasm:test:golden
+  script:client-wasm:test:packaging
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
 PENDING=""
 
-STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node browser"
+STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node packaging browser"
 
 heading() {
   case $1 in
@@ -36,6 +37,7 @@ heading() {
     prettier) say "prettier --check" ;;
     golden) say "golden vectors on wasm32" ;;
     node) say "npm package under Node.js" ;;
+    packaging) say "npm package outside the workspace: types, Vite, Chromium, Node.js" ;;
     browser) say "npm package and demo in Chromium" ;;
     *) die "no step is called '$1'; there are: $STEPS" ;;
   esac
@@ -163,6 +165,12 @@ step_node() {
   npm_scripts client-wasm:test
 }
 
+step_packaging() {
+  need_built_package
+  need_browser
+  npm_scripts client-wasm:test:packaging
+}
+
 step_browser() {
   need_built_package
   need_browser
@@ -210,12 +218,13 @@ done
 passed=0
 skipped=0
 for step in ${chosen:-$STEPS}; do
-  if [ "$step" = browser ] && [ "$quick" = yes ]; then
-    say "" "==> browser: left out (--quick)"
-    skipped=$((skipped + 1))
-  else
-    run_step "$step"
-  fi
+  case $quick:$step in
+    yes:packaging | yes:browser)
+      say "" "==> $step: left out (--quick)"
+      skipped=$((skipped + 1))
+      ;;
+    *) run_step "$step" ;;
+  esac
 done
 
 say "" "$SECONDS s in all; steps:"

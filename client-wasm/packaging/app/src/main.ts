@@ -1,0 +1,56 @@
+import { bool, counter, defineSchema, increment, open, review, set, SyncError, text } from "rejoin";
+import type { Database, Row } from "rejoin";
+
+const schema = defineSchema({
+  tasks: {
+    title: text(),
+    done: bool().default(false),
+    votes: counter(),
+    tags: set(text()),
+    notes: review(text().default("")),
+  },
+});
+
+type Task = Row<typeof schema.tasks>;
+
+declare global {
+  interface Window {
+    app: { write(title: string): Promise<void> };
+  }
+}
+
+const db: Database<typeof schema> = await open({ name: "outside", schema });
+
+const line = ({ title, votes, tags }: Task): string => `${title} ${votes} ${tags.join()}`;
+
+db.tasks.live().subscribe((tasks) => {
+  const items = tasks.map((task) => {
+    const item = document.createElement("li");
+    item.textContent = line(task);
+    return item;
+  });
+  document.querySelector("ul")?.replaceChildren(...items);
+  document.body.dataset["rows"] = String(tasks.length);
+});
+
+window.app = {
+  async write(title) {
+    const task = await db.tasks.add({ title, tags: ["outside"] });
+    await db.tasks.update(task.id, { votes: increment(2) });
+  },
+};
+
+/** Never run: a program that says something untrue about the schema does not compile. */
+export async function wrong(): Promise<void> {
+  // @ts-expect-error A title is text.
+  await db.tasks.add({ title: 1 });
+  // @ts-expect-error There is no such field.
+  await db.tasks.add({ title: "x", colour: "red" });
+  // @ts-expect-error Rows are frozen.
+  (await db.tasks.first())!.title = "x";
+  // @ts-expect-error There is no such collection.
+  await db.notes.all();
+  const error = new SyncError("quota", "full");
+  // @ts-expect-error There is no such code.
+  if (error.code === "full") throw error;
+}

@@ -1,0 +1,169 @@
+// The npm package as an app gets it: packed, installed by name outside the workspace, type-checked,
+// bundled, served, opened. Needs the package built and a Chromium; offline when npm's cache is warm.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { gzipSync } from "node:zlib";
+import { bin, develop, launchBrowser, newApp, newFolder, PACKAGE, pack } from "./world.mjs";
+import { remove, run, serve, visit } from "./world.mjs";
+
+const WASM_GZIPPED_BYTES_MAX = 400 << 10;
+const PACKED_BYTES_MAX = 512 << 10;
+
+/** The versions that this workspace itself is built with. */
+const version = (name) => createRequire(import.meta.url)(`${name}/package.json`).version;
+const TYPESCRIPT = version("typescript");
+const VITES = [
+  { name: "this version of Vite", range: version("vite") },
+  // Up to 7, Vite's optimiser moves the module away from its WebAssembly; the README tells the remedy.
+  { name: "Vite 7", range: "^7.0.0", config: { optimizeDeps: { exclude: ["rejoin"] } } },
+];
+
+describe("the npm package", { timeout: 600_000 }, () => {
+  const folders = [];
+  let browser;
+  let packed;
+  before(async () => {
+    browser = await launchBrowser();
+    const folder = await newFolder();
+    folders.push(folder);
+    packed = await pack(folder);
+    execFileSync("tar", ["-xzf", packed.path, "-C", folder]);
+    packed.files_at = join(folder, "package");
+  });
+  after(async () => {
+    await browser?.close();
+    await Promise.all(folders.map(remove));
+  });
+
+  it("holds what an app needs and nothing else", async () => {
+    const files = packed.files.map(({ path }) => path);
+    const expected =
+      /^(LICENSE|README\.md|package\.json|dist\/\w+\.(js|d\.ts)|pkg\/rejoin\w*\.(js|d\.ts|wasm|wasm\.d\.ts))$/u;
+    assert.deepEqual(
+      files.filter((path) => !expected.test(path)),
+      [],
+    );
+    for (const path of ["dist/index.js", "pkg/rejoin_bg.wasm", "LICENSE", "README.md"]) {
+      assert.ok(files.includes(path), path);
+    }
+    for (const path of files.filter((path) => /^dist\/.*\.js$/u.test(path))) {
+      assert.ok(files.includes(path.replace(/\.js$/u, ".d.ts")), `types of ${path}`);
+    }
+    assert.ok(packed.size < PACKED_BYTES_MAX, `${packed.size} bytes packed`);
+    const wasm = gzipSync(await readFile(join(packed.files_at, "pkg/rejoin_bg.wasm")));
+    assert.ok(wasm.length < WASM_GZIPPED_BYTES_MAX, `${wasm.length} bytes of WebAssembly, gzipped`);
+  });
+
+  it("says nothing about the machine that built it", async () => {
+    const private_ = [
+      homedir(),
+      process.env.CARGO_HOME,
+      "/registry/src",
+      join(PACKAGE, "..").replace(/\/$/u, ""),
+    ];
+    for (const { path } of packed.files) {
+      const text = await readFile(join(packed.files_at, path), "latin1");
+      for (const folder of private_.filter((folder) => folder?.length > 1)) {
+        assert.ok(!text.includes(`${folder}/`), `${path} names ${folder}`);
+      }
+    }
+  });
+
+  it("is described as its files are", async () => {
+    const { publint } = await import("publint");
+    const { messages } = await publint({ pkgDir: packed.files_at, pack: false, strict: true });
+    assert.deepEqual(messages, []);
+    const { exports } = JSON.parse(await readFile(join(packed.files_at, "package.json"), "utf8"));
+    const [first] = Object.keys(exports["."]);
+    assert.equal(first, "types", "a condition after one that matches is never read");
+  });
+
+  describe("in an app without a bundler", () => {
+    let app;
+    before(async () => {
+      app = await newFolder();
+      folders.push(app);
+      await newApp(app, packed.path, { typescript: TYPESCRIPT });
+    });
+
+    it("type-checks, its declarations too", async () => {
+      const tsc = bin(app, "typescript", "bin/tsc");
+      await run(app, process.execPath, tsc, "-p", ".");
+      const node = ["--module", "NodeNext", "--moduleResolution", "NodeNext"];
+      await run(app, process.execPath, tsc, "-p", ".", ...node);
+    });
+
+    it("is imported in Node without a browser in sight", async () => {
+      const forbidden = ["window", "document", "indexedDB", "WebSocket", "location", "fetch"];
+      const script = `
+        for (const name of ${JSON.stringify(forbidden)}) {
+          const get = () => { throw new Error(name + " was touched"); };
+          Object.defineProperty(globalThis, name, { configurable: true, get });
+        }
+        const { defineSchema, open, SyncError, text } = await import("rejoin");
+        const schema = defineSchema({ tasks: { title: text() } });
+        if (typeof open !== "function" || typeof schema !== "object") throw new Error("empty");
+        if (!(new SyncError("load", "x") instanceof Error)) throw new Error("no error");
+        console.log(import.meta.resolve("rejoin/rejoin_bg.wasm"));`;
+      const wasm = await run(app, process.execPath, "--input-type=module", "-e", script);
+      assert.match(wasm, /pkg\/rejoin_bg\.wasm/u);
+    });
+  });
+
+  for (const { name, range, config } of VITES) {
+    describe(`in an app with ${name}`, () => {
+      let app;
+      before(async () => {
+        app = await newFolder();
+        folders.push(app);
+        await newApp(app, packed.path, { vite: range });
+        if (config !== undefined) {
+          const text = `export default ${JSON.stringify(config)};\n`;
+          await writeFile(join(app, "vite.config.js"), text);
+        }
+      });
+
+      it("works when built and served as plain files", async () => {
+        // The page waits at its top level, which the oldest browsers of Vite's default lack.
+        const vite = bin(app, "vite", "bin/vite.js");
+        await run(app, process.execPath, vite, "build", "--target", "es2022");
+        const site = await serve(join(app, "dist"));
+        try {
+          await keepsARecord(browser, site.origin);
+        } finally {
+          await site.close();
+        }
+      });
+
+      it("works under the development server", async () => {
+        const site = await develop(app);
+        try {
+          await keepsARecord(browser, site.origin);
+        } finally {
+          await site.close();
+        }
+      });
+    });
+  }
+});
+
+async function keepsARecord(browser, origin) {
+  const { page, complaints, foreign, asked, close } = await visit(browser, origin);
+  try {
+    await page.locator("body[data-rows='0']").waitFor({ state: "attached" });
+    await page.evaluate(() => window.app.write("Written outside"));
+    await page.getByText("Written outside 2 outside").waitFor();
+    await page.reload();
+    await page.getByText("Written outside 2 outside").waitFor();
+    assert.ok(asked.some((path) => path.endsWith(".wasm")));
+  } finally {
+    assert.deepEqual({ complaints, foreign }, { complaints: [], foreign: [] });
+    await close();
+  }
+}
