@@ -13,6 +13,7 @@ mod intent;
 mod overlay;
 mod page;
 mod receive;
+mod replay;
 mod state;
 #[cfg(test)]
 mod tests;

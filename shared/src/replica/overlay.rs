@@ -9,13 +9,14 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     message::RejectCode,
-    record::Record,
+    record::{Record, VersionVector},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
     vec::Vec,
 };
+use core::ops::Range;
 
 /// A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,10 +203,21 @@ impl Overlay {
         touched
     }
 
-    /// Replays onto `record` the rows on `key` with a number below `end` that the base lacks and that
-    /// were not rejected.
-    pub(super) fn replay(&self, key: &RecordKey, base: &Record, end: u64, record: &mut Record) {
-        for (_, outbox) in self.applicable(key, base, end) {
+    /// Whether no row behind `number` touches `key`.
+    pub(super) fn is_last_of(&self, key: &RecordKey, number: u64) -> bool {
+        self.by_key.get(key).and_then(BTreeSet::last).is_none_or(|last| *last <= number)
+    }
+
+    /// Replays onto `record` the rows of `numbers` on `key` that a base of that `seen` lacks and that were
+    /// not rejected.
+    pub(super) fn replay(
+        &self,
+        key: &RecordKey,
+        seen: &VersionVector,
+        numbers: Range<u64>,
+        record: &mut Record,
+    ) {
+        for outbox in self.applicable(key, seen, numbers) {
             for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
                 write.apply(outbox.row.stamp, record);
             }
@@ -220,8 +232,8 @@ impl Overlay {
         upto: Hlc,
         record: &mut Record,
     ) {
-        let base = record.clone();
-        for (_, outbox) in self.applicable(key, &base, u64::MAX) {
+        let seen = record.seen.clone();
+        for outbox in self.applicable(key, &seen, 0..u64::MAX) {
             let stamp = outbox.row.stamp;
             if stamp.replica == replica && stamp.hlc <= upto {
                 for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
@@ -235,17 +247,17 @@ impl Overlay {
     fn applicable<'a>(
         &'a self,
         key: &RecordKey,
-        base: &'a Record,
-        end: u64,
-    ) -> impl Iterator<Item = (u64, &'a OutboxRow)> {
+        seen: &'a VersionVector,
+        numbers: Range<u64>,
+    ) -> impl Iterator<Item = &'a OutboxRow> {
         self.by_key
             .get(key)
             .into_iter()
-            .flat_map(move |numbers| numbers.range(..end))
-            .filter_map(|number| Some((*number, self.rows.get(number)?)))
-            .filter(|(_, outbox)| {
+            .flat_map(move |known| known.range(numbers.clone()))
+            .filter_map(|number| self.rows.get(number))
+            .filter(|outbox| {
                 !matches!(outbox.state, RowState::Rejected { .. })
-                    && !base.seen.covers(&outbox.row.stamp)
+                    && !seen.covers(&outbox.row.stamp)
             })
     }
 }

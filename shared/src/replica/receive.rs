@@ -98,7 +98,8 @@ impl Replica {
         standing.epoch = epoch;
         let keys = self.base.publish(pattern);
         for key in gone {
-            if !keys.contains(&key) && self.base.drop_record(&key) {
+            // What was published is ascending.
+            if keys.binary_search(&key).is_err() && self.base.drop_record(&key) {
                 applied.keys.insert(key);
             }
         }
@@ -115,8 +116,20 @@ impl Replica {
 
     /// Drops the rows that the base now has.
     pub(super) fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
-        let candidates: BTreeSet<u64> =
-            keys.iter().flat_map(|key| self.overlay.numbers_of(key)).collect();
+        let mut candidates: BTreeSet<u64> = BTreeSet::new();
+        for key in keys {
+            let mut numbers = self.overlay.numbers_of(key).peekable();
+            if numbers.peek().is_none() {
+                continue;
+            }
+            // One look at the base for all rows of a record, most of which it may not have yet.
+            if let Ok(record) = self.base.record(key) {
+                candidates.extend(numbers.filter(|number| {
+                    let outbox = self.overlay.get(*number);
+                    outbox.is_some_and(|outbox| record.seen.covers(&outbox.row.stamp))
+                }));
+            }
+        }
         for number in candidates {
             if self.is_done(number) {
                 self.finish(number, applied);

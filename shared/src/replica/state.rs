@@ -7,6 +7,7 @@ use super::{
     intent::{Restamped, Row},
     overlay::{Counts, Overlay, RowState},
     page::PageIndex,
+    replay::Replays,
 };
 use crate::{
     codec::CodecError,
@@ -87,6 +88,10 @@ pub struct Replica {
     pub(super) tentative: Option<(u64, Hlc)>,
     /// Entries in the log at which folding pays.
     pub(super) fold_entries_min: u64,
+    /// Records before the next row to be sent.
+    pub(super) before_push: Replays,
+    /// Records before the next local write.
+    pub(super) before_write: Replays,
     /// A bug, in tests.
     pub(super) planted: Planted,
 }
@@ -121,6 +126,8 @@ impl Replica {
             unfolded_bytes: 0,
             tentative: None,
             fold_entries_min: super::fold::FOLD_ENTRIES_MIN,
+            before_push: Replays::default(),
+            before_write: Replays::default(),
             planted: Planted::default(),
         };
         replica.subscribe(patterns);
@@ -244,10 +251,21 @@ impl Replica {
 
     /// The record as the app saw it before row `end`.
     pub(super) fn view_before(&self, key: &RecordKey, end: u64) -> Result<Record, CodecError> {
-        let base = self.base.record(key)?;
-        let mut record = base.clone();
-        self.overlay.replay(key, &base, end, &mut record);
+        if let Some(record) = self.before_write.peek(key, end, &self.overlay) {
+            return Ok(record);
+        }
+        let mut record = self.base.record(key)?;
+        let seen = record.seen.clone();
+        self.overlay.replay(key, &seen, 0..end, &mut record);
         Ok(record)
+    }
+
+    /// What was remembered of these records does not hold any more.
+    pub(super) fn forget_replays<'a>(&mut self, keys: impl IntoIterator<Item = &'a RecordKey>) {
+        for key in keys {
+            self.before_push.forget(key);
+            self.before_write.forget(key);
+        }
     }
 
     /// Names of up to `limit` records of `collection` that the base or a row writes, live or not, ascending
@@ -297,6 +315,8 @@ impl Replica {
     /// [`CodecError`] when a message within it cannot be decoded; nothing was changed.
     pub fn apply(&mut self, entry: Entry) -> Result<Applied, CodecError> {
         let mut applied = Applied::default();
+        // A commit stands behind all other rows.
+        let is_behind = matches!(entry, Entry::Commit(_));
         match entry {
             Entry::Commit(row) => self.commit(row, &mut applied),
             Entry::Feed(bytes) => {
@@ -333,6 +353,9 @@ impl Replica {
             }
             Entry::Adopted(principal) => self.header.principal = Some(principal),
         }
+        if !is_behind {
+            self.forget_replays(&applied.keys);
+        }
         self.last += 1;
         Ok(applied)
     }
@@ -357,10 +380,17 @@ impl Replica {
 
     fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
         for (number, settlement) in rows {
+            let was_hidden = self
+                .overlay
+                .get(number)
+                .is_some_and(|outbox| matches!(outbox.state, RowState::Rejected { .. }));
             let Some(outbox) = self.overlay.settle(number, &settlement) else {
                 continue;
             };
             let stamp = outbox.row.stamp;
+            if was_hidden {
+                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
+            }
             match settlement {
                 Settlement::Accepted(_) => {
                     if stamp.replica == self.header.replica {
@@ -440,28 +470,35 @@ impl Replica {
         for number in unsure {
             let code = RejectCode::Unsure;
             let reason = String::from("the replica's history forked before this row was confirmed");
-            self.overlay.settle(*number, &Settlement::Rejected { code, reason });
-            applied.rejected.push(*number);
+            let settlement = Settlement::Rejected { code, reason };
+            if let Some(outbox) = self.overlay.settle(*number, &settlement) {
+                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
+                applied.rejected.push(*number);
+            }
         }
         // What a row saw of the old id stays seen, as far as it is not renamed.
-        let mut kept: BTreeMap<RecordKey, Vec<Hlc>> = BTreeMap::new();
+        let mut kept: BTreeMap<RecordKey, BTreeSet<Hlc>> = BTreeMap::new();
         for (_, outbox) in self.overlay.rows() {
             for write in &outbox.row.writes {
                 let kept = kept.entry(write.key.clone()).or_default();
                 if outbox.row.stamp.replica == old && !changed.contains_key(&outbox.row.stamp) {
-                    kept.push(outbox.row.stamp.hlc);
+                    kept.insert(outbox.row.stamp.hlc);
                 }
             }
         }
         for (key, kept) in &mut kept {
             kept.extend(self.base.record(key).ok().and_then(|record| record.seen.get(&old)));
         }
-        let touched = self.overlay.restamp(changed, |key, stamp| {
-            let kept = kept.get(key)?;
-            kept.iter().copied().filter(|hlc| *hlc < stamp.hlc).max()
-        });
+        let touched = self
+            .overlay
+            .restamp(changed, |key, stamp| kept.get(key)?.range(..stamp.hlc).next_back().copied());
         self.rewritten.extend(touched.iter().copied());
         applied.keys.extend(self.keys_of(&touched));
+        for number in accepted {
+            if self.is_done(*number) {
+                self.finish(*number, applied);
+            }
+        }
         self.header.replica = replica;
         self.header.acked = Hlc::ZERO;
         self.header.welcomed = None;

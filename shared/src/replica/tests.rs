@@ -394,3 +394,108 @@ fn pages_split_when_they_grow_and_go_when_they_are_empty() {
     assert!(disk.rows(Keyspace::Page).is_empty());
     same(&disk.load(), &replica);
 }
+
+/// What a wish does to one of a few records, drawn.
+fn drawn_change(rng: &mut Rng) -> Change {
+    let fields = vec![
+        field("votes", FieldAction::Add(1 + i64::from(rng.byte()))),
+        set("title", Kind::Lww, i64::from(rng.byte())),
+        field("tags", FieldAction::Insert(vec![Value::int(i64::from(rng.byte() % 4))])),
+    ];
+    let fields = fields.into_iter().filter(|_| rng.once_in(2)).collect();
+    let action = match rng.below(8) {
+        0 => Action::Remove { erase: rng.once_in(2) },
+        1 => Action::Put(fields),
+        _ => Action::Upsert(fields),
+    };
+    change(if rng.once_in(2) { "a" } else { "b" }, action)
+}
+
+/// The peer's next state of a record: with some own rows, and sometimes with another's write.
+fn drawn_base(rng: &mut Rng, replica: &Replica, id_of_record: &str, seq: u64) -> Record {
+    let mut record = replica.base.record(&key(id_of_record)).unwrap();
+    let stamps: Vec<Stamp> = replica.overlay.rows().map(|(_, outbox)| outbox.row.stamp).collect();
+    if !stamps.is_empty() {
+        let upto = stamps[rng.index(stamps.len())].hlc;
+        replica.overlay.apply_own(&key(id_of_record), replica.id(), upto, &mut record);
+    }
+    if rng.once_in(2) {
+        let stamp = Stamp { hlc: Hlc::at(WallMillis(NOW.0 + seq)), replica: id(9) };
+        let intents =
+            vec![Intent::Clear { field: FieldName::parse("votes").unwrap(), kind: Kind::Counter }];
+        let write = RowWrite { key: key(id_of_record), saw: record.seen.clone(), intents };
+        write.apply(stamp, &mut record);
+    }
+    record
+}
+
+/// A row that builds on something else than what the peer has joined of it would count twice, or be lost.
+#[test]
+fn rows_and_views_are_the_same_whether_remembered_or_replayed() {
+    for seed in 0..60 {
+        let rng = &mut Rng::new(seed);
+        let mut replica = replica();
+        for step in 1..60 {
+            let numbers: Vec<u64> = replica.overlay.rows().map(|(number, _)| number).collect();
+            let picked = if numbers.is_empty() { 0 } else { numbers[rng.index(numbers.len())] };
+            match rng.below(10) {
+                0 => accepted(&mut replica, picked),
+                1 => rejected(&mut replica, picked),
+                2 => {
+                    let name = if rng.once_in(2) { "a" } else { "b" };
+                    let record = drawn_base(rng, &replica, name, step);
+                    feed(&mut replica, step, true, vec![entry(key(name), step, record)]);
+                }
+                3 => {
+                    let rows = replica.restamp_from(picked, NOW).unwrap();
+                    replica.apply(Entry::Restamped { rows, skew_ms: 0 }).unwrap();
+                }
+                4 if rng.once_in(4) => {
+                    let new = id(100 + rng.byte() / 2);
+                    let rows = replica.restamp_as(new, &[picked], NOW).unwrap();
+                    let unsure = vec![picked];
+                    let reborn =
+                        Entry::Reborn { replica: new, accepted: vec![], unsure, restamped: rows };
+                    replica.apply(reborn).unwrap();
+                }
+                5 => {
+                    // A commit that fails.
+                    drop(replica.write(&[drawn_change(rng)], NOW));
+                    replica.undo();
+                }
+                _ => {
+                    drop(replica.write(&[drawn_change(rng), drawn_change(rng)], NOW));
+                    replica.confirm();
+                }
+            }
+            let from = rng.index(numbers.len() + 1);
+            for number in numbers.into_iter().skip(from).chain([replica.last]) {
+                let remembered = replica.push_row(number);
+                let kept = core::mem::take(&mut replica.before_push);
+                assert_eq!(remembered, replica.push_row(number), "seed {seed} step {step}");
+                replica.before_push = kept;
+            }
+            for name in ["a", "b"] {
+                let remembered = replica.view(&key(name));
+                let kept = core::mem::take(&mut replica.before_write);
+                assert_eq!(remembered, replica.view(&key(name)), "seed {seed} step {step}");
+                replica.before_write = kept;
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_a_fork_leaves_unsure_change_what_is_shown() {
+    let mut replica = replica();
+    let number = commit(&mut replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 1)]))]);
+    let reborn = Entry::Reborn {
+        replica: id(2),
+        accepted: vec![],
+        unsure: vec![number],
+        restamped: BTreeMap::new(),
+    };
+    let applied = replica.apply(reborn).unwrap();
+    assert_eq!(applied.keys, [key("a")].into());
+    shows(&replica, "a", &[]);
+}

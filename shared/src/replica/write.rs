@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     codec::{CodecError, encode_record},
-    crdt::Join,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
@@ -21,7 +20,10 @@ use crate::{
     record::Record,
     time::WallMillis,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 /// Why a local write was not made; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +71,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`WriteError`].
-    pub fn plan(&self, changes: &[Change], wall: WallMillis) -> Result<Row, WriteError> {
+    pub fn plan(&mut self, changes: &[Change], wall: WallMillis) -> Result<Row, WriteError> {
         let mut clock = self.clock();
         let hlc =
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
@@ -89,13 +91,19 @@ impl Replica {
         Ok(row)
     }
 
-    fn plan_all(&self, changes: &[Change], stamp: Stamp) -> Result<Vec<RowWrite>, WriteError> {
+    fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Vec<RowWrite>, WriteError> {
+        let end = self.last + 1;
         let mut views: BTreeMap<&RecordKey, Record> = BTreeMap::new();
         let mut writes: Vec<RowWrite> = Vec::new();
         for change in changes {
             let view = match views.remove(&change.key) {
                 Some(view) => view,
-                None => self.view_before(&change.key, u64::MAX)?,
+                None if self.overlay.numbers_of(&change.key).next().is_none() => {
+                    self.base.record(&change.key)?
+                }
+                None => {
+                    self.before_write.before(&change.key, end, &self.base, &self.overlay)?.clone()
+                }
             };
             let mut view = view;
             if matches!(change.action, Action::Remove { .. }) && !view.is_live() {
@@ -144,7 +152,9 @@ impl Replica {
             let numbers: Vec<u64> =
                 self.overlay.rows_from(first).map(|(number, _)| number).collect();
             for number in numbers {
-                self.overlay.remove(number);
+                if let Some(gone) = self.overlay.remove(number) {
+                    self.forget_replays(gone.row.writes.iter().map(|write| &write.key));
+                }
             }
             self.last = first - 1;
             self.header.clock = clock;
@@ -152,24 +162,28 @@ impl Replica {
     }
 
     /// Row `number` for the peer: the cells it touches, in full, on top of the base and of the rows
-    /// before it. `None` when there is no such row.
+    /// before it. `None` when there is no such row. Rows asked for in ascending order cost O(size of the
+    /// records they touch) each, however many rows a record has.
     ///
     /// # Errors
     /// [`CodecError`] when stored bytes are damaged.
-    pub fn push_row(&self, number: u64) -> Result<Option<PushRow>, CodecError> {
+    pub fn push_row(&mut self, number: u64) -> Result<Option<PushRow>, CodecError> {
         let Some(outbox) = self.overlay.get(number) else {
             return Ok(None);
         };
         let stamp = outbox.row.stamp;
         let mut writes = Vec::new();
         for write in &outbox.row.writes {
-            let mut current = self.view_before(&write.key, number)?;
+            let replays = &mut self.before_push;
+            let current = replays.before(&write.key, number, &self.base, &self.overlay)?;
             // Where the base has the row already the peer has it too: it answers that it knows the row.
-            let mut delta = write.delta(stamp, &current);
+            let mut delta = write.delta(stamp, current);
             if self.planted.is(Bug::RemoveWidens) && !delta.removed.seen.is_empty() {
                 delta.removed.seen.join(&current.seen);
             }
-            current.join(&delta);
+            if self.overlay.is_last_of(&write.key, number) {
+                replays.forget(&write.key);
+            }
             writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
         }
         Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
@@ -208,6 +222,7 @@ impl Replica {
         wall: WallMillis,
     ) -> Result<Restamped, ChangeError> {
         let mut clock = self.clock();
+        let except: BTreeSet<u64> = except.iter().copied().collect();
         self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
             outbox.state == RowState::Waiting && !except.contains(&number)
         })
