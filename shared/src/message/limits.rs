@@ -41,6 +41,14 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const PEER_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
 /// Most rows of one peer that wait for their commit.
 pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
+/// Most wishes of the app that wait for the store.
+pub const WISHES_WAITING_MAX: usize = 100_000;
+/// Most bytes, about, of wishes that wait for the store.
+pub const WISH_BYTES_WAITING_MAX: usize = 64 << 20;
+/// Most frames that wait for the welcome before them to be stored.
+pub const EARLY_FRAMES_MAX: usize = 16 << 10;
+/// Most bytes of frames that wait for the welcome before them to be stored.
+pub const EARLY_BYTES_MAX: usize = 32 << 20;
 /// How far a pushed stamp may be ahead of the host's clock.
 pub const AHEAD_MAX: Millis = Millis(60_000);
 /// A session without traffic pings this often.
@@ -49,6 +57,8 @@ pub const PING_EVERY: Millis = Millis(10_000);
 pub const DEAD_AFTER: Millis = Millis(25_000);
 /// A push unacknowledged for so long means a dead connection.
 pub const ACK_WITHIN: Millis = Millis(15_000);
+/// Rows that are ahead of the peer's clock in spite of new stamps are tried again after so long.
+pub const AHEAD_RETRY_AFTER: Millis = Millis(10_000);
 /// A handshake takes at most so long.
 pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
 /// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).

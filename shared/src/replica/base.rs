@@ -116,21 +116,16 @@ impl Base {
             // A snapshot page that is older than what the feed brought.
             return Ok(());
         }
-        let before = match held {
-            None => Record::default(),
-            Some(held) => match decode_record(&held.bytes) {
-                Ok(record) => record,
-                Err(_) => return Err(Mismatch(key)),
-            },
-        };
-        let record = match body {
-            Body::Whole(record) => record,
-            Body::Delta(delta) => replaced(before, delta),
-            Body::Own(upto) => {
-                let mut record = before;
+        let before = held.map_or_else(|| Ok(Record::default()), |held| decode_record(&held.bytes));
+        let record = match (body, before) {
+            // Needs nothing of what was held: it mends a record whose bytes are damaged.
+            (Body::Whole(record), _) => record,
+            (Body::Delta(delta), Ok(before)) => replaced(before, delta),
+            (Body::Own(upto), Ok(mut record)) => {
                 own(&mut record, upto);
                 record
             }
+            (Body::Delta(_) | Body::Own(_), Err(_)) => return Err(Mismatch(key)),
         };
         let bytes = encode_record(&record);
         let fits = record_digest(&bytes).as_bytes().iter().zip(&check).all(|(a, b)| a == b);

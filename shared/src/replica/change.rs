@@ -21,6 +21,57 @@ pub struct Change {
     pub action: Action,
 }
 
+impl Change {
+    /// About how many bytes of memory it takes: for limits, not for formats. O(size).
+    #[must_use]
+    pub fn bytes_about(&self) -> usize {
+        let fields = match &self.action {
+            Action::Add(fields)
+            | Action::Put(fields)
+            | Action::Update(fields)
+            | Action::Upsert(fields) => fields.as_slice(),
+            Action::Remove { .. } => &[],
+        };
+        let fields = fields.iter().map(|change| {
+            let values = match &change.action {
+                FieldAction::Set(_, value) | FieldAction::Resolve(value) => {
+                    core::slice::from_ref(value)
+                }
+                FieldAction::Insert(values)
+                | FieldAction::Delete(values)
+                | FieldAction::Replace(values) => values,
+                FieldAction::Clear(_) | FieldAction::Add(_) => &[],
+            };
+            ITEM_BYTES + change.field.as_str().len() + bytes_of(values)
+        });
+        let key = self.key.collection.as_str().len() + self.key.id.as_str().len();
+        ITEM_BYTES + key + fields.sum::<usize>()
+    }
+}
+
+/// What an item of a list costs beside its content, about.
+const ITEM_BYTES: usize = 32;
+
+/// Without recursion: nobody has checked yet how deep they are.
+fn bytes_of(values: &[Value]) -> usize {
+    let mut open: Vec<&Value> = values.iter().collect();
+    let mut bytes = 0;
+    while let Some(value) = open.pop() {
+        bytes += ITEM_BYTES;
+        match value {
+            Value::Text(text) => bytes += text.len(),
+            Value::Bytes(content) => bytes += content.len(),
+            Value::Array(items) => open.extend(items),
+            Value::Map(items) => {
+                bytes += items.keys().map(|name| ITEM_BYTES + name.len()).sum::<usize>();
+                open.extend(items.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    bytes
+}
+
 /// What to do to a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {

@@ -12,7 +12,7 @@ use crate::{
     replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
     time::Now,
 };
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 impl Engine {
     /// Whether the peer has accepted something from this replica that it does not know of.
@@ -62,11 +62,11 @@ impl Engine {
 
     pub(super) fn recalled(&mut self, now: Now, recalled: Recalled) {
         let own = self.replica.id();
-        let number_of = |hlc: Hlc| {
-            let stamp = Stamp { hlc, replica: own };
-            let mut rows = self.replica.overlay().rows();
-            rows.find(|(_, outbox)| outbox.row.stamp == stamp).map(|(number, _)| number)
-        };
+        let rows = self.replica.overlay().rows();
+        let rows = rows.filter(|(_, outbox)| outbox.row.stamp.replica == own);
+        let numbers: BTreeMap<Hlc, u64> =
+            rows.map(|(number, outbox)| (outbox.row.stamp.hlc, number)).collect();
+        let number_of = |hlc: Hlc| numbers.get(&hlc).copied();
         let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
         let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
         let Some(session) = &mut self.session else {

@@ -5,7 +5,7 @@ use super::{
     pipeline::{Op, Want},
 };
 use crate::{
-    io::{Answer, FaultClass, KeyRange, Keyspace, Query},
+    io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
     replica::{META_FOLDED, META_LEADER, Replica, Stored, log_key, log_number},
     time::Now,
 };
@@ -18,10 +18,10 @@ impl Engine {
         self.drop_session();
         self.pipeline.failed = true;
         let wants = core::mem::take(&mut self.pipeline.queue);
-        for want in wants {
+        for want in wants.into_wants() {
             if matches!(want, Want::Claim { .. }) {
                 // Whoever made this holder lead counts on it: it leads once the store can be read.
-                self.pipeline.queue.push_back(want);
+                self.pipeline.queue.push(want);
                 continue;
             }
             let (Want::Write { id, .. }
@@ -37,22 +37,28 @@ impl Engine {
     }
 
     pub(super) fn loaded(&mut self, answers: Vec<Answer>) {
-        let mut answers = answers.into_iter();
-        let mut value = || match answers.next() {
-            Some(Answer::Value(value)) => value,
-            Some(Answer::Page(_)) | None => None,
-        };
-        let (header, folded, leader) = (value(), value(), value());
-        let mut rows = || match answers.next() {
-            Some(Answer::Page(page)) => page.rows,
-            Some(Answer::Value(_)) | None => Vec::new(),
+        let answers: Result<[Answer; 5], _> = answers.try_into();
+        let Ok(
+            [
+                Answer::Value(header),
+                Answer::Value(folded),
+                Answer::Value(leader),
+                Answer::Page(Page { rows: pages, more: false }),
+                Answer::Page(Page { rows: log, more: false }),
+            ],
+        ) = answers
+        else {
+            // Taking what is missing for absent would show an empty replica.
+            self.fail_uncertain();
+            self.store_failed(FaultClass::Permanent);
+            return;
         };
         if header.is_none() {
             let batch = Replica::found(self.config.fresh, &self.config.patterns);
             self.commit(Op::Found, batch);
             return;
         }
-        let stored = Stored { header, folded: folded.clone(), pages: rows(), log: rows() };
+        let stored = Stored { header, folded: folded.clone(), pages, log };
         let was_open = self.pipeline.loaded;
         match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
             Ok(replica) => {
@@ -96,6 +102,8 @@ impl Engine {
         let (Some(Answer::Page(page)), Some(Answer::Value(folded)), Some(Answer::Value(leader))) =
             (answers.next(), answers.next(), answers.next())
         else {
+            self.fail_uncertain();
+            self.store_failed(FaultClass::Permanent);
             return;
         };
         self.pipeline.leader = leader;

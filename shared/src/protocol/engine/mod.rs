@@ -12,6 +12,7 @@ mod load;
 mod outcome;
 mod pipeline;
 mod push;
+mod queue;
 mod rejected;
 mod session;
 mod trace;
@@ -142,7 +143,7 @@ pub struct Receipt {
     pub relaxed: bool,
 }
 
-/// Why a wish was not granted; nothing was changed.
+/// Why a wish was not granted; nothing was changed, if it is not [`WishError::Unknown`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WishError {
@@ -155,6 +156,20 @@ pub enum WishError {
     /// The store failed.
     #[error("the store failed ({0:?})")]
     Store(FaultClass),
+    /// The store failed in the middle, and cannot be asked what it has: the write may or may not be
+    /// durable. Read again before writing it again.
+    #[error("the store failed ({0:?}); the write may or may not be durable")]
+    Unknown(FaultClass),
+    /// More wait for the store than may. The same wish can be granted once some of them are done.
+    #[error("{waiting} {unit} wait for the store, at most {max} may")]
+    Busy {
+        /// Wishes, or about how many bytes.
+        waiting: usize,
+        /// How many may.
+        max: usize,
+        /// Which of the two.
+        unit: &'static str,
+    },
     /// There is nothing to adopt.
     #[error("no other account has been met")]
     NothingToAdopt,
@@ -225,6 +240,14 @@ pub enum Notice {
         code: RejectCode,
         /// Why, for people.
         reason: String,
+    },
+    /// A row is ahead of the peer's clock, which lies behind what this replica has seen, even with a new
+    /// stamp: it is tried again and again, and goes once the peer's clock has caught up.
+    Delayed {
+        /// Its number.
+        number: u64,
+        /// By how much it is ahead.
+        by: Millis,
     },
     /// A `lww` write lost against one that did not know it.
     Conflict {
@@ -435,8 +458,8 @@ impl Engine {
 
     /// Whether so much waits for the store that frames should wait for it too.
     #[must_use]
-    pub const fn is_congested(&self) -> bool {
-        self.pipeline.is_congested()
+    pub fn is_congested(&self) -> bool {
+        self.pipeline.is_congested() || self.session.as_ref().is_some_and(Session::is_congested)
     }
 
     /// Whether nothing is under way or waiting for the store.

@@ -1,8 +1,8 @@
 //! What follows a commit: it was applied, another holder was first, or the store failed.
 
 use super::{
-    Engine, Notice, Output, WishError,
-    pipeline::{FOLD_RETRY_AFTER, Op, Then, Want, bytes_of},
+    Engine, Notice, Output, Receipt, WishError,
+    pipeline::{FOLD_RETRY_AFTER, Op, Then, Want},
 };
 use crate::{
     io::{CommitOutcome, FaultClass, Ticket},
@@ -44,7 +44,8 @@ impl Engine {
                 self.notice(Notice::LogGrew);
             }
             Op::Entries(entries, session) => {
-                for (entry, then) in entries {
+                let mut entries = entries.into_iter();
+                while let Some((entry, then)) = entries.next() {
                     if let Entry::Reborn { replica: new, .. } = &entry {
                         let (old, new) = (self.replica.id(), *new);
                         self.notice(Notice::Reborn { old, new });
@@ -52,7 +53,15 @@ impl Engine {
                     match self.replica.apply(entry) {
                         Ok(applied) => self.announce(now, applied),
                         Err(_) => {
-                            self.store_failed(FaultClass::Corrupt);
+                            let class = FaultClass::Corrupt;
+                            for (_, then) in core::iter::once((None, then))
+                                .chain(entries.map(|(entry, then)| (Some(entry), then)))
+                            {
+                                if let Then::Grant { id, .. } = then {
+                                    self.refuse(id, WishError::Unknown(class));
+                                }
+                            }
+                            self.store_failed(class);
                             return;
                         }
                     }
@@ -94,7 +103,6 @@ impl Engine {
                         continue;
                     }
                     let Some(want) = self.again(entry, then) else { continue };
-                    self.pipeline.waiting_bytes += bytes_of(&want);
                     self.pipeline.queue.push_front(want);
                 }
             }
@@ -113,6 +121,7 @@ impl Engine {
             Entry::Reborn { replica, accepted, unsure, .. } => {
                 Want::Reborn { replica, accepted, unsure }
             }
+            // The row comes again with what it is dropped for.
             Entry::Commit(_) => return None,
             Entry::Dropped(number) => {
                 let Then::Grant { id, number: granted } = then else {
@@ -141,15 +150,17 @@ impl Engine {
     pub(super) fn op_failed(&mut self, now: Now, op: Op, class: FaultClass) {
         match op {
             Op::Writes(rows) => {
-                self.be_uncertain(rows.into_iter().map(|(id, receipt, _)| (id, receipt)), class);
+                for (id, receipt, _) in rows {
+                    self.row_is_uncertain(id, receipt, class);
+                }
                 self.replica.undo();
             }
             Op::Entries(entries, _) => {
-                for (_, then) in entries {
-                    if let Then::Grant { id, .. } = then {
+                for ((entry, then), at) in entries.into_iter().zip(self.replica.last() + 1..) {
+                    if let Then::Grant { id, number } = then {
                         self.pipeline.edits.remove(&id);
-                        let result = Err(WishError::Store(class));
-                        self.outputs.push_back(Output::Done { id, result });
+                        let receipt = Receipt { number, stamp: None, relaxed: false };
+                        self.be_uncertain(id, receipt, class, at, &entry);
                     }
                 }
                 self.drop_session();

@@ -4,31 +4,34 @@
 //! next: if another holder was first, its entries are read, joined, and the wants planned again.
 
 use super::{
-    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, uncertain::Uncertain,
+    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, queue::Queue,
+    uncertain::Uncertain,
 };
 use crate::{
     id::ReplicaId,
     io::{Answer, Batch, FaultClass, Keyspace, Ticket},
+    message::ByeCode,
     replica::{
-        Applied, Change, Entry, Fold, META_FOLDED, META_LEADER, RowState, encode_entry,
-        load_queries, log_key,
+        Applied, Change, ChangeError, Entry, Fold, META_FOLDED, META_LEADER, RowState,
+        encode_entry, load_queries, log_key,
     },
     time::{Millis, MonoMillis, Now, WallMillis},
 };
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 
 /// Bytes of entries that one commit takes.
 const COMMIT_BYTES_AIM: usize = 1 << 20;
 /// Rows that one commit takes.
 const COMMIT_ROWS_MAX: usize = 1_000;
 /// Bytes of received entries that may wait.
-const WAITING_BYTES_MAX: usize = 4 << 20;
+pub(super) const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// A store that could not be read for now is tried again after this long.
 const STORE_RETRY_AFTER: Millis = Millis(1_000);
+
+/// Times that the log is asked what became of uncertain writes before their callers are told that it is
+/// not known.
+const STORE_TRIES_MAX: u32 = 30;
 
 /// A fold that failed is tried again after this long: what failed it is seldom gone at once.
 pub(super) const FOLD_RETRY_AFTER: Millis = Millis(30_000);
@@ -100,8 +103,7 @@ pub(super) enum Op {
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
-    pub(super) queue: VecDeque<Want>,
-    pub(super) waiting_bytes: usize,
+    pub(super) queue: Queue,
     pub(super) under_way: Option<(Ticket, Op)>,
     tickets: u64,
     /// The stored fencing token, as last read.
@@ -116,6 +118,8 @@ pub(super) struct Pipeline {
     pub(super) fold_after: Option<MonoMillis>,
     /// When a store that could not be read is tried again.
     pub(super) retry_at: Option<MonoMillis>,
+    /// Times that the log could not be read since writes became uncertain.
+    pub(super) tries: u32,
     /// Changes of the edits that are being committed, by wish.
     pub(super) edits: BTreeMap<u64, Vec<Change>>,
     /// Writes whose commit failed in a way that leaves open whether it happened.
@@ -130,7 +134,7 @@ impl Pipeline {
     }
 
     pub(super) const fn is_congested(&self) -> bool {
-        self.waiting_bytes > WAITING_BYTES_MAX
+        self.queue.received_bytes() > WAITING_BYTES_MAX
     }
 
     pub(super) const fn retry_at(&self) -> Option<MonoMillis> {
@@ -142,8 +146,7 @@ impl Pipeline {
     }
 
     pub(super) fn want(&mut self, want: Want) {
-        self.waiting_bytes += bytes_of(&want);
-        self.queue.push_back(want);
+        self.queue.push(want);
     }
 
     fn start(&mut self, op: Op) -> Ticket {
@@ -175,33 +178,22 @@ impl Pipeline {
                     | Want::Adopt { .. }
             )
         });
-        self.waiting_bytes = self.queue.iter().map(bytes_of).sum();
-    }
-}
-
-pub(super) fn bytes_of(want: &Want) -> usize {
-    match want {
-        Want::Entry { entry: Entry::Feed(bytes) | Entry::Staged(bytes), .. } => bytes.len(),
-        Want::Entry { .. }
-        | Want::Write { .. }
-        | Want::Drop { .. }
-        | Want::Edit { .. }
-        | Want::Restamp { .. }
-        | Want::Reborn { .. }
-        | Want::Claim { .. }
-        | Want::Adopt { .. } => 0,
     }
 }
 
 impl Engine {
     pub(super) fn ask(&mut self, id: u64, wish: Wish) {
-        self.pipeline.want(match wish {
+        let want = match wish {
             Wish::Write { changes, relaxed } => Want::Write { id, changes, relaxed },
             Wish::Retry { number } => Want::Drop { id, number, retry: true },
             Wish::Edit { number, changes } => Want::Edit { id, number, changes },
             Wish::Discard { number } => Want::Drop { id, number, retry: false },
             Wish::Adopt => Want::Adopt { id },
-        });
+        };
+        match self.pipeline.queue.admits(&want, self.pipeline.uncertain.len()) {
+            Ok(()) => self.pipeline.want(want),
+            Err(error) => self.outputs.push_back(Output::Done { id, result: Err(error) }),
+        }
     }
 
     pub(super) fn lead(&mut self, token: [u8; 16]) {
@@ -231,9 +223,8 @@ impl Engine {
             self.pipeline.tail_wanted = true;
         }
         while self.pipeline.under_way.is_none() {
-            let mut wants = self.pipeline.queue.iter();
-            let asked =
-                self.pipeline.tail_wanted || wants.any(|want| !matches!(want, Want::Claim { .. }));
+            let asked = self.pipeline.tail_wanted
+                || self.pipeline.queue.iter().any(|want| !matches!(want, Want::Claim { .. }));
             if self.pipeline.failed && !asked {
                 return;
             }
@@ -353,8 +344,6 @@ impl Engine {
             let Some(want) = self.pipeline.queue.pop_front() else {
                 break;
             };
-            self.pipeline.waiting_bytes =
-                self.pipeline.waiting_bytes.saturating_sub(bytes_of(&want));
             of_session |=
                 !matches!(want, Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. });
             entries.extend(self.make(want, now));
@@ -389,7 +378,7 @@ impl Engine {
                         let entry = Entry::Restamped { rows, skew_ms };
                         Vec::from([(entry, Then::Named(u64::MAX))])
                     }
-                    Err(_) => Vec::new(),
+                    Err(error) => self.give_up(now, &error),
                 }
             }
             Want::Reborn { replica, accepted, unsure } => {
@@ -399,7 +388,7 @@ impl Engine {
                         let entry = Entry::Reborn { replica, accepted, unsure, restamped };
                         Vec::from([(entry, Then::Reconnect)])
                     }
-                    Err(_) => Vec::new(),
+                    Err(error) => self.give_up(now, &error),
                 }
             }
             Want::Adopt { id } => {
@@ -413,6 +402,12 @@ impl Engine {
             }
             Want::Write { .. } | Want::Claim { .. } => Vec::new(),
         }
+    }
+
+    /// No new stamps can be had: ends the session, for the app to see.
+    fn give_up(&mut self, now: Now, error: &ChangeError) -> Vec<(Entry, Then)> {
+        self.end(now, ByeCode::Internal, &error.to_string());
+        Vec::new()
     }
 
     pub(super) fn answered(
@@ -429,10 +424,12 @@ impl Engine {
             (Op::Tail, Ok(answers)) => self.tail(now, answers),
             (_, Ok(_)) => {}
             (_, Err(class)) => {
-                if class == FaultClass::Transient {
-                    // Whether uncertain writes happened is still to be read.
+                self.pipeline.tries += 1;
+                let transient = class == FaultClass::Transient;
+                if transient {
                     self.pipeline.retry_at = Some(now.mono + STORE_RETRY_AFTER);
-                } else {
+                }
+                if !transient || self.pipeline.tries >= STORE_TRIES_MAX {
                     self.fail_uncertain();
                 }
                 self.store_failed(class);

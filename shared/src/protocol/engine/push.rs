@@ -1,28 +1,32 @@
 //! Pushing the outbox: in order, a bounded number of bytes ahead of the acknowledgements.
 
 use super::{
-    Engine,
+    Engine, Notice,
     pipeline::{Then, Want},
 };
 use crate::{
+    codec::CodecError,
     id::Seq,
     protocol::{
-        limits::{ACK_WITHIN, PAGE_BYTES_AIM, PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX},
-        message::{Ack, Message, Outcome, Push, PushRow},
+        limits::{
+            ACK_WITHIN, AHEAD_RETRY_AFTER, PAGE_BYTES_AIM, PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX,
+        },
+        message::{Ack, Message, Outcome, Push, PushRow, RejectCode},
     },
-    replica::{Entry, RowState, Settlement},
+    replica::{Entry, Replica, RowState, Settlement},
     time::{MonoMillis, Now},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    string::String,
     vec::Vec,
 };
 
 /// Where the outbox stands in a session.
 #[derive(Debug, Default)]
 pub(super) struct Pushing {
-    /// Rows sent and not acknowledged, with their size.
-    in_flight: BTreeMap<u64, usize>,
+    /// Rows sent and not acknowledged.
+    in_flight: BTreeMap<u64, Flight>,
     bytes: usize,
     /// Rows to be sent again.
     returned: BTreeSet<u64>,
@@ -34,10 +38,24 @@ pub(super) struct Pushing {
     settling: usize,
     /// Rows need new stamps once nothing is in flight: the peer's clock less ours, in milliseconds.
     restamp: Option<i64>,
+    /// New stamps were given, and nothing was accepted since.
+    restamped: bool,
+    /// The peer's clock must go on before more is sent.
+    pub(super) paused_until: Option<MonoMillis>,
     /// The feed must reach this before more is sent.
     until: Option<Seq>,
+    /// Subscriptions that must be healed before more is sent.
+    mending: BTreeSet<u32>,
     /// When the outstanding acknowledgement is overdue.
     pub(super) overdue: Option<MonoMillis>,
+}
+
+/// A row on its way.
+#[derive(Debug)]
+struct Flight {
+    bytes: usize,
+    /// Everything up to here was known when it was made.
+    knew: Seq,
 }
 
 impl Pushing {
@@ -52,36 +70,23 @@ impl Engine {
         if self.session.as_ref().is_none_or(|session| !session.may_push(&self.replica)) {
             return;
         }
-        while let Some(push) = self.next_push(now) {
-            self.say(now, &Message::Push(push));
+        loop {
+            match self.next_push(now) {
+                Ok(Some(push)) => self.say(now, &Message::Push(push)),
+                Ok(None) => return,
+                Err((number, error)) => return self.cannot_be_made(now, number, &error),
+            }
         }
     }
 
-    fn next_push(&mut self, now: Now) -> Option<Push> {
-        let session = self.session.as_mut()?;
+    /// The next rows to be sent; an error names a row that cannot be made, with nothing before it in hand.
+    fn next_push(&mut self, now: Now) -> Result<Option<Push>, (u64, CodecError)> {
+        if !self.may_push_more() {
+            return Ok(None);
+        }
+        let Some(session) = self.session.as_mut() else { return Ok(None) };
         let pushing = &mut session.pushing;
-        if let Some(skew_ms) = pushing.restamp {
-            if pushing.in_flight.is_empty() && pushing.settling == 0 {
-                pushing.settling += 1;
-                pushing.restamp = None;
-                let from = pushing.returned.first().copied().unwrap_or(pushing.next);
-                self.pipeline.want(Want::Restamp { from, skew_ms });
-            }
-            return None;
-        }
-        // Two pushes in flight could each be returned for an outcome that the other does not name yet, for
-        // ever: what is sent again goes when every outcome is known.
-        let again = !pushing.returned.is_empty() && !pushing.in_flight.is_empty();
-        if pushing.settling > 0 || again {
-            return None;
-        }
-        if let Some(seq) = pushing.until {
-            let standings = self.replica.standings();
-            if standings.iter().any(|(_, standing)| standing.cursor < seq) {
-                return None;
-            }
-            pushing.until = None;
-        }
+        let knew = knows(&self.replica);
         let mut rows: Vec<PushRow> = Vec::new();
         let mut page = 0;
         while rows.len() < PUSH_ROWS_MAX
@@ -91,20 +96,90 @@ impl Engine {
             let Some(number) = next_number(pushing, &self.replica) else {
                 break;
             };
-            let Ok(Some(row)) = self.replica.push_row(number) else {
-                continue;
+            let row = match self.replica.push_row(number) {
+                Ok(Some(row)) => row,
+                // It has just been found to be there.
+                Ok(None) => continue,
+                Err(error) => {
+                    // In its place: what stands behind it may touch its records.
+                    pushing.returned.insert(number);
+                    if rows.is_empty() && pushing.in_flight.is_empty() {
+                        return Err((number, error));
+                    }
+                    break;
+                }
             };
             let bytes = size_of_row(&row);
             page += bytes;
             pushing.bytes += bytes;
-            pushing.in_flight.insert(number, bytes);
+            pushing.in_flight.insert(number, Flight { bytes, knew });
             rows.push(row);
         }
         if rows.is_empty() {
-            return None;
+            return Ok(None);
         }
         pushing.overdue.get_or_insert(now.mono + ACK_WITHIN);
-        Some(Push { named: pushing.named, rows })
+        Ok(Some(Push { named: pushing.named, rows }))
+    }
+
+    /// Whether nothing that must come first is missing.
+    fn may_push_more(&mut self) -> bool {
+        let Some(session) = self.session.as_mut() else { return false };
+        let pushing = &mut session.pushing;
+        if let Some(skew_ms) = pushing.restamp {
+            if pushing.in_flight.is_empty() && pushing.settling == 0 {
+                pushing.settling += 1;
+                pushing.restamp = None;
+                let from = pushing.returned.first().copied().unwrap_or(pushing.next);
+                self.pipeline.want(Want::Restamp { from, skew_ms });
+            }
+            return false;
+        }
+        // Two pushes in flight could each be returned for an outcome that the other does not name yet, for
+        // ever: what is sent again goes when every outcome is known.
+        let again = !pushing.returned.is_empty() && !pushing.in_flight.is_empty();
+        if pushing.settling > 0 || again || pushing.paused_until.is_some() {
+            return false;
+        }
+        if pushing.until.is_some_and(|seq| knows(&self.replica) < seq) {
+            return false;
+        }
+        pushing.until = None;
+        let heals = &session.heals;
+        let standings = self.replica.standings();
+        pushing.mending.retain(|subscription| {
+            let at = usize::try_from(*subscription).unwrap_or(usize::MAX);
+            let healing = standings.get(at).is_some_and(|(_, standing)| standing.heal.is_some());
+            healing || heals.contains_key(subscription)
+        });
+        pushing.mending.is_empty()
+    }
+
+    /// The base holds damaged bytes where a row builds on them. They are fetched anew; a row that cannot
+    /// be made even then is refused here, for the app to decide.
+    fn cannot_be_made(&mut self, now: Now, number: u64, error: &CodecError) {
+        let outbox = self.replica.overlay().get(number);
+        let damaged = outbox.and_then(|outbox| {
+            let mut keys = outbox.row.writes.iter().map(|write| &write.key);
+            keys.find(|key| self.replica.base().record(key).is_err())
+        });
+        let covering = damaged.and_then(|key| {
+            let mut standings = self.replica.standings().iter();
+            let at = standings.position(|(pattern, _)| pattern.covers(&key.collection))?;
+            u32::try_from(at).ok()
+        });
+        let Some(session) = self.session.as_mut() else { return };
+        if let Some(subscription) = covering.filter(|number| session.mended.insert(*number)) {
+            session.pushing.mending.insert(subscription);
+            self.verified.remove(&subscription);
+            self.start_heal(now, subscription, false);
+            return;
+        }
+        session.pushing.settling += 1;
+        let reason = alloc::format!("what it builds on is damaged: {error}");
+        let refused = Settlement::Rejected { code: RejectCode::Invalid, reason };
+        let entry = Entry::Settled(Vec::from([(number, refused)]));
+        self.pipeline.want(Want::Entry { entry, then: Then::Named(0) });
     }
 
     pub(super) fn ack(&mut self, now: Now, ack: Ack) {
@@ -114,13 +189,17 @@ impl Engine {
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
         let mut named = 0;
+        let mut delayed = None;
         for (number, outcome) in ack.outcomes {
-            let Some(bytes) = pushing.in_flight.remove(&number) else {
+            let Some(flight) = pushing.in_flight.remove(&number) else {
                 continue;
             };
-            pushing.bytes = pushing.bytes.saturating_sub(bytes);
+            pushing.bytes = pushing.bytes.saturating_sub(flight.bytes);
             match outcome {
-                Outcome::Accepted { seq } => settled.push((number, Settlement::Accepted(seq))),
+                Outcome::Accepted { seq } => {
+                    pushing.restamped = false;
+                    settled.push((number, Settlement::Accepted(seq)));
+                }
                 Outcome::Rejected { number: at, code, reason } => {
                     named = named.max(at);
                     settled.push((number, Settlement::Rejected { code, reason }));
@@ -137,6 +216,19 @@ impl Engine {
                     let theirs = i128::from(wall) - i128::from(by.0);
                     let skew = theirs - i128::from(now.wall.0);
                     pushing.restamp = Some(i64::try_from(skew).unwrap_or_default());
+                    if pushing.restamped {
+                        // What was seen or acknowledged lies ahead of the peer's clock: only time helps.
+                        pushing.paused_until = Some(now.mono + AHEAD_RETRY_AFTER);
+                        delayed.get_or_insert(Notice::Delayed { number, by });
+                    }
+                }
+                Outcome::Stale { number: at, seq } if seq <= flight.knew => {
+                    // Replayed on what is known it would be the same again: what replaced it is not
+                    // subscribed to.
+                    named = named.max(at);
+                    let code = RejectCode::Invalid;
+                    let reason = String::from("what it changes was replaced in the meantime");
+                    settled.push((number, Settlement::Rejected { code, reason }));
                 }
                 Outcome::Stale { number: at, seq } => {
                     named = named.max(at);
@@ -154,6 +246,9 @@ impl Engine {
             let entry = Entry::Settled(settled);
             self.pipeline.want(Want::Entry { entry, then: Then::Named(named) });
         }
+        if let Some(delayed) = delayed {
+            self.notice(delayed);
+        }
     }
 
     /// Outcomes, or new stamps, are in the log.
@@ -161,15 +256,23 @@ impl Engine {
         if let Some(session) = &mut self.session {
             let pushing = &mut session.pushing;
             pushing.settling = pushing.settling.saturating_sub(1);
-            if named != u64::MAX {
+            if named == u64::MAX {
+                pushing.restamped = true;
+            } else {
                 pushing.named = pushing.named.max(named);
             }
         }
     }
 }
 
+/// Up to where every subscription has what the peer has.
+fn knows(replica: &Replica) -> Seq {
+    let cursors = replica.standings().iter().map(|(_, standing)| standing.cursor);
+    cursors.min().unwrap_or(Seq(u64::MAX))
+}
+
 /// The next row that was not sent, or is to be sent again.
-fn next_number(pushing: &mut Pushing, replica: &crate::replica::Replica) -> Option<u64> {
+fn next_number(pushing: &mut Pushing, replica: &Replica) -> Option<u64> {
     let is_waiting = |number: &u64| {
         let row = replica.overlay().get(*number);
         row.is_some_and(|row| {

@@ -3,7 +3,7 @@
 use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
     hlc::Stamp,
-    replica::{Change, Entry, OutboxRow, RowState},
+    replica::{Change, ChangeError, Entry, OutboxRow, RowState},
     time::Now,
 };
 use alloc::vec::Vec;
@@ -18,8 +18,7 @@ impl Engine {
     ) -> Vec<(Entry, Then)> {
         let rejected = |row: &&OutboxRow| matches!(row.state, RowState::Rejected { .. });
         let Some(outbox) = self.replica.overlay().get(number).filter(rejected) else {
-            let result = Err(WishError::NoSuchRow(number));
-            self.outputs.push_back(Output::Done { id, result });
+            self.refuse(id, WishError::NoSuchRow(number));
             return Vec::new();
         };
         let mut entries = Vec::new();
@@ -27,6 +26,7 @@ impl Engine {
         if retry {
             let mut clock = self.replica.clock();
             let Ok(hlc) = clock.tick(self.replica.corrected(now.wall)) else {
+                self.refuse(id, WishError::Write(ChangeError::ClockExhausted.into()));
                 return entries;
             };
             let mut row = outbox.row.clone();
@@ -60,10 +60,15 @@ impl Engine {
                 Vec::from([(Entry::Commit(row), Then::Nothing), (Entry::Dropped(number), grant)])
             }
             Err(error) => {
-                self.outputs.push_back(Output::Done { id, result: Err(error) });
+                self.refuse(id, error);
                 Vec::new()
             }
         }
+    }
+
+    /// The wish is not granted.
+    pub(super) fn refuse(&mut self, id: u64, error: WishError) {
+        self.outputs.push_back(Output::Done { id, result: Err(error) });
     }
 
     /// The wish is granted: if it was an edit, its changes are not needed again.

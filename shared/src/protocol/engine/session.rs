@@ -3,7 +3,7 @@
 use super::{
     Engine, Link, Notice, Output,
     heal::Heal,
-    pipeline::{Then, Want},
+    pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
     trace::describe,
 };
@@ -12,7 +12,8 @@ use crate::{
     id::{Cursor, Incarnation, Pattern, ReplicaId, Seq},
     protocol::{
         limits::{
-            DEAD_AFTER, EPOCHS_MAX, HANDSHAKE_WITHIN, INCARNATIONS_MAX, PING_EVERY, VERSIONS,
+            DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, EPOCHS_MAX, HANDSHAKE_WITHIN,
+            INCARNATIONS_MAX, PING_EVERY, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
         wire,
@@ -63,6 +64,7 @@ pub(super) struct Session {
     pub(super) welcome: Option<Welcome>,
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
+    early_bytes: usize,
     pub(super) pushing: Pushing,
     /// Where each subscription's next changes must begin.
     pub(super) expected: BTreeMap<u32, Place>,
@@ -70,6 +72,8 @@ pub(super) struct Session {
     pub(super) moved: BTreeSet<u32>,
     pub(super) heals: BTreeMap<u32, Heal>,
     pub(super) heal_counts: BTreeMap<u32, u32>,
+    /// Subscriptions that were healed because a row could not be made from what the base holds.
+    pub(super) mended: BTreeSet<u32>,
     /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
     pub(super) breaks: BTreeSet<u32>,
     /// Roots stated by the peer, to be compared once the log is as far.
@@ -90,11 +94,26 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn deadline(&self) -> Option<MonoMillis> {
         let dead = self.last_heard + DEAD_AFTER;
-        let mut deadline = dead.min(self.last_sent + PING_EVERY);
-        if self.phase != Phase::Open && self.phase != Phase::Blocked {
-            deadline = deadline.min(self.opening_until);
-        }
-        Some(self.pushing.overdue.map_or(deadline, |overdue| overdue.min(deadline)))
+        // Who is not welcomed yet pings nobody, however long it is silent.
+        let next = if self.is_opening() { self.opening_until } else { self.last_sent + PING_EVERY };
+        let pushing = self.pushing.overdue.into_iter().chain(self.pushing.paused_until);
+        pushing.chain([dead, next]).min()
+    }
+
+    fn is_opening(&self) -> bool {
+        self.phase != Phase::Open && self.phase != Phase::Blocked
+    }
+
+    /// Keeps a frame until the welcome before it is in the log; false when no more can wait.
+    fn put_off(&mut self, frame: &[u8]) -> bool {
+        self.early_bytes += frame.len();
+        self.early.push(frame.to_vec());
+        self.early.len() <= EARLY_FRAMES_MAX && self.early_bytes <= EARLY_BYTES_MAX
+    }
+
+    /// Whether so much waits for the welcome to be stored that frames should wait for it too.
+    pub(super) fn is_congested(&self) -> bool {
+        self.phase == Phase::Entering && self.early_bytes > WAITING_BYTES_MAX
     }
 
     pub(super) const fn was_live(&self) -> bool {
@@ -147,11 +166,13 @@ impl Engine {
             salt,
             welcome: None,
             early: Vec::new(),
+            early_bytes: 0,
             pushing: Pushing::default(),
             expected: BTreeMap::new(),
             moved: BTreeSet::new(),
             heals: BTreeMap::new(),
             heal_counts: BTreeMap::new(),
+            mended: BTreeSet::new(),
             breaks: BTreeSet::new(),
             stated: BTreeMap::new(),
             head: Seq(0),
@@ -212,7 +233,7 @@ impl Engine {
         session.last_heard = now.mono;
         if session.phase == Phase::Entering {
             // The peer goes on at once; the welcome is still on its way into the log.
-            session.early.push(bytes.to_vec());
+            self.put_off(now, bytes);
             return;
         }
         let message = wire::split_frame(bytes)
@@ -220,11 +241,9 @@ impl Engine {
         match message {
             Ok((CHANNEL, message, encoded)) => {
                 let waits = !matches!(message, Message::Recalled(_) | Message::Bye(_));
-                if let Some(session) = &mut self.session
-                    && session.phase == Phase::Checking
-                    && waits
-                {
-                    session.early.push(bytes.to_vec());
+                let phase = self.session.as_ref().map(|session| session.phase);
+                if phase == Some(Phase::Checking) && waits {
+                    self.put_off(now, bytes);
                     return;
                 }
                 self.trace(false, &message, bytes.len());
@@ -232,6 +251,12 @@ impl Engine {
             }
             Ok(_) => {}
             Err(error) => self.end(now, ByeCode::Malformed, &error.to_string()),
+        }
+    }
+
+    fn put_off(&mut self, now: Now, frame: &[u8]) {
+        if self.session.as_mut().is_some_and(|session| !session.put_off(frame)) {
+            self.end(now, ByeCode::SlowConsumer, "more came than can wait for the welcome");
         }
     }
 
@@ -322,12 +347,14 @@ impl Engine {
                     self.then(now, Then::Reconnect);
                 }
             }
-            Then::Reconnect => {
-                self.drop_session();
-                if let Some(Output::Close { retry_after, .. }) = self.outputs.back_mut() {
-                    *retry_after = Some(Millis(0));
-                }
-            }
+            Then::Reconnect => self.reconnect(),
+        }
+    }
+
+    /// Ends the session, if there is one, to begin another at once.
+    pub(super) fn reconnect(&mut self) {
+        if self.session.is_some() {
+            self.pipeline_forget(Some(Millis(0)));
         }
     }
 
@@ -476,7 +503,10 @@ impl Engine {
         }
         // States roots, if nothing else does: an idle client wants to know that it agrees.
         self.ping(now);
-        let early = self.session.as_mut().map(|session| core::mem::take(&mut session.early));
+        let early = self.session.as_mut().map(|session| {
+            session.early_bytes = 0;
+            core::mem::take(&mut session.early)
+        });
         for frame in early.into_iter().flatten() {
             self.frame(now, &frame);
         }
@@ -493,8 +523,9 @@ impl Engine {
 
     /// Pings a quiet peer and ends a session that is dead.
     pub(super) fn keep_alive(&mut self, now: Now) {
-        let Some(session) = &self.session else { return };
-        let opening = session.phase != Phase::Open && session.phase != Phase::Blocked;
+        let Some(session) = &mut self.session else { return };
+        session.pushing.paused_until.take_if(|until| now.mono >= *until);
+        let opening = session.is_opening();
         let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
             || (opening && now.mono >= session.opening_until)
             || session.pushing.overdue.is_some_and(|overdue| now.mono >= overdue);

@@ -1,4 +1,4 @@
-//! Writes whose commit failed in a way that leaves open whether it happened: the log tells.
+//! Wishes whose commit failed in a way that leaves open whether it happened: the log tells.
 
 use super::{Engine, Output, Receipt, WishError};
 use crate::{
@@ -7,30 +7,47 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// A write that may or may not be in the log.
+/// A wish that may or may not be in the log.
 #[derive(Debug)]
 pub(super) struct Uncertain {
     id: u64,
     receipt: Receipt,
     class: FaultClass,
-    /// What its log entry would be: another holder may have taken the number, even with the same stamp.
+    /// Where its log entry would be, and what it would be: another holder may have taken the number, even
+    /// with the same stamp.
+    at: u64,
     bytes: Vec<u8>,
     happened: bool,
 }
 
+/// What can be said of an uncertain wish.
+enum Fate {
+    Happened,
+    Failed,
+    Unknown,
+}
+
 impl Engine {
-    /// The commit of these writes, which are still applied, failed.
+    /// The commit of this wish, which ended in `entry`, failed.
     pub(super) fn be_uncertain(
         &mut self,
-        rows: impl Iterator<Item = (u64, Receipt)>,
+        id: u64,
+        receipt: Receipt,
         class: FaultClass,
+        at: u64,
+        entry: &Entry,
     ) {
-        for (id, receipt) in rows {
-            let Some(outbox) = self.replica.overlay().get(receipt.number) else {
-                continue;
-            };
-            let bytes = encode_entry(&Entry::Commit(outbox.row.clone()));
-            self.pipeline.uncertain.push(Uncertain { id, receipt, class, bytes, happened: false });
+        let bytes = encode_entry(entry);
+        let happened = false;
+        self.pipeline.uncertain.push(Uncertain { id, receipt, class, at, bytes, happened });
+    }
+
+    /// The commit of this write, which is still applied, failed.
+    pub(super) fn row_is_uncertain(&mut self, id: u64, receipt: Receipt, class: FaultClass) {
+        let at = receipt.number;
+        match self.replica.overlay().get(at).map(|outbox| Entry::Commit(outbox.row.clone())) {
+            Some(entry) => self.be_uncertain(id, receipt, class, at, &entry),
+            None => self.refuse(id, WishError::Unknown(class)),
         }
     }
 
@@ -40,53 +57,66 @@ impl Engine {
             return;
         };
         for uncertain in &mut self.pipeline.uncertain {
-            uncertain.happened |=
-                uncertain.receipt.number == number && uncertain.bytes == row.value;
+            uncertain.happened |= uncertain.at == number && uncertain.bytes == row.value;
         }
     }
 
     /// The log was read to its end: tells what became of them.
     pub(super) fn settle_uncertain(&mut self) {
+        self.pipeline.tries = 0;
         for uncertain in core::mem::take(&mut self.pipeline.uncertain) {
-            let happened = uncertain.happened || self.was_folded(&uncertain);
-            let result = if happened {
-                Ok(uncertain.receipt)
-            } else {
-                Err(WishError::Store(uncertain.class))
+            let fate = self.fate(&uncertain);
+            let Uncertain { id, receipt, class, .. } = uncertain;
+            let result = match fate {
+                Fate::Happened => Ok(receipt),
+                Fate::Failed => Err(WishError::Store(class)),
+                Fate::Unknown => Err(WishError::Unknown(class)),
             };
-            let id = uncertain.id;
             self.outputs.push_back(Output::Done { id, result });
         }
     }
 
-    /// Whether the row has left the log in a fold since, or was given another stamp there.
-    fn was_folded(&self, uncertain: &Uncertain) -> bool {
-        let number = uncertain.receipt.number;
-        let (Ok(Entry::Commit(row)), true) =
-            (decode_entry(&uncertain.bytes), number <= self.replica.folded())
-        else {
-            return false;
-        };
-        match self.replica.overlay().get(number) {
-            Some(outbox) => {
-                let intents = |row: &crate::replica::Row| -> Vec<_> {
-                    let writes = row.writes.iter();
-                    writes.map(|write| (write.key.clone(), write.intents.clone())).collect()
-                };
-                intents(&outbox.row) == intents(&row)
-            }
-            None => row.writes.iter().all(|write| {
-                let record = self.replica.base().record(&write.key);
-                record.is_ok_and(|record| record.seen.covers(&row.stamp))
-            }),
+    fn fate(&self, uncertain: &Uncertain) -> Fate {
+        if uncertain.happened {
+            return Fate::Happened;
         }
+        if uncertain.at > self.replica.folded() {
+            return Fate::Failed;
+        }
+        // It may have left the log in a fold since, or may have another stamp there.
+        let happened = match decode_entry(&uncertain.bytes) {
+            Ok(Entry::Commit(row)) => match self.replica.overlay().get(uncertain.at) {
+                Some(outbox) => {
+                    let intents = |row: &crate::replica::Row| -> Vec<_> {
+                        let writes = row.writes.iter();
+                        writes.map(|write| (write.key.clone(), write.intents.clone())).collect()
+                    };
+                    if intents(&outbox.row) != intents(&row) {
+                        return Fate::Failed;
+                    }
+                    true
+                }
+                None => row.writes.iter().all(|write| {
+                    let record = self.replica.base().record(&write.key);
+                    record.is_ok_and(|record| record.seen.covers(&row.stamp))
+                }),
+            },
+            Ok(Entry::Dropped(number)) => match self.replica.overlay().get(number) {
+                Some(_) => return Fate::Failed,
+                // Whoever forgot the row, it is forgotten; what came in its place is another question.
+                None => uncertain.receipt.number == 0,
+            },
+            Ok(Entry::Adopted(principal)) => self.replica.principal() == Some(&principal),
+            Ok(_) | Err(_) => false,
+        };
+        if happened { Fate::Happened } else { Fate::Unknown }
     }
 
     /// The log cannot be read either.
     pub(super) fn fail_uncertain(&mut self) {
+        self.pipeline.tries = 0;
         for uncertain in core::mem::take(&mut self.pipeline.uncertain) {
-            let (id, result) = (uncertain.id, Err(WishError::Store(uncertain.class)));
-            self.outputs.push_back(Output::Done { id, result });
+            self.refuse(uncertain.id, WishError::Unknown(uncertain.class));
         }
     }
 }

@@ -238,6 +238,7 @@ impl World {
             | Notice::Status
             | Notice::Accepted(_)
             | Notice::AccountChanged { .. }
+            | Notice::Delayed { .. }
             | Notice::Trace { .. } => {}
         }
     }

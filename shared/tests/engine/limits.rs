@@ -1,0 +1,104 @@
+//! Every queue has a limit, and whoever meets it is told.
+
+use crate::world::{Client, change, field, key, set, welcome};
+use rejoin_core::{
+    hlc::Hlc,
+    message::limits::{
+        EARLY_BYTES_MAX, WISH_BYTES_WAITING_MAX, WISHES_WAITING_MAX,
+    },
+    protocol::{
+        engine::{Input, Notice, WishError},
+        message::{ByeCode, Changes, Message, Mode, Stated},
+    },
+    record::Value,
+    replica::{Action, FieldAction, FieldChange},
+};
+
+/// The peer states a time behind which there is none.
+pub(crate) fn last_tick(client: &mut Client) {
+    let expected = client.engine.replica().standings()[0].1.place.clone();
+    let state = Stated {
+        seq: expected.seq,
+        horizon: Hlc::ZERO,
+        hlc: Hlc::from_bits(u64::MAX),
+        roots: vec![],
+    };
+    let changes = Changes {
+        subscriptions: vec![0],
+        after: expected.clone(),
+        upto: expected,
+        cut: true,
+        entries: vec![],
+        state: Some(state),
+    };
+    client.hear(&Message::Changes(changes));
+}
+
+#[test]
+fn wishes_beyond_the_limit_are_refused_and_can_be_made_again() {
+    let mut client = Client::new(1, &["notes"]);
+    client.hold = true;
+    let key = key("notes", "a");
+    let first = client.write(set(&key, "under way"));
+    for _ in 0..WISHES_WAITING_MAX {
+        client.write(set(&key, "waits"));
+    }
+    assert_eq!(client.done, [].into(), "all of them may wait");
+    let over = client.write(set(&key, "over"));
+    let busy = client.done.remove(&over);
+    assert!(matches!(busy, Some(Err(WishError::Busy { max: WISHES_WAITING_MAX, .. }))), "{busy:?}");
+    client.commit_fault = Some(crate::world::Fault::Always(rejoin_core::io::FaultClass::Full));
+    client.read_fault = Some(crate::world::Fault::Always(rejoin_core::io::FaultClass::Permanent));
+    client.release();
+    assert!(client.done.contains_key(&first));
+    assert_eq!(client.done.len(), WISHES_WAITING_MAX + 1, "every one is answered");
+    (client.commit_fault, client.read_fault) = (None, None);
+    client.written(set(&key, "again"));
+}
+
+#[test]
+fn bytes_of_wishes_beyond_the_limit_are_refused_and_can_be_made_again() {
+    let mut client = Client::new(1, &["notes"]);
+    client.hold = true;
+    let large = vec![Value::text(&"x".repeat(250_000))];
+    let action = FieldAction::Insert(large);
+    let key = key("notes", "a");
+    let changes = change(&key, Action::Upsert(vec![FieldChange { field: field("tags"), action }]));
+    client.write(set(&key, "under way"));
+    let mut taken = 0;
+    let over = loop {
+        let id = client.write(changes.clone());
+        if client.done.contains_key(&id) {
+            break id;
+        }
+        taken += 1;
+        assert!(taken <= 1_000, "no limit");
+    };
+    assert_eq!(taken, WISH_BYTES_WAITING_MAX / 250_100);
+    let busy = client.done.remove(&over);
+    assert!(matches!(busy, Some(Err(WishError::Busy { unit: "bytes", .. }))), "{busy:?}");
+    client.release();
+    client.written(changes);
+}
+
+#[test]
+fn frames_before_the_welcome_is_stored_are_bounded() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    client.hello();
+    client.hold = true;
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+    let frame = vec![0; 1 << 20];
+    let mut congested = false;
+    for _ in 0..EARLY_BYTES_MAX >> 20 {
+        client.put(Input::Frame(frame.clone()));
+        congested |= client.engine.is_congested();
+    }
+    assert!(congested, "whoever reads the socket is told to wait");
+    assert_eq!(client.closed.len(), 0);
+    client.put(Input::Frame(frame));
+    assert_eq!(client.closed.len(), 1);
+    let ended = |notice: &Notice| matches!(notice, Notice::Ended { code, .. } if *code == ByeCode::SlowConsumer);
+    assert!(client.notices.iter().any(ended), "{:?}", client.notices);
+    assert!(!client.engine.is_congested());
+}

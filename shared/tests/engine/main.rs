@@ -1,0 +1,15 @@
+//! The initiator's machine on a store in memory, against a real host or a scripted one.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test: whatever goes wrong here should stop it"
+)]
+
+mod limits;
+mod push;
+mod session;
+mod store;
+mod world;

@@ -1,0 +1,48 @@
+//! What a session does when nobody answers.
+
+use crate::world::{Client, key, set, welcome};
+use rejoin_core::protocol::{
+    engine::{Input, Link, Notice},
+    message::{Message, Mode},
+};
+
+/// A deadline that has passed when it is told makes its driver spin.
+#[test]
+fn deadline_lies_ahead_of_every_input_in_every_phase() {
+    let mut client = Client::new(1, &["notes"]);
+    client.written(set(&key("notes", "a"), "one"));
+    client.connect();
+    let mut inputs = 0;
+    let mut opened = 0;
+    while client.now.mono.0 < 200_000 {
+        if client.engine.wants_connection() {
+            client.connect();
+        }
+        match client.engine.deadline() {
+            Some(at) => {
+                assert!(at > client.now.mono, "{at:?} {:?}", client.engine.status());
+                client.pass(at.since(client.now.mono).0);
+            }
+            None => client.pass(1_000),
+        }
+        inputs += 1;
+        let said = client.said();
+        if said.iter().any(|message| matches!(message, Message::Hello(_))) {
+            opened += 1;
+            if opened % 2 == 0 {
+                client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+            }
+        }
+    }
+    assert!(opened > 4 && inputs < 100, "{opened} {inputs}");
+}
+
+#[test]
+fn peer_that_never_welcomes_is_given_up_and_told() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    client.put(Input::Token(Some(String::from("another"))));
+    client.pass(10_000);
+    assert_eq!(client.engine.status().link, Link::Offline);
+    assert!(client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));
+}

@@ -1,0 +1,98 @@
+//! Stores that fail in the middle: every wish is answered, and truly.
+
+use crate::world::{Client, Fault, Server, key, name_of, set};
+use rejoin_core::{
+    io::{FaultClass, Ticket},
+    protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
+    time::Now,
+};
+
+#[test]
+fn write_whose_fate_cannot_be_read_is_unknown() {
+    let mut client = Client::new(1, &["notes"]);
+    client.commit_fault = Some(Fault::Once(FaultClass::Permanent, true));
+    client.read_fault = Some(Fault::Once(FaultClass::Permanent, false));
+    let id = client.write(set(&key("notes", "a"), "one"));
+    let unknown = WishError::Unknown(FaultClass::Permanent);
+    assert_eq!(client.done.get(&id), Some(&Err(unknown)));
+    client.put(Input::Hint);
+    let view = client.engine.replica().view(&key("notes", "a")).unwrap();
+    assert!(view.is_live(), "it was durable");
+}
+
+#[test]
+fn write_that_failed_and_is_not_in_the_log_changed_nothing() {
+    let mut client = Client::new(1, &["notes"]);
+    client.commit_fault = Some(Fault::Once(FaultClass::Full, false));
+    let id = client.write(set(&key("notes", "a"), "one"));
+    assert_eq!(client.done.get(&id), Some(&Err(WishError::Store(FaultClass::Full))));
+}
+
+#[test]
+fn uncertain_write_is_not_waited_for_for_ever() {
+    let mut client = Client::new(1, &["notes"]);
+    client.commit_fault = Some(Fault::Always(FaultClass::Transient));
+    client.read_fault = Some(Fault::Always(FaultClass::Transient));
+    let id = client.write(set(&key("notes", "a"), "one"));
+    assert_eq!(client.done.get(&id), None, "it is asked again");
+    for _ in 0..60 {
+        client.pass(1_000);
+    }
+    let unknown = WishError::Unknown(FaultClass::Transient);
+    assert_eq!(client.done.get(&id), Some(&Err(unknown)));
+}
+
+fn with_a_rejected_row() -> (Client, u64) {
+    let mut server = Server::new();
+    server.locked = Some(name_of("locked"));
+    let mut client = Client::new(1, &["locked"]);
+    let number = client.written(set(&key("locked", "a"), "one"));
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert_eq!(client.rejected(), [number]);
+    client.disconnect();
+    (client, number)
+}
+
+#[test]
+fn wishes_about_rejected_rows_are_looked_for_in_the_log_too() {
+    for happens in [true, false] {
+        let (mut client, number) = with_a_rejected_row();
+        let changes = set(&key("locked", "a"), "two");
+        for wish in
+            [Wish::Retry { number }, Wish::Edit { number, changes }, Wish::Discard { number }]
+        {
+            let (mut client, _) = with_a_rejected_row();
+            client.commit_fault = Some(Fault::Once(FaultClass::Transient, happens));
+            let id = client.ask(wish.clone());
+            let done = client.done.get(&id).unwrap();
+            assert_eq!(done.is_ok(), happens, "{wish:?} {done:?}");
+            let kept = client.engine.replica().overlay().get(number).is_some();
+            assert_eq!(kept, !happens, "{wish:?}");
+        }
+        client.commit_fault = Some(Fault::Once(FaultClass::Permanent, happens));
+        client.read_fault = Some(Fault::Once(FaultClass::Permanent, false));
+        let id = client.ask(Wish::Retry { number });
+        let unknown = WishError::Unknown(FaultClass::Permanent);
+        assert_eq!(client.done.get(&id), Some(&Err(unknown)));
+    }
+}
+
+#[test]
+fn store_that_answers_something_else_shows_no_empty_replica() {
+    let config = EngineConfig {
+        space: rejoin_core::id::SpaceId::parse("demo").unwrap(),
+        patterns: vec![crate::world::pattern("notes")],
+        fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
+        token: None,
+        trace: false,
+    };
+    let mut engine = Engine::open(config);
+    assert!(matches!(engine.poll(), Some(Output::Query { .. })));
+    let result = Ok(Vec::new());
+    engine.handle(Now::default(), Input::Answered { ticket: Ticket(1), result });
+    let mut told = core::iter::from_fn(|| engine.poll());
+    let unreadable = |output: Output| matches!(output, Output::Notice(Notice::Unreadable(_)));
+    assert!(told.any(unreadable));
+    assert!(!engine.is_open());
+}
