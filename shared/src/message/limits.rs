@@ -31,7 +31,7 @@ pub const CHANNELS_MAX: u64 = 64;
 pub const SUBSCRIPTIONS_MAX: usize = 64;
 /// Most earlier epochs that a hello names.
 pub const EPOCHS_MAX: usize = 32;
-/// Most incarnations that a hello names.
+/// Most incarnations that a hello names; so many, its own among them, are kept.
 pub const INCARNATIONS_MAX: usize = 64;
 /// Longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;

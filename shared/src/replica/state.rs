@@ -13,7 +13,7 @@ use crate::{
     codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
-    message::{Conflict, Message, Place, RejectCode, wire},
+    message::{Conflict, Message, Place, RejectCode, limits::INCARNATIONS_MAX, wire},
     planted::{Bug, Planted},
     record::Record,
     time::WallMillis,
@@ -44,6 +44,20 @@ pub(super) struct Header {
     pub(super) standings: Vec<(Pattern, Standing)>,
     /// What became of rows that are still in the outbox.
     pub(super) settled: Vec<(u64, Settlement)>,
+}
+
+impl Header {
+    /// Keeps an incarnation that is about to be used. One that the peer has not welcomed may be the last
+    /// one it knows, so all are kept while there is room. Beyond that one of the middle goes: a peer that
+    /// became silent has last heard one of the oldest, a peer that hears and is not heard one of the
+    /// newest. Whichever goes, a copy of this replica is never taken for it: naming fewer only makes the
+    /// peer see a fork where there is none.
+    fn remember(&mut self, incarnation: Incarnation) {
+        while self.since.len() + 1 >= INCARNATIONS_MAX {
+            self.since.remove(self.since.len() / 2);
+        }
+        self.since.push(incarnation);
+    }
 }
 
 /// What an entry changed, for those who show or push it.
@@ -341,7 +355,7 @@ impl Replica {
                 self.header.skew_ms = skew_ms;
                 self.restamped(&rows, &mut applied);
             }
-            Entry::Session(incarnation) => self.header.since.push(incarnation),
+            Entry::Session(incarnation) => self.header.remember(incarnation),
             Entry::Welcomed(welcomed) => self.welcomed(welcomed),
             Entry::Reborn { replica, accepted, unsure, restamped } => {
                 self.reborn(replica, &accepted, &unsure, &restamped, &mut applied);

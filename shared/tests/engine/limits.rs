@@ -1,10 +1,10 @@
 //! Every queue has a limit, and whoever meets it is told.
 
-use crate::world::{Client, change, field, key, set, welcome};
+use crate::world::{Client, Server, change, field, key, set, welcome};
 use rejoin_core::{
     hlc::Hlc,
     message::limits::{
-        EARLY_BYTES_MAX, WISH_BYTES_WAITING_MAX, WISHES_WAITING_MAX,
+        EARLY_BYTES_MAX, INCARNATIONS_MAX, WISH_BYTES_WAITING_MAX, WISHES_WAITING_MAX,
     },
     protocol::{
         engine::{Input, Notice, WishError},
@@ -101,4 +101,40 @@ fn frames_before_the_welcome_is_stored_are_bounded() {
     let ended = |notice: &Notice| matches!(notice, Notice::Ended { code, .. } if *code == ByeCode::SlowConsumer);
     assert!(client.notices.iter().any(ended), "{:?}", client.notices);
     assert!(!client.engine.is_congested());
+}
+
+#[test]
+fn hellos_that_are_never_welcomed_leave_a_bounded_list_and_no_fork() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, &["notes"]);
+    client.written(set(&key("notes", "a"), "one"));
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed());
+    // Heard by the host, which is not heard.
+    client.disconnect();
+    client.connect();
+    server.settle_deaf(&mut client);
+    for _ in 0..200 {
+        client.disconnect();
+        client.connect();
+        let hello = client.hello();
+        assert!(hello.known.len() <= INCARNATIONS_MAX, "{}", hello.known.len());
+    }
+    assert!(client.engine.replica().incarnations().len() <= INCARNATIONS_MAX);
+    let copy = client.store.snapshot();
+    client.disconnect();
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed(), "{:?} {:?}", client.engine.status(), client.notices);
+    let reborn = |client: &Client| {
+        client.notices.iter().any(|notice| matches!(notice, Notice::Reborn { .. }))
+    };
+    assert!(!reborn(&client), "a true session is no fork");
+    let mut clone =
+        Client::on(rejoin_core::testing::memory::MemoryStore::from_image(copy), 7, &["notes"]);
+    clone.now = client.now;
+    clone.connect();
+    server.settle(&mut [&mut clone, &mut client]);
+    assert!(reborn(&clone), "and a fork is no true session");
 }

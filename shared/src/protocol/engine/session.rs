@@ -13,7 +13,7 @@ use crate::{
     protocol::{
         limits::{
             DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, EPOCHS_MAX, HANDSHAKE_WITHIN,
-            INCARNATIONS_MAX, PING_EVERY, VERSIONS,
+            PING_EVERY, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
         wire,
@@ -368,11 +368,6 @@ impl Engine {
         };
         let mut known = self.replica.incarnations();
         known.retain(|earlier| *earlier != incarnation);
-        let surplus = known.len().saturating_sub(INCARNATIONS_MAX);
-        // The last one that was welcomed stands first and stays.
-        if surplus > 0 {
-            known.drain(1..=surplus);
-        }
         let mut epochs = self.replica.epochs();
         epochs.truncate(EPOCHS_MAX);
         let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
