@@ -9,7 +9,7 @@ use crate::{
         CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
         write_key, write_stamp, write_value, write_vector,
     },
-    id::{Digest, Epoch, Incarnation, Seq},
+    id::{Digest, Epoch, Incarnation, Pattern, Seq},
     message::RejectCode,
     record::Kind,
 };
@@ -81,6 +81,11 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             start(&mut out, 11, 1);
             out.text(principal);
         }
+        Entry::Subscribed(patterns) => {
+            start(&mut out, 12, 1);
+            out.array(patterns.len());
+            patterns.iter().for_each(|pattern| out.text(&alloc::format!("{pattern}")));
+        }
     }
     out.into_bytes()
 }
@@ -110,7 +115,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 
 fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
     let items = match tag {
-        0..=2 | 5 | 7 | 10 | 11 => 1,
+        0..=2 | 5 | 7 | 10..=12 => 1,
         3 | 4 | 6 => 2,
         8 => 7,
         9 => 4,
@@ -150,7 +155,15 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             restamped: read_restamped(input)?,
         },
         10 => Entry::Dropped(input.uint()?),
-        _ => Entry::Adopted(String::from(input.text()?)),
+        11 => Entry::Adopted(String::from(input.text()?)),
+        _ => {
+            let pattern = |input: &mut Reader<'_>| {
+                Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
+            };
+            Entry::Subscribed(
+                (0..input.array()?).map(|_| pattern(input)).collect::<Result<_, _>>()?,
+            )
+        }
     })
 }
 

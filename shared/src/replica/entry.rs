@@ -6,7 +6,7 @@
 use super::intent::{Restamped, Row};
 use crate::{
     hlc::Hlc,
-    id::{Epoch, Incarnation, RecordKey, ReplicaId, Seq},
+    id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
     message::{Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
@@ -62,6 +62,8 @@ pub enum Entry {
     Dropped(u64),
     /// The app has taken over base and outbox for another principal.
     Adopted(String),
+    /// Patterns to be subscribed to, as far as they are new.
+    Subscribed(Vec<Pattern>),
 }
 
 /// What became of an outbox row.

@@ -75,6 +75,8 @@ pub struct Applied {
     pub cuts: Vec<u32>,
     /// `lww` writes that lost against a write that did not know them.
     pub conflicts: Vec<(RecordKey, Conflict)>,
+    /// Whether there are other subscriptions now.
+    pub subscribed: bool,
     /// Records received, staged or visible.
     pub received: usize,
 }
@@ -155,15 +157,32 @@ impl Replica {
         self.fold_entries_min = fold_entries_min.unwrap_or(self.fold_entries_min);
     }
 
-    /// Takes up subscriptions that are new; those that are no longer asked for keep what they have.
-    /// A pattern within another one is left out.
-    pub fn subscribe(&mut self, patterns: &[Pattern]) {
+    /// Takes up subscriptions that are new; those that are no longer asked for keep what they have. A
+    /// pattern within another one is left out, and goes when the wider one comes: what it has brought
+    /// stays, and is checked with everything else when the wider one is filled. Returns whether anything
+    /// is new.
+    pub fn subscribe(&mut self, patterns: &[Pattern]) -> bool {
+        let standings = &mut self.header.standings;
+        let mut new = false;
         for pattern in patterns {
-            let known = self.header.standings.iter().any(|(held, _)| held.contains(pattern));
-            if !known {
-                self.header.standings.push((pattern.clone(), Standing::default()));
+            if !standings.iter().any(|(held, _)| held.contains(pattern)) {
+                let within: Vec<Pattern> = standings
+                    .extract_if(.., |(held, _)| pattern.contains(held))
+                    .map(|(held, _)| held)
+                    .collect();
+                within.iter().for_each(|held| self.base.unstage(held));
+                standings.push((pattern.clone(), Standing::default()));
+                new = true;
             }
         }
+        new
+    }
+
+    /// Whether each pattern is subscribed to, by itself or within another.
+    #[must_use]
+    pub fn is_subscribed(&self, patterns: &[Pattern]) -> bool {
+        let standings = &self.header.standings;
+        patterns.iter().all(|pattern| standings.iter().any(|(held, _)| held.contains(pattern)))
     }
 
     /// Its id.
@@ -366,6 +385,7 @@ impl Replica {
                 }
             }
             Entry::Adopted(principal) => self.header.principal = Some(principal),
+            Entry::Subscribed(patterns) => applied.subscribed = self.subscribe(&patterns),
         }
         if !is_behind {
             self.forget_replays(&applied.keys);

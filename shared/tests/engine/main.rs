@@ -12,4 +12,5 @@ mod limits;
 mod push;
 mod session;
 mod store;
+mod subscribe;
 mod world;

@@ -60,7 +60,8 @@ impl Engine {
         }
         let stored = Stored { header, folded: folded.clone(), pages, log };
         let was_open = self.pipeline.loaded;
-        match Replica::load(&stored, self.config.fresh, &self.config.patterns) {
+        // Subscriptions that are new go through the log.
+        match Replica::load(&stored, self.config.fresh, &[]) {
             Ok(replica) => {
                 self.replica = replica;
                 #[cfg(feature = "test-util")]

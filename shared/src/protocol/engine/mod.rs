@@ -447,7 +447,8 @@ impl Engine {
     /// Whether a connection is wanted.
     #[must_use]
     pub fn wants_connection(&self) -> bool {
-        self.pipeline.leads() && self.session.is_none() && !self.needs_token
+        let subscribed = self.replica.is_subscribed(&self.config.patterns);
+        self.pipeline.leads() && subscribed && self.session.is_none() && !self.needs_token
     }
 
     /// Whether the session has come to live: then the next one may be dialled soon.

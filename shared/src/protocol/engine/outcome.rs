@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Notice, Output, Receipt, WishError,
-    pipeline::{FOLD_RETRY_AFTER, Op, Then, Want},
+    pipeline::{FOLD_RETRY_AFTER, Op, STORE_RETRY_AFTER, Then, Want},
 };
 use crate::{
     io::{CommitOutcome, FaultClass, Ticket},
@@ -121,8 +121,8 @@ impl Engine {
             Entry::Reborn { replica, accepted, unsure, .. } => {
                 Want::Reborn { replica, accepted, unsure }
             }
-            // The row comes again with what it is dropped for.
-            Entry::Commit(_) => return None,
+            // The row comes again with what it is dropped for; subscriptions, when they are still lacking.
+            Entry::Commit(_) | Entry::Subscribed(_) => return None,
             Entry::Dropped(number) => {
                 let Then::Grant { id, number: granted } = then else {
                     return None;
@@ -161,6 +161,11 @@ impl Engine {
                         self.pipeline.edits.remove(&id);
                         let receipt = Receipt { number, stamp: None, relaxed: false };
                         self.be_uncertain(id, receipt, class, at, &entry);
+                    }
+                    if matches!(entry, Entry::Subscribed(_)) {
+                        let at = now.mono + STORE_RETRY_AFTER;
+                        self.pipeline.subscribe_after = Some(at);
+                        self.pipeline.retry_at = Some(at);
                     }
                 }
                 self.drop_session();

@@ -27,7 +27,7 @@ const COMMIT_ROWS_MAX: usize = 1_000;
 pub(super) const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// A store that could not be read for now is tried again after this long.
-const STORE_RETRY_AFTER: Millis = Millis(1_000);
+pub(super) const STORE_RETRY_AFTER: Millis = Millis(1_000);
 
 /// Times that the log is asked what became of uncertain writes before their callers are told that it is
 /// not known.
@@ -118,6 +118,8 @@ pub(super) struct Pipeline {
     pub(super) fold_after: Option<MonoMillis>,
     /// When a store that could not be read is tried again.
     pub(super) retry_at: Option<MonoMillis>,
+    /// New subscriptions could not be stored: not tried before this.
+    pub(super) subscribe_after: Option<MonoMillis>,
     /// Times that the log could not be read since writes became uncertain.
     pub(super) tries: u32,
     /// Changes of the edits that are being committed, by wish.
@@ -249,6 +251,11 @@ impl Engine {
 
     /// Takes the next wants in hand; false when there is nothing to do.
     fn next_want(&mut self, now: Now) -> bool {
+        let may_subscribe = self.pipeline.subscribe_after.is_none_or(|at| now.mono >= at);
+        if may_subscribe && !self.replica.is_subscribed(&self.config.patterns) {
+            self.start_subscribing();
+            return true;
+        }
         match self.pipeline.queue.front() {
             None => {
                 let may_fold = self.pipeline.fold_after.is_none_or(|at| now.mono >= at);
@@ -278,6 +285,17 @@ impl Engine {
     pub(super) fn commit(&mut self, op: Op, batch: Batch) {
         let ticket = self.pipeline.start(op);
         self.outputs.push_back(Output::Commit { ticket, batch });
+    }
+
+    /// Stores which subscriptions are new: every holder then numbers them alike.
+    fn start_subscribing(&mut self) {
+        let entry = Entry::Subscribed(self.config.patterns.clone());
+        let last = self.replica.last();
+        let mut batch = Batch::default();
+        self.pipeline.guards(last, &mut batch);
+        batch.put(Keyspace::Log, log_key(last + 1), encode_entry(&entry));
+        let entries = Vec::from([(entry, Then::Nothing)]);
+        self.commit(Op::Entries(entries, self.pipeline.session), batch);
     }
 
     fn start_fold(&mut self) {
@@ -439,7 +457,13 @@ impl Engine {
 
     /// Tells the app what an entry changed, and looks after what it broke.
     pub(super) fn announce(&mut self, now: Now, applied: Applied) {
-        let Applied { keys, accepted, rejected, broken, conflicts, received, cuts: _ } = applied;
+        let Applied { keys, accepted, rejected, broken, conflicts, received, subscribed, cuts: _ } =
+            applied;
+        if subscribed {
+            // Subscriptions have other numbers now.
+            self.verified.clear();
+            self.reconnect();
+        }
         if !keys.is_empty() {
             self.notice(Notice::Changed(keys));
         }
