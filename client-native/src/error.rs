@@ -42,7 +42,8 @@ pub enum OpenError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// It cannot be done, or the store failed.
+    /// It cannot be done, too much waits, or the store failed; after [`WishError::Unknown`] the write may be
+    /// durable all the same.
     #[error(transparent)]
     Wish(#[from] WishError),
     /// Stored bytes are damaged.

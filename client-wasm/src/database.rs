@@ -186,7 +186,7 @@ impl Database {
                 (resolve, self.receipt(&nothing, echo, returns))
             }
             Err(error) => {
-                if let WishError::Store(class) = &error {
+                if let WishError::Store(class) | WishError::Unknown(class) = &error {
                     self.store_failed(*class);
                 }
                 (reject, JsValue::from(Failure::from(error)))

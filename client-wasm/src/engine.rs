@@ -290,6 +290,10 @@ impl Listener for Teller {
                 let text = format!("the history had forked: {old} goes on as {new}");
                 database.log("state", "Reborn", 0, &text);
             }
+            Notice::Delayed { number, by } => {
+                let text = format!("write {number} is {} ms ahead of the server's clock", by.0);
+                database.failed(Some(Failure::retryable(Code::Network, text)));
+            }
             Notice::AccountChanged { ours, theirs } => {
                 let text = format!("this database belongs to {ours}, the token to {theirs}");
                 database.failed(Some(Failure::new(Code::Unauthorized, text)));

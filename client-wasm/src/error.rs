@@ -27,6 +27,8 @@ pub(crate) enum Code {
     Overflow,
     Quota,
     Storage,
+    Unknown,
+    Busy,
     Blocked,
     ReloadNeeded,
     Unauthorized,
@@ -133,6 +135,8 @@ impl From<WishError> for Failure {
             WishError::Write(_) => Self::new(Code::Storage, message),
             WishError::NoSuchRow(_) => Self::new(Code::Absent, message),
             WishError::Store(class) => Self::store(class),
+            WishError::Unknown(_) => Self::new(Code::Unknown, message),
+            WishError::Busy { .. } => Self::retryable(Code::Busy, message),
             WishError::NothingToAdopt => Self::new(Code::Invalid, message),
             _ => Self::new(Code::Internal, message),
         }

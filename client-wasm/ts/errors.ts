@@ -11,6 +11,8 @@ const CODES = [
   "rejected",
   "quota",
   "storage",
+  "unknown",
+  "busy",
   "blocked",
   "reload_needed",
   "unauthorized",
@@ -39,6 +41,8 @@ const CODES = [
  * | `rejected` | the server refused the write; it is in `db.rejected` |
  * | `quota` | the browser has no space left; nothing was written, reading and sending go on |
  * | `storage` | the browser failed to read or write |
+ * | `unknown` | the browser failed in the middle: the write may or may not be durable; read again before writing it again |
+ * | `busy` | more writes wait for the browser than may; nothing was written, try again when some are done |
  * | `blocked` | another tab holds the database |
  * | `reload_needed` | a newer version of the app has taken over the database |
  * | `unauthorized` | the token is missing or not good |
