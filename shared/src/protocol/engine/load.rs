@@ -27,7 +27,7 @@ impl Engine {
             let (Want::Write { id, .. }
             | Want::Drop { id, .. }
             | Want::Edit { id, .. }
-            | Want::Adopt { id }) = want
+            | Want::Adopt { id, .. }) = want
             else {
                 continue;
             };

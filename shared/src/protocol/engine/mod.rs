@@ -130,6 +130,8 @@ pub enum Wish {
     },
     /// Take base and outbox over for the principal that the last welcome named.
     Adopt,
+    /// Take the base over for the principal that the last welcome named, and forget the rows that wait.
+    DiscardPending,
 }
 
 /// What became of a wish.

@@ -57,7 +57,7 @@ impl Engine {
                             for (_, then) in core::iter::once((None, then))
                                 .chain(entries.map(|(entry, then)| (Some(entry), then)))
                             {
-                                if let Then::Grant { id, .. } = then {
+                                if let Some((id, _)) = then.wish() {
                                     self.refuse(id, WishError::Unknown(class));
                                 }
                             }
@@ -140,9 +140,9 @@ impl Engine {
             | Entry::Session(_)
             | Entry::Welcomed(_)) => Want::Entry { entry, then },
             Entry::Adopted(principal) => {
-                let Then::Grant { id, .. } = then else { return None };
+                let Then::Adopt { id, discard } = then else { return None };
                 self.other_account = Some(principal);
-                Want::Adopt { id }
+                Want::Adopt { id, discard }
             }
         })
     }
@@ -157,7 +157,7 @@ impl Engine {
             }
             Op::Entries(entries, _) => {
                 for ((entry, then), at) in entries.into_iter().zip(self.replica.last() + 1..) {
-                    if let Then::Grant { id, number } = then {
+                    if let Some((id, number)) = then.wish() {
                         self.pipeline.edits.remove(&id);
                         let receipt = Receipt { number, stamp: None, relaxed: false };
                         self.be_uncertain(id, receipt, class, at, &entry);

@@ -4,8 +4,7 @@
 //! next: if another holder was first, its entries are read, joined, and the wants planned again.
 
 use super::{
-    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, queue::Queue,
-    uncertain::Uncertain,
+    Engine, Notice, Output, Receipt, Wish, load::tail_queries, queue::Queue, uncertain::Uncertain,
 };
 use crate::{
     id::ReplicaId,
@@ -53,8 +52,8 @@ pub(super) enum Want {
     Reborn { replica: ReplicaId, accepted: Vec<u64>, unsure: Vec<u64> },
     /// The lead.
     Claim { token: [u8; 16] },
-    /// Take over for another principal.
-    Adopt { id: u64 },
+    /// Take over for another principal, with the rows that wait or without them.
+    Adopt { id: u64, discard: bool },
 }
 
 /// What follows when an entry is durable and applied.
@@ -74,6 +73,8 @@ pub(super) enum Then {
     Compare,
     /// The wish is granted.
     Grant { id: u64, number: u64 },
+    /// The wish to take over is granted.
+    Adopt { id: u64, discard: bool },
     /// The session must start over.
     Reconnect,
 }
@@ -81,7 +82,22 @@ pub(super) enum Then {
 impl Then {
     /// Whether the app waits for it, whatever becomes of the session.
     pub(super) const fn is_for_app(self) -> bool {
-        matches!(self, Self::Grant { .. })
+        self.wish().is_some()
+    }
+
+    /// The wish that it grants, and the row that comes of it, 0 where none does.
+    pub(super) const fn wish(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Grant { id, number } => Some((id, number)),
+            Self::Adopt { id, .. } => Some((id, 0)),
+            Self::Nothing
+            | Self::SayHello
+            | Self::Begin
+            | Self::Named(_)
+            | Self::HealStep(_)
+            | Self::Compare
+            | Self::Reconnect => None,
+        }
     }
 }
 
@@ -190,7 +206,8 @@ impl Engine {
             Wish::Retry { number } => Want::Drop { id, number, retry: true },
             Wish::Edit { number, changes } => Want::Edit { id, number, changes },
             Wish::Discard { number } => Want::Drop { id, number, retry: false },
-            Wish::Adopt => Want::Adopt { id },
+            Wish::Adopt => Want::Adopt { id, discard: false },
+            Wish::DiscardPending => Want::Adopt { id, discard: true },
         };
         match self.pipeline.queue.admits(&want, self.pipeline.uncertain.len()) {
             Ok(()) => self.pipeline.want(want),
@@ -409,15 +426,7 @@ impl Engine {
                     Err(error) => self.give_up(now, &error),
                 }
             }
-            Want::Adopt { id } => {
-                if let Some(principal) = self.other_account.take() {
-                    let then = Then::Grant { id, number: 0 };
-                    return Vec::from([(Entry::Adopted(principal), then)]);
-                }
-                let result = Err(WishError::NothingToAdopt);
-                self.outputs.push_back(Output::Done { id, result });
-                Vec::new()
-            }
+            Want::Adopt { id, discard } => self.make_adopt(id, discard),
             Want::Write { .. } | Want::Claim { .. } => Vec::new(),
         }
     }

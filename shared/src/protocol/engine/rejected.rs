@@ -1,4 +1,5 @@
-//! What the app decides about rows that were refused: commit again, commit something else, forget.
+//! What the app decides about rows that were refused (commit again, commit something else, forget), and
+//! about all of them when another principal was welcomed.
 
 use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
@@ -64,6 +65,21 @@ impl Engine {
                 Vec::new()
             }
         }
+    }
+
+    /// Another principal takes over. Rows that are not to be pushed in its name go in the same commit.
+    pub(super) fn make_adopt(&mut self, id: u64, discard: bool) -> Vec<(Entry, Then)> {
+        let Some(principal) = self.other_account.take() else {
+            self.refuse(id, WishError::NothingToAdopt);
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        if discard {
+            let dropped = |number| (Entry::Dropped(number), Then::Nothing);
+            entries.extend(self.replica.waiting().map(dropped));
+        }
+        entries.push((Entry::Adopted(principal), Then::Adopt { id, discard }));
+        entries
     }
 
     /// The wish is not granted.

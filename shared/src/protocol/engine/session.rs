@@ -88,6 +88,8 @@ pub(super) struct Session {
     last_heard: MonoMillis,
     opening_until: MonoMillis,
     pings: u64,
+    /// Whether another token was sent since the hello.
+    refreshed: bool,
     pub(super) live: bool,
 }
 
@@ -185,6 +187,7 @@ impl Engine {
             last_heard: now.mono,
             opening_until: now.mono + HANDSHAKE_WITHIN + HANDSHAKE_WITHIN,
             pings: 0,
+            refreshed: false,
             live: false,
         });
         let entry = Entry::Session(incarnation);
@@ -193,7 +196,8 @@ impl Engine {
 
     pub(super) fn token(&mut self, now: Now, token: Option<String>) {
         self.needs_token = false;
-        if let (Some(token), Some(_)) = (&token, &self.session) {
+        if let (Some(token), Some(session)) = (&token, &mut self.session) {
+            session.refreshed = true;
             let token = token.clone();
             self.say(now, &Message::Refresh { token });
         }
@@ -317,7 +321,9 @@ impl Engine {
     }
 
     fn bye(&mut self, bye: Bye) {
-        self.needs_token = bye.code == ByeCode::Unauthorized;
+        // Another principal's token ends the session; whether it is good a hello will tell.
+        let refreshed = self.session.as_ref().is_some_and(|session| session.refreshed);
+        self.needs_token = bye.code == ByeCode::Unauthorized && !refreshed;
         self.notice(Notice::Ended { code: bye.code, reason: bye.reason });
         self.pipeline_forget(bye.retry_after);
     }
@@ -341,6 +347,10 @@ impl Engine {
             Then::Grant { id, number } => {
                 self.grant_edit(id);
                 let receipt = super::Receipt { number, stamp: None, relaxed: false };
+                self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
+            }
+            Then::Adopt { id, .. } => {
+                let receipt = super::Receipt { number: 0, stamp: None, relaxed: false };
                 self.outputs.push_back(Output::Done { id, result: Ok(receipt) });
                 if self.session.as_ref().is_some_and(|session| session.phase == Phase::Blocked) {
                     // The app has adopted: a new session is welcomed as the new principal's.
@@ -387,6 +397,7 @@ impl Engine {
     }
 
     fn welcome(&mut self, now: Now, welcome: Welcome) {
+        self.other_account = None;
         let ours = self.replica.principal();
         if ours.is_some_and(|ours| ours != welcome.principal) {
             let ours = String::from(ours.unwrap_or_default());
