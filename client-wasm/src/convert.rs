@@ -3,7 +3,10 @@
 //! `ts/raw.ts` says what crosses: plain objects, arrays, `Uint8Array`, and `bigint` exactly for integers
 //! beyond ±2^53. Everything else is refused with a typed error before anything is written.
 
-use crate::error::Failure;
+use crate::{
+    error::{Failure, reject_name},
+    js::object,
+};
 use js_sys::{Array, BigInt, JsString, Object, Reflect, Uint8Array};
 use rejoin_core::{
     hlc::Stamp,
@@ -11,7 +14,7 @@ use rejoin_core::{
     record::{CellKey, INTEGRAL_MAX, Kind, Number, Record, State, Value},
     replica::{Action, Change, FieldAction, FieldChange, Intent, OutboxRow, RowState, RowWrite},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -49,23 +52,6 @@ pub(crate) type Columns = Vec<(Pattern, Vec<CellKey>)>;
 /// Reads a plain object.
 pub(crate) fn from_js<T: DeserializeOwned>(value: JsValue) -> Result<T, Failure> {
     serde_wasm_bindgen::from_value(value).map_err(|error| Failure::invalid(error.to_string()))
-}
-
-/// Makes a plain object; `None` is `null`.
-pub(crate) fn to_js<T: Serialize>(value: &T) -> JsValue {
-    let serializer = serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true);
-    // Only numbers beyond 2^53 could be refused, and there are none in what is told.
-    value.serialize(&serializer).unwrap_or(JsValue::NULL)
-}
-
-/// Makes an object with these properties.
-pub(crate) fn object(fields: &[(&str, JsValue)]) -> JsValue {
-    let object = Object::new();
-    for (name, value) in fields {
-        // A new object takes every property.
-        drop(Reflect::set(&object, &JsValue::from_str(name), value));
-    }
-    object.into()
 }
 
 /// A number that is known to stay below 2^53.
@@ -330,7 +316,7 @@ pub(crate) fn rejected(row_number: u64, outbox: &OutboxRow) -> Option<JsValue> {
     let ops: Array = outbox.row.writes.iter().map(op_of).collect();
     Some(object(&[
         ("row", number(row_number)),
-        ("code", JsValue::from_str(crate::error::reject_name(*code))),
+        ("code", JsValue::from_str(reject_name(*code))),
         ("reason", JsValue::from_str(reason)),
         ("at", number(outbox.row.stamp.hlc.wall().0)),
         ("ops", ops.into()),

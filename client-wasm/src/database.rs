@@ -3,8 +3,9 @@
 use crate::{
     bell::{Bell, Rope},
     clock::{BrowserClock, wall},
-    convert::{self, Columns, object},
+    convert::{self, Columns},
     error::Failure,
+    js::{object, to_js},
     page::{self, promise},
     poison::Wires,
     slot::Slot,
@@ -275,7 +276,7 @@ impl Database {
         if self.storage.replace(storage) != storage {
             self.tell(&[
                 ("type", JsValue::from_str("storage")),
-                ("storage", convert::to_js(&storage)),
+                ("storage", to_js(&storage)),
                 ("text", JsValue::from_str(text)),
             ]);
             self.tell_status();
@@ -420,10 +421,7 @@ impl Database {
             if before.is_none_or(|before| before.state != status.state) {
                 self.log("state", &status.state, 0, &status.state);
             }
-            self.tell(&[
-                ("type", JsValue::from_str("status")),
-                ("status", convert::to_js(&status)),
-            ]);
+            self.tell(&[("type", JsValue::from_str("status")), ("status", to_js(&status))]);
             if self.last_rejected.replace(status.rejected) != status.rejected {
                 self.rows_event("rejected", &[]);
             }

@@ -7,6 +7,7 @@ use crate::{
     database::Database,
     entropy::{BrowserEntropy, random},
     error::{Code, Failure},
+    js::object,
     page::{Moment, Ticks, Watch},
     poison::Wires,
     slot::Slot,
@@ -364,5 +365,5 @@ pub(crate) fn roots(database: &Database) -> JsValue {
     });
     let fields: Vec<(&str, JsValue)> =
         roots.iter().map(|(name, root)| (name.as_str(), JsValue::from_str(root))).collect();
-    convert::object(&fields)
+    object(&fields)
 }

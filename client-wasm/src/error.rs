@@ -2,7 +2,7 @@
 //!
 //! The codes are those of `SyncErrorCode` in `ts/errors.ts`.
 
-use crate::convert::to_js;
+use crate::js::to_js;
 use core::fmt;
 use rejoin_core::{
     io::FaultClass,

@@ -12,6 +12,7 @@ mod database;
 mod engine;
 mod entropy;
 mod error;
+mod js;
 mod page;
 mod poison;
 mod slot;
@@ -139,7 +140,7 @@ impl Engine {
     /// `poisoned`.
     pub fn status(&self) -> Result<JsValue, JsValue> {
         poison::check()?;
-        Ok(convert::to_js(&self.running.database.status()))
+        Ok(js::to_js(&self.running.database.status()))
     }
 
     /// The writes that the server refused, oldest first.

@@ -2,8 +2,8 @@
 //! and later calls are refused. What was committed is whole, as each commit is one transaction.
 
 use crate::{
-    convert::object,
     error::{Code, Failure},
+    js::object,
 };
 use core::cell::{Cell, RefCell};
 use js_sys::Function;

@@ -7,9 +7,10 @@
 
 use crate::{
     clock::pause,
-    convert::{from_js, object, to_js},
+    convert::from_js,
     database::Database,
     entropy::random,
+    js::{object, to_js},
     page::{global, is_visible, promise},
     slot::Slot,
     status::Sync,
