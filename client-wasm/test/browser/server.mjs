@@ -1,8 +1,9 @@
-// The real server, on a port of its own, that can be killed and started again on its data.
+// The real server, on a port of its own, that can be killed and started again on its data, and with other
+// tokens.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,8 +24,10 @@ export function serverProgram() {
 /** One server for one test. */
 export class Server {
   #process;
+  #auth = [];
 
-  static async start(context, origin) {
+  /** With `tokens` (TOML) only their bearers are let in, otherwise everyone. */
+  static async start(context, origin, tokens) {
     const probe = createServer().listen(0, "127.0.0.1");
     await once(probe, "listening");
     const server = new Server();
@@ -33,6 +36,7 @@ export class Server {
     server.data = mkdtempSync(join(tmpdir(), "rejoin-wasm-test-"));
     server.origin = origin;
     server.url = `ws://127.0.0.1:${server.port}/sync`;
+    if (tokens !== undefined) server.permit(tokens);
     await server.run();
     context.after(async () => {
       await server.kill();
@@ -41,9 +45,16 @@ export class Server {
     return server;
   }
 
+  /** Which tokens the next run knows. */
+  permit(tokens) {
+    const file = join(this.data, "tokens.toml");
+    writeFileSync(file, tokens, { mode: 0o600 });
+    this.#auth = ["--auth", "tokens", "--tokens", file];
+  }
+
   async run() {
     const listen = `127.0.0.1:${this.port}`;
-    const args = ["--listen", listen, "--data", this.data, "--origin", this.origin];
+    const args = ["--listen", listen, "--data", this.data, "--origin", this.origin, ...this.#auth];
     const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
     this.#process = spawn(serverProgram(), args, { stdio: ["ignore", shown, shown] });
     const end = Date.now() + START_MS;
