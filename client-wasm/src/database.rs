@@ -1,18 +1,23 @@
 //! One open database: the engine, those who wait for it, and what the page was last told.
 
+mod account;
+mod standing;
+mod storage;
+
 use crate::{
     bell::{Bell, Rope},
     clock::{BrowserClock, wall},
     convert::{self, Columns},
     error::Failure,
-    js::{object, to_js},
-    page::{self, promise},
-    poison::Wires,
+    js::object,
+    page::promise,
+    poison::{Awaited, Wires},
     slot::Slot,
-    status::{Memory, RawStatus, Storage, Sync},
+    status::{Kept, Memory, RawStatus, Storage, Sync},
     store::AnyStore,
-    tabs::Tabs,
 };
+use account::Deciding;
+pub(crate) use account::Tokens;
 use core::cell::{Cell, OnceCell, RefCell};
 use js_sys::{Array, Function, Promise};
 use rejoin_core::{
@@ -27,15 +32,15 @@ use rejoin_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    rc::{Rc, Weak},
+    rc::Rc,
 };
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::spawn_local;
 
 /// A wish under way.
 struct Waiting {
     resolve: Function,
     reject: Function,
+    _awaited: Awaited,
     /// Records that the receipt shows, one per operation.
     echo: Option<Vec<RecordKey>>,
     returns: Returns,
@@ -46,16 +51,20 @@ struct Waiting {
 pub(crate) enum Returns {
     Receipt,
     Nothing,
+    /// Nothing; another account has taken over.
+    Adopted,
 }
 
-/// How the app sees the token.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    /// Whether the app supplies tokens on demand.
-    pub(crate) asks: bool,
-    held: Cell<bool>,
-    answer: RefCell<Option<Rc<Slot<bool>>>>,
+/// What other tabs are told.
+#[derive(Debug)]
+pub(crate) enum Word<'a> {
+    /// How the leading tab stands.
+    Sync(&'a Sync),
+    /// What the app decided about another account's rows; the leading tab knows the account.
+    Adopt { discard: bool },
 }
+
+type Tell = Box<dyn Fn(Word<'_>)>;
 
 /// State that everything around one engine shares.
 pub(crate) struct Database {
@@ -79,8 +88,12 @@ pub(crate) struct Database {
     persist_asked: Cell<bool>,
     last: RefCell<Option<RawStatus>>,
     last_sync: RefCell<Option<Sync>>,
-    /// Set once, where there can be other tabs.
-    pub(crate) tabs: OnceCell<Weak<Tabs>>,
+    /// What was last kept.
+    kept: RefCell<Option<Kept>>,
+    keeping: Cell<bool>,
+    /// Tells the other tabs; set once, where there can be any.
+    tell_tabs: OnceCell<Tell>,
+    deciding: RefCell<Vec<Deciding>>,
     last_rejected: Cell<usize>,
     closing: Cell<bool>,
 }
@@ -123,7 +136,7 @@ impl Database {
             asked: Cell::new(0),
             idle: RefCell::default(),
             opened: Slot::default(),
-            tokens: Tokens { asks, held: Cell::new(held), answer: RefCell::default() },
+            tokens: Tokens::new(asks, held),
             memory: RefCell::default(),
             told: RefCell::default(),
             paused: Cell::new(false),
@@ -131,7 +144,10 @@ impl Database {
             persist_asked: Cell::new(false),
             last: RefCell::default(),
             last_sync: RefCell::default(),
-            tabs: OnceCell::new(),
+            kept: RefCell::default(),
+            keeping: Cell::new(false),
+            tell_tabs: OnceCell::new(),
+            deciding: RefCell::default(),
             last_rejected: Cell::new(0),
             closing: Cell::new(false),
         };
@@ -165,8 +181,9 @@ impl Database {
         let (promise, resolve, reject) = promise();
         let id = self.asked.get() + 1;
         self.asked.set(id);
-        self.wires.wait(id, reject.clone());
-        self.waiting.borrow_mut().insert(id, Waiting { resolve, reject, echo, returns });
+        let awaited = Awaited::new(reject.clone());
+        let waiting = Waiting { resolve, reject, _awaited: awaited, echo, returns };
+        self.waiting.borrow_mut().insert(id, waiting);
         self.feed(Input::Ask { id, wish });
         promise
     }
@@ -174,11 +191,13 @@ impl Database {
     /// Settles the promise of a wish.
     pub(crate) fn done(self: &Rc<Self>, id: u64, result: Result<Receipt, WishError>) {
         let Some(waiting) = self.waiting.borrow_mut().remove(&id) else { return };
-        self.wires.settled(id);
-        let Waiting { resolve, reject, echo, returns } = waiting;
+        let Waiting { resolve, reject, echo, returns, .. } = waiting;
         let (settle, value) = match result {
             Ok(receipt) => {
                 self.wrote();
+                if returns == Returns::Adopted {
+                    self.memory.borrow_mut().account = None;
+                }
                 (resolve, self.receipt(&receipt, echo, returns))
             }
             // Removing what is not there is no error and leaves nothing to be written.
@@ -207,7 +226,7 @@ impl Database {
         echo: Option<Vec<RecordKey>>,
         returns: Returns,
     ) -> JsValue {
-        if returns == Returns::Nothing {
+        if returns != Returns::Receipt {
             return JsValue::UNDEFINED;
         }
         let durability = match (&self.store, receipt.relaxed) {
@@ -225,62 +244,6 @@ impl Database {
             fields.push(("rows", rows.into()));
         }
         object(&fields)
-    }
-
-    /// After a commit: the store works, and the browser is asked once to keep what is in it.
-    fn wrote(self: &Rc<Self>) {
-        let mut storage = self.storage.get();
-        if storage.problem == Some("quota") {
-            storage.problem = None;
-            self.set_storage(storage, "there is space again");
-        }
-        if matches!(self.store, AnyStore::Idb(_)) && !self.persist_asked.replace(true) {
-            let database = Rc::clone(self);
-            spawn_local(async move {
-                page::persist().await;
-                database.look_at_storage("the browser was asked to keep the data").await;
-            });
-        }
-    }
-
-    /// The store failed: notes what that means.
-    pub(crate) fn store_failed(&self, class: FaultClass) {
-        let mut storage = self.storage.get();
-        storage.problem = match class {
-            FaultClass::Full => Some("quota"),
-            FaultClass::Corrupt => Some("unreadable"),
-            FaultClass::Transient => return,
-            FaultClass::Permanent => storage.problem.or(Some("lost")),
-            _ => storage.problem,
-        };
-        self.set_storage(storage, &Failure::store(class).to_string());
-    }
-
-    /// Notes a problem with the stored data.
-    pub(crate) fn storage_problem(&self, problem: &'static str, text: &str) {
-        let mut storage = self.storage.get();
-        storage.problem = Some(problem);
-        self.set_storage(storage, text);
-    }
-
-    /// Asks the browser about the storage, and tells what is new.
-    pub(crate) async fn look_at_storage(&self, text: &str) {
-        if let AnyStore::Idb(_) = self.store {
-            let seen = page::storage().await;
-            let problem = self.storage.get().problem;
-            self.set_storage(Storage { problem, ..seen }, text);
-        }
-    }
-
-    fn set_storage(&self, storage: Storage, text: &str) {
-        if self.storage.replace(storage) != storage {
-            self.tell(&[
-                ("type", JsValue::from_str("storage")),
-                ("storage", to_js(&storage)),
-                ("text", JsValue::from_str(text)),
-            ]);
-            self.tell_status();
-        }
     }
 
     /// Tells the page.
@@ -371,68 +334,10 @@ impl Database {
         self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.into())]);
     }
 
-    /// Where things stand.
-    pub(crate) fn status(&self) -> RawStatus {
-        let sync = self.sync();
-        let (status, replica) = self.engine(|engine| (engine.status(), engine.replica().id()));
-        RawStatus {
-            state: if self.closing.get() { "closed".into() } else { sync.state },
-            paused: self.paused.get(),
-            pending: status.pending,
-            rejected: status.rejected,
-            progress: sync.progress,
-            verified: sync.verified,
-            synced: status.pending == 0 && sync.is_verified,
-            last_synced_at: sync.last_synced_at,
-            leader: status.leading,
-            replica: replica.to_string(),
-            storage: self.storage.get(),
-            error: sync.error,
-        }
-    }
-
-    /// What the leading tab knows, be it this one or another.
-    pub(crate) fn sync(&self) -> Sync {
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^53")]
-        let at_ms = wall().0 as f64;
-        let status = self.engine(|engine| engine.status());
-        if !status.leading
-            && let Some(told) = &*self.told.borrow()
-        {
-            return told.clone();
-        }
-        let root = || {
-            self.engine(|engine| engine.replica_mut().base_mut().root(&Pattern::All).to_string())
-        };
-        self.memory.borrow_mut().look(&status, at_ms, root)
-    }
-
-    /// The leading tab told how it stands; `None`: nobody leads for now.
-    pub(crate) fn heard(&self, sync: Option<Sync>) {
-        *self.told.borrow_mut() = sync;
-        self.tell_status();
-    }
-
-    /// Tells the page, and where this tab leads the others, how things stand, if that is new.
-    pub(crate) fn tell_status(&self) {
-        let status = self.status();
-        let before = self.last.replace(Some(status.clone()));
-        if before.as_ref() != Some(&status) {
-            if before.is_none_or(|before| before.state != status.state) {
-                self.log("state", &status.state, 0, &status.state);
-            }
-            self.tell(&[("type", JsValue::from_str("status")), ("status", to_js(&status))]);
-            if self.last_rejected.replace(status.rejected) != status.rejected {
-                self.rows_event("rejected", &[]);
-            }
-        }
-        let Some(tabs) = self.tabs.get().filter(|_| status.leader).and_then(Weak::upgrade) else {
-            return;
-        };
-        let sync = self.sync();
-        if self.last_sync.replace(Some(sync.clone())).as_ref() != Some(&sync) {
-            tabs.tell(&sync);
-        }
+    /// How the other tabs are told.
+    pub(crate) fn tell_tabs(&self, tell: impl Fn(Word<'_>) + 'static) {
+        // A database joins its tabs once.
+        drop(self.tell_tabs.set(Box::new(tell)));
     }
 
     /// An event that names rows.
@@ -471,38 +376,6 @@ impl Database {
         self.paused.set(paused);
         self.dialing(false);
         self.rope.ring(if paused { Ring::Pause } else { Ring::Resume });
-    }
-
-    /// A token from the app; `None`: none could be had now.
-    pub(crate) fn token(&self, token: Option<String>) {
-        let good = token.is_some();
-        self.tokens.held.set(good);
-        self.feed(Input::Token(token));
-        if let Some(answer) = self.tokens.answer.take() {
-            answer.fill(good);
-        } else if good {
-            self.rope.ring(Ring::Online);
-        }
-    }
-
-    /// Asks the app for a token.
-    pub(crate) fn want_token(&self, refused: bool) {
-        self.tokens.held.set(false);
-        self.tell(&[
-            ("type", JsValue::from_str("token")),
-            ("refused", JsValue::from_bool(refused)),
-        ]);
-    }
-
-    /// Waits for a token, if the app supplies them and none is held; `false` if none could be had.
-    pub(crate) async fn permit(&self) -> bool {
-        if !self.tokens.asks || self.tokens.held.get() {
-            return true;
-        }
-        let answer = Rc::new(Slot::default());
-        *self.tokens.answer.borrow_mut() = Some(Rc::clone(&answer));
-        self.want_token(false);
-        answer.take().await
     }
 
     /// Takes no call any more.

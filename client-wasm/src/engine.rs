@@ -9,8 +9,9 @@ use crate::{
     error::{Code, Failure},
     js::object,
     page::{Moment, Ticks, Watch},
-    poison::Wires,
+    poison::{self, Wires},
     slot::Slot,
+    status::Account,
     store::{
         AnyStore, StoreError,
         idb::{IdbStore, Loss},
@@ -26,7 +27,7 @@ use rejoin_core::{
     io::FaultClass,
     port::Fault,
     protocol::{
-        engine::{Engine, EngineConfig, Input, Notice, Receipt, WishError},
+        engine::{Engine, EngineConfig, Input, Link, Notice, Receipt, WishError},
         message::{ByeCode, Conflict},
     },
     time::Millis,
@@ -34,7 +35,6 @@ use rejoin_core::{
 };
 use std::rc::{Rc, Weak};
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::spawn_local;
 
 /// How often a tab looks at the log without having been told that it grew.
 const LOOK_EVERY: Millis = Millis(3_000);
@@ -50,7 +50,7 @@ pub(crate) struct Running {
     tabs: Option<Rc<Tabs>>,
     watch: RefCell<Option<Watch>>,
     ended: Rc<Slot<()>>,
-    stopped: Rc<Cell<bool>>,
+    stopped: Cell<bool>,
 }
 
 impl Running {
@@ -77,28 +77,29 @@ impl Running {
         let tokens = (options.asks, options.token.is_some());
         let (database, bell) = Database::new(engine, store, Wires::new(emit), columns, tokens);
         let running = Self::start(database, bell, &options);
-        match running.database.opened.take().await {
-            Ok(()) => {
-                running.run_along();
-                Ok(running)
-            }
-            Err(failure) => {
-                running.stop().await;
-                Err(failure)
-            }
+        let opened = match running.database.opened.take().await {
+            Ok(()) => running.database.recall().await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = opened {
+            running.stop().await;
+            return Err(failure);
         }
+        running.watch_page();
+        Ok(running)
     }
 
     fn start(database: Rc<Database>, mut bell: Bell, options: &Options) -> Rc<Self> {
         let tabs = match &database.store {
             AnyStore::Idb(store) => {
-                let told = Rc::downgrade(&database);
+                let tabs = Tabs::join(&options.name, &database);
+                let (told, left) = (Rc::downgrade(&database), Rc::downgrade(&tabs));
                 store.on_loss(move |loss| {
-                    if let Some(database) = told.upgrade() {
-                        lost(&database, loss);
+                    if let (Some(database), Some(tabs)) = (told.upgrade(), left.upgrade()) {
+                        lost(&database, &tabs, loss);
                     }
                 });
-                Some(Tabs::join(&options.name, &database))
+                Some(tabs)
             }
             AnyStore::Memory(_) => {
                 database.feed(Input::Lead { token: random() });
@@ -111,17 +112,21 @@ impl Running {
             .clone()
             .map(|url| WsDialer { url, watch: Dialing(Rc::downgrade(&database)) });
         let (done, held, heard) = (Rc::clone(&ended), Rc::clone(&database), tabs.clone());
-        spawn_local(async move {
+        poison::spawn(async move {
             let ports = Ports { store: &held.store, dialer: dialer.as_ref(), clock: &BrowserClock };
             let mut teller = Teller { database: Rc::clone(&held), tabs: heard };
             drive(&*held, ports, &mut BrowserEntropy, &mut bell, &mut teller).await;
             done.fill(());
         });
-        Rc::new(Self { database, tabs, watch: RefCell::default(), ended, stopped: Rc::default() })
+        let (watch, stopped) = (RefCell::default(), Cell::new(false));
+        let running = Rc::new(Self { database, tabs, watch, ended, stopped });
+        // From now on: a trap while the data is read would otherwise be noticed by nobody.
+        poison::spawn(look_now_and_then(Rc::downgrade(&running)));
+        running
     }
 
-    /// Starts what goes on beside the loop.
-    fn run_along(self: &Rc<Self>) {
+    /// Listens to what the page goes through.
+    fn watch_page(self: &Rc<Self>) {
         let running = Rc::downgrade(self);
         let watch = Watch::new(move |moment| {
             if let Some(running) = running.upgrade() {
@@ -129,7 +134,6 @@ impl Running {
             }
         });
         *self.watch.borrow_mut() = Some(watch);
-        spawn_local(look_now_and_then(Rc::downgrade(&self.database), Rc::clone(&self.stopped)));
     }
 
     fn lived(&self, moment: Moment) {
@@ -139,13 +143,7 @@ impl Running {
         let Some(tabs) = &self.tabs else { return };
         match moment {
             Moment::Shown => tabs.shown(),
-            Moment::Hidden => {
-                // Visible tabs hear of it and ask for the lead.
-                let leads = self.database.engine(|engine| engine.status().leading);
-                if leads {
-                    tabs.tell(&self.database.sync());
-                }
-            }
+            Moment::Hidden => tabs.hidden(),
             Moment::Awake => {}
         }
     }
@@ -161,6 +159,7 @@ impl Running {
         self.watch.take();
         self.database.rope.ring(Ring::Stop);
         self.ended.take().await;
+        self.database.keep().await;
         self.database.wires.silence();
         if let Some(tabs) = &self.tabs {
             tabs.leave();
@@ -185,15 +184,17 @@ async fn open_store(name: &str) -> Result<AnyStore, Failure> {
     }
 }
 
-fn lost(database: &Database, loss: Loss) {
-    match loss {
-        Loss::Connection => database.feed(Input::Hint),
-        Loss::Database => database.storage_problem("evicted", "the database was deleted"),
-        Loss::Newer => {
-            database
-                .storage_problem("reload_needed", "a later version of the app took the database");
-        }
-    }
+fn lost(database: &Database, tabs: &Tabs, loss: Loss) {
+    let (problem, text) = match loss {
+        // Whether it can be opened again shows when it is read.
+        Loss::Connection => return database.feed(Input::Hint),
+        Loss::Database => ("evicted", "the database was deleted"),
+        Loss::Newer => ("reload_needed", "a later version of the app took the database"),
+    };
+    // This tab never reads or writes again: the lead is for those that can.
+    database.feed(Input::Follow);
+    tabs.leave();
+    database.storage_problem(problem, text);
 }
 
 /// Whatever was missed is looked for, and a connection is sought at once.
@@ -202,18 +203,23 @@ fn wake(database: &Database) {
     database.rope.ring(Ring::Online);
 }
 
-async fn look_now_and_then(database: Weak<Database>, stopped: Rc<Cell<bool>>) {
+async fn look_now_and_then(running: Weak<Running>) {
     let mut ticks = Ticks::start();
     for look in 0_u32.. {
-        match database.upgrade() {
-            Some(database) if !stopped.get() => {
+        match running.upgrade() {
+            Some(running) if !running.stopped.get() => {
+                let database = &running.database;
                 if look.is_multiple_of(LOOKS_PER_ESTIMATE) {
                     database.look_at_storage("the browser's estimate").await;
                 }
-                if ticks.gap() {
-                    wake(&database);
+                let gap = ticks.gap();
+                if gap {
+                    wake(database);
                 } else if look > 0 {
                     database.feed(Input::Hint);
+                }
+                if let Some(tabs) = &running.tabs {
+                    tabs.look(gap);
                 }
             }
             Some(_) | None => return,
@@ -277,10 +283,13 @@ impl Listener for Teller {
                     tabs.log_grew();
                 }
             }
-            Notice::Leading | Notice::Status => database.tell_status(),
+            Notice::Leading | Notice::Status => {
+                database.tell_status();
+                database.keep_soon();
+            }
             Notice::Deposed => {
                 if let Some(tabs) = &self.tabs {
-                    tabs.deposed();
+                    tabs.step_down();
                 }
                 database.tell_status();
             }
@@ -297,7 +306,8 @@ impl Listener for Teller {
             }
             Notice::AccountChanged { ours, theirs } => {
                 let text = format!("this database belongs to {ours}, the token to {theirs}");
-                database.failed(Some(Failure::new(Code::Unauthorized, text)));
+                database.failed(Some(Failure::new(Code::OtherAccount, text)));
+                database.account_changed(Account { ours, theirs });
             }
             Notice::Ended { code, reason } => self.ended(code, &reason),
             Notice::Diverged { subscription, seq, ours, theirs } => {
@@ -317,6 +327,10 @@ impl Listener for Teller {
 impl Teller {
     fn unreadable(&self, class: FaultClass) {
         self.database.store_failed(class);
+        // A full disk is full for every tab; anything else may be this one's trouble alone.
+        if let Some(tabs) = self.tabs.as_ref().filter(|_| class != FaultClass::Full) {
+            tabs.step_down();
+        }
         if !self.database.opened.is_filled() {
             self.database.opened.fill(Err(Failure::store(class)));
         }
@@ -325,7 +339,8 @@ impl Teller {
     fn ended(&self, code: ByeCode, reason: &str) {
         let database = &self.database;
         database.failed(Failure::ended(code, reason));
-        if code == ByeCode::Unauthorized && database.tokens.asks {
+        let waits = database.engine(|engine| engine.status().link == Link::NeedsToken);
+        if code == ByeCode::Unauthorized && waits && database.tokens.asks {
             database.want_token(true);
         }
     }

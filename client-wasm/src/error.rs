@@ -32,6 +32,7 @@ pub(crate) enum Code {
     Blocked,
     ReloadNeeded,
     Unauthorized,
+    OtherAccount,
     Forbidden,
     Network,
     UpgradeClient,

@@ -35,7 +35,6 @@ use js_sys::{Array, Function, Promise};
 use rejoin_core::{port::Fault, protocol::engine::Wish};
 use std::rc::Rc;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::future_to_promise;
 
 /// The version of the engine, as in its manifest.
 #[wasm_bindgen]
@@ -52,6 +51,24 @@ pub struct Engine {
     closing: RefCell<Option<Promise>>,
 }
 
+/// The promise of a task; it fails when the instance breaks.
+fn promised(task: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    if let Err(failure) = poison::check() {
+        return Promise::reject(&failure.into());
+    }
+    let (promise, resolve, reject) = page::promise();
+    let awaited = poison::Awaited::new(reject.clone());
+    poison::spawn(async move {
+        let (settle, value) = match task.await {
+            Ok(value) => (resolve, value),
+            Err(error) => (reject, error),
+        };
+        drop(awaited);
+        drop(settle.call1(&JsValue::UNDEFINED, &value));
+    });
+    promise
+}
+
 /// A promise that is settled already.
 fn settled(result: Result<JsValue, Failure>) -> Promise {
     match result {
@@ -65,8 +82,7 @@ impl Engine {
     /// Resolves with an engine when local data can be read and written; does not wait for the network.
     pub fn open(options: JsValue, emit: Function) -> Promise {
         poison::install();
-        future_to_promise(async move {
-            poison::check()?;
+        promised(async move {
             let options: Options = convert::from_js(options)?;
             let running = Running::open(options, emit).await?;
             Ok(Self { running, closing: RefCell::default() }.into())
@@ -75,8 +91,7 @@ impl Engine {
 
     /// Deletes the local database; rejects with `blocked` if another tab does not let go of it.
     pub fn destroy(name: String) -> Promise {
-        future_to_promise(async move {
-            poison::check()?;
+        promised(async move {
             match IdbStore::delete(&name).await {
                 Ok(true) => Ok(JsValue::UNDEFINED),
                 // Where there is no IndexedDB there is nothing to delete.
@@ -169,6 +184,23 @@ impl Engine {
         self.ask(|| Ok((Wish::Discard { number: row_number(row)? }, None, Returns::Nothing)))
     }
 
+    /// Goes on as the account that was welcomed in place of this database's own, and sends what waits in
+    /// its name.
+    pub fn adopt(&self) -> Promise {
+        self.decide(false)
+    }
+
+    /// Goes on as the account that was welcomed, and forgets what waits.
+    #[wasm_bindgen(js_name = discardPending)]
+    pub fn discard_pending(&self) -> Promise {
+        self.decide(true)
+    }
+
+    /// An exception that is not one of this interface came out of a call: the instance is broken.
+    pub fn broke(&self, message: &str) {
+        poison::poison(message);
+    }
+
     /// `true` hangs up and stays offline; `false` dials at once.
     ///
     /// # Errors
@@ -206,8 +238,7 @@ impl Engine {
         }
         let running = Rc::clone(&self.running);
         running.database.refuse_calls();
-        let closing = future_to_promise(async move {
-            poison::check()?;
+        let closing = promised(async move {
             running.close().await;
             Ok(JsValue::UNDEFINED)
         });
@@ -221,6 +252,11 @@ impl Engine {
         let database = &self.running.database;
         database.check()?;
         work(database)
+    }
+
+    fn decide(&self, discard: bool) -> Promise {
+        let asked = self.with(|database| Ok(database.adopt(discard)));
+        asked.unwrap_or_else(|failure| Promise::reject(&failure.into()))
     }
 
     fn ask(

@@ -2,6 +2,7 @@
 
 use crate::{
     clock::{mono, wall},
+    poison,
     status::Storage,
 };
 use js_sys::{Function, Promise, Reflect};
@@ -78,11 +79,12 @@ impl Watch {
     /// Calls `heard` at each moment.
     pub(crate) fn new(heard: impl Fn(Moment) + 'static) -> Self {
         let callback = Closure::<dyn FnMut(web_sys::Event)>::new(move |event: web_sys::Event| {
-            heard(match event.type_().as_str() {
+            let moment = match event.type_().as_str() {
                 "visibilitychange" if is_visible() => Moment::Shown,
                 "visibilitychange" => Moment::Hidden,
                 _ => Moment::Awake,
-            });
+            };
+            poison::event(|| heard(moment));
         });
         let window: Option<EventTarget> = js_sys::global().dyn_into().ok();
         let document: Option<EventTarget> =

@@ -3,24 +3,30 @@
 //! A Web Lock says who may lead; the fencing token in the store makes it safe. Messages over the
 //! BroadcastChannel only make things faster: whatever they say is read from the store again, and each
 //! carries the version of its form, so that tabs of an earlier or later build ignore what they do not know.
-//! A visible tab is preferred: a hidden leader lets go when a visible tab asks.
+//! A visible tab is preferred: a hidden leader lets go when a visible tab asks. A frozen tab keeps its lock,
+//! so a leader that answers nobody loses it to one that asked: should it wake up, the fencing token keeps
+//! it from writing.
 
 use crate::{
-    clock::pause,
+    clock::{mono, pause},
     convert::from_js,
-    database::Database,
+    database::{Database, Word},
     entropy::random,
     js::{object, to_js},
     page::{global, is_visible, promise},
-    slot::Slot,
+    poison,
     status::Sync,
 };
 use core::cell::{Cell, RefCell};
 use js_sys::{Function, Object, Promise, Reflect};
-use rejoin_core::{protocol::engine::Input, time::Millis};
+use rejoin_core::{
+    driver::Backoff,
+    protocol::engine::Input,
+    time::{Millis, MonoMillis},
+};
 use std::rc::{Rc, Weak};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
-use wasm_bindgen_futures::{JsFuture, spawn_local};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{BroadcastChannel, MessageEvent};
 
 #[wasm_bindgen]
@@ -39,8 +45,12 @@ extern "C" {
 
 /// Version of the messages between tabs.
 const VERSION: f64 = 1.0;
-/// How long a tab waits before it asks for the lead again after it lost it against its will.
+/// How long a tab waits at least before it asks for the lead again after it lost it against its will.
 const ASK_AGAIN: Millis = Millis(1_000);
+/// A lead that lasted as long shows that nothing is wrong any more.
+const LED_WELL: Millis = Millis(60_000);
+/// Looks in a row, each with a question, after which a leader that did not answer is taken for frozen.
+const UNANSWERED_MAX: u32 = 4;
 
 /// One tab's place among those of its database.
 #[derive(Debug)]
@@ -48,9 +58,15 @@ pub(crate) struct Tabs {
     database: Weak<Database>,
     lock_name: String,
     channel: Option<Channel>,
-    /// Gives the lock back.
-    release: RefCell<Option<Function>>,
     closed: Cell<bool>,
+    /// Between attempts to lead that end badly.
+    backoff: RefCell<Backoff>,
+    /// Whether the lock was given back because this tab cannot lead for now.
+    failed: Cell<bool>,
+    /// When the lock was last had.
+    granted_at: Cell<MonoMillis>,
+    /// Looks since the leader was last heard.
+    unanswered: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -75,14 +91,21 @@ impl Tabs {
             database: Rc::downgrade(database),
             lock_name: format!("rejoin/{name}/leader"),
             channel: Channel::open(&channel_name, tabs),
-            release: RefCell::default(),
             closed: Cell::new(false),
+            backoff: RefCell::default(),
+            failed: Cell::new(false),
+            granted_at: Cell::new(mono()),
+            unanswered: Cell::new(0),
         });
-        // A database joins its tabs once.
-        drop(database.tabs.set(Rc::downgrade(&tabs)));
+        let told = Rc::downgrade(&tabs);
+        database.tell_tabs(move |word| {
+            if let Some(tabs) = told.upgrade() {
+                tabs.pass_on(&word);
+            }
+        });
         tabs.say("hello", &[]);
-        match global(&["navigator", "locks"]) {
-            Some(locks) => spawn_local(Rc::clone(&tabs).seek_lead(locks.unchecked_into())),
+        match locks() {
+            Some(locks) => poison::spawn(Rc::clone(&tabs).seek_lead(locks)),
             // Without locks each tab leads until it meets another one's fencing token.
             None => tabs.lead(),
         }
@@ -103,24 +126,66 @@ impl Tabs {
         self.say("grew", &[]);
     }
 
-    /// Tells the others how the leader stands.
-    pub(crate) fn tell(&self, sync: &Sync) {
-        let visible = JsValue::from_bool(is_visible());
-        self.say("status", &[("sync", to_js(sync)), ("visible", visible)]);
+    /// This page is hidden now: visible tabs hear of it and ask for the lead.
+    pub(crate) fn hidden(&self) {
+        if let Some(database) = self.database.upgrade().filter(|_| self.leads()) {
+            self.tell(&database.sync());
+        }
     }
 
     /// This page is seen now: if the leader is not, it is asked to let go.
     pub(crate) fn shown(&self) {
-        match global(&["navigator", "locks"]) {
+        match locks() {
             Some(_) if !self.leads() => self.say("ask", &[]),
             Some(_) => {}
             None => self.lead(),
         }
     }
 
-    /// The lead was lost against this tab's will.
-    pub(crate) fn deposed(&self) {
-        self.let_go();
+    /// The lead was lost, or cannot be carried out: another tab may try, and this one again later.
+    pub(crate) fn step_down(&self) {
+        let Some(database) = self.database.upgrade() else { return };
+        if database.wires.holds() {
+            self.failed.set(true);
+        }
+        self.follow();
+        database.wires.let_go();
+    }
+
+    /// Looks after the leader; called now and then. `gap`: this page itself was frozen.
+    pub(crate) fn look(self: &Rc<Self>, gap: bool) {
+        let Some(database) = self.database.upgrade() else { return };
+        let holds = database.wires.holds();
+        // Who cannot hear a leader cannot say that it is silent.
+        let looks = self.channel.is_some() && !holds && !gap && !self.closed.get();
+        let Some(locks) = locks().filter(|_| looks) else {
+            self.unanswered.set(0);
+            return;
+        };
+        let unanswered = self.unanswered.get();
+        self.unanswered.set(unanswered + 1);
+        if unanswered < UNANSWERED_MAX {
+            self.say("hello", &[]);
+        } else {
+            self.unanswered.set(0);
+            let tabs = Rc::clone(self);
+            // The request that waits in the queue stays there, for when this one ends.
+            poison::spawn(async move {
+                tabs.hold(&locks, true).await;
+            });
+        }
+    }
+
+    fn pass_on(&self, word: &Word<'_>) {
+        match word {
+            Word::Sync(sync) => self.tell(sync),
+            Word::Adopt { discard } => self.say("adopt", &[("discard", (*discard).into())]),
+        }
+    }
+
+    fn tell(&self, sync: &Sync) {
+        let visible = JsValue::from_bool(is_visible());
+        self.say("status", &[("sync", to_js(sync)), ("visible", visible)]);
     }
 
     fn leads(&self) -> bool {
@@ -135,51 +200,73 @@ impl Tabs {
         }
     }
 
+    fn follow(&self) {
+        if let Some(database) = self.database.upgrade() {
+            database.feed(Input::Follow);
+            database.heard(None);
+        }
+    }
+
     fn let_go(&self) {
-        if let Some(release) = self.release.take() {
-            drop(release.call0(&JsValue::UNDEFINED));
+        if let Some(database) = self.database.upgrade() {
+            database.wires.let_go();
         }
     }
 
     /// Waits for the lock, leads while it is held, and asks again.
     async fn seek_lead(self: Rc<Self>, locks: LockManager) {
         while !self.closed.get() {
-            let (held, resolve, _reject) = promise();
-            let granted = Rc::new(Slot::default());
-            let (told, tabs) = (Rc::clone(&granted), Rc::downgrade(&self));
-            let on_grant = Closure::once_into_js(move |_lock: JsValue| -> JsValue {
-                let Some(tabs) = tabs.upgrade().filter(|tabs| !tabs.closed.get()) else {
-                    return JsValue::UNDEFINED;
-                };
-                *tabs.release.borrow_mut() = Some(resolve);
-                told.fill(());
-                held.into()
-            });
-            let request = locks.request(&self.lock_name, &Object::new(), on_grant.unchecked_ref());
-            let Ok(request) = request else {
+            let Some(stolen) = self.hold(&locks, false).await else {
                 // A document that may not hold locks (a sandboxed frame).
                 self.lead();
                 return;
             };
-            let leading = Rc::clone(&self);
-            spawn_local(async move {
-                granted.take().await;
-                leading.lead();
-            });
-            // Ends when the lock is given back, or was taken away.
-            let stolen = JsFuture::from(request).await.is_err();
-            self.release.take();
-            if self.closed.get() {
-                return;
-            }
-            if let Some(database) = self.database.upgrade() {
-                database.feed(Input::Follow);
-                database.heard(None);
-            }
-            if stolen {
-                pause(ASK_AGAIN).await;
-            }
+            self.pause_after(stolen).await;
         }
+    }
+
+    /// Waits before the next attempt, unless the lead was given away of free will.
+    async fn pause_after(&self, stolen: bool) {
+        if mono().since(self.granted_at.get()) >= LED_WELL {
+            self.backoff.borrow_mut().reset();
+        }
+        if (self.failed.replace(false) || stolen) && !self.closed.get() {
+            let Millis(more) = self.backoff.borrow_mut().next(u64::from_be_bytes(random()));
+            pause(Millis(ASK_AGAIN.0 + more)).await;
+        }
+    }
+
+    /// Asks for the lock, takes it away from its holder if so told, and leads while it is held. Returns
+    /// whether it was taken away in the end; `None` where there can be no lock.
+    async fn hold(self: &Rc<Self>, locks: &LockManager, steal: bool) -> Option<bool> {
+        let (held, release, _reject) = promise();
+        let tabs = Rc::downgrade(self);
+        let on_grant = Closure::once_into_js(move |_lock: JsValue| -> JsValue {
+            let granted = poison::event(|| {
+                let tabs = tabs.upgrade().filter(|tabs| !tabs.closed.get())?;
+                tabs.database.upgrade()?.wires.hold(release);
+                tabs.granted_at.set(mono());
+                tabs.lead();
+                Some(held.into())
+            });
+            // What is returned at once is the lock given back.
+            granted.flatten().unwrap_or(JsValue::UNDEFINED)
+        });
+        let options = object(&[("steal", steal.into())]);
+        let request =
+            locks.request(&self.lock_name, options.unchecked_ref(), on_grant.unchecked_ref());
+        // Ends when the lock is given back, or was taken away.
+        let stolen = JsFuture::from(request.ok()?).await.is_err();
+        if stolen {
+            // Not to be called again; who holds the lock now is another one.
+            self.let_go();
+        }
+        if !self.closed.get() {
+            self.follow();
+            // Who leads instead says so.
+            self.say("hello", &[]);
+        }
+        Some(stolen)
     }
 
     fn say(&self, kind: &str, more: &[(&str, JsValue)]) {
@@ -203,8 +290,19 @@ impl Tabs {
         match kind.as_str() {
             "grew" => database.feed(Input::Hint),
             "hello" if leads => self.tell(&database.sync()),
+            // It reads the store, or waits for it: it is not frozen.
+            "hello" if database.wires.holds() => self.say("holding", &[]),
             "ask" if leads && !is_visible() => self.let_go(),
-            "status" if !leads => {
+            "adopt" if leads => {
+                let discard = field("discard").is_some_and(|discard| discard.is_truthy());
+                // Who asked sees in the status what became of it.
+                drop(database.adopt(discard));
+            }
+            "holding" => self.unanswered.set(0),
+            // Two cannot lead: the store says who does.
+            "status" if leads => database.feed(Input::Hint),
+            "status" => {
+                self.unanswered.set(0);
                 let sync = field("sync").and_then(|sync| from_js::<Sync>(sync).ok());
                 let leader_is_hidden = field("visible").is_some_and(|visible| visible.is_falsy());
                 database.heard(sync);
@@ -217,13 +315,17 @@ impl Tabs {
     }
 }
 
+fn locks() -> Option<LockManager> {
+    global(&["navigator", "locks"]).map(JsCast::unchecked_into)
+}
+
 impl Channel {
     fn open(name: &str, tabs: &Weak<Tabs>) -> Option<Self> {
         let channel = BroadcastChannel::new(name).ok()?;
         let tabs = Weak::clone(tabs);
         let heard = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             if let Some(tabs) = tabs.upgrade() {
-                tabs.hear(&event.data());
+                poison::event(|| tabs.hear(&event.data()));
             }
         });
         channel.set_onmessage(Some(heard.as_ref().unchecked_ref()));

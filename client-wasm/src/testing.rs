@@ -47,6 +47,35 @@ pub fn twin_digest(seed_count: u32) -> String {
     twin::digest(u64::from(seed_count)).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Ends in a trap that is no panic: `stack`, `memory` or `access`.
+///
+/// # Panics
+/// Never: a trap runs no hook.
+#[wasm_bindgen]
+pub fn trap(kind: &str) {
+    match kind {
+        "stack" => {
+            core::hint::black_box(deeper(1));
+        }
+        // All that this module can address.
+        "memory" => loop {
+            core::mem::forget(core::hint::black_box(Vec::<u8>::with_capacity(0x4000_0000)));
+        },
+        _ => core::arch::wasm32::unreachable(),
+    }
+}
+
+/// The same within a task, where no caller sees it.
+#[wasm_bindgen]
+pub fn trap_in_task(kind: String) {
+    crate::poison::spawn(async move { trap(&kind) });
+}
+
+#[expect(unconditional_recursion, reason = "it is to exhaust the stack")]
+fn deeper(depth: u64) -> u64 {
+    core::hint::black_box(deeper(core::hint::black_box(depth + 1))) + depth
+}
+
 /// Breaks the instance.
 ///
 /// # Panics

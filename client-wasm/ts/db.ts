@@ -2,7 +2,7 @@
 
 import { type Batch, collect } from "./batch.js";
 import { Collection, type Host } from "./collection.js";
-import { closedError, SyncError, toSyncError } from "./errors.js";
+import { closedError, isTrap, poisonedError, SyncError, toSyncError } from "./errors.js";
 import { Emitter } from "./events.js";
 import type { RawEngine, RawEvent, RawOp, RawReceipt, RawRow, RawStatus } from "./raw.js";
 import { emptyReceipt, mutation, Receipts, type Written } from "./receipts.js";
@@ -92,8 +92,8 @@ export class DatabaseCore<S extends SchemaShape> {
     });
     const paused = (): boolean => this.#status.paused;
     this.network = {
-      pause: () => this.#live().pause(true),
-      resume: () => this.#live().pause(false),
+      pause: () => this.#enter((engine) => engine.pause(true)),
+      resume: () => this.#enter((engine) => engine.pause(false)),
       get paused() {
         return paused();
       },
@@ -106,12 +106,12 @@ export class DatabaseCore<S extends SchemaShape> {
     try {
       const engine = await parts.engine((event) => db.#take(event));
       db.#engine = engine;
-      db.#takeStatus(engine.status());
-      db.#readRejected(engine);
+      db.#takeStatus(db.#enter((engine) => engine.status()));
+      db.#readRejected();
       if (db.#wantsToken !== undefined) void db.#supplyToken();
     } catch (error) {
       parts.onClose();
-      throw toSyncError(error);
+      throw isTrap(error) ? poisonedError(error.message, error) : toSyncError(error);
     }
     for (const name of parts.shapes.keys()) {
       if (name.endsWith("*")) continue;
@@ -180,7 +180,33 @@ export class DatabaseCore<S extends SchemaShape> {
    * db.setToken(await login());
    */
   setToken(token: string): void {
-    this.#live().token(token);
+    this.#enter((engine) => engine.token(token));
+  }
+
+  /**
+   * After another account was met (`db.status.account`): takes the database over for it. What is pending
+   * is sent in its name. Rejects with `invalid` when no other account was met.
+   *
+   * @example
+   * if (db.status.account !== undefined) await db.adopt();
+   */
+  adopt(): Promise<void> {
+    return this.#call((engine) => engine.adopt());
+  }
+
+  /**
+   * After another account was met (`db.status.account`): takes the database over for it and forgets what
+   * is pending, for good. What the server had sent, and refused writes, stay; to keep nothing of the
+   * former account, call `db.destroy()` and open again. Rejects with `invalid` when no other account was
+   * met.
+   *
+   * @example
+   * if (db.status.account !== undefined) await db.discardPending();
+   */
+  async discardPending(): Promise<void> {
+    await this.#call((engine) => engine.discardPending());
+    this.#receipts.discard();
+    this.#tables.flush();
   }
 
   /**
@@ -274,12 +300,34 @@ export class DatabaseCore<S extends SchemaShape> {
   }
 
   async #call<T>(work: (engine: RawEngine) => Promise<T>): Promise<T> {
+    try {
+      return await this.#enter(work);
+    } catch (error) {
+      throw this.#dead ?? this.#broken(error) ?? toSyncError(error);
+    }
+  }
+
+  /** Every call of the engine: one that ends in a trap breaks everything. */
+  #enter<T>(work: (engine: RawEngine) => T): T {
     const engine = this.#live();
     try {
-      return await work(engine);
+      return work(engine);
     } catch (error) {
-      throw this.#dead ?? toSyncError(error);
+      throw this.#broken(error) ?? error;
     }
+  }
+
+  /** After a trap: breaks everything, and returns the error that says so. */
+  #broken(error: unknown): SyncError | undefined {
+    if (!isTrap(error)) return undefined;
+    this.#poison(error.message, error);
+    try {
+      // Tells every other database of this page.
+      this.#engine?.broke(error.message);
+    } catch {
+      // It is as broken as that.
+    }
+    return this.#dead;
   }
 
   async #write<T>(
@@ -323,7 +371,8 @@ export class DatabaseCore<S extends SchemaShape> {
     const source = {
       scan: (collection: string, after: string | null, limit: number) =>
         this.#call((engine) => engine.scan(collection, after, limit)),
-      watch: (collection: string, on: boolean) => this.#live().watch(collection, on),
+      watch: (collection: string, on: boolean) =>
+        this.#enter((engine) => engine.watch(collection, on)),
     };
     const table = this.#tables.table(name, shape, source);
     const collection = new Collection<Fields>(name, shape, table, this.#host);
@@ -385,14 +434,14 @@ export class DatabaseCore<S extends SchemaShape> {
     // The engine may still be in `emit`, where it must not be entered.
     queueMicrotask(() => {
       if (this.#engine === undefined || this.#dead !== undefined) return;
-      this.#readRejected(this.#engine);
+      this.#readRejected();
       const fresh = this.rejected.list.filter(({ row }) => rows.includes(row));
       if (fresh.length > 0) this.#events.emit("rejected", fresh);
     });
   }
 
-  #readRejected(engine: RawEngine): void {
-    const list = engine.rejected();
+  #readRejected(): void {
+    const list = this.#enter((engine) => engine.rejected());
     this.#receipts.reject(list);
     if (list.length + this.rejected.length > 0) this.rejected.replace(list.map(showRejected));
   }
@@ -410,13 +459,19 @@ export class DatabaseCore<S extends SchemaShape> {
       const log = { direction: "state", channel: 0, message: "token", bytes: 0, text } as const;
       this.#events.emit("log", { at: Date.now(), ...log });
     }
-    if (this.#dead === undefined) this.#engine?.token(token);
+    if (this.#dead !== undefined) return;
+    try {
+      this.#enter((engine) => engine.token(token));
+    } catch (error) {
+      // Nobody waits for this call; a broken or closed database says so itself.
+      if (this.#dead === undefined) throw error;
+    }
   }
 
-  #poison(message: string): void {
+  #poison(message: string, cause?: unknown): void {
     if (this.#dead !== undefined) return;
     this.#parts.onClose();
-    const error = new SyncError("poisoned", message, { retryable: true });
+    const error = poisonedError(message, cause);
     this.#end(error);
     this.#receipts.close(error);
   }

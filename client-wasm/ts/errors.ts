@@ -9,6 +9,7 @@ const CODES = [
   "overflow",
   "unknown_collection",
   "rejected",
+  "discarded",
   "quota",
   "storage",
   "unknown",
@@ -16,6 +17,7 @@ const CODES = [
   "blocked",
   "reload_needed",
   "unauthorized",
+  "other_account",
   "forbidden",
   "network",
   "upgrade_client",
@@ -39,6 +41,7 @@ const CODES = [
  * | `overflow` | a counter or clock cannot count further; nothing was written |
  * | `unknown_collection` | not in the schema, or left out of `collections` |
  * | `rejected` | the server refused the write; it is in `db.rejected` |
+ * | `discarded` | the app gave the write up with `db.discardPending()` before the server had it |
  * | `quota` | the browser has no space left; nothing was written, reading and sending go on |
  * | `storage` | the browser failed to read or write |
  * | `unknown` | the browser failed in the middle: the write may or may not be durable; read again before writing it again |
@@ -46,6 +49,7 @@ const CODES = [
  * | `blocked` | another tab holds the database |
  * | `reload_needed` | a newer version of the app has taken over the database |
  * | `unauthorized` | the token is missing or not good |
+ * | `other_account` | the token is another account's than the data; see `db.adopt()` |
  * | `forbidden` | no right to do this |
  * | `network` | the server cannot be reached |
  * | `upgrade_client`, `upgrade_server` | the other side is too new, too old |
@@ -101,6 +105,21 @@ export function toSyncError(thrown: unknown): SyncError {
   }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new SyncError("internal", message, { cause: thrown });
+}
+
+/**
+ * Whether what came out of a call of the engine is a trap: memory or stack exhausted, an access out of
+ * bounds. The engine itself throws no such errors, and can do nothing once it met one.
+ */
+export function isTrap(thrown: unknown): thrown is Error {
+  if (thrown instanceof WebAssembly.RuntimeError || thrown instanceof RangeError) return true;
+  // How Firefox says that the stack is exhausted.
+  return thrown instanceof Error && thrown.name === "InternalError";
+}
+
+/** The error of every call after the engine broke. */
+export function poisonedError(message: string, cause?: unknown): SyncError {
+  return new SyncError("poisoned", message, { retryable: true, cause });
 }
 
 /** The error of every call after `close()`. */

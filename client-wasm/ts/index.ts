@@ -67,6 +67,7 @@ export {
 } from "./schema.js";
 export type { Field, ValueField } from "./schema.js";
 export type {
+  Account,
   ConflictEvent,
   Diff,
   Durability,

@@ -144,11 +144,19 @@ export interface RawStatus {
   readonly rejected: number;
   /** While records arrive or are compared; `total` is an estimate, `null` if unknown. */
   readonly progress: { readonly records: number; readonly total: number | null } | null;
-  /** The last comparison in which both roots were equal. `root` is 64 hexadecimal digits. */
+  /**
+   * The last comparison in which both roots were equal. `root` is 64 hexadecimal digits. From before a
+   * reload only if it is still the root of the base.
+   */
   readonly verified: { readonly root: string; readonly seq: number; readonly at: number } | null;
+  /**
+   * Whose data is held here (`ours`), and whom the server welcomed instead (`theirs`); nothing is sent
+   * until the app calls `adopt()` or `discardPending()`, or supplies a token of `ours`.
+   */
+  readonly account: { readonly ours: string; readonly theirs: string } | null;
   /** Nothing is pending and everything held stands verified where it is. */
   readonly synced: boolean;
-  /** When `synced` was last true, in milliseconds since 1970. */
+  /** When `synced` was last true, in milliseconds since 1970; kept over reloads. */
   readonly lastSyncedAt: number | null;
   /** Whether this tab holds the connection. */
   readonly leader: boolean;
@@ -235,7 +243,7 @@ export type RawEvent =
   | { readonly type: "storage"; readonly storage: RawStorage; readonly text: string }
   /** A token is wanted; `refused` if the one held was not good. */
   | { readonly type: "token"; readonly refused: boolean }
-  /** The instance is broken (panic, out of memory); no further call will work. */
+  /** The instance is broken (panic, trap, out of memory); no further call will work. */
   | { readonly type: "poisoned"; readonly message: string };
 
 /** One open database. */
@@ -260,6 +268,12 @@ export interface RawEngine {
   edit(row: number, ops: readonly RawOp[]): Promise<RawReceipt>;
   /** Forgets the row. */
   discard(row: number): Promise<void>;
+  /** Goes on as `account.theirs`, and sends what is pending in its name. Works in every tab. */
+  adopt(): Promise<void>;
+  /** Goes on as `account.theirs`, and forgets what is pending. Works in every tab. */
+  discardPending(): Promise<void>;
+  /** A call threw what is not a {@link RawError} but a trap: the instance is broken. */
+  broke(message: string): void;
   /** `true` hangs up and stays offline; `false` dials at once. */
   pause(paused: boolean): void;
   /** A new token; `null`: none could be had now, ask again after the usual delay. */

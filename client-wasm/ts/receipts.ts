@@ -106,6 +106,12 @@ export class Receipts {
     }
   }
 
+  /** What waits will never be sent. */
+  discard(): void {
+    const error = new SyncError("discarded", "the write was given up before the server had it");
+    for (const row of [...this.#waiting.keys()]) this.#settle(row, error);
+  }
+
   /** Nothing will be heard any more. */
   close(error: SyncError = closedError()): void {
     this.#closed = error;

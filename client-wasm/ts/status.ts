@@ -15,7 +15,7 @@ import type {
 /** Frozen; what is unknown is left out. */
 export function showStatus(raw: RawStatus): Status {
   const { state, paused, pending, rejected, synced, leader, replica } = raw;
-  const { progress, verified, lastSyncedAt, error } = raw;
+  const { progress, verified, account, lastSyncedAt, error } = raw;
   return Object.freeze({
     ...{ state, paused, pending, rejected, synced, leader, replica },
     storage: showStorage(raw.storage),
@@ -26,6 +26,7 @@ export function showStatus(raw: RawStatus): Status {
       }),
     }),
     ...(verified && { verified: Object.freeze({ ...verified, short: verified.root.slice(0, 8) }) }),
+    ...(account && { account: Object.freeze({ ...account }) }),
     ...(lastSyncedAt !== null && { lastSyncedAt }),
     ...(error && { error: toSyncError(error) }),
   });

@@ -150,11 +150,20 @@ export interface Status {
   readonly rejected: number;
   /** While records arrive or are compared. */
   readonly progress?: { readonly records: number; readonly total?: number };
-  /** The last time both sides compared their roots at the same place and found them equal. */
+  /**
+   * The last time both sides compared their roots at the same place and found them equal. After a reload
+   * only if what is held now still has that root.
+   */
   readonly verified?: Verified;
+  /**
+   * Set while the server welcomes another account (`theirs`) than the one whose data this is (`ours`):
+   * nothing is sent until `db.adopt()`, `db.discardPending()`, or a token of `ours`. `state` is
+   * `needs-auth` then, and the code of `error` `other_account`.
+   */
+  readonly account?: Account;
   /** Nothing is pending and everything held stands verified. */
   readonly synced: boolean;
-  /** When `synced` was last true, in milliseconds since 1970. */
+  /** When `synced` was last true, in milliseconds since 1970; kept over reloads. */
   readonly lastSyncedAt?: number;
   /** Whether this tab holds the connection for all tabs. */
   readonly leader: boolean;
@@ -163,6 +172,14 @@ export interface Status {
   readonly storage: StorageState;
   /** Why it is not live, if that is known. */
   readonly error?: SyncError;
+}
+
+/** Two accounts, by the names that the server has for them. */
+export interface Account {
+  /** Whose data this is. */
+  readonly ours: string;
+  /** Whose token it was. */
+  readonly theirs: string;
 }
 
 /** Roots were equal. */

@@ -4,6 +4,7 @@
 
 use crate::{
     clock::{pause, within},
+    poison,
     slot::Slot,
 };
 use core::{
@@ -170,7 +171,7 @@ impl Socket {
         });
         let told = Rc::clone(&state);
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            told.receive(&event);
+            poison::event(|| told.receive(&event));
         });
         let told = Rc::clone(&state);
         // An error is always followed by a close, which says as much as the browser is willing to.

@@ -3,15 +3,24 @@ import { after, before, test } from "node:test";
 import { Server, serverProgram } from "./server.mjs";
 import { launch } from "./world.mjs";
 
+const TEST_BUILD = "test-build";
 const LIMITS = { timeout: 60_000, skip: serverProgram() === undefined && "no rejoin-server" };
 
 let world;
 before(async () => (world = await launch()), { timeout: 60_000 });
 after(() => world.close(), { timeout: 60_000 });
 
-async function newPage(context) {
+async function newPage(context, build) {
   const browserContext = await world.browser.newContext();
   context.after(() => browserContext.close());
+  if (build !== undefined) {
+    // The same package around another build.
+    await browserContext.route("**/pkg/*", async (route) => {
+      const file = new URL(route.request().url()).pathname.split("/").at(-1);
+      const url = `${world.origin}/${build}/${file}`;
+      await route.fulfill({ response: await route.fetch({ url }) });
+    });
+  }
   const page = await browserContext.newPage();
   await load(page);
   return page;
@@ -199,3 +208,75 @@ test("what_makes_a_record_too_large_is_refused_and_can_be_shortened", LIMITS, as
     ...{ code: "rejected", reason: "too_large", title: "short", most: 250_000, left: 0 },
   });
 });
+
+test(
+  "receipts_of_discarded_writes_fail_and_the_status_names_the_accounts",
+  LIMITS,
+  async (context) => {
+    const tokens = token("ada", true) + token("bob", true);
+    const server = await Server.start(context, world.origin, tokens);
+    const page = await newPage(context);
+    const result = await page.evaluate(async (url) => {
+      await openDb(url, "token of ada");
+      await db.tasks.add({ title: "synced" }).synced;
+      db.network.pause();
+      const { synced } = await db.tasks.add({ title: "pending" }).receipt;
+      const code = failure(synced);
+      db.setToken("token of bob");
+      db.network.resume();
+      await untilStatus(({ account }) => account !== undefined);
+      const { account, state, error } = db.status;
+      await db.discardPending();
+      const titles = (await db.tasks.all()).map(({ title }) => title);
+      await db.synced();
+      const after = db.status.account;
+      return { account, state, error: error.code, code: await code, titles, after };
+    }, server.url);
+    assert.deepEqual(result, {
+      account: { ours: "ada", theirs: "bob" },
+      ...{ state: "needs-auth", error: "other_account", code: "discarded", titles: ["synced"] },
+      after: undefined,
+    });
+  },
+);
+
+for (const kind of ["stack", "memory", "access"]) {
+  test(
+    `a_trap_in_a_call_poisons_every_database (${kind})`,
+    { timeout: 60_000 },
+    async (context) => {
+      const page = await newPage(context, TEST_BUILD);
+      const results = await page.evaluate(async (kind) => {
+        const bindings = await import("/pkg/rejoin.js");
+        const { open } = rejoin;
+        const [db, other] = [
+          await open({ name: "trapped", schema }),
+          await open({ name: "other", schema }),
+        ];
+        await db.tasks.add({ id: "1", title: "durable" });
+        const waiting = failure(db.tasks.add({ id: "2", title: "waiting" }));
+        bindings.Engine.prototype.get = () => bindings.trap(kind);
+        const trapped = await failure(db.tasks.get("1"));
+        return {
+          trapped,
+          waiting: await waiting,
+          state: [db.status.state, db.status.error.code],
+          write: await failure(db.tasks.add({ title: "later" })),
+          others: await failure(other.tasks.add({ title: "elsewhere" })),
+          open: await failure(open({ name: "third", schema })),
+        };
+      }, kind);
+      const code = "poisoned";
+      assert.deepEqual(results, {
+        ...{ trapped: code, waiting: code, state: ["closed", code] },
+        ...{ write: code, others: code, open: code },
+      });
+      await load(page);
+      const ids = await page.evaluate(async () => {
+        const db = await rejoin.open({ name: "trapped", schema });
+        return (await db.tasks.all()).map(({ id }) => id);
+      });
+      assert.equal(ids[0], "1");
+    },
+  );
+}

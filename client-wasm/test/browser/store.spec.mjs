@@ -212,6 +212,35 @@ test("a_panic_poisons_the_instance_and_loses_nothing_durable", LIMITS, async (co
   assert.deepEqual([first[0], first[1]], ["1", "a"]);
 });
 
+for (const kind of ["stack", "memory", "access"]) {
+  test(`a_trap_in_a_task_poisons_the_instance_too (${kind})`, LIMITS, async (context) => {
+    const page = await onePage(context, TEST_BUILD);
+    const results = await page.evaluate(async (kind) => {
+      await openEngine("trapped");
+      await until(() => engine.status().leader);
+      await add("1", "a");
+      const events = globalThis.events;
+      bindings.trap_in_task(kind);
+      // Without a call: the next task finds what this one left.
+      await until(() => events.some(({ type }) => type === "poisoned"));
+      return {
+        write: await failure(() => add("2", "b")),
+        status: await failure(() => engine.status()),
+        open: await failure(() => openEngine("other")),
+        locks: (await navigator.locks.query()).held.length,
+      };
+    }, kind);
+    const code = "poisoned";
+    assert.deepEqual(results, { write: code, status: code, open: code, locks: 0 });
+    await load(page, world.origin);
+    const ids = await page.evaluate(async () => {
+      await openEngine("trapped");
+      return (await all()).map(([id]) => id);
+    });
+    assert.deepEqual(ids, ["1"]);
+  });
+}
+
 test("indexeddb_keeps_the_contract_of_stores", { timeout: 300_000 }, async (context) => {
   const page = await onePage(context, TEST_BUILD);
   let panic = "";

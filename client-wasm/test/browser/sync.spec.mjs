@@ -62,6 +62,50 @@ test("the_classic_check", LIMITS, async (context) => {
   );
 });
 
+/** Reads what is kept beside the engine's rows, or changes it by `change`, without the engine. */
+const kept = (page, name, change) =>
+  page.evaluate(
+    async ({ name, change }) => {
+      const done = (request) =>
+        new Promise((resolve, reject) => {
+          request.onsuccess = () => resolve(request.result);
+          request.onerror = () => reject(request.error);
+        });
+      const database = await done(indexedDB.open(`rejoin/${name}`));
+      const meta = database.transaction("meta", "readwrite").objectStore("meta");
+      const key = new TextEncoder().encode("browser");
+      const found = await done(meta.get(key));
+      const text = found && new TextDecoder().decode(found);
+      if (change) await done(meta.put(new TextEncoder().encode(text.replace(...change)), key));
+      database.close();
+      return text;
+    },
+    { name, change },
+  );
+
+test("what_was_verified_is_known_after_a_reload_without_the_server", LIMITS, async (context) => {
+  const server = await Server.start(context, world.origin);
+  const page = await newTab(context, server, "kept");
+  await page.evaluate(() => add("1", "a"));
+  await synced(page);
+  const before = await page.evaluate(() => engine.status());
+  while (!(await kept(page, "kept"))?.includes(before.verified.root)) {
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+  }
+  await server.kill();
+  await load(page, world.origin);
+  await open(page, server, "kept");
+  const { verified, lastSyncedAt, synced: is } = await page.evaluate(() => engine.status());
+  assert.deepEqual([verified, lastSyncedAt, is], [before.verified, before.lastSyncedAt, false]);
+  // Of another root nothing can be said, but the time stays.
+  await page.evaluate(() => engine.close());
+  await kept(page, "kept", [before.verified.root, "0".repeat(64)]);
+  await load(page, world.origin);
+  await open(page, server, "kept");
+  const later = await page.evaluate(() => engine.status());
+  assert.deepEqual([later.verified, later.lastSyncedAt], [null, before.lastSyncedAt]);
+});
+
 test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin);
   const pages = [await newTab(context, server, "left"), await newTab(context, server, "right")];

@@ -109,6 +109,98 @@ test("a_stolen_lock_makes_a_leader_follow_and_lead_again_later", LIMITS, async (
   await untilLeads(first);
 });
 
+test("a_tab_whose_database_was_deleted_leaves_the_lead_to_others", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "deleted");
+  await untilLeads(first);
+  await second.evaluate(async () => {
+    await engine.close();
+    await bindings.Engine.destroy("deleted");
+    await openEngine("deleted");
+  });
+  await untilLeads(second);
+  await second.evaluate(() => add("1", "in the new database"));
+  assert.equal(await leads(first), false);
+});
+
+test("a_tab_whose_database_was_upgraded_leaves_the_lead_to_others", LIMITS, async (context) => {
+  const [first] = await tabs(context, 1, "upgraded");
+  await untilLeads(first);
+  const left = await first.evaluate(async () => {
+    await new Promise((resolve, reject) => {
+      const request = indexedDB.open("rejoin/upgraded", 2);
+      request.onsuccess = () => resolve(request.result.close());
+      request.onerror = () => reject(request.error);
+    });
+    await until(async () => (await navigator.locks.query()).held.length === 0);
+    const { leader, storage } = engine.status();
+    return { leader, problem: storage.problem, write: await failure(() => add("1", "a")) };
+  });
+  assert.deepEqual(left, { leader: false, problem: "reload_needed", write: "storage" });
+});
+
+test("a_tab_that_cannot_claim_the_lead_asks_again_after_a_pause", LIMITS, async (context) => {
+  const [page] = await tabs(context, 1, "full");
+  const results = await page.evaluate(async () => {
+    await add("1", "a");
+    await engine.close();
+    const { transaction } = IDBDatabase.prototype;
+    const refused = [];
+    IDBDatabase.prototype.transaction = function (stores, mode, ...more) {
+      if (mode !== "readwrite") return transaction.call(this, stores, mode, ...more);
+      refused.push(performance.now());
+      throw new DOMException("", "QuotaExceededError");
+    };
+    await openEngine("full");
+    await until(() => refused.length >= 3);
+    const gaps = refused.slice(1).map((at, index) => at - refused[index]);
+    IDBDatabase.prototype.transaction = transaction;
+    await until(() => engine.status().leader, 40_000);
+    return { least: Math.min(...gaps), rows: (await all()).length };
+  });
+  assert.equal(results.rows, 1);
+  assert.ok(results.least >= 1_000, `${results.least} ms`);
+});
+
+test(
+  "a_frozen_leader_is_replaced_and_writes_nothing_as_one_when_it_wakes",
+  LIMITS,
+  async (context) => {
+    const [first, second] = await tabs(context, 2, "frozen");
+    await untilLeads(first);
+    const token = () =>
+      second.evaluate(async () => {
+        const done = (request) =>
+          new Promise((resolve, reject) => {
+            request.onsuccess = () => resolve(request.result);
+            request.onerror = () => reject(request.error);
+          });
+        const database = await done(indexedDB.open("rejoin/frozen"));
+        const leader = new TextEncoder().encode("leader");
+        const found = await done(database.transaction("meta").objectStore("meta").get(leader));
+        database.close();
+        return String(found);
+      });
+    // Stopped where it is, with its lock, until the debugger lets it go on.
+    const session = await first.context().newCDPSession(first);
+    await session.send("Debugger.enable");
+    const paused = new Promise((resolve) => session.once("Debugger.paused", resolve));
+    await session.send("Debugger.pause");
+    const waking = first.evaluate(() => add("1", "written when it woke"));
+    await paused;
+    await untilLeads(second, 60_000);
+    await second.evaluate(() => add("2", "by the new leader"));
+    const claimed = await token();
+    await session.send("Debugger.disable");
+    await waking;
+    await first.evaluate(() => until(() => !engine.status().leader));
+    for (const page of [first, second]) {
+      await page.evaluate(() => until(async () => (await all()).length === 2));
+    }
+    assert.equal(await token(), claimed);
+    assert.equal(await leads(second), true);
+  },
+);
+
 test("destroy_closes_the_database_in_other_tabs", LIMITS, async (context) => {
   const [first, second] = await tabs(context, 2, "destroyed");
   const results = await second.evaluate(async () => {

@@ -283,6 +283,33 @@ describe("life of a database", () => {
     await db.close();
   });
 
+  test("a_call_that_ends_in_a_trap_breaks_everything", async () => {
+    for (const trap of [new WebAssembly.RuntimeError("unreachable"), new RangeError("stack")]) {
+      const { db, engine } = await world();
+      engine.failure = trap;
+      await assert.rejects(db.tasks.add({ title: "a" }), { code: "poisoned", cause: trap });
+      assert.equal(engine.broken, trap.message);
+      assert.deepEqual([db.status.state, db.status.error?.code], ["closed", "poisoned"]);
+      await assert.rejects(db.tasks.add({ title: "b" }), { code: "poisoned" });
+    }
+  });
+
+  test("another_account_is_shown_until_the_app_adopts_or_discards", async () => {
+    const { db, engine } = await world();
+    await assert.rejects(db.adopt(), { code: "invalid" });
+    for (const decide of [() => db.adopt(), () => db.discardPending()]) {
+      const { synced } = await db.tasks.add({ title: "a" }).receipt;
+      engine.account = { ours: "ada", theirs: "bob" };
+      engine.emit({ type: "status", status: engine.status() });
+      assert.deepEqual(db.status.account, { ours: "ada", theirs: "bob" });
+      await decide();
+      assert.equal(db.status.account, undefined);
+      if (db.status.pending === 0) await assert.rejects(synced, { code: "discarded" });
+      else engine.acknowledge();
+    }
+    assert.equal(db.status.pending, 0);
+  });
+
   test("the_same_database_is_opened_once_and_again_after_close", async () => {
     const { db, opener } = await world();
     const sync = { url: "ws://localhost:1/", space: "demo" };

@@ -53,6 +53,10 @@ export class MemoryEngine implements RawEngine {
   gate: Promise<void> | undefined;
   /** Set to fail the next call. */
   failure: unknown;
+  /** Set to have met another account. */
+  account: RawStatus["account"] | undefined;
+  /** Why it is broken. */
+  broken: string | undefined;
   closed = false;
   paused = false;
   #collections = new Map<string, Map<string, Cells>>();
@@ -119,6 +123,7 @@ export class MemoryEngine implements RawEngine {
       progress: null,
       verified: synced ? { root: "ab".repeat(32), seq: this.#row, at: 1 } : null,
       synced,
+      account: this.account ?? null,
       lastSyncedAt: null,
       leader: true,
       replica: "r1",
@@ -156,6 +161,23 @@ export class MemoryEngine implements RawEngine {
 
   token(token: string | null): void {
     this.tokens.push(token);
+  }
+
+  async adopt(): Promise<void> {
+    this.#check();
+    if (this.account === undefined) fail("invalid", "no other account has been met");
+    this.account = undefined;
+    this.emit({ type: "status", status: this.status() });
+  }
+
+  async discardPending(): Promise<void> {
+    this.#pending = [];
+    await this.adopt();
+  }
+
+  broke(message: string): void {
+    this.broken = message;
+    this.emit({ type: "poisoned", message });
   }
 
   async roots(): Promise<Readonly<Record<string, string>>> {
