@@ -244,3 +244,26 @@ fn both_values_of_a_review_field_stay_until_one_is_chosen() {
     let one = Shown::Review(vec![Value::text("Friday")]);
     assert_eq!(shown(&world.agreed(), "1", "note"), Some(&one));
 }
+
+#[test]
+fn ten_devices_on_one_record_agree_and_count_every_write() {
+    let mut world = World::new(16);
+    let devices: Vec<usize> = (0..10).map(|_| world.device()).collect();
+    devices.iter().for_each(|device| world.connect(*device));
+    let mut votes = 0;
+    for turn in 0..200 {
+        let device = world.rng.index(devices.len());
+        let vote = i64::from(world.rng.byte()) - 100;
+        let tag = set("tags", FieldAction::Insert(vec![Value::int(turn)]));
+        world.ask(device, vec![touch("shared", vec![title(&format!("{turn}")), add(vote), tag])]);
+        votes += vote;
+        let count = world.rng.index(60);
+        world.steps(count);
+    }
+    world.settle();
+    let seen = world.agreed();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(shown(&seen, "shared", "votes"), Some(&Shown::Counter(votes)));
+    let tags = (0..200).map(Value::int).collect();
+    assert_eq!(shown(&seen, "shared", "tags"), Some(&Shown::Set(tags)));
+}

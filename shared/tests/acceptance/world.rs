@@ -60,7 +60,6 @@ struct Line {
 pub(crate) struct Device {
     pub(crate) engine: Engine,
     pub(crate) store: MemoryStore,
-    patterns: Vec<Pattern>,
     online: bool,
     line: Option<Line>,
     ops: VecDeque<Op>,
@@ -169,19 +168,11 @@ impl World {
 
     /// A device of its own, not connected, opened; its number.
     pub(crate) fn device(&mut self) -> usize {
-        self.device_of(&["*"])
-    }
-
-    /// A device that subscribes to these patterns.
-    pub(crate) fn device_of(&mut self, patterns: &[&str]) -> usize {
-        let patterns: Vec<Pattern> =
-            patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
         let fresh = ReplicaId::from_bytes(self.rng.bytes());
-        let engine = engine_of(patterns.clone(), fresh);
+        let engine = engine_of(fresh);
         self.devices.push(Device {
             engine,
             store: MemoryStore::new(),
-            patterns,
             online: false,
             line: None,
             ops: VecDeque::new(),
@@ -201,7 +192,7 @@ impl World {
         self.disconnect(device);
         let fresh = ReplicaId::from_bytes(self.rng.bytes());
         let it = &mut self.devices[device];
-        it.engine = engine_of(it.patterns.clone(), fresh);
+        it.engine = engine_of(fresh);
         it.ops.clear();
         self.drain_device(device);
         self.finish_stores(device);
@@ -609,7 +600,8 @@ impl World {
     }
 }
 
-fn engine_of(patterns: Vec<Pattern>, fresh: ReplicaId) -> Engine {
+fn engine_of(fresh: ReplicaId) -> Engine {
+    let patterns = vec![Pattern::All];
     Engine::open(EngineConfig { space: space(), patterns, fresh, token: None, trace: false })
 }
 
