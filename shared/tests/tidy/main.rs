@@ -4,9 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: whatever goes wrong here should stop it")]
 
+mod claims;
 mod rules;
 mod source;
 
+use claims::{Files, Offer, broken_commands, missing_paths, unheld_claims, unnamed_tests};
 use rules::{
     LINES_MAX, confined_words, download_addresses, machine_paths, open_ended_todos, own_lints,
     time_sources, too_long, undocumented_modules, upward_paths,
@@ -38,6 +40,46 @@ fn house_rules_hold_in_the_whole_tree() {
     }
     assert!(files > 10, "only {files} files found: the walk is broken");
     assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn documents_claim_only_what_the_tree_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = files_under(root).into_iter().filter_map(|path| {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        Some((name, fs::read_to_string(&path).ok()?))
+    });
+    let files = read.collect();
+    let mut complaints = Vec::new();
+    for name in ["README.md", "docs/PROTOCOL.md", "docs/ACCEPTANCE.md", "client-wasm/README.md"] {
+        assert!(Files::contains_key(&files, name), "there is no {name}");
+    }
+    for (name, _) in files.iter().filter(|(name, _)| is_document(name)) {
+        let found = claim_complaints(name, &files);
+        complaints.extend(found.into_iter().map(|complaint| format!("{name}: {complaint}")));
+    }
+    assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// All rules about claims, for one document.
+fn claim_complaints(name: &str, files: &Files) -> Vec<String> {
+    let (text, offer) = (&files[name], Offer::of(files));
+    let mut complaints = broken_commands(text, &offer);
+    complaints.extend(missing_paths(text, &offer));
+    match name {
+        "docs/PROTOCOL.md" => complaints.extend(unheld_claims(text, "P", &offer)),
+        "docs/ACCEPTANCE.md" => {
+            complaints.extend(unheld_claims(text, "", &offer));
+            complaints.extend(unnamed_tests(text, "shared/tests/acceptance/", files));
+        }
+        _ => {}
+    }
+    complaints
+}
+
+fn is_document(name: &str) -> bool {
+    name.ends_with(".md") && (!name.contains('/') || name.starts_with("docs/"))
+        || name.ends_with("/README.md")
 }
 
 /// All rules, for one file.
@@ -77,7 +119,7 @@ fn complaints_about(
 
 fn is_source(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-    let sources = ["rs", "ts", "tsx", "js", "mjs", "sh", "css", "html", "toml"];
+    let sources = ["rs", "ts", "tsx", "js", "mjs", "sh", "css", "html", "toml", "md"];
     extension.is_some_and(|extension| sources.contains(&extension))
 }
 
@@ -223,6 +265,7 @@ fn todo_without_a_condition_is_found() {
     let word = concat!("TO", "DO");
     assert_eq!(complaints("server/src/hub.rs", &format!("// {word}: tidy up")).len(), 1);
     assert_eq!(complaints("run.sh", &format!("# {word}() tidy up")).len(), 1);
+    assert_eq!(complaints("docs/X.md", &format!("{word}: say more")).len(), 1);
     assert_eq!(complaints("server/src/hub.rs", &format!("// {word}(axum 1.0): drop")).len(), 0);
 }
 
@@ -254,4 +297,87 @@ fn literals_and_comments_are_blanked_line_for_line() {
     let code = code_only(source);
     assert_eq!(code.lines().count(), source.lines().count());
     assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "b", "&'a", "str", "d"]);
+}
+
+/// A small tree: a package with a test, a program, a script, and one document.
+fn tree(name: &str, text: &str) -> Files {
+    let files = [
+        ("shared/Cargo.toml", "[package]\nname = \"core\"\n"),
+        ("shared/tests/sim/main.rs", "#[test]\nfn seeds_agree() {}\nfn helper() {}\n"),
+        (
+            "shared/tests/acceptance/a.rs",
+            "#[tokio::test]\n#[cfg(unix)]\nasync fn union_holds() {}\n",
+        ),
+        ("server/Cargo.toml", "[package]\nname = \"server\"\n[[bin]]\nname = \"other\"\n"),
+        ("server/src/main.rs", "fn main() {}\n"),
+        ("web/package.json", "{\n  \"scripts\": {\n    \"build\": \"x\"\n  }\n}\n"),
+        ("web/test/page.spec.mjs", "it(\n  `opens (${name})`, f);\nsplit(\"no title\");\n"),
+        ("run.sh", "case $1 in --only) ;; esac; unit"),
+        (name, text),
+    ];
+    files.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+}
+
+fn claimed(name: &str, text: &str) -> Vec<String> {
+    claim_complaints(name, &tree(name, text))
+}
+
+#[test]
+fn claims_that_hold_are_left_alone() {
+    let table = "| | promise | tests | command |\n|---|---|---|---|\n\
+        | 1 | x | `seeds_agree`, `opens (${name})` | `cargo test -p core --test sim seeds` |\n\
+        | 2 | y | `union_holds` | |\n| 3 | z | open: awaits `later` | |\n";
+    assert_eq!(claimed("docs/ACCEPTANCE.md", table), [""; 0]);
+    let commands = "    cargo run --release -p server -- --listen x  # starts\n\
+        `./run.sh --only unit`, `npm run build -w web` and `cargo test -p core union`.\n\
+        See shared/tests/sim/main.rs, [server/src](server/src/) and and/or ../x.sh.\n";
+    assert_eq!(claimed("README.md", commands), [""; 0]);
+}
+
+#[test]
+fn claim_without_a_test_that_exists_is_found() {
+    for planted in [
+        "| P1 | x | `helper` |",
+        "| P1 | x | `no title` |",
+        "| P1 | x | by hand |",
+        "| P2 | x | `seeds_agree` |",
+        "| P1 | x | `seeds_agree` |\n| P1 | y | `seeds_agree` |",
+        "| P1 | x | open: awaits `seeds_agree` |",
+        "| P1 | x | open: so far `none` |",
+        "no table",
+    ] {
+        assert_eq!(claimed("docs/PROTOCOL.md", planted).len(), 1, "{planted}");
+    }
+}
+
+#[test]
+fn acceptance_test_that_no_promise_names_is_found() {
+    let table = "| 1 | x | `seeds_agree` | |\n";
+    assert_eq!(claimed("docs/ACCEPTANCE.md", table).len(), 1);
+}
+
+#[test]
+fn command_that_cannot_be_run_is_found() {
+    for planted in [
+        "`cargo test -p none`",
+        "`cargo test -p core --test none`",
+        "`cargo test -p core --test sim nobody_has_this_name`",
+        "`cargo nextest run -p core nobody_has_this_name`",
+        "`cargo run -p core`",
+        "`cargo run -p server --example none`",
+        "    cargo run -p server \\\n        --bin none",
+        "`npm run none -w web`",
+        "`npm run build`",
+        "`./none.sh`",
+        "`./run.sh --none`",
+        "`./run.sh --only none`",
+    ] {
+        assert_eq!(claimed("README.md", planted).len(), 1, "{planted}");
+    }
+}
+
+#[test]
+fn path_of_a_file_that_is_gone_is_found() {
+    assert_eq!(claimed("docs/X.md", "see `shared/src/protocol/message.rs`").len(), 1);
+    assert_eq!(claimed("docs/X.md", "[text](server/src/none.rs).").len(), 1);
 }
