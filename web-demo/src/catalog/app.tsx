@@ -56,6 +56,11 @@ export function App({ db, server, log }: { db: Catalog; server: Server; log: Log
           <SearchField words={words} onWords={setWords} />
           {rows !== undefined && rows.length === 0 ? (
             <Nothing status={status} server={server} />
+          ) : results?.length === 0 && words.trim() !== "" ? (
+            <div class="empty" data-testid="no-match">
+              <p>Nothing matches.</p>
+              <p class="quiet">No name and no description has all of these words.</p>
+            </div>
           ) : (
             <List
               rows={results ?? []}
@@ -165,20 +170,44 @@ function Root({ db, status, loaded }: { db: Catalog; status: Status; loaded: boo
 }
 
 function Nothing({ status, server }: { status: Status; server: Server }) {
-  const waiting = status.state === "connecting" || status.state === "syncing";
   return (
     <div class="empty" data-testid="empty">
       <img src="./icon.svg" alt="" width="44" height="44" />
-      <p>{waiting ? "Looking for packages" : "No packages here yet"}</p>
-      {!waiting && (
+      {status.state === "syncing" ? (
         <>
-          <p class="quiet">Import Debian’s package index into this space:</p>
-          <pre>
-            rejoin import --server {server.url} \{"\n"} --space {server.space} --collection packages
-            \{"\n"} --key Package packages.jsonl
-          </pre>
+          <p>Packages are on their way</p>
+          <p class="quiet">They show together, once all have arrived and have been checked.</p>
         </>
+      ) : status.verified === undefined ? (
+        <>
+          <p>{status.state === "connecting" ? "Looking for packages" : "No packages yet"}</p>
+          <p class="quiet">
+            {status.state === "offline"
+              ? "They come by themselves as soon as the server can be reached."
+              : "Asking the server."}
+          </p>
+        </>
+      ) : (
+        <ImportHint server={server} />
       )}
     </div>
+  );
+}
+
+function ImportHint({ server }: { server: Server }) {
+  const command = [
+    "cargo run --release -p rejoin-client --bin rejoin -- import",
+    `--server ${server.url}`,
+    `--space ${server.space} --collection packages`,
+    "--key Package packages.jsonl",
+  ].join(" \\\n  ");
+  return (
+    <>
+      <p>No packages here yet</p>
+      <p class="quiet">
+        Import Debian’s package index into this space; the README tells how to get it as a file:
+      </p>
+      <pre tabIndex={0}>{command}</pre>
+    </>
   );
 }
