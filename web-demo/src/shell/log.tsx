@@ -115,7 +115,7 @@ export function LogPanel({ log, onClose }: { log: Log; onClose: () => void }) {
             <span class="arrow">{ARROWS[line.direction]}</span>
             <b>{line.message}</b>
             <span>{line.bytes > 0 && size(line.bytes)}</span>
-            <span>{line.text}</span>
+            <span>{line.text !== line.message && line.text}</span>
           </li>
         ))}
       </ol>

@@ -14,6 +14,7 @@ export const say = (text: string, action?: Toast["action"]): void =>
 
 export function Toasts({ aboveLog }: { aboveLog: boolean }) {
   const [toast, setToast] = useState<Toast>();
+  const [held, setHeld] = useState(false);
   useEffect(() => {
     show = setToast;
     return () => {
@@ -21,20 +22,29 @@ export function Toasts({ aboveLog }: { aboveLog: boolean }) {
     };
   }, []);
   useEffect(() => {
-    if (toast === undefined) return undefined;
+    if (toast === undefined || held) return undefined;
     const timer = setTimeout(() => setToast(undefined), SHOWN_MS);
     return () => clearTimeout(timer);
-  }, [toast]);
+  }, [toast, held]);
   return (
     <div class={aboveLog ? "toasts above-log" : "toasts"} role="status">
       {toast && (
-        <div class="toast" data-testid="toast">
+        // What is about to be used does not vanish under the pointer or the focus.
+        <div
+          class="toast"
+          data-testid="toast"
+          onPointerEnter={() => setHeld(true)}
+          onPointerLeave={() => setHeld(false)}
+          onFocusIn={() => setHeld(true)}
+          onFocusOut={() => setHeld(false)}
+        >
           <p>{toast.text}</p>
           {toast.action && (
             <button
               type="button"
               onClick={() => {
                 toast.action?.run();
+                setHeld(false);
                 setToast(undefined);
               }}
             >

@@ -32,6 +32,7 @@ export function Composer({ db, shortcut }: { db: Database; shortcut: boolean }) 
       <PlusIcon />
       <input
         ref={field}
+        dir="auto"
         value={line}
         onInput={(event) => setLine(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}

@@ -59,7 +59,7 @@ export function Filters({ view, listing, onView }: Props) {
               aria-pressed={view.tag === tag}
               onClick={() => onView({ ...view, tag: view.tag === tag ? undefined : tag })}
             >
-              {tag}
+              <bdi>{tag}</bdi>
             </button>
           ))}
         </div>

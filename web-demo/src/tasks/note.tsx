@@ -40,6 +40,8 @@ export function Note({ db, task }: { db: Database; task: Task }) {
   const { notes } = task;
   const current = notes.siblings[0];
   const [draft, setDraft] = useState<{ text: string; over: string | undefined }>();
+  const field = useRef<HTMLTextAreaElement>(null);
+  const chosen = useRef(false);
   const save = (text: string) => {
     setDraft(undefined);
     if (text !== notes.value || notes.conflicted) {
@@ -54,21 +56,33 @@ export function Note({ db, task }: { db: Database; task: Task }) {
     const timer = setTimeout(() => save(draft.text), SAVE_AFTER_MS);
     return () => clearTimeout(timer);
   });
+  // The button that chose is gone: who used the keyboard goes on where the note now is.
+  useEffect(() => {
+    if (blocked || !chosen.current) return;
+    chosen.current = false;
+    field.current?.focus();
+  }, [blocked]);
   if (blocked) {
     const versions = versionsOf(task, own, names);
     if (draft !== undefined) {
       const here = { key: "draft", who: "Your draft", when: "not saved", exactly: "" };
       versions.unshift({ ...here, text: draft.text });
     }
-    return <Chooser versions={versions} onChoose={save} />;
+    const choose = (text: string) => {
+      chosen.current = true;
+      save(text);
+    };
+    return <Chooser versions={versions} onChoose={choose} />;
   }
-  const field = `note-${db.name}-${task.id}`;
+  const name = `note-${db.name}-${task.id}`;
   return (
     <div class="note">
-      <label for={field}>Notes</label>
+      <label for={name}>Notes</label>
       <textarea
-        id={field}
+        id={name}
+        ref={field}
         class="growing"
+        dir="auto"
         rows={2}
         placeholder="Anything worth remembering"
         data-testid="note-field"
@@ -109,7 +123,9 @@ function Chooser({
             <p class="by">
               <b>{version.who}</b> <span title={version.exactly}>{version.when}</span>
             </p>
-            <p class="text">{version.text === "" ? <i>empty</i> : version.text}</p>
+            <p class="text" dir="auto">
+              {version.text === "" ? <i>empty</i> : version.text}
+            </p>
             <button
               type="button"
               class="button"
@@ -135,6 +151,7 @@ function Chooser({
           <textarea
             ref={field}
             class="growing"
+            dir="auto"
             rows={3}
             aria-label="Merged note"
             data-testid="merge-field"

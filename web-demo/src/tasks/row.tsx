@@ -67,7 +67,7 @@ export const TaskRow = memo(function TaskRow({ db, task, open, known, onToggle, 
               ))}
               {note !== "" && !conflicted && !open && (
                 <span class="peek">
-                  <NoteIcon /> <span>{note}</span>
+                  <NoteIcon /> <bdi>{note}</bdi>
                 </span>
               )}
             </div>

@@ -6,7 +6,7 @@ import { hue } from "./view.ts";
 
 export const Chip = ({ tag }: { tag: string }) => (
   <span class="chip" data-testid="tag" style={{ "--hue": String(hue(tag)) }}>
-    {tag}
+    <bdi>{tag}</bdi>
   </span>
 );
 
@@ -25,7 +25,7 @@ export function TagEditor({ db, task, known }: { db: Database; task: Task; known
       <div class="chips">
         {task.tags.map((tag) => (
           <span key={tag} class="chip" style={{ "--hue": String(hue(tag)) }}>
-            {tag}
+            <bdi>{tag}</bdi>
             <button
               type="button"
               aria-label={`Remove tag ${tag}`}
@@ -38,6 +38,7 @@ export function TagEditor({ db, task, known }: { db: Database; task: Task; known
         <input
           id={field}
           class="tag-field"
+          dir="auto"
           list={known}
           placeholder="Add a tag"
           autocapitalize="none"

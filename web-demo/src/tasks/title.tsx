@@ -17,6 +17,7 @@ export function Title({ db, task }: { db: Database; task: Task }) {
         ref={button}
         type="button"
         class="title"
+        dir="auto"
         data-testid="title"
         data-column="title"
         title="Edit"
@@ -58,6 +59,7 @@ function TitleField({
     <textarea
       ref={field}
       class="title growing"
+      dir="auto"
       rows={1}
       aria-label="Title"
       data-testid="title-field"
