@@ -158,7 +158,8 @@ test("a_tab_that_cannot_claim_the_lead_asks_again_after_a_pause", LIMITS, async 
     return { least: Math.min(...gaps), rows: (await all()).length };
   });
   assert.equal(results.rows, 1);
-  assert.ok(results.least >= 1_000, `${results.least} ms`);
+  // A second at least; browsers round the time.
+  assert.ok(results.least >= 900, `${results.least} ms`);
 });
 
 test(
