@@ -336,14 +336,17 @@ impl fmt::Display for Config {
         let limits = &self.limits;
         write!(
             f,
-            "listen={} data={} config={} log={} log-format={:?} auth={auth} tokens={} static={} \
+            "listen={} data={} config={} log={} log-format={} auth={auth} tokens={} static={} \
              origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
              frame-bytes-max={} stall-seconds={}",
             self.listen,
             self.data.display(),
             path(&self.file),
             self.log,
-            self.log_format,
+            match self.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
             path(&self.tokens),
             path(&self.static_dir),
             limits.connections_max,

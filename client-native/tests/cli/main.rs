@@ -194,7 +194,8 @@ async fn a_server_that_is_not_there_ends_with_a_reason() {
     world.stop().await;
     let run = rejoin(&world, "import", &["--timeout", "1", "--key", "Package", &file]).await;
     assert_eq!(run.code, Some(2));
-    assert!(run.err.contains("no connection for 1 s: "), "{}", run.err);
+    let reason = format!("no connection to {} for 1 s: ", world.url());
+    assert!(run.err.contains(&reason), "{}", run.err);
     let run = rejoin(&world, "verify", &["--timeout", "1"]).await;
     assert_eq!(run.code, Some(2));
     let run = rejoin(&world, "import", &["--key", "Package", "nowhere.jsonl"]).await;

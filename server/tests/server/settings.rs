@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 const SETTINGS: [(&str, &str, &str); 12] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
-    ("log-format", "json", "log-format=Json "),
+    ("log-format", "json", "log-format=json "),
     ("auth", "none", "auth=none "),
     ("static", "/no/such", "static=/no/such "),
     ("origin", "https://a.example", "origin=https://a.example "),

@@ -4,8 +4,9 @@ use crate::world::{Client, World, key, seq};
 use rejoin_core::{
     codec,
     id::{CollectionName, key_hash},
-    protocol::message::{
-        AskChunk, AskRoots, ByeCode, Chunk, Message, Mode, Place, Resume, Roots, Walk,
+    protocol::{
+        host::HostNote,
+        message::{AskChunk, AskRoots, ByeCode, Chunk, Message, Mode, Place, Resume, Roots, Walk},
     },
     record::Record,
     tree::{self, Trie, WalkLimits, WalkMessage, respond},
@@ -27,6 +28,14 @@ fn roots(world: &mut World, client: &mut Client) -> Roots {
         Some(Message::Roots(roots)) => roots,
         other => panic!("{other:?}"),
     }
+}
+
+/// Whether the log said that the client is in sync, after so many records had been sent to it.
+fn pulled(world: &World, client: &Client, records: u64) -> bool {
+    world.notes.iter().any(|note| {
+        matches!(note, HostNote::Synced { peer, pulled, .. }
+            if *peer == client.peer && *pulled == records)
+    })
 }
 
 /// Walks over one collection, as the side that only fetches.
@@ -107,6 +116,7 @@ fn walk_heals_a_client_of_an_unknown_epoch_and_the_feed_goes_on() {
     resume(&mut world, &mut bob, Place::at(roots.seq));
     assert_eq!(bob.base, ann.base);
     assert_eq!(bob.verified, 1);
+    assert!(pulled(&world, &bob, 6), "five by the walk, one by the feed: {:?}", world.notes);
     fill(&mut world, &mut ann, 6_000..6_010, "y");
     bob.listen(&mut world);
     assert_eq!(bob.base, ann.base);
@@ -173,6 +183,7 @@ fn snapshot_comes_in_chunks_that_can_be_checked() {
     resume(&mut world, &mut bob, Place::at(roots.seq));
     assert_eq!(bob.base, ann.base);
     assert_eq!(bob.verified, 1);
+    assert!(pulled(&world, &bob, ann.base.len() as u64), "{:?}", world.notes.last());
 }
 
 #[test]

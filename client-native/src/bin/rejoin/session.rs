@@ -31,8 +31,8 @@ pub(crate) enum SessionError {
     Refused { code: ByeCode, reason: String },
     #[error("the replica belongs to {ours:?}, the server says {theirs:?}")]
     OtherAccount { ours: String, theirs: String },
-    #[error("no connection for {seconds} s: {reason}")]
-    Unreachable { seconds: u32, reason: String },
+    #[error("no connection to {server} for {seconds} s: {reason}")]
+    Unreachable { server: String, seconds: u32, reason: String },
     #[error("no progress for {seconds} s while {doing}")]
     Stalled { seconds: u32, doing: String },
     #[error("the file of the replica failed ({0:?})")]
@@ -63,6 +63,7 @@ pub(crate) struct Session {
     pub(crate) pattern: Pattern,
     pub(crate) difference: Option<Difference>,
     notices: Notices,
+    server: String,
     patience: u32,
     // Behind the client: the directory goes once the file is closed.
     _temporary: Option<TempDir>,
@@ -103,6 +104,7 @@ impl Session {
             pattern,
             difference: None,
             notices,
+            server: place.server.clone(),
             patience: place.timeout.get(),
             _temporary: temporary,
         })
@@ -153,7 +155,7 @@ impl Session {
         let seconds = self.patience;
         match (self.client.connect_failure(), self.client.status()) {
             (Some(reason), status) if matches!(status.link, Link::Offline | Link::Opening) => {
-                SessionError::Unreachable { seconds, reason }
+                SessionError::Unreachable { server: self.server.clone(), seconds, reason }
             }
             (_, status) => SessionError::Stalled { seconds, doing: describe(&status) },
         }

@@ -319,13 +319,22 @@ impl Host {
             if bytes > 2 * PAGE_BYTES_AIM && !entries.is_empty() {
                 bytes = entry_bytes(&entry);
                 let entries = core::mem::take(&mut entries);
+                self.counts(id, entries.len());
                 let records = Records { subscription, entries };
                 self.send(now, id, &Message::Records(records));
             }
             entries.push(entry);
         }
+        self.counts(id, entries.len());
         let records = Records { subscription, entries };
         self.send(now, id, &Message::Records(records));
+    }
+
+    /// Records on their way to a peer, for the note of its sync.
+    fn counts(&mut self, id: PeerId, records: usize) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.pulled += records as u64;
+        }
     }
 
     fn chunk_named(
@@ -389,6 +398,7 @@ impl Host {
         let Ok(digest) = tree::verify_chunk(&prefix, &hashed) else {
             return self.dismiss(now, id, ByeCode::Internal, "a chunk holds a foreign record");
         };
+        self.counts(id, entries.len());
         let total = self.collections.get(&ask.collection);
         let chunk = Chunk {
             subscription: ask.subscription,
