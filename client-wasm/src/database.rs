@@ -95,6 +95,8 @@ pub(crate) struct Database {
     tell_tabs: OnceCell<Tell>,
     deciding: RefCell<Vec<Deciding>>,
     last_rejected: Cell<usize>,
+    /// Whether the stored database was taken away for good.
+    is_gone: Cell<bool>,
     closing: Cell<bool>,
 }
 
@@ -149,6 +151,7 @@ impl Database {
             tell_tabs: OnceCell::new(),
             deciding: RefCell::default(),
             last_rejected: Cell::new(0),
+            is_gone: Cell::new(false),
             closing: Cell::new(false),
         };
         (Rc::new(database), bell)
@@ -178,6 +181,10 @@ impl Database {
         echo: Option<Vec<RecordKey>>,
         returns: Returns,
     ) -> Promise {
+        if self.is_gone.get() {
+            // Known before anything was tried: the engine could only say that it cannot tell.
+            return Promise::reject(&Failure::store(FaultClass::Permanent).into());
+        }
         let (promise, resolve, reject) = promise();
         let id = self.asked.get() + 1;
         self.asked.set(id);

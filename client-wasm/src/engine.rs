@@ -194,7 +194,7 @@ fn lost(database: &Database, tabs: &Tabs, loss: Loss) {
     // This tab never reads or writes again: the lead is for those that can.
     database.feed(Input::Follow);
     tabs.leave();
-    database.storage_problem(problem, text);
+    database.gone(problem, text);
 }
 
 /// Whatever was missed is looked for, and a connection is sought at once.

@@ -36,8 +36,9 @@ impl Database {
         self.set_storage(storage, &Failure::store(class).to_string());
     }
 
-    /// Notes a problem with the stored data.
-    pub(crate) fn storage_problem(&self, problem: &'static str, text: &str) {
+    /// The stored database was taken away for good.
+    pub(crate) fn gone(&self, problem: &'static str, text: &str) {
+        self.is_gone.set(true);
         let mut storage = self.storage.get();
         storage.problem = Some(problem);
         self.set_storage(storage, text);
