@@ -5,6 +5,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bug {
+    /// None at all: the oracles object all the same, to see that an objection is reported.
+    Found,
     /// A row of the outbox goes at its acknowledgement, not when the base has it.
     RowGoesAtAck,
     /// A remove covers every write with an earlier stamp, not those that the remover had seen.
@@ -23,6 +25,56 @@ pub enum Bug {
     AckBeforeCommit,
     /// Copies of a replica are not told apart.
     IncarnationIgnored,
+    /// The limit of a record holds for what is pushed, not for what it is joined to.
+    JoinedLimitIgnored,
+    /// A row that was once acknowledged counts as sent whatever the peer has lost since.
+    SettledForGood,
+    /// Another account's welcome is taken for the own one.
+    AccountIgnored,
+    /// Rights are not looked at.
+    RightsIgnored,
+    /// A stamp that is ahead is refused for good.
+    AheadRejected,
+    /// Commits are not guarded by the place in the log that they take.
+    LogGuardIgnored,
+    /// Commits are not guarded by what was folded.
+    FoldedIgnored,
+    /// A fold takes rows of the outbox out of the log.
+    FoldTakesOutbox,
+    /// What a walk brought is visible at its end, not at the cut that reaches all of it.
+    VisibleAtWalkEnd,
+    /// What a snapshot has staged is kept although its history is not the peer's.
+    StagedKept,
+    /// A cursor of any epoch is good up to the head.
+    EpochIgnored,
+    /// A cursor of an earlier epoch is good wherever that epoch was left.
+    LeftIgnored,
+    /// Changes are taken in wherever they begin.
+    AfterIgnored,
+    /// Every page of changes ends in a cut.
+    CutOnEveryPage,
+    /// A page's entries carry what changed since the page before, not since the last cut.
+    DeltaBehindPlace,
+    /// The greatest stamp that the peer has accepted is not looked at.
+    AcceptedStampIgnored,
+    /// A forked replica counts nothing as accepted.
+    RecallIgnored,
+    /// The peer forgets which rows it has accepted.
+    AcceptedForgotten,
+    /// Rows are sent before a broken history is healed.
+    PushBeforeHeal,
+    /// Rows are sent when a heal has brought everything, before any of it is visible.
+    PushBeforeCut,
+    /// A base is said to be of the present epoch when a heal has brought everything, before any of it is
+    /// visible: a session that ends then leaves a lost history that counts as good.
+    HealedTooSoon,
+    /// A holder that reads its store anew says nothing of records that are not there any more.
+    GoneUntold,
+    /// A snapshot that had brought everything goes on as one that had not: its first chunk counts as its end,
+    /// and it resumes where its feed is not any more, for ever.
+    CompleteGoesOn,
+    /// Roots are compared at whatever position the base is.
+    RootsComparedAnywhere,
 }
 
 /// The bug that is planted, if one is.

@@ -44,12 +44,13 @@ impl Replica {
     pub(super) fn feed(&mut self, changes: Changes, applied: &mut Applied) {
         let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
         // A subscription that is being healed, or that was moved, takes its changes up again later.
+        let planted = self.has(Bug::AfterIgnored);
         let taking: Vec<u32> = subscriptions
             .into_iter()
             .filter(|subscription| {
                 standing_mut(&mut self.header.standings, *subscription).is_some_and(
                     |(_, standing)| {
-                        standing.place == after
+                        (standing.place == after || planted)
                             && standing.heal.as_ref().is_none_or(|heal| heal.complete)
                     },
                 )
@@ -112,6 +113,18 @@ impl Replica {
         applied.keys.extend(keys.iter().cloned());
         applied.cuts.push(subscription);
         self.retire(&keys, applied);
+    }
+
+    /// Makes visible what a heal has brought, where it stands: a bug, in tests.
+    pub(super) fn cut_at_heal(&mut self, subscription: u32, applied: &mut Applied) {
+        let standing = standing_mut(&mut self.header.standings, subscription);
+        let heal = standing.and_then(|(_, standing)| standing.heal.as_mut());
+        if let Some(seq) = heal.map(|heal| {
+            heal.reach = heal.seq;
+            heal.seq
+        }) {
+            self.cut(subscription, seq, applied);
+        }
     }
 
     /// Drops the rows that the base now has.
@@ -210,15 +223,19 @@ impl Replica {
         }
     }
 
+    /// Everything has come, and nothing of it is visible yet: `cursor` still speaks of the history that it
+    /// was reached in, so its epoch stays until the cut.
     pub(super) fn healed(&mut self, subscription: u32, gone: Vec<RecordKey>) {
-        let epoch = self.header.epochs.last().copied();
+        let planted = self.has(Bug::HealedTooSoon);
         if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription)
             && let Some(heal) = &mut standing.heal
         {
             heal.complete = true;
             heal.gone = gone;
             standing.place = Place::at(heal.seq);
-            standing.epoch = epoch;
+            if planted {
+                standing.epoch = self.header.epochs.last().copied();
+            }
         }
     }
 }

@@ -157,6 +157,11 @@ impl Replica {
         self.fold_entries_min = fold_entries_min.unwrap_or(self.fold_entries_min);
     }
 
+    /// Whether a bug is planted.
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.planted.is(bug)
+    }
+
     /// Takes up subscriptions that are new; those that are no longer asked for keep what they have. A
     /// pattern within another one is left out, and goes when the wider one comes: what it has brought
     /// stays, and is checked with everything else when the wider one is filled. Returns whether anything
@@ -368,7 +373,12 @@ impl Replica {
                 }
             }
             Entry::HealBegun { subscription, seq } => self.heal_begun(subscription, seq),
-            Entry::Healed { subscription, gone } => self.healed(subscription, gone),
+            Entry::Healed { subscription, gone } => {
+                self.healed(subscription, gone);
+                if self.has(Bug::VisibleAtWalkEnd) {
+                    self.cut_at_heal(subscription, &mut applied);
+                }
+            }
             Entry::Settled(rows) => self.settled(rows, &mut applied),
             Entry::Restamped { rows, skew_ms } => {
                 self.header.skew_ms = skew_ms;
@@ -466,7 +476,7 @@ impl Replica {
         self.header.since.clear();
         self.header.principal = Some(welcomed.principal);
         self.header.skew_ms = welcomed.skew_ms;
-        if self.header.epochs.last() != Some(&welcomed.epoch) {
+        if self.header.epochs.last() != Some(&welcomed.epoch) && !self.has(Bug::SettledForGood) {
             // Another run of the peer may have lost what an earlier one had acknowledged.
             self.overlay.unsettle(self.header.replica);
         }
@@ -474,6 +484,12 @@ impl Replica {
         self.epoch_index(welcomed.epoch);
         for subscription in welcomed.good {
             if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
+                standing.epoch = Some(welcomed.epoch);
+            }
+        }
+        for (at, (_, standing)) in (0..).zip(&mut self.header.standings) {
+            // A snapshot that goes on: what it has staged is part of this history too, and more will come.
+            if standing.heal.is_some() && !standing.arrived && !welcomed.afresh.contains(&at) {
                 standing.epoch = Some(welcomed.epoch);
             }
         }
@@ -497,6 +513,10 @@ impl Replica {
         applied: &mut Applied,
     ) {
         let old = self.header.replica;
+        // What the peer does not name it does not have, whatever it once said.
+        if !self.has(Bug::SettledForGood) {
+            self.overlay.unsettle(old);
+        }
         for number in accepted {
             self.overlay.settle(*number, &Settlement::Accepted(Seq(0)));
             applied.accepted.push(*number);

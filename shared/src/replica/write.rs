@@ -211,7 +211,8 @@ impl Replica {
         })
     }
 
-    /// New stamps, under a new id, for every waiting row that is not in `except`.
+    /// New stamps, under a new id, for every row that waits, or was acknowledged under the present id, and
+    /// is not in `except`.
     ///
     /// # Errors
     /// [`ChangeError::ClockExhausted`].
@@ -224,7 +225,14 @@ impl Replica {
         let mut clock = self.clock();
         let except: BTreeSet<u64> = except.iter().copied().collect();
         self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
-            outbox.state == RowState::Waiting && !except.contains(&number)
+            let open = match outbox.state {
+                RowState::Waiting => true,
+                RowState::Accepted(_) => {
+                    outbox.row.stamp.replica == self.id() && !self.has(Bug::SettledForGood)
+                }
+                RowState::Rejected { .. } => false,
+            };
+            open && !except.contains(&number)
         })
     }
 

@@ -37,11 +37,28 @@ fn deadline_lies_ahead_of_every_input_in_every_phase() {
     assert!(opened > 4 && inputs < 100, "{opened} {inputs}");
 }
 
+/// Nothing but a ping may follow a hello before its welcome: a token that was refreshed there was taken for
+/// misconduct, and the peer ended the session with a reproach.
+#[test]
+fn token_that_comes_before_the_welcome_starts_the_session_over() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    client.put(Input::Token(Some(String::from("another"))));
+    let said = client.said();
+    assert!(!said.iter().any(|message| matches!(message, Message::Refresh { .. })), "{said:?}");
+    assert!(client.engine.wants_connection());
+    client.connect();
+    let token = client.said().into_iter().find_map(|message| match message {
+        Message::Hello(hello) => hello.token,
+        _ => None,
+    });
+    assert_eq!(token.as_deref(), Some("another"));
+}
+
 #[test]
 fn peer_that_never_welcomes_is_given_up_and_told() {
     let mut client = Client::new(1, &["notes"]);
     client.connect();
-    client.put(Input::Token(Some(String::from("another"))));
     client.pass(10_000);
     assert_eq!(client.engine.status().link, Link::Offline);
     assert!(client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));

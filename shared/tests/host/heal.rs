@@ -122,6 +122,25 @@ fn walk_heals_a_client_of_an_unknown_epoch_and_the_feed_goes_on() {
     assert_eq!(bob.base, ann.base);
 }
 
+/// A client that was being fed asked for roots, healed and resumed at the place where its old stream
+/// happened to stand. It took the old stream's next changes for the first of the new one, and closed on the
+/// new one's as on changes that do not follow. So the question ends the stream; `Resume` starts it again.
+#[test]
+fn question_for_roots_ends_the_stream_until_it_resumes() {
+    let mut world = World::new();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    ann.connect(&mut world);
+    bob.connect(&mut world);
+    fill(&mut world, &mut ann, 0..3, "before");
+    let stands = roots(&mut world, &mut bob);
+    assert_eq!(bob.place, Place::at(stands.seq));
+    fill(&mut world, &mut ann, 3..5, "meanwhile");
+    bob.listen(&mut world);
+    assert_eq!(bob.place, Place::at(stands.seq), "nothing comes while it heals");
+    resume(&mut world, &mut bob, Place::at(stands.seq));
+    assert_eq!(bob.root(), ann.root());
+}
+
 #[test]
 fn walk_of_an_empty_client_brings_records_in_bounded_messages() {
     let mut world = World::new();

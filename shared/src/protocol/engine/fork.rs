@@ -9,6 +9,7 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::Seq,
     message::{Message, Recall, Recalled},
+    planted::Bug,
     replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
     time::Now,
 };
@@ -30,11 +31,12 @@ impl Engine {
         !known
     }
 
-    /// Asks which of the waiting rows, up to a time, were accepted.
+    /// Asks which of the outbox rows, up to a time, were accepted. A peer that takes this history for a
+    /// forked one may have lost its own: what it once acknowledged is asked for too.
     pub(super) fn recall(&mut self, now: Now, phase: Phase, upto: Option<Hlc>) {
         let own = self.replica.id();
         let waiting = |outbox: &&OutboxRow| {
-            outbox.state == RowState::Waiting
+            !matches!(outbox.state, RowState::Rejected { .. })
                 && outbox.row.stamp.replica == own
                 && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
         };
@@ -113,7 +115,10 @@ impl Engine {
     pub(super) fn be_reborn(&mut self) {
         if let Some(session) = &mut self.session {
             let replica = session.fresh;
-            let accepted = core::mem::take(&mut session.recalled);
+            let mut accepted = core::mem::take(&mut session.recalled);
+            if self.replica.has(Bug::RecallIgnored) {
+                accepted.clear();
+            }
             let unsure = core::mem::take(&mut session.unsure);
             self.pipeline.want(Want::Reborn { replica, accepted, unsure });
         }

@@ -9,10 +9,11 @@ use super::{
 use crate::{
     codec::{encode_record, record_digest},
     id::{CollectionName, Digest, RecordKey, Seq, key_hash},
+    planted::Bug,
     protocol::message::{
         AskChunk, AskRoots, Body, ByeCode, Chunk, Message, Place, Records, Resume, Roots, Walk,
     },
-    replica::Entry,
+    replica::{Entry, Standing},
     time::Now,
     tree::{self, Prefix, WalkLimits, WalkMessage},
 };
@@ -54,6 +55,20 @@ impl Engine {
             return;
         };
         if session.heals.contains_key(&subscription) {
+            return;
+        }
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let standing = self.replica.standings().get(at).map(|(_, standing)| standing);
+        let complete = |standing: &&Standing| {
+            standing.heal.as_ref().is_some_and(|heal| heal.complete)
+                && !self.replica.has(Bug::CompleteGoesOn)
+        };
+        if snapshot && let Some(standing) = standing.filter(complete) {
+            // It had brought everything: only the feed is missing, from where that had come to.
+            let place = standing.place.clone();
+            session.expected.insert(subscription, place.clone());
+            session.moved.insert(subscription);
+            self.say(now, &Message::Resume(Resume { subscription, place }));
             return;
         }
         let count = session.heal_counts.entry(subscription).or_default();
@@ -237,7 +252,6 @@ impl Engine {
         if complete {
             let place = Place::at(heal.seq.unwrap_or_default());
             session.heals.remove(&subscription);
-            session.breaks.remove(&subscription);
             session.expected.insert(subscription, place.clone());
             session.moved.insert(subscription);
             self.say(now, &Message::Resume(Resume { subscription, place }));

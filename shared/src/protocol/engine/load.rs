@@ -5,7 +5,9 @@ use super::{
     pipeline::{Op, Want},
 };
 use crate::{
+    id::RecordKey,
     io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
+    planted::Bug,
     replica::{META_FOLDED, META_LEADER, Replica, Stored, log_key, log_number},
     time::Now,
 };
@@ -63,6 +65,12 @@ impl Engine {
         // Subscriptions that are new go through the log.
         match Replica::load(&stored, self.config.fresh, &[]) {
             Ok(replica) => {
+                // What was there and is not any more has changed too.
+                let mut keys = if was_open && !self.has(Bug::GoneUntold) {
+                    self.keys()
+                } else {
+                    BTreeSet::new()
+                };
                 self.replica = replica;
                 #[cfg(feature = "test-util")]
                 self.replica.plant(self.planted.0, self.planted.1);
@@ -75,9 +83,7 @@ impl Engine {
                 stored.log.iter().for_each(|row| self.witness(row));
                 self.settle_uncertain();
                 if was_open {
-                    let keys = self.replica.base().iter().map(|(key, _)| key.clone());
-                    let keys: BTreeSet<_> =
-                        keys.chain(self.replica.overlay().keys().cloned()).collect();
+                    keys.extend(self.keys());
                     self.notice(Notice::Changed(keys));
                 } else {
                     self.notice(Notice::Opened);
@@ -88,6 +94,12 @@ impl Engine {
                 self.store_failed(FaultClass::Corrupt);
             }
         }
+    }
+
+    /// Every record that the app may see.
+    fn keys(&self) -> BTreeSet<RecordKey> {
+        let base = self.replica.base().iter().map(|(key, _)| key);
+        base.chain(self.replica.overlay().keys()).cloned().collect()
     }
 
     pub(super) fn check_lead(&mut self) {

@@ -416,6 +416,19 @@ impl Engine {
         }
     }
 
+    /// Whether a bug is planted.
+    #[cfg(feature = "test-util")]
+    fn has(&self, bug: crate::planted::Bug) -> bool {
+        self.planted.0.is(bug)
+    }
+
+    /// Whether a bug is planted: never.
+    #[cfg(not(feature = "test-util"))]
+    #[expect(clippy::unused_self, reason = "the other build asks it")]
+    const fn has(&self, _bug: crate::planted::Bug) -> bool {
+        false
+    }
+
     /// The next thing to be done.
     #[must_use]
     pub fn poll(&mut self) -> Option<Output> {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     hlc::Hlc,
     id::{Cursor, Incarnation, Pattern, ReplicaId, Seq},
+    planted::Bug,
     protocol::{
         limits::{
             DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, EPOCHS_MAX, HANDSHAKE_WITHIN,
@@ -123,7 +124,16 @@ impl Session {
     }
 
     pub(super) fn may_push(&self, replica: &Replica) -> bool {
-        self.phase == Phase::Open && self.breaks.is_empty() && !replica.is_tentative()
+        // Healed is what is visible: a row that is replayed on the lost history would speak of it.
+        let heals = |id: &u32| {
+            let at = usize::try_from(*id).unwrap_or(usize::MAX);
+            let standing = replica.standings().get(at).map(|(_, standing)| standing);
+            let visible = standing.is_none_or(|standing| standing.heal.is_none());
+            let planted = replica.has(Bug::PushBeforeCut);
+            self.heals.contains_key(id) || !(visible || planted)
+        };
+        let broken = self.breaks.iter().any(heals) && !replica.has(Bug::PushBeforeHeal);
+        self.phase == Phase::Open && !broken && !replica.is_tentative()
     }
 
     pub(super) fn progress(&self) -> Option<(u64, Option<u64>)> {
@@ -196,12 +206,20 @@ impl Engine {
 
     pub(super) fn token(&mut self, now: Now, token: Option<String>) {
         self.needs_token = false;
-        if let (Some(token), Some(session)) = (&token, &mut self.session) {
-            session.refreshed = true;
-            let token = token.clone();
-            self.say(now, &Message::Refresh { token });
+        self.config.token.clone_from(&token);
+        let (Some(token), Some(session)) = (token, &mut self.session) else {
+            return;
+        };
+        match session.phase {
+            // The hello will carry it.
+            Phase::Preparing => {}
+            // The hello has left with another one, and nothing but a ping may follow it.
+            Phase::Greeting => self.then(now, Then::Reconnect),
+            Phase::Entering | Phase::Checking | Phase::Recalling | Phase::Blocked | Phase::Open => {
+                session.refreshed = true;
+                self.say(now, &Message::Refresh { token });
+            }
         }
-        self.config.token = token;
     }
 
     /// Sends a message.
@@ -396,9 +414,10 @@ impl Engine {
         self.say(now, &Message::Hello(hello));
     }
 
-    fn welcome(&mut self, now: Now, welcome: Welcome) {
+    fn welcome(&mut self, now: Now, mut welcome: Welcome) {
+        welcome.accepted = welcome.accepted.filter(|_| !self.has(Bug::AcceptedStampIgnored));
         self.other_account = None;
-        let ours = self.replica.principal();
+        let ours = self.replica.principal().filter(|_| !self.has(Bug::AccountIgnored));
         if ours.is_some_and(|ours| ours != welcome.principal) {
             let ours = String::from(ours.unwrap_or_default());
             let theirs = welcome.principal;
@@ -467,10 +486,10 @@ impl Engine {
             (None, Mode::Feed | Mode::InSync) => true,
             (Some(heal), Mode::Snapshot) => standing.epoch.is_some_and(|epoch| {
                 epoch == welcome.epoch
-                    || welcome
-                        .lineage
-                        .iter()
-                        .any(|left| left.epoch == epoch && heal.seq <= left.seq)
+                    || self.has(Bug::StagedKept)
+                    || welcome.lineage.iter().any(|left| {
+                        left.epoch == epoch && heal.reach.max(standing.place.seq) <= left.seq
+                    })
             }),
             (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync) => false,
         }

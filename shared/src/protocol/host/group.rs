@@ -196,18 +196,23 @@ impl Judging {
         if row.writes.iter().any(|write| peer.held.contains_key(&write.key)) {
             return Verdict::Refused(Refused::Returned);
         }
-        if let Some(Some(before)) = self.known.accepted.get(&(replica, row.hlc)) {
+        let before = self.known.accepted.get(&(replica, row.hlc));
+        if let Some(Some(before)) = before.filter(|_| !self.planted.is(Bug::AcceptedForgotten)) {
             return if before.digest == row.digest {
                 Verdict::Again(before.seq)
             } else {
                 Verdict::forged("another row has this stamp")
             };
         }
-        if !row.writes.iter().all(|write| peer.grant.writes(&write.key.collection)) {
+        let may = |collection| peer.grant.writes(collection) || self.planted.is(Bug::RightsIgnored);
+        if !row.writes.iter().all(|write| may(&write.key.collection)) {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
         let by = row.hlc.wall().0.saturating_sub(self.now.wall.0);
+        if by > AHEAD_MAX.0 && self.planted.is(Bug::AheadRejected) {
+            return Verdict::forged("the stamp is ahead");
+        }
         if by > AHEAD_MAX.0 {
             return Verdict::Refused(Refused::Ahead(Millis(by)));
         }

@@ -30,14 +30,13 @@ use core::num::NonZeroU32;
 pub(super) const PULLS_MAX: usize = 256;
 /// Most collections of one page of roots.
 const ROOTS_MAX: usize = 1_000;
-/// Size that a chunk of a snapshot aims at, and the size beyond which it is cut again.
-const CHUNK_BYTES_AIM: u64 = 256 << 10;
-const CHUNK_BYTES_MAX: u64 = 512 << 10;
+/// Size that a chunk of a snapshot aims at, if nothing else is asked for.
+pub(super) const CHUNK_BYTES_AIM: u64 = 256 << 10;
 /// Entries of one message, at most: a frame without its head.
 const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - (32 << 10);
 /// Records that a commit in flight may add below a prefix, at most, and some.
 const CHUNK_ROWS_SPARE: u32 = 2_048;
-const WALK_LIMITS: WalkLimits = WalkLimits {
+pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
     work_max: 65_536,
     reply_bytes_max: 256 << 10,
     nodes_max: 8_192,
@@ -183,7 +182,7 @@ impl Host {
             Some(collection) => &mut collection.trie,
             None => &mut nothing,
         };
-        let response = match tree::respond(trie, &walk.message, &WALK_LIMITS) {
+        let response = match tree::respond(trie, &walk.message, &self.config.walk) {
             Ok(response) => response,
             Err(_refused) => {
                 return self.dismiss(now, id, ByeCode::Misbehaved, "a walk is not well-formed");
@@ -230,9 +229,10 @@ impl Host {
     }
 
     fn answer_chunk(&mut self, now: Now, id: PeerId, ask: AskChunk) {
+        let aim = self.config.chunk_bytes_aim;
         let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
             let mean = held.mean_weight();
-            held.trie.next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, |_| mean)
+            held.trie.next_chunk(ask.after.as_ref(), aim, |_| mean)
         });
         match chosen {
             Some(chunk) => self.read_chunk_names(id, ask, &chunk, false),
@@ -353,11 +353,12 @@ impl Host {
             weights.insert(hash, weight(&tree_row));
             asked.push(RecordKey { collection: ask.collection.clone(), id: tree_row.id });
         }
-        let heavy = weights.values().sum::<u64>() > CHUNK_BYTES_MAX && asked.len() > 1;
+        let aim = self.config.chunk_bytes_aim;
+        let heavy = weights.values().sum::<u64>() > 2 * aim && asked.len() > 1;
         if heavy && !sized {
             let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
                 let weigh = |hash: &Digest| weights.get(hash).copied().unwrap_or(u64::MAX);
-                held.trie.next_chunk(ask.after.as_ref(), CHUNK_BYTES_AIM, weigh)
+                held.trie.next_chunk(ask.after.as_ref(), aim, weigh)
             });
             match chosen {
                 Some(chunk) => self.read_chunk_names(id, ask, &chunk, true),

@@ -2,6 +2,7 @@
 //!
 //! Absent: what is done about it.
 
+use super::heal::{CHUNK_BYTES_AIM, WALK_LIMITS};
 use crate::{
     hlc::{Hlc, Stamp},
     id::{CollectionName, Digest, Epoch, FieldName, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
@@ -13,6 +14,7 @@ use crate::{
         },
         message::{Bye, ByeCode, Hello, Identity, Limits, Mode, RejectCode, Right},
     },
+    tree::WalkLimits,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 
@@ -37,6 +39,10 @@ pub struct HostConfig {
     pub reads_max: usize,
     /// Size at which a page of changes is closed, in bytes, about.
     pub page_bytes_aim: usize,
+    /// Size that a chunk of a snapshot aims at, in bytes; one twice as large is cut again.
+    pub chunk_bytes_aim: u64,
+    /// How much work one message of a walk may cause.
+    pub walk: WalkLimits,
     /// A bug, in tests.
     pub planted: Planted,
 }
@@ -60,6 +66,8 @@ impl HostConfig {
             recent_bytes_max: 2 << 20,
             reads_max: 16,
             page_bytes_aim: PAGE_BYTES_AIM,
+            chunk_bytes_aim: CHUNK_BYTES_AIM,
+            walk: WALK_LIMITS,
             planted: Planted::default(),
         }
     }

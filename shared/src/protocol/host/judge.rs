@@ -64,7 +64,8 @@ pub(super) fn join_write(
     if joined.record.cells.len() > crate::protocol::limits::CELLS_MAX {
         return Err(Refusal::TooLarge("the record has too many cells"));
     }
-    if joined.bytes.len() as u64 > u64::from(row.limits.record_bytes) {
+    let unlimited = row.planted.is(Bug::JoinedLimitIgnored);
+    if joined.bytes.len() as u64 > u64::from(row.limits.record_bytes) && !unlimited {
         return Err(Refusal::TooLarge("the joined record is too large"));
     }
     Ok(Joined { stored: joined, conflicts })

@@ -146,6 +146,14 @@ impl Peer {
         deadline
     }
 
+    /// Ends the stream of a subscription.
+    pub(super) fn end_stream(&mut self, subscription: u32) {
+        for stream in &mut self.streams {
+            stream.subscriptions.retain(|(id, _)| *id != subscription);
+        }
+        self.streams.retain(|stream| !stream.subscriptions.is_empty());
+    }
+
     /// Starts or moves the stream of a subscription.
     pub(super) fn stream_from(
         &mut self,
@@ -157,10 +165,7 @@ impl Peer {
         let Some(pattern) = self.pattern(subscription).cloned() else {
             return;
         };
-        for stream in &mut self.streams {
-            stream.subscriptions.retain(|(id, _)| *id != subscription);
-        }
-        self.streams.retain(|stream| !stream.subscriptions.is_empty());
+        self.end_stream(subscription);
         self.next_stream += 1;
         self.streams.push(Stream {
             id: self.next_stream,

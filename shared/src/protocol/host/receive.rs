@@ -207,6 +207,12 @@ impl Host {
         if peer.pulls.len() >= PULLS_MAX {
             return self.dismiss(now, id, ByeCode::Busy, "too many questions wait");
         }
+        let begins = matches!(&pull, Pull::Roots(ask) if ask.after.is_none());
+        if begins {
+            // What is healed is fed again from the place of its `Resume`: changes that were on their way
+            // then could not be told from those behind it.
+            peer.end_stream(pull.subscription());
+        }
         peer.pulls.push_back(pull);
         self.pull(now, id);
     }

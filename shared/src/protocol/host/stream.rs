@@ -14,6 +14,7 @@ use crate::{
     hlc::Hlc,
     id::{Digest, Pattern, RecordKey, Seq},
     io::{Answer, Keyspace, Query},
+    planted::Bug,
     protocol::{
         limits::PAGE_BYTES_AIM,
         message::{Message, Place, Stated},
@@ -136,8 +137,9 @@ impl Host {
     }
 
     /// Sends a page; what was sent, if it can serve others and brought the stream to the head.
-    fn deliver(&mut self, now: Now, id: PeerId, stream: u64, page: Page) -> Option<SharedPage> {
+    fn deliver(&mut self, now: Now, id: PeerId, stream: u64, mut page: Page) -> Option<SharedPage> {
         let head = self.head.seq;
+        page.cut |= self.config.planted.is(Bug::CutOnEveryPage);
         let peer = self.peers.get_mut(&id)?;
         let stream = peer.stream_mut(stream)?;
         let mut changes = stream.advance(page)?;
@@ -295,7 +297,9 @@ impl Host {
             }
             Step::Fetch { scan, asked } => (scan, records(&asked, answers)?),
         };
-        let page = Page::of_rows(&self.marks, &reader, stream.cut, scan, &held);
+        let behind_place = self.config.planted.is(Bug::DeltaBehindPlace);
+        let cut = if behind_place { stream.told.seq } else { stream.cut };
+        let page = Page::of_rows(&self.marks, &reader, cut, scan, &held);
         self.deliver(now, read.peer, read.stream, page);
         self.pump(now, read.peer);
         Ok(())
