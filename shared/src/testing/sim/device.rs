@@ -1,9 +1,10 @@
 //! Devices of a simulated world: a store each, and tabs that share it.
 
-use super::{Event, World, patterns, space};
+use super::{Event, World, account::Owner, batches::Sight, space};
 use crate::{
     id::{Incarnation, ReplicaId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
+    message::RejectCode,
     planted::Planted,
     port::Store,
     protocol::{
@@ -14,7 +15,7 @@ use crate::{
     testing::{block_on, memory::MemoryStore},
     time::MonoMillis,
 };
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 #[derive(Debug)]
 enum Op {
@@ -30,6 +31,8 @@ pub(super) struct Tab {
     deadline: Option<MonoMillis>,
     pub(super) leads: bool,
     dialing: bool,
+    /// What its app sees.
+    pub(super) sight: Sight,
 }
 
 pub(super) struct Device {
@@ -40,10 +43,13 @@ pub(super) struct Device {
     pub(super) skew: i64,
     /// Whether its store was ever rolled back or cloned: then only its data's own ledger counts.
     pub(super) rewound: bool,
-    /// An earlier copy of its store.
-    pub(super) backup: Option<crate::testing::memory::MemoryImage>,
+    /// An earlier copy of its store,
+    /// with the ids it had had by then.
+    pub(super) backup: Option<(crate::testing::memory::MemoryImage, usize)>,
     /// Ids it has had.
     pub(super) ids: Vec<ReplicaId>,
+    /// Who uses it.
+    pub(super) owner: Owner,
 }
 
 impl Device {
@@ -56,6 +62,7 @@ impl Device {
             deadline: None,
             leads: false,
             dialing: false,
+            sight: Sight::default(),
         };
         Self {
             at,
@@ -65,6 +72,7 @@ impl Device {
             rewound: false,
             backup: None,
             ids: Vec::new(),
+            owner: Owner::default(),
         }
     }
 }
@@ -82,8 +90,9 @@ impl World {
         let fresh = ReplicaId::from_bytes(self.faults.bytes());
         let planted = Planted::new(self.plan.bug);
         let fold_entries_min = self.plan.fold_entries_min;
-        let config =
-            EngineConfig { space: space(), patterns: patterns(), fresh, token: None, trace: false };
+        let token = self.devices.get(device).map(|device| device.owner.token());
+        let patterns = self.plan.patterns();
+        let config = EngineConfig { space: space(), patterns, fresh, token, trace: false };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {
@@ -187,6 +196,7 @@ impl World {
                 if let Ok(receipt) = &result {
                     self.check_put(device, at, id, receipt);
                 }
+                self.adopted(device, id, result.is_ok());
                 self.ledger.done(id, &result);
             }
             Output::Notice(notice) => self.noticed(device, at, &notice),
@@ -198,7 +208,12 @@ impl World {
             self.tell(device, at, &alloc::format!("{notice:?}"));
         }
         match notice {
-            Notice::Opened => self.elect(device),
+            Notice::Opened => {
+                self.look_at_all(device, at);
+                self.elect(device);
+            }
+            Notice::Changed(keys) => self.look(device, at, keys),
+            Notice::AccountChanged { ours, theirs } => self.account_changed(device, ours, theirs),
             Notice::LogGrew => {
                 let tabs = self.devices.get(device).map_or(0, |device| device.tabs.len());
                 for tab in (0..tabs).filter(|tab| *tab != at) {
@@ -220,24 +235,30 @@ impl World {
                 self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
             }
             Notice::Reborn { .. } => self.mark("reborn"),
-            Notice::Rejected { code, .. } => {
+            Notice::Rejected { number, code, .. } => {
                 self.mark("rejected");
-                if *code != crate::message::RejectCode::Forbidden {
+                let expected = *code == RejectCode::Forbidden
+                    || (*code == RejectCode::TooLarge && self.plan.has_small_records());
+                if *code == RejectCode::TooLarge {
+                    self.mark("record full");
+                    self.refused(device, at, *number);
+                }
+                if !expected {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
-                if matches!(code, ByeCode::Misbehaved | ByeCode::Malformed | ByeCode::Internal) {
+                let lossy = self.plan.lose_one_in > 0 && *code == ByeCode::Misbehaved;
+                let faults = [ByeCode::Misbehaved, ByeCode::Malformed, ByeCode::Internal];
+                if faults.contains(code) && !lossy {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
             Notice::Unreadable(_) => self.mark("unreadable"),
-            Notice::Changed(_)
-            | Notice::Leading
+            Notice::Leading
             | Notice::Status
             | Notice::Accepted(_)
-            | Notice::AccountChanged { .. }
             | Notice::Delayed { .. }
             | Notice::Trace { .. } => {}
         }
@@ -304,6 +325,10 @@ impl World {
         }
         tab.dialing |= wanted;
         let replica = engine.replica().id();
+        let principal = engine.replica().principal().map(String::from);
+        if principal.is_some() {
+            self.named(device, principal);
+        }
         if let Some(device) = self.devices.get_mut(device)
             && !device.ids.contains(&replica)
         {

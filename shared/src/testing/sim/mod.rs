@@ -2,20 +2,25 @@
 //!
 //! The shipped machines run here with the bytes they would send and store; only time, sockets and disks
 //! are played. A run draws its faults (cuts, half-open lines, crashes, server restarts, clock steps,
-//! rejections, failing stores, rolled-back and cloned devices), lets chaos reign, heals, waits for progress to
+//! rejections, failing stores, rolled-back, cloned and erased devices, newcomers, changed accounts, a server
+//! that comes back with an old copy of its store), lets chaos reign, heals, waits for progress to
 //! end, and then asks the oracles. Same seed, same events, same digest of the trace.
 #![expect(clippy::expect_used, reason = "test code: what cannot be here is a broken test")]
 
+mod account;
+mod batches;
 mod device;
+mod history;
 mod oracle;
+mod plan;
 mod server;
+mod wires;
 mod workload;
 
 use super::rng::Rng;
 use crate::{
     id::{CollectionName, Pattern, SpaceId},
-    planted::Bug,
-    protocol::{limits::PAGE_BYTES_AIM, wire},
+    protocol::wire,
     time::{MonoMillis, Now, WallMillis},
 };
 use alloc::{
@@ -24,77 +29,14 @@ use alloc::{
     string::String,
     vec::Vec,
 };
+use batches::Batches;
 use core::cmp::Reverse;
 use device::Device;
 use oracle::Ledger;
 use server::Server;
-use std::collections::BTreeMap;
 
-/// Which faults a run has, and how large it is.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Devices.
-    pub devices: usize,
-    /// Tabs of each device.
-    pub tabs: usize,
-    /// Writes that the app attempts in all.
-    pub writes: u64,
-    /// Different records.
-    pub records: u64,
-    /// One in so many messages cuts its connection; 0 for never.
-    pub cut_one_in: u64,
-    /// One in so many messages makes its connection half-open; 0 for never.
-    pub silence_one_in: u64,
-    /// One in so many steps of the workload crashes a tab or a device; 0 for never.
-    pub crash_one_in: u64,
-    /// One in so many steps of the workload restarts the server; 0 for never.
-    pub restart_one_in: u64,
-    /// One in so many steps of the workload moves a wall clock; 0 for never.
-    pub step_one_in: u64,
-    /// One in so many store operations fails; 0 for never.
-    pub fault_one_in: u64,
-    /// One in so many steps rolls a device back to an earlier copy of its store, or clones it; 0 for never.
-    pub rollback_one_in: u64,
-    /// Whether some writes go where the principal may not write.
-    pub rejections: bool,
-    /// Whether some writes are relaxed.
-    pub relaxed: bool,
-    /// Size at which the server closes a page of changes.
-    pub page_bytes_aim: usize,
-    /// Entries at which a log is folded, if not at the usual number.
-    pub fold_entries_min: Option<u64>,
-    /// A bug, to see that an oracle finds it.
-    pub bug: Option<Bug>,
-}
-
-impl Plan {
-    /// Draws which faults there are, and how often.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
-        let rng = &mut Rng::new(seed ^ 0x706c_616e);
-        let some = |rng: &mut Rng, range: u64| {
-            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
-        };
-        Self {
-            devices: 1 + rng.index(3),
-            tabs: 1 + rng.index(2),
-            writes: 20 + rng.below(60),
-            records: 1 + rng.below(12),
-            cut_one_in: some(rng, 60),
-            silence_one_in: if rng.once_in(4) { 40 + rng.below(100) } else { 0 },
-            crash_one_in: some(rng, 40),
-            restart_one_in: some(rng, 40),
-            step_one_in: some(rng, 40),
-            fault_one_in: if rng.once_in(3) { 20 + rng.below(200) } else { 0 },
-            rollback_one_in: if rng.once_in(4) { 20 + rng.below(40) } else { 0 },
-            rejections: rng.once_in(2),
-            relaxed: rng.once_in(2),
-            page_bytes_aim: if rng.once_in(2) { 200 + rng.index(2_000) } else { PAGE_BYTES_AIM },
-            fold_entries_min: if rng.once_in(2) { Some(1 + rng.below(40)) } else { None },
-            bug: None,
-        }
-    }
-}
+pub use plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +112,10 @@ enum Event {
     },
     /// The server comes back.
     ServerStart,
+    /// The app decides what becomes of another account's records.
+    Decide {
+        device: usize,
+    },
     /// The app does something, or a fault strikes.
     Step,
 }
@@ -203,6 +149,8 @@ struct Line {
     silent: bool,
     /// Arrival of the last message each way: lines keep their order.
     last: [u64; 2],
+    /// What passed on it.
+    passed: wires::Passed,
 }
 
 /// The world.
@@ -221,11 +169,18 @@ struct World {
     lines: BTreeMap<u64, Line>,
     next_line: u64,
     ledger: Ledger,
+    batches: Batches,
     marks: BTreeMap<&'static str, u64>,
     trace: blake3::Hasher,
     events: u64,
     calm: bool,
     steps_left: u64,
+    /// The server has lost what it once had: it came back with an old copy of its store.
+    server_rewound: bool,
+    /// Something may count twice: it was sent unsent by two copies of a store, or under two accounts.
+    doubles: bool,
+    /// Tabs that may show something else since the oracles last looked.
+    touched: BTreeSet<(usize, usize)>,
     /// What must not happen and did.
     objection: Option<String>,
     /// The last messages, for a failure's report.
@@ -275,8 +230,14 @@ fn collection(name: &str) -> CollectionName {
     CollectionName::parse(name).expect("a valid name")
 }
 
-fn patterns() -> Vec<Pattern> {
-    ["ledger", "mixed", "locked"].map(|name| Pattern::Exact(collection(name))).to_vec()
+impl Plan {
+    fn patterns(&self) -> Vec<Pattern> {
+        if self.whole_space {
+            return Vec::from([Pattern::All]);
+        }
+        let exact = ["ledger", "mixed", "locked"].map(|name| Pattern::Exact(collection(name)));
+        exact.into_iter().chain([Pattern::Prefix(collection("pair"))]).collect()
+    }
 }
 
 impl World {
@@ -295,19 +256,25 @@ impl World {
             lines: BTreeMap::new(),
             next_line: 1,
             ledger: Ledger::default(),
+            batches: Batches::default(),
             marks: BTreeMap::new(),
             trace: blake3::Hasher::new(),
             events: 0,
             calm: false,
             steps_left: plan.writes,
+            server_rewound: false,
+            doubles: false,
+            touched: BTreeSet::new(),
             objection: None,
             story: VecDeque::new(),
             plan,
         };
         world.at(0, Event::ServerStart);
         for device in 0..world.plan.devices {
+            let late = world.plan.newcomer && device > 0 && device + 1 == world.plan.devices;
+            let delay = if late { world.faults.below(60_000) } else { 0 };
             for tab in 0..world.plan.tabs {
-                world.at(0, Event::Reopen { device, tab });
+                world.at(delay, Event::Reopen { device, tab });
             }
         }
         world.at(10, Event::Step);
@@ -395,6 +362,7 @@ impl World {
             Event::Hint { device, tab } => self.hint(device, tab),
             Event::Reopen { device, tab } => self.reopen(device, tab),
             Event::ServerStart => self.server_start(),
+            Event::Decide { device } => self.decide(device),
             Event::Step => self.step()?,
         }
         Ok(())
@@ -408,6 +376,9 @@ impl World {
 
     /// Puts a message on a line, or loses the line.
     fn send(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
+        if self.look_at(line, to_server, &bytes) {
+            return;
+        }
         let cut = self.plan.cut_one_in;
         let silence = self.plan.silence_one_in;
         let struck = |rng: &mut Rng, one_in: u64| one_in > 0 && rng.once_in(one_in);

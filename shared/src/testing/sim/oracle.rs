@@ -1,11 +1,12 @@
 //! What must hold: at every step, and when the world has come to rest.
 
-use super::World;
+use super::{World, collection};
 use crate::{
     id::{RecordId, RecordKey},
+    planted::Bug,
     protocol::engine::{Engine, Link, Receipt, WishError},
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
-    replica::{Action, Change, FieldAction, Intent, Row},
+    replica::{Action, Change, FieldAction, Held, Intent, Row},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +33,8 @@ pub(super) struct Ledger {
     count: u64,
     /// What was asked for, by wish.
     asked: BTreeMap<u64, Vec<Change>>,
+    /// Devices whose app gives up what it has not sent.
+    dropping: BTreeSet<usize>,
     /// Every local commit that a store has carried out.
     rows: Vec<Row>,
 }
@@ -62,10 +65,32 @@ impl Ledger {
         };
         if result.is_ok() {
             self.count += 1;
-            if let (Some(token), false) = (asked.token, asked.relaxed) {
+            let drops = self.dropping.contains(&asked.device);
+            if let (Some(token), false) = (asked.token, asked.relaxed || drops) {
                 self.written.entry(asked.device).or_default().insert(token);
             }
         }
+    }
+
+    /// A device's store was erased: what was not sent is gone.
+    pub(super) fn lose(&mut self, device: usize, lost: &BTreeSet<String>) {
+        if let Some(written) = self.written.get_mut(&device) {
+            written.retain(|token| !lost.contains(token));
+        }
+    }
+
+    /// A device's app gives up what it has not sent, or has done so.
+    pub(super) fn drops(&mut self, device: usize, drops: bool) {
+        if drops {
+            self.dropping.insert(device);
+        } else {
+            self.dropping.remove(&device);
+        }
+    }
+
+    /// The server has lost history: only these are sure to be left.
+    pub(super) fn keep(&mut self, left: &BTreeSet<String>) {
+        self.written.values_mut().for_each(|written| written.retain(|token| left.contains(token)));
     }
 
     /// A tab died: nobody hears what became of what it had asked.
@@ -103,6 +128,16 @@ fn state<'a>(record: &'a Record, name: &str) -> Option<&'a State> {
     record.cells.iter().find(|((field, _), _)| field.as_str() == name).map(|(_, cell)| &cell.state)
 }
 
+fn tokens_in(notes: &Record) -> BTreeSet<String> {
+    let text = |element: &Value| {
+        if let Value::Text(text) = element { Some(text.clone()) } else { None }
+    };
+    match state(notes, "notes") {
+        Some(State::Set(set)) => set.elements.keys().filter_map(text).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
 /// The counter's total, and the sum that the notes make.
 fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
     let read = |id| engine.replica().view(&key("ledger", id)).map_err(|error| error.to_string());
@@ -111,29 +146,20 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
         Some(State::Counter(counter)) => counter.total(),
         _ => 0,
     };
-    let tokens: BTreeSet<String> = match state(&notes, "notes") {
-        Some(State::Set(set)) => set
-            .elements
-            .keys()
-            .filter_map(|element| match element {
-                Value::Text(text) => Some(text.clone()),
-                Value::Null
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::Bytes(_)
-                | Value::Array(_)
-                | Value::Map(_) => None,
-            })
-            .collect(),
-        _ => BTreeSet::new(),
-    };
+    let tokens = tokens_in(&notes);
     let amount = |token: &String| token.split_once(':').and_then(|(_, n)| n.parse::<i64>().ok());
     let noted = tokens.iter().filter_map(amount).sum();
     Ok((total, noted, tokens))
 }
 
+/// The tokens in what the server has sent.
+pub(super) fn noted_in_base(engine: &Engine) -> BTreeSet<String> {
+    let notes = engine.replica().base().record(&key("ledger", "notes")).unwrap_or_default();
+    tokens_in(&notes)
+}
+
 impl World {
-    fn engines(&self) -> impl Iterator<Item = (usize, usize, &Engine)> {
+    pub(super) fn engines(&self) -> impl Iterator<Item = (usize, usize, &Engine)> {
         self.devices.iter().flat_map(|device| {
             device.tabs.iter().enumerate().filter_map(move |(tab, held)| {
                 let engine = held.engine.as_ref().filter(|engine| engine.is_open())?;
@@ -142,20 +168,24 @@ impl World {
         })
     }
 
-    /// Whether a store was put back or copied: then a write that both copies hold unsent counts twice.
-    fn rewound(&self) -> bool {
-        self.devices.iter().any(|device| device.rewound)
-    }
-
     /// After every event: each app sees a counter that equals the notes of what was added to it, no
     /// matter what has been acknowledged and what has come back.
-    pub(super) fn check_step(&self) -> Result<(), String> {
-        if !self.events.is_multiple_of(7) && !self.calm {
-            return Ok(());
+    pub(super) fn check_step(&mut self) -> Result<(), String> {
+        if self.plan.bug == Some(Bug::Found) {
+            return Err(String::from("a bug that is always found"));
         }
-        for (device, tab, engine) in self.engines() {
+        for (device, tab) in core::mem::take(&mut self.touched) {
+            self.check_batches(device, tab)?;
+            self.check_ledger(device, tab)?;
+        }
+        Ok(())
+    }
+
+    fn check_ledger(&self, at: usize, tab: usize) -> Result<(), String> {
+        let one = |(device, held, _): &(usize, usize, &Engine)| (*device, *held) == (at, tab);
+        for (device, tab, engine) in self.engines().filter(one) {
             let (total, noted, _) = ledger_of(engine)?;
-            if total != noted && !self.rewound() {
+            if total != noted && !self.doubles {
                 let why = engine.replica().view(&key("ledger", "sum"));
                 let notes = engine.replica().view(&key("ledger", "notes"));
                 return Err(format!(
@@ -213,7 +243,15 @@ impl World {
 
     /// Whether every row that was ever committed reached the server under its first stamp.
     fn is_plain(&self) -> bool {
-        !self.plan.relaxed && self.plan.step_one_in == 0 && self.plan.rollback_one_in == 0
+        let plan = &self.plan;
+        let faults = [
+            plan.step_one_in,
+            plan.rollback_one_in,
+            plan.evict_one_in,
+            plan.account_one_in,
+            plan.copy_one_in,
+        ];
+        !plan.relaxed && !plan.has_small_records() && faults.iter().all(|one_in| *one_in == 0)
     }
 
     /// Which records live, by the definition: some write is not covered by what a remover had seen.
@@ -287,24 +325,42 @@ impl World {
 
     /// At rest: everyone sees the same, nothing reported durable is missing, nothing is doubled.
     pub(super) fn check_end(&mut self) -> Result<(), String> {
+        self.check_sights()?;
         let mut first: Option<BTreeMap<RecordKey, Record>> = None;
         let mut seen_tokens = BTreeSet::new();
         for (device, tab, engine) in self.engines() {
             let mut all = BTreeMap::new();
+            let locked = collection("locked");
+            if let Some((key, _)) = engine.replica().base().collection(&locked).next() {
+                return Err(format!("{key} was written without a right to it"));
+            }
+            let heavy = |held: &Held| held.bytes.len() > self.plan.record_bytes_max as usize;
+            if let Some((key, _)) = engine.replica().base().iter().find(|(_, held)| heavy(held)) {
+                return Err(format!("{key} is larger than the server may take"));
+            }
             let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
             for key in keys {
                 let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
                 all.insert(key, view);
             }
             let (total, noted, tokens) = ledger_of(engine)?;
-            if total != noted && !self.rewound() {
+            if total != noted && !self.doubles {
                 return Err(format!("at rest the counter shows {total}, its notes say {noted}"));
             }
             seen_tokens = tokens;
             match &first {
                 None => first = Some(all),
                 Some(first) if *first == all => {}
-                Some(_) => return Err(format!("device {device} tab {tab} sees something else")),
+                Some(first) => {
+                    let other = |key: &&RecordKey| first.get(key) != all.get(key);
+                    let keys = first.keys().chain(all.keys());
+                    let found = keys.filter(other).map(|key| (key, first.get(key), all.get(key)));
+                    let found: Vec<_> = found.take(2).collect();
+                    let summary = self.summary();
+                    return Err(format!(
+                        "device {device} tab {tab} sees something else: {found:?} {summary}"
+                    ));
+                }
             }
         }
         for device in self.devices.iter().filter(|device| !device.rewound) {

@@ -1,8 +1,8 @@
 //! The server of a simulated world: one host on one store.
 
-use super::{Event, Line, World, space};
+use super::{Event, Line, World, history::Copy, space, wires::Passed};
 use crate::{
-    id::Epoch,
+    id::{Epoch, Pattern},
     io::{Answer, Batch, FaultClass, Query, Ticket},
     planted::Planted,
     port::Store,
@@ -13,6 +13,7 @@ use crate::{
     },
     testing::{block_on, memory::MemoryStore},
     time::MonoMillis,
+    tree::WalkLimits,
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -30,6 +31,10 @@ pub(super) struct Server {
     /// Peers that said hello.
     greeted: BTreeMap<u64, u64>,
     deadline: Option<MonoMillis>,
+    /// An earlier copy of its store.
+    pub(super) copy: Option<Copy>,
+    /// The copy that takes the store's place when it starts.
+    pub(super) restoring: Option<Copy>,
 }
 
 impl Server {
@@ -41,8 +46,23 @@ impl Server {
             operations: BTreeMap::new(),
             greeted: BTreeMap::new(),
             deadline: None,
+            copy: None,
+            restoring: None,
         }
     }
+}
+
+/// A token is a name: whoever says it is it.
+fn grant(token: Option<String>) -> Grant {
+    let right = |pattern, write| Right { pattern, write };
+    let exact = |name: &str| Pattern::Exact(super::collection(name));
+    let rights = Vec::from([
+        right(Pattern::All, false),
+        right(exact("ledger"), true),
+        right(exact("mixed"), true),
+        right(Pattern::Prefix(super::collection("pair")), true),
+    ]);
+    Grant { principal: token.unwrap_or_default(), rights }
 }
 
 impl World {
@@ -50,6 +70,7 @@ impl World {
         if self.server.host.is_some() {
             return;
         }
+        self.restore_server();
         self.server.life += 1;
         self.server.operations.clear();
         self.server.greeted.clear();
@@ -57,6 +78,18 @@ impl World {
         let epoch = Epoch::from_bytes(self.faults.bytes());
         let mut config = HostConfig::new(space(), epoch, [7; 32]);
         config.page_bytes_aim = self.plan.page_bytes_aim;
+        config.chunk_bytes_aim = self.plan.chunk_bytes_aim;
+        config.limits.record_bytes = self.plan.record_bytes_max;
+        if self.plan.long_walks {
+            config.walk = WalkLimits {
+                work_max: 8,
+                reply_bytes_max: 200,
+                nodes_max: 2,
+                differs_max: 2,
+                list_entries_max: 2,
+                deep_nodes_max: 0,
+            };
+        }
         config.planted = Planted::new(self.plan.bug);
         self.server.host = Some(Host::open(config, self.server_now()));
         self.drain_server();
@@ -65,14 +98,18 @@ impl World {
     /// Kills the server: what was not synced is gone, lines are found dead.
     pub(super) fn server_kill(&mut self) {
         self.mark("server killed");
-        self.server.host = None;
-        self.server.store.crash();
+        self.server_die();
         let lines: Vec<u64> = self.lines.keys().copied().collect();
         for line in lines {
             self.close_line(line);
         }
         let delay = 1 + self.faults.below(5_000);
         self.at(delay, Event::ServerStart);
+    }
+
+    pub(super) fn server_die(&mut self) {
+        self.server.host = None;
+        self.server.store.crash();
     }
 
     fn tell_host(&mut self, input: HostInput) {
@@ -96,13 +133,7 @@ impl World {
         }
         if let Ok(Message::Hello(hello)) = wire::decode(message) {
             self.server.greeted.insert(peer, line);
-            let right = |name: &str, write| Right {
-                pattern: crate::id::Pattern::Exact(super::collection(name)),
-                write,
-            };
-            let rights =
-                Vec::from([right("ledger", true), right("mixed", true), right("locked", false)]);
-            let grant = Grant { principal: String::from("someone"), rights };
+            let grant = grant(hello.token.clone());
             self.tell_host(HostInput::Opened { peer: PeerId(peer), hello, grant });
         }
     }
@@ -145,7 +176,13 @@ impl World {
                     }
                 }
                 HostOutput::Note(note) => self.tell(99, 0, &alloc::format!("{note:?}")),
-                HostOutput::RefreshAsked { .. } => {}
+                HostOutput::RefreshAsked { peer, token } => {
+                    let grant = grant(Some(token));
+                    let now = self.server_now();
+                    if let Some(host) = &mut self.server.host {
+                        host.handle(now, HostInput::Regranted { peer, grant });
+                    }
+                }
             }
         }
         if let Some(at) = self.server.host.as_ref().and_then(Host::deadline)
@@ -202,7 +239,15 @@ impl World {
     pub(super) fn open_line(&mut self, device: usize, tab: usize, life: u64) -> u64 {
         let line = self.next_line;
         self.next_line += 1;
-        let open = Line { device, tab, life, peer: line, silent: false, last: [0; 2] };
+        let open = Line {
+            device,
+            tab,
+            life,
+            peer: line,
+            silent: false,
+            last: [0; 2],
+            passed: Passed::default(),
+        };
         self.lines.insert(line, open);
         line
     }

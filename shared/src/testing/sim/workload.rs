@@ -13,7 +13,7 @@ fn field(name: &str) -> FieldName {
     FieldName::parse(name).expect("a valid name")
 }
 
-fn change(name: &str, action: FieldAction) -> FieldChange {
+pub(super) fn change(name: &str, action: FieldAction) -> FieldChange {
     FieldChange { field: field(name), action }
 }
 
@@ -59,6 +59,16 @@ impl World {
         if self.strikes(plan.rollback_one_in) {
             self.rewind(device);
         }
+        if self.strikes(plan.evict_one_in) {
+            self.mark("erased");
+            self.erase(device);
+        }
+        if self.strikes(plan.account_one_in) {
+            self.switch_account(device);
+        }
+        if self.strikes(plan.copy_one_in) {
+            self.copy_server();
+        }
     }
 
     /// A device comes back with an earlier copy of its store, or with another device's.
@@ -70,19 +80,23 @@ impl World {
         if donor == device {
             // A copy is taken now and put back a while later.
             let taken = self.devices.get_mut(device).and_then(|device| device.backup.take());
-            if let Some(taken) = taken {
+            if let Some((taken, ids)) = taken {
+                let restamps = self.plan.step_one_in > 0;
                 self.mark("rolled back");
                 self.device_kill(device);
                 if let Some(device) = self.devices.get_mut(device) {
+                    // What was sent under an id or a stamp that the copy does not know is sent again.
+                    self.doubles |= ids != device.ids.len() || self.server_rewound || restamps;
                     device.rewound = true;
                     device.store.restore(taken);
                 }
             } else if let Some(device) = self.devices.get_mut(device) {
-                device.backup = Some(image);
+                device.backup = Some((image, device.ids.len()));
             }
             return;
         }
         self.mark("cloned");
+        self.doubles = true;
         self.device_kill(device);
         for at in [device, donor] {
             if let Some(device) = self.devices.get_mut(at) {
@@ -125,7 +139,8 @@ impl World {
             let token = (!refused).then_some(token);
             (Wish::Write { changes, relaxed }, token)
         } else {
-            let changes = self.mixed_write();
+            let changes =
+                if self.apps.once_in(3) { self.batch_write(device) } else { self.mixed_write() };
             (Wish::Write { changes, relaxed }, None)
         };
         let id = match token {
@@ -171,7 +186,7 @@ impl World {
         (0..count).map(|_| self.mixed_change(name)).collect()
     }
 
-    fn mixed_change(&mut self, name: &str) -> Change {
+    pub(super) fn mixed_change(&mut self, name: &str) -> Change {
         let id = format!("r{}", self.apps.below(self.plan.records));
         let key = RecordKey {
             collection: collection(name),
@@ -205,14 +220,19 @@ impl World {
     /// The last fault is over: everything is up again and stays up.
     fn calm_down(&mut self) {
         self.calm = true;
+        // Nobody is told of a message that is lost while its line lives on.
+        let lossy = self.plan.lose_one_in > 0;
         let silent: Vec<u64> =
-            self.lines.iter().filter(|(_, line)| line.silent).map(|(at, _)| *at).collect();
+            self.lines.iter().filter(|(_, line)| line.silent || lossy).map(|(at, _)| *at).collect();
         for line in silent {
             self.close_line(line);
         }
         let devices = self.devices.iter().map(|device| (device.at, device.tabs.len()));
         let tabs: Vec<(usize, usize)> =
             devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
+        for device in 0..self.plan.devices {
+            self.will_decide(device);
+        }
         for (device, tab) in tabs {
             self.at(10_000, Event::Hint { device, tab });
         }

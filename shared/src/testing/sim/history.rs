@@ -1,0 +1,133 @@
+//! Stores that are erased or put back: a device that starts from nothing, a server that comes back with an
+//! old copy of its file, without a word.
+
+use super::{Event, World};
+use crate::{
+    id::ReplicaId,
+    port::Store,
+    record::Value,
+    replica::{Intent, Replica, Row, Stored, load_queries},
+    testing::{
+        block_on,
+        memory::{MemoryImage, MemoryStore},
+    },
+};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
+
+/// A copy of the server's store.
+#[derive(Debug)]
+pub(super) struct Copy {
+    image: MemoryImage,
+    /// Some of the writes that it holds.
+    tokens: BTreeSet<String>,
+}
+
+/// The rows of the outbox that a device's store holds.
+fn outbox_of(store: &MemoryStore) -> Vec<Row> {
+    let answers = block_on(store.read(&load_queries())).unwrap_or_default();
+    let mut answers = answers.into_iter();
+    let mut value = || match answers.next() {
+        Some(crate::io::Answer::Value(value)) => value,
+        Some(crate::io::Answer::Page(_)) | None => None,
+    };
+    let (header, folded, _leader) = (value(), value(), value());
+    let mut rows = || match answers.next() {
+        Some(crate::io::Answer::Page(page)) => page.rows,
+        Some(crate::io::Answer::Value(_)) | None => Vec::new(),
+    };
+    let stored = Stored { header, folded, pages: rows(), log: rows() };
+    let replica = Replica::load(&stored, ReplicaId::from_bytes([0; 16]), &[]);
+    let replica = replica.expect("what an engine stored can be loaded");
+    replica.overlay().rows().map(|(_, outbox)| outbox.row.clone()).collect()
+}
+
+/// The tokens that rows add to the ledger.
+fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
+    let writes = rows.iter().flat_map(|row| &row.writes);
+    let intents = writes.filter(|write| write.key.id.as_str() == "notes").flat_map(|w| &w.intents);
+    let token = |intent: &Intent| {
+        if let Intent::Insert { element: Value::Text(text), .. } = intent {
+            Some(text.clone())
+        } else {
+            None
+        }
+    };
+    intents.filter_map(token).collect()
+}
+
+impl World {
+    /// A row was refused for good: what it noted is not kept.
+    pub(super) fn refused(&mut self, device: usize, at: usize, number: u64) {
+        let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
+        let outbox = tab.and_then(|engine| engine.replica().overlay().get(number));
+        if let Some(lost) = outbox.map(|outbox| tokens_of(core::slice::from_ref(&outbox.row))) {
+            self.ledger.lose(device, &lost);
+        }
+    }
+
+    /// An app gives up what it has not sent.
+    pub(super) fn drop_pending(&mut self, device: usize) {
+        if let Some(held) = self.devices.get(device) {
+            let lost = tokens_of(&outbox_of(&held.store));
+            self.ledger.lose(device, &lost);
+            self.ledger.drops(device, true);
+            self.batches.may_go(device);
+        }
+    }
+
+    /// A device's store is gone, and with it what it had not sent.
+    pub(super) fn erase(&mut self, device: usize) {
+        let Some(held) = self.devices.get(device) else {
+            return;
+        };
+        let lost = tokens_of(&outbox_of(&held.store));
+        self.ledger.lose(device, &lost);
+        self.device_kill(device);
+        if let Some(held) = self.devices.get_mut(device) {
+            held.store = MemoryStore::new();
+            held.backup = None;
+        }
+        self.disown(device);
+    }
+
+    /// A copy of the server's store is taken, or put back.
+    pub(super) fn copy_server(&mut self) {
+        if self.server.host.is_none() {
+            return;
+        }
+        let Some(copy) = self.server.copy.take() else {
+            let tokens = if self.server_rewound { BTreeSet::new() } else { self.tokens_of_bases() };
+            let image = self.server.store.snapshot();
+            self.server.copy = Some(Copy { image, tokens });
+            return;
+        };
+        self.mark("server rolled back");
+        self.server_die();
+        let lines: Vec<u64> = self.lines.keys().copied().collect();
+        lines.into_iter().for_each(|line| self.cut(line));
+        self.server.restoring = Some(copy);
+        // By then every device has stored what had reached it.
+        let delay = 1_000 + self.faults.below(5_000);
+        self.at(delay, Event::ServerStart);
+    }
+
+    /// The copy takes the place of the server's store. What nobody holds unsent any more and came after the
+    /// copy may be lost.
+    pub(super) fn restore_server(&mut self) {
+        let Some(copy) = self.server.restoring.take() else {
+            return;
+        };
+        self.server.store.restore(copy.image);
+        self.server_rewound = true;
+        self.doubles |= self.devices.iter().any(|device| device.rewound);
+        let mut left = copy.tokens;
+        for device in &self.devices {
+            left.extend(tokens_of(&outbox_of(&device.store)));
+        }
+        self.ledger.keep(&left);
+    }
+
+    fn tokens_of_bases(&self) -> BTreeSet<String> {
+        self.engines().flat_map(|(_, _, engine)| super::oracle::noted_in_base(engine)).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! Which faults a world has, and how large it is.
+
+use crate::{
+    planted::Bug,
+    protocol::limits::{PAGE_BYTES_AIM, RECORD_BYTES_MAX},
+    testing::rng::Rng,
+};
+
+/// Which faults a run has, and how large it is.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a world")]
+pub struct Plan {
+    /// Devices.
+    pub devices: usize,
+    /// Tabs of each device.
+    pub tabs: usize,
+    /// Writes that the app attempts in all.
+    pub writes: u64,
+    /// Different records.
+    pub records: u64,
+    /// One in so many messages cuts its connection; 0 for never.
+    pub cut_one_in: u64,
+    /// One in so many messages makes its connection half-open; 0 for never.
+    pub silence_one_in: u64,
+    /// One in so many steps of the workload crashes a tab or a device; 0 for never.
+    pub crash_one_in: u64,
+    /// One in so many steps of the workload restarts the server; 0 for never.
+    pub restart_one_in: u64,
+    /// One in so many steps of the workload moves a wall clock; 0 for never.
+    pub step_one_in: u64,
+    /// One in so many store operations fails; 0 for never.
+    pub fault_one_in: u64,
+    /// One in so many steps rolls a device back to an earlier copy of its store, or clones it; 0 for never.
+    pub rollback_one_in: u64,
+    /// Whether some writes go where the principal may not write.
+    pub rejections: bool,
+    /// Whether some writes are relaxed.
+    pub relaxed: bool,
+    /// Size at which the server closes a page of changes.
+    pub page_bytes_aim: usize,
+    /// Entries at which a log is folded, if not at the usual number.
+    pub fold_entries_min: Option<u64>,
+    /// Size that a chunk of a snapshot aims at.
+    pub chunk_bytes_aim: u64,
+    /// Whether the server's part of a walk is cut into many small messages.
+    pub long_walks: bool,
+    /// Records that a batch may write in each of its two collections.
+    pub pairs: u64,
+    /// Records that a batch writes, at most.
+    pub batch_records: u64,
+    /// Whether one subscription covers the whole space.
+    pub whole_space: bool,
+    /// Whether the last device begins late, so that it takes a snapshot while others write.
+    pub newcomer: bool,
+    /// One in so many steps erases a device's store; 0 for never.
+    pub evict_one_in: u64,
+    /// One in so many steps changes a device's account; 0 for never.
+    pub account_one_in: u64,
+    /// One in so many steps copies the server's store, or puts the copy back; 0 for never.
+    pub copy_one_in: u64,
+    /// One in so many messages of changes is lost on its way, though its line lives on; 0 for never.
+    pub lose_one_in: u64,
+    /// Largest record that the server takes.
+    pub record_bytes_max: u32,
+    /// A bug, to see that an oracle finds it.
+    pub bug: Option<Bug>,
+}
+
+impl Plan {
+    /// Draws which faults there are, and how often.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x706c_616e);
+        let some = |rng: &mut Rng, range: u64| {
+            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
+        };
+        let mut plan = Self {
+            devices: 1 + rng.index(3),
+            tabs: 1 + rng.index(2),
+            writes: 20 + rng.below(60),
+            records: 1 + rng.below(12),
+            cut_one_in: some(rng, 60),
+            silence_one_in: if rng.once_in(4) { 40 + rng.below(100) } else { 0 },
+            crash_one_in: some(rng, 40),
+            restart_one_in: some(rng, 40),
+            step_one_in: some(rng, 40),
+            fault_one_in: if rng.once_in(3) { 20 + rng.below(200) } else { 0 },
+            rollback_one_in: if rng.once_in(4) { 20 + rng.below(40) } else { 0 },
+            rejections: rng.once_in(2),
+            relaxed: rng.once_in(2),
+            page_bytes_aim: if rng.once_in(2) { 200 + rng.index(2_000) } else { PAGE_BYTES_AIM },
+            fold_entries_min: if rng.once_in(2) { Some(1 + rng.below(40)) } else { None },
+            chunk_bytes_aim: if rng.once_in(2) { 200 + rng.below(2_000) } else { 256 << 10 },
+            long_walks: rng.once_in(2),
+            pairs: rng.one_of(4, &[12, 40]),
+            batch_records: 2 + rng.below(8),
+            whole_space: rng.once_in(3),
+            newcomer: rng.once_in(3),
+            evict_one_in: if rng.once_in(4) { 10 + rng.below(40) } else { 0 },
+            account_one_in: if rng.once_in(5) { 10 + rng.below(40) } else { 0 },
+            copy_one_in: if rng.once_in(4) { 5 + rng.below(20) } else { 0 },
+            lose_one_in: if rng.once_in(8) { 20 + rng.below(40) } else { 0 },
+            record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
+            bug: None,
+        };
+        if rng.once_in(6) {
+            plan.record_bytes_max = 700;
+        }
+        if rng.once_in(6) {
+            plan.batch_records = 30;
+        }
+        if plan.account_one_in > 0 {
+            // Whose a copy is would be a question of its own.
+            plan.rollback_one_in = 0;
+        }
+        plan
+    }
+
+    /// Whether a record may be too large for the server.
+    pub(super) fn has_small_records(&self) -> bool {
+        (self.record_bytes_max as usize) < RECORD_BYTES_MAX
+    }
+}

@@ -1,0 +1,114 @@
+//! What passes on the lines: marks of what was seen there, and what must not pass.
+
+use super::World;
+use crate::{
+    message::{AskChunk, Identity, Message, Mode},
+    protocol::wire,
+};
+use alloc::{collections::BTreeSet, format, string::String};
+
+/// What passed on a line.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// As whom the device said hello.
+    pub(super) principal: Option<String>,
+    chunks: u32,
+    walks: u32,
+    asked_chunk: bool,
+    /// Subscriptions that have a reason to heal: the welcome, or what was begun before.
+    may_heal: BTreeSet<u32>,
+}
+
+impl World {
+    /// Looks at a message that is about to leave; whether a bad middleman swallows it.
+    pub(super) fn look_at(&mut self, line: u64, to_server: bool, frame: &[u8]) -> bool {
+        let message = wire::split_frame(frame).and_then(|(_, message)| wire::decode(message));
+        let Ok(message) = message else {
+            return false;
+        };
+        if to_server {
+            self.look_at_question(line, &message);
+        } else {
+            self.look_at_answer(line, &message);
+        }
+        let one_in = self.plan.lose_one_in;
+        let loses =
+            !self.calm && !to_server && one_in > 0 && matches!(message, Message::Changes(_));
+        let lost = loses && self.net.once_in(one_in);
+        if lost {
+            self.mark("changes lost");
+        }
+        lost
+    }
+
+    fn look_at_question(&mut self, line: u64, message: &Message) {
+        let plain = self.is_faithful();
+        let Some(open) = self.lines.get_mut(&line) else {
+            return;
+        };
+        let (passed, device) = (&mut open.passed, open.device);
+        let heals = |passed: &Passed, id: &u32| passed.may_heal.contains(id);
+        if let Message::Hello(hello) = message {
+            passed.principal.clone_from(&hello.token);
+        } else if let Message::AskChunk(AskChunk { after, .. }) = message {
+            let first = !core::mem::replace(&mut passed.asked_chunk, true);
+            if first && after.is_some() {
+                self.mark("snapshot resumed");
+            }
+        } else if let Message::Walk(_) = message {
+            passed.walks += 1;
+            if passed.walks == 6 {
+                self.mark("long walk");
+            }
+        } else if let Message::AskRoots(ask) = message {
+            if plain && ask.after.is_none() && !heals(passed, &ask.subscription) {
+                self.object(format!("device {device} heals for no reason: {ask:?}"));
+            }
+        } else if let Message::Push(_) | Message::Recall(_) = message {
+            self.check_owner(line);
+        }
+    }
+
+    fn look_at_answer(&mut self, line: u64, message: &Message) {
+        let Some(open) = self.lines.get_mut(&line) else {
+            return;
+        };
+        if let Message::Welcome(welcome) = message {
+            let (device, tab) = (open.device, open.tab);
+            let wanted = |mode: &Mode| matches!(mode, Mode::Heal | Mode::Snapshot);
+            let asked = welcome.modes.iter().filter(|(_, mode)| wanted(mode));
+            let begun = self.heals_begun(device, tab);
+            if let Some(open) = self.lines.get_mut(&line) {
+                open.passed.may_heal = asked.map(|(id, _)| *id).chain(begun).collect();
+            }
+            if welcome.modes.iter().any(|(_, mode)| *mode == Mode::Heal) {
+                self.mark("heal asked for");
+            }
+            if welcome.identity == Identity::Foreign {
+                self.mark("foreign");
+            }
+        } else if let Message::Chunk(chunk) = message
+            && chunk.prefix.is_some()
+        {
+            open.passed.chunks += 1;
+            if open.passed.chunks == 4 {
+                self.mark("many chunks");
+            }
+        }
+    }
+
+    /// Subscriptions of which a tab holds a snapshot or heal that is not over.
+    fn heals_begun(&self, device: usize, tab: usize) -> BTreeSet<u32> {
+        let tab = self.devices.get(device).and_then(|device| device.tabs.get(tab));
+        let engine = tab.and_then(|tab| tab.engine.as_ref());
+        let standings = engine.into_iter().flat_map(|engine| engine.replica().standings());
+        let begun = (0..).zip(standings).filter(|(_, (_, standing))| standing.heal.is_some());
+        begun.map(|(at, _)| at).collect()
+    }
+
+    /// Whether devices and server remember everything that they told each other: then what is sent always
+    /// fits, and nothing is to be healed but what the welcome names.
+    fn is_faithful(&self) -> bool {
+        !self.plan.relaxed && self.plan.rollback_one_in == 0 && !self.server_rewound
+    }
+}
