@@ -172,9 +172,10 @@ fn parse_kind(text: &str) -> Result<(FieldName, Kind), String> {
     }
 }
 
-/// The first of these environment variables that looks like a setting of this program and is none. Those
-/// that begin with `REJOIN_SERVER_` are the server's.
-pub(crate) fn stray_variable(names: impl Iterator<Item = OsString>) -> Option<String> {
+/// Those of these environment variables that look like a setting of this program and are none. A person
+/// may have misspelt one; it may as well belong to another program of the project, so that it is no error.
+/// Those that begin with `REJOIN_SERVER_` are the server's.
+pub(crate) fn stray_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
     let command = Args::command();
     let known: BTreeSet<&OsStr> = command
         .get_subcommands()
@@ -184,5 +185,6 @@ pub(crate) fn stray_variable(names: impl Iterator<Item = OsString>) -> Option<St
     names
         .filter(|name| !known.contains(name.as_os_str()))
         .map(|name| name.to_string_lossy().into_owned())
-        .find(|name| name.starts_with("REJOIN_") && !name.starts_with("REJOIN_SERVER_"))
+        .filter(|name| name.starts_with("REJOIN_") && !name.starts_with("REJOIN_SERVER_"))
+        .collect()
 }

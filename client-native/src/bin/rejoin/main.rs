@@ -24,8 +24,6 @@ pub(crate) enum CliError {
     Client(#[from] rejoin_client::ClientError),
     #[error("cannot read {name}: {source}")]
     Input { name: String, source: io::Error },
-    #[error("{0} is no setting of this program: --help names those that are")]
-    Variable(String),
     #[error("two kinds are given for the field {0:?}")]
     Kinds(String),
     #[error("{0}: what format is it? say --format json, jsonl or csv")]
@@ -67,8 +65,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<Outcome, CliError> {
-    if let Some(name) = args::stray_variable(std::env::vars_os().map(|(name, _)| name)) {
-        return Err(CliError::Variable(name));
+    for name in args::stray_variables(std::env::vars_os().map(|(name, _)| name)) {
+        output::complain(&format!("rejoin: {name} is no setting of this program, and not read"));
     }
     match args.command {
         Command::Import(import) => import::run(import).await,
