@@ -192,11 +192,11 @@ pub enum ChangeError {
     /// A batch beyond its limit.
     #[error("the batch has {got} {unit}, at most {max} are allowed")]
     BatchTooLarge {
-        /// Records or bytes.
+        /// Records, bytes, or bytes to send.
         got: usize,
-        /// Records or bytes allowed.
+        /// So many of them are allowed.
         max: usize,
-        /// Which of the two.
+        /// Which of the three.
         unit: &'static str,
     },
     /// A batch without changes.

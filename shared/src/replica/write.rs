@@ -14,7 +14,8 @@ use crate::{
     id::{RecordKey, ReplicaId},
     message::{
         PushRow, PushWrite,
-        limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
+        limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
+        wire::row_frame_bytes,
     },
     planted::Bug,
     record::Record,
@@ -48,6 +49,16 @@ pub struct Tentative {
     pub bytes: Vec<u8>,
 }
 
+/// What an entry of a version vector takes, stored.
+const DOT_BYTES: usize = 26;
+
+/// What changes come to.
+struct Planned {
+    writes: Vec<RowWrite>,
+    /// Bytes of the records afterwards: no more is sent, but for what a dictionary adds.
+    sent_about: usize,
+}
+
 impl Replica {
     /// Plans `changes` as one row on top of everything, tentative rows included, and applies it. It is
     /// hidden from [`Replica::view`] until [`Replica::confirm`]; [`Replica::undo`] takes it back.
@@ -76,7 +87,8 @@ impl Replica {
         let hlc =
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
         let stamp = Stamp { hlc, replica: self.id() };
-        let mut row = Row { stamp, writes: self.plan_all(changes, stamp)? };
+        let Planned { writes, sent_about } = self.plan_all(changes, stamp)?;
+        let mut row = Row { stamp, writes };
         if self.planted.is(Bug::NoSince) {
             let writes = row.writes.iter_mut();
             writes.for_each(|write| {
@@ -88,32 +100,54 @@ impl Replica {
             let (max, unit) = (BATCH_BYTES_MAX, "bytes");
             return Err(ChangeError::BatchTooLarge { got, max, unit }.into());
         }
+        if sent_about > PAGE_BYTES_AIM {
+            self.check_sent(&row)?;
+        }
         Ok(row)
     }
 
-    fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Vec<RowWrite>, WriteError> {
+    /// The peer gets touched cells in full: small changes of large records may be too much for a frame.
+    fn check_sent(&mut self, row: &Row) -> Result<(), WriteError> {
+        let mut writes = Vec::with_capacity(row.writes.len());
+        for write in &row.writes {
+            let delta = write.delta(row.stamp, &self.latest(&write.key)?);
+            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
+        }
+        let (number, digest) = (self.last + 1, row_digest(row));
+        let sent = PushRow { number, hlc: row.stamp.hlc, digest, writes };
+        let (got, max) = (row_frame_bytes(&sent), FRAME_BYTES_MAX);
+        if got > max {
+            return Err(ChangeError::BatchTooLarge { got, max, unit: "bytes to send" }.into());
+        }
+        Ok(())
+    }
+
+    /// The record on top of everything, tentative rows included.
+    fn latest(&mut self, key: &RecordKey) -> Result<Record, CodecError> {
+        if self.overlay.numbers_of(key).next().is_none() {
+            return self.base.record(key);
+        }
         let end = self.last + 1;
-        let mut views: BTreeMap<&RecordKey, Record> = BTreeMap::new();
+        self.before_write.before(key, end, &self.base, &self.overlay).cloned()
+    }
+
+    fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Planned, WriteError> {
+        let mut views: BTreeMap<&RecordKey, (Record, usize)> = BTreeMap::new();
         let mut writes: Vec<RowWrite> = Vec::new();
         for change in changes {
-            let view = match views.remove(&change.key) {
-                Some(view) => view,
-                None if self.overlay.numbers_of(&change.key).next().is_none() => {
-                    self.base.record(&change.key)?
-                }
-                None => {
-                    self.before_write.before(&change.key, end, &self.base, &self.overlay)?.clone()
-                }
+            let (mut view, bytes) = match views.remove(&change.key) {
+                Some(known) => known,
+                None => (self.latest(&change.key)?, 0),
             };
-            let mut view = view;
             if matches!(change.action, Action::Remove { .. }) && !view.is_live() {
-                views.insert(&change.key, view);
+                views.insert(&change.key, (view, bytes));
                 continue;
             }
             let write = plan(change, &view)?;
             write.apply(stamp, &mut view);
-            check_record(&change.key, &view, encode_record(&view).len())?;
-            views.insert(&change.key, view);
+            let bytes = encode_record(&view).len();
+            check_record(&change.key, &view, bytes)?;
+            views.insert(&change.key, (view, bytes + write.saw.len() * DOT_BYTES));
             match writes.iter_mut().find(|known| known.key == change.key) {
                 // One row writes a record once: what it saw is what it saw first.
                 Some(known) => {
@@ -132,7 +166,8 @@ impl Replica {
             let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
             return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
         }
-        Ok(writes)
+        let sent_about = views.values().map(|(_, bytes)| bytes).sum();
+        Ok(Planned { writes, sent_about })
     }
 
     /// The tentative rows are durable: shows them.

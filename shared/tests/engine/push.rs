@@ -3,13 +3,16 @@
 use crate::world::{Client, Server, add, apply, change, damage, field, key, set, welcome};
 use rejoin_core::{
     io::{Batch, Keyspace},
-    message::limits::AHEAD_RETRY_AFTER,
+    message::limits::{AHEAD_RETRY_AFTER, FRAME_BYTES_MAX},
     planted::Planted,
     protocol::{
         engine::{Notice, Wish, WishError},
-        message::{Ack, Message, Mode, Outcome},
+        message::{Ack, Message, Mode, Outcome, RejectCode},
     },
-    replica::{Action, ChangeError, FieldAction, FieldChange, Replica, RowState, WriteError},
+    record::Value,
+    replica::{
+        Action, Change, ChangeError, FieldAction, FieldChange, Replica, RowState, WriteError,
+    },
     time::Millis,
 };
 
@@ -156,4 +159,96 @@ fn retry_at_the_end_of_the_clock_is_answered() {
     let id = client.ask(Wish::Retry { number });
     let exhausted = WishError::Write(WriteError::Change(ChangeError::ClockExhausted));
     assert_eq!(client.done.get(&id), Some(&Err(exhausted)));
+}
+
+fn insert(id: usize, elements: Vec<Value>) -> Change {
+    let tags = FieldChange { field: field("tags"), action: FieldAction::Insert(elements) };
+    Change { key: key("notes", &format!("r{id}")), action: Action::Upsert(vec![tags]) }
+}
+
+/// So many records with forty tags each.
+fn with_tags(count: usize, server: &mut Server, client: &mut Client) {
+    for id in 0..count {
+        let tag = |at| Value::text(&format!("tag number {at} of record, a long name {id}"));
+        client.written(vec![insert(id, (0..40).map(tag).collect())]);
+    }
+    server.settle(&mut [client]);
+    assert!(client.is_agreed());
+}
+
+fn one_more_tag(count: usize) -> Vec<Change> {
+    (0..count).map(|id| insert(id, vec![Value::text("x")])).collect()
+}
+
+#[test]
+fn batch_that_no_frame_can_carry_is_refused_when_it_is_written() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    with_tags(1_000, &mut server, &mut client);
+    let id = client.write(one_more_tag(1_000));
+    let refused = client.done.get(&id);
+    assert!(
+        matches!(
+            refused,
+            Some(Err(WishError::Write(WriteError::Change(ChangeError::BatchTooLarge {
+                unit: "bytes to send",
+                ..
+            }))))
+        ),
+        "{refused:?}"
+    );
+    client.written(one_more_tag(300));
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+}
+
+#[test]
+fn row_that_has_outgrown_a_frame_is_refused_and_others_go_on() {
+    let mut server = Server::new();
+    let mut other = Client::new(2, &["*"]);
+    other.connect();
+    server.settle(&mut [&mut other]);
+    server.locked = Some(crate::world::name_of("notes"));
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    let forbidden = client.written(one_more_tag(1_000));
+    server.settle(&mut [&mut client]);
+    assert_eq!(client.rejected(), [forbidden]);
+    with_tags(1_000, &mut server, &mut other);
+    client.disconnect();
+    server.locked = None;
+    client.connect();
+    server.settle(&mut [&mut client]);
+    // On what came meanwhile the same row has every tag of every record.
+    let id = client.ask(Wish::Retry { number: forbidden });
+    let retried = client.done.get(&id).unwrap().as_ref().unwrap().number;
+    let behind = client.written(set(&key("notes", "other"), "behind"));
+    server.settle(&mut [&mut client]);
+    assert_eq!(client.rejected(), [forbidden, retried]);
+    let outbox = client.engine.replica().overlay();
+    let state = outbox.get(retried).map(|row| &row.state);
+    assert!(matches!(state, Some(RowState::Rejected { code: RejectCode::TooLarge, .. })));
+    assert!(client.notices.contains(&Notice::Accepted(vec![behind])));
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+}
+
+#[test]
+fn rows_that_fit_a_frame_one_by_one_go_out_in_several() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    with_tags(450, &mut server, &mut client);
+    client.disconnect();
+    client.written(set(&key("notes", "long"), &"x".repeat(250_000)));
+    client.written(one_more_tag(450));
+    client.connect();
+    let mut longest = 0;
+    while client.engine.status().pending > 0 {
+        longest = client.sent.iter().map(Vec::len).fold(longest, usize::max);
+        server.carry(1, &mut client);
+    }
+    assert!((FRAME_BYTES_MAX - 250_000..=FRAME_BYTES_MAX).contains(&longest), "{longest}");
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
 }

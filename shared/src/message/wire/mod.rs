@@ -12,7 +12,7 @@ mod walk;
 pub use decode::decode;
 pub use encode::encode;
 
-use super::{ByeCode, Identity, Message, Mode, RejectCode};
+use super::{ByeCode, Identity, Message, Mode, Push, PushRow, RejectCode};
 use crate::{
     codec::{CodecError, CodecFault},
     tree::Levels,
@@ -28,6 +28,13 @@ pub fn encode_frame(channel: u64, message: &Message) -> Vec<u8> {
     let mut frame = channel_prefix(channel);
     frame.extend_from_slice(&encode(message));
     frame
+}
+
+/// Bytes of the frame of a push that has just this row, at most. O(size of the row).
+#[must_use]
+pub fn row_frame_bytes(row: &PushRow) -> usize {
+    let alone = Push { named: u64::MAX, rows: Vec::from([row.clone()]) };
+    CHANNEL_BYTES_MAX + encode(&Message::Push(alone)).len()
 }
 
 /// What a frame of a channel begins with, before the bytes of its message.

@@ -9,9 +9,11 @@ use crate::{
     id::Seq,
     protocol::{
         limits::{
-            ACK_WITHIN, AHEAD_RETRY_AFTER, PAGE_BYTES_AIM, PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX,
+            ACK_WITHIN, AHEAD_RETRY_AFTER, FRAME_BYTES_MAX, PAGE_BYTES_AIM,
+            PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX,
         },
         message::{Ack, Message, Outcome, Push, PushRow, RejectCode},
+        wire,
     },
     replica::{Entry, Replica, RowState, Settlement},
     time::{MonoMillis, Now},
@@ -59,6 +61,15 @@ struct Flight {
 }
 
 impl Pushing {
+    /// The row that is next goes out.
+    fn takes(&mut self, number: u64, flight: Flight) {
+        if !self.returned.remove(&number) {
+            self.next = number + 1;
+        }
+        self.bytes += flight.bytes;
+        self.in_flight.insert(number, flight);
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && self.settling == 0
     }
@@ -74,13 +85,13 @@ impl Engine {
             match self.next_push(now) {
                 Ok(Some(push)) => self.say(now, &Message::Push(push)),
                 Ok(None) => return,
-                Err((number, error)) => return self.cannot_be_made(now, number, &error),
+                Err((number, why)) => return self.cannot_be_sent(now, number, &why),
             }
         }
     }
 
-    /// The next rows to be sent; an error names a row that cannot be made, with nothing before it in hand.
-    fn next_push(&mut self, now: Now) -> Result<Option<Push>, (u64, CodecError)> {
+    /// The next rows to be sent; an error names a row that cannot be, with nothing before it in hand.
+    fn next_push(&mut self, now: Now) -> Result<Option<Push>, (u64, Unsendable)> {
         if !self.may_push_more() {
             return Ok(None);
         }
@@ -89,30 +100,25 @@ impl Engine {
         let knew = knows(&self.replica);
         let mut rows: Vec<PushRow> = Vec::new();
         let mut page = 0;
-        while rows.len() < PUSH_ROWS_MAX
-            && page < PAGE_BYTES_AIM
-            && pushing.bytes < PUSH_BYTES_IN_FLIGHT_MAX
-        {
+        while rows.len() < PUSH_ROWS_MAX && pushing.bytes < PUSH_BYTES_IN_FLIGHT_MAX {
             let Some(number) = next_number(pushing, &self.replica) else {
                 break;
             };
-            let row = match self.replica.push_row(number) {
-                Ok(Some(row)) => row,
+            let (row, bytes) = match sendable(&mut self.replica, number) {
+                Ok(Some(made)) => made,
                 // It has just been found to be there.
-                Ok(None) => continue,
-                Err(error) => {
-                    // In its place: what stands behind it may touch its records.
-                    pushing.returned.insert(number);
-                    if rows.is_empty() && pushing.in_flight.is_empty() {
-                        return Err((number, error));
-                    }
-                    break;
+                Ok(None) => break,
+                // It stays in its place: what stands behind it may touch its records.
+                Err(why) if rows.is_empty() && pushing.in_flight.is_empty() => {
+                    return Err((number, why));
                 }
+                Err(_) => break,
             };
-            let bytes = size_of_row(&row);
+            if page + bytes > PAGE_BYTES_AIM && !rows.is_empty() {
+                break;
+            }
             page += bytes;
-            pushing.bytes += bytes;
-            pushing.in_flight.insert(number, Flight { bytes, knew });
+            pushing.takes(number, Flight { bytes, knew });
             rows.push(row);
         }
         if rows.is_empty() {
@@ -155,8 +161,20 @@ impl Engine {
         pushing.mending.is_empty()
     }
 
+    fn cannot_be_sent(&mut self, now: Now, number: u64, why: &Unsendable) {
+        match why {
+            Unsendable::Damaged(error) => self.cannot_be_made(now, number, error),
+            Unsendable::TooLarge(got) => {
+                let reason = alloc::format!(
+                    "it takes {got} bytes to send, at most {FRAME_BYTES_MAX} are allowed"
+                );
+                self.refuse_row(number, RejectCode::TooLarge, reason);
+            }
+        }
+    }
+
     /// The base holds damaged bytes where a row builds on them. They are fetched anew; a row that cannot
-    /// be made even then is refused here, for the app to decide.
+    /// be made even then is refused.
     fn cannot_be_made(&mut self, now: Now, number: u64, error: &CodecError) {
         let outbox = self.replica.overlay().get(number);
         let damaged = outbox.and_then(|outbox| {
@@ -175,9 +193,15 @@ impl Engine {
             self.start_heal(now, subscription, false);
             return;
         }
-        session.pushing.settling += 1;
         let reason = alloc::format!("what it builds on is damaged: {error}");
-        let refused = Settlement::Rejected { code: RejectCode::Invalid, reason };
+        self.refuse_row(number, RejectCode::Invalid, reason);
+    }
+
+    /// Refuses a row that was never sent, for the app to decide.
+    fn refuse_row(&mut self, number: u64, code: RejectCode, reason: String) {
+        let Some(session) = self.session.as_mut() else { return };
+        session.pushing.settling += 1;
+        let refused = Settlement::Rejected { code, reason };
         let entry = Entry::Settled(Vec::from([(number, refused)]));
         self.pipeline.want(Want::Entry { entry, then: Then::Named(0) });
     }
@@ -271,7 +295,7 @@ fn knows(replica: &Replica) -> Seq {
     cursors.min().unwrap_or(Seq(u64::MAX))
 }
 
-/// The next row that was not sent, or is to be sent again.
+/// The next row that was not sent, or is to be sent again. It stays that until [`Pushing::takes`].
 fn next_number(pushing: &mut Pushing, replica: &Replica) -> Option<u64> {
     let is_waiting = |number: &u64| {
         let row = replica.overlay().get(*number);
@@ -279,22 +303,48 @@ fn next_number(pushing: &mut Pushing, replica: &Replica) -> Option<u64> {
             row.state == RowState::Waiting && row.row.stamp.replica == replica.id()
         })
     };
-    while let Some(number) = pushing.returned.pop_first() {
+    while let Some(number) = pushing.returned.first().copied() {
         if is_waiting(&number) {
             return Some(number);
         }
+        pushing.returned.remove(&number);
     }
-    let number = replica.durable_from(pushing.next).find(is_waiting)?;
-    pushing.next = number + 1;
-    Some(number)
+    replica.durable_from(pushing.next).find(is_waiting)
 }
 
+/// Why a row cannot be sent.
+enum Unsendable {
+    /// What it builds on is damaged.
+    Damaged(CodecError),
+    /// No frame can carry it; its bytes.
+    TooLarge(usize),
+}
+
+/// A row as it is sent, and its size in a page.
+fn sendable(replica: &mut Replica, number: u64) -> Result<Option<(PushRow, usize)>, Unsendable> {
+    let Some(row) = replica.push_row(number).map_err(Unsendable::Damaged)? else {
+        return Ok(None);
+    };
+    let bytes = size_of_row(&row);
+    // The estimate is far from a frame for all but a few.
+    if bytes > PAGE_BYTES_AIM {
+        let got = wire::row_frame_bytes(&row);
+        if got > FRAME_BYTES_MAX {
+            return Err(Unsendable::TooLarge(got));
+        }
+    }
+    Ok(Some((row, bytes)))
+}
+
+/// Its size with every id, name and time in full. A page at its aim by this measure is far from a frame,
+/// whatever numbers in the place of short names add.
 fn size_of_row(row: &PushRow) -> usize {
     let mut bytes = 32;
     for write in &row.writes {
         let mut out = crate::codec::Writer::new();
         crate::codec::write_record(&mut out, &write.delta);
-        bytes += out.len() + write.saw.len() * 24 + write.key.id.as_str().len() + 16;
+        let key = write.key.collection.as_str().len() + write.key.id.as_str().len();
+        bytes += out.len() + write.saw.len() * 26 + key + 16;
     }
     bytes
 }
