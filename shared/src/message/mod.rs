@@ -375,7 +375,8 @@ pub struct Conflict {
     pub won: Stamp,
     /// The write that lost.
     pub lost: Stamp,
-    /// What it had written.
+    /// What it had written. `None` where it had cleared the field, and where the record and the values of
+    /// its newer conflicts leave no room for it in a frame.
     pub value: Option<Value>,
 }
 

@@ -7,6 +7,7 @@ use rejoin_core::{
     io::{FaultClass, Keyspace},
     protocol::{
         host::{Grant, HostNote},
+        limits::FRAME_BYTES_MAX,
         message::{Ack, ByeCode, Message, Outcome, RejectCode, Right},
     },
     record::{AddWinsSet, Counter, Kind, Record, State, Tally, Value},
@@ -291,6 +292,58 @@ fn writes_that_did_not_know_each_other_conflict_and_both_hear_of_it() {
     assert_eq!(world.notes.iter().filter(noted).count(), 1);
     ann.listen(&mut world);
     bob.listen(&mut world);
+    assert_eq!(ann.base, bob.base);
+}
+
+#[test]
+fn conflict_is_told_once_and_not_with_every_later_change() {
+    let mut world = World::new();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    ann.connect(&mut world);
+    bob.connect(&mut world);
+    let late = bob.set(1, "a", "title", "lost");
+    let row = ann.set(2, "a", "title", "won");
+    ann.push(&mut world, &[row]);
+    bob.push(&mut world, &[late]);
+    for millis in 3..10 {
+        ann.listen(&mut world);
+        bob.listen(&mut world);
+        let row = ann.set(millis, "a", "votes", "more");
+        ann.push(&mut world, &[row]);
+    }
+    ann.listen(&mut world);
+    bob.listen(&mut world);
+    assert_eq!((ann.conflicts.len(), bob.conflicts.len()), (1, 1));
+}
+
+#[test]
+fn conflicts_with_large_values_are_told_in_frames() {
+    let mut world = World::new();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    ann.connect(&mut world);
+    bob.connect(&mut world);
+    let long = "x".repeat(100_000);
+    world.hold = true;
+    for pair in 0..4 {
+        for (name, millis) in [("title", 1), ("other", 2)] {
+            // Each beats the one before it, and knows of none.
+            let early = bob.set(4 * pair + millis, "a", name, &long);
+            bob.push(&mut world, &[early]);
+            let late = ann.set(4 * pair + millis + 2, "a", name, &long);
+            ann.push(&mut world, &[late]);
+        }
+    }
+    world.release();
+    let longest = world.sent.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+    assert!(longest <= FRAME_BYTES_MAX, "{longest}");
+    for client in [&mut ann, &mut bob] {
+        client.listen(&mut world);
+        assert_eq!(client.conflicts.len(), 14);
+        let told = client.conflicts.iter().filter(|(_, conflict)| conflict.value.is_some());
+        let told = told.count();
+        assert!((7..14).contains(&told), "as many values as fit: {told}");
+        assert!(client.conflicts.last().unwrap().1.value.is_some(), "the newest of them");
+    }
     assert_eq!(ann.base, bob.base);
 }
 

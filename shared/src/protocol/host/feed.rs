@@ -8,7 +8,10 @@ use super::layout::Stored;
 use crate::{
     codec,
     id::{CollectionName, Digest, Epoch, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
-    protocol::message::{Body, Changes, Conflict, Entry, Place},
+    protocol::{
+        limits::FRAME_BYTES_MAX,
+        message::{Body, Changes, Conflict, Entry, Place},
+    },
     record::Record,
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
@@ -17,6 +20,9 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 pub(super) const ENTRY_BYTES: usize = 96;
 /// Most conflicts that an entry tells of; the newest stay.
 const CONFLICTS_MAX: usize = 16;
+/// What of a frame an entry's record and the values of its conflicts may take: the rest is for the heads
+/// of the message, the entry and the conflicts.
+const ENTRY_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
 /// Memory that an entry of the tail takes beside its record's bytes, about.
 const RECENT_BYTES: usize = 512;
 /// Most entries of a page.
@@ -142,11 +148,15 @@ pub(super) fn entry_bytes(entry: &Entry) -> usize {
 }
 
 fn conflict_bytes(conflict: &Conflict) -> usize {
+    value_bytes(conflict) + conflict.field.as_str().len() + ENTRY_BYTES
+}
+
+fn value_bytes(conflict: &Conflict) -> usize {
     let mut out = codec::Writer::new();
     if let Some(value) = &conflict.value {
         codec::write_value(&mut out, value);
     }
-    out.len() + conflict.field.as_str().len() + ENTRY_BYTES
+    out.len()
 }
 
 pub(super) fn key_bytes(key: &RecordKey) -> usize {
@@ -157,24 +167,51 @@ pub(super) fn key_bytes(key: &RecordKey) -> usize {
 #[derive(Debug, Clone)]
 pub(super) struct Recent {
     pub(super) stored: Arc<Stored>,
-    pub(super) conflicts: Vec<Conflict>,
+    /// Each with the position at which it came to be, oldest first.
+    pub(super) conflicts: Vec<(Seq, Conflict)>,
 }
 
 impl Recent {
     fn bytes(&self, key: &RecordKey) -> usize {
-        self.stored.bytes.len() + key_bytes(key) + RECENT_BYTES
+        let conflicts: usize = self.conflicts.iter().map(|(_, told)| conflict_bytes(told)).sum();
+        self.stored.bytes.len() + conflicts + key_bytes(key) + RECENT_BYTES
     }
 
-    fn conflicts_of<'a>(&'a self, reader: &'a ReplicaId) -> impl Iterator<Item = &'a Conflict> {
-        self.conflicts.iter().filter(move |conflict| {
+    /// What the reader has a part in and was not told up to `cut`.
+    fn conflicts_of<'a>(
+        &'a self,
+        reader: &'a ReplicaId,
+        cut: Seq,
+    ) -> impl Iterator<Item = &'a Conflict> {
+        let behind = self.conflicts.iter().filter(move |(seq, _)| *seq > cut);
+        behind.map(|(_, conflict)| conflict).filter(move |conflict| {
             conflict.won.replica == *reader || conflict.lost.replica == *reader
         })
+    }
+
+    /// Keeps the newest conflicts, and of these the newest values for which the record leaves room in a
+    /// frame.
+    fn limit_conflicts(&mut self) {
+        let surplus = self.conflicts.len().saturating_sub(CONFLICTS_MAX);
+        self.conflicts.drain(..surplus);
+        let record = self.stored.bytes.len();
+        // A message's dictionary makes a record of many replicas longer than its stored form.
+        let mut left = ENTRY_BYTES_MAX.saturating_sub(record + record / 8);
+        for (_, conflict) in self.conflicts.iter_mut().rev() {
+            match left.checked_sub(value_bytes(conflict)) {
+                Some(rest) => left = rest,
+                None => {
+                    left = 0;
+                    conflict.value = None;
+                }
+            }
+        }
     }
 
     /// Whether a reader gets another entry than everybody else.
     fn is_personal(&self, reader: &ReplicaId, cut: Seq) -> bool {
         let written = self.stored.positions.seen.get(reader);
-        written.is_some_and(|seq| *seq > cut) || self.conflicts_of(reader).next().is_some()
+        written.is_some_and(|seq| *seq > cut) || self.conflicts_of(reader, cut).next().is_some()
     }
 }
 
@@ -205,8 +242,7 @@ impl Tail {
             earlier.conflicts.append(&mut recent.conflicts);
             recent.conflicts = earlier.conflicts;
         }
-        let surplus = recent.conflicts.len().saturating_sub(CONFLICTS_MAX);
-        recent.conflicts.drain(..surplus);
+        recent.limit_conflicts();
         self.bytes += recent.bytes(&key);
         self.entries.entry(seq).or_default().insert(key, recent);
     }
@@ -265,7 +301,7 @@ impl Tail {
                 continue;
             }
             let mut entry = marks.changed(reader, stream.cut, key, &recent.stored);
-            entry.conflicts = recent.conflicts_of(reader).cloned().collect();
+            entry.conflicts = recent.conflicts_of(reader, stream.cut).cloned().collect();
             if !page.take(entry, marks.page_bytes_aim) {
                 return page;
             }

@@ -99,7 +99,8 @@ pub(super) struct Touched {
     pub(super) stored: Arc<Stored>,
     /// Its place in the feed before the group.
     pub(super) before: Option<Seq>,
-    pub(super) conflicts: Vec<Conflict>,
+    /// Each with its row's position.
+    pub(super) conflicts: Vec<(Seq, Conflict)>,
 }
 
 /// What follows from a group once it is durable.
@@ -274,16 +275,17 @@ impl Judging {
                     lost: conflict.lost,
                 });
             }
+            let told = record.conflicts.into_iter().map(|conflict| (joined.seq, conflict));
             let stored = Arc::new(record.stored);
             let known = self.known.records.insert(key.clone(), Some(stored.clone()));
             let before = known.flatten().map(|known| known.positions.latest);
             match self.judged.touched.get_mut(&key) {
                 Some(touched) => {
                     touched.stored = stored;
-                    touched.conflicts.extend(record.conflicts);
+                    touched.conflicts.extend(told);
                 }
                 None => {
-                    let touched = Touched { stored, before, conflicts: record.conflicts };
+                    let touched = Touched { stored, before, conflicts: told.collect() };
                     self.judged.touched.insert(key, touched);
                 }
             }
