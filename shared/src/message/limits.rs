@@ -41,6 +41,8 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const PEER_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
 /// Most rows of one peer that wait for their commit.
 pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
+/// Most rows that one recall names. The next one follows the answer.
+pub const RECALL_ROWS_MAX: usize = 1_000;
 /// Most wishes of the app that wait for the store.
 pub const WISHES_WAITING_MAX: usize = 100_000;
 /// Most bytes, about, of wishes that wait for the store.

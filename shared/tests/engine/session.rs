@@ -1,9 +1,13 @@
 //! What a session does when nobody answers.
 
 use crate::world::{Client, key, set, welcome};
-use rejoin_core::protocol::{
-    engine::{Input, Link, Notice},
-    message::{Message, Mode},
+use rejoin_core::{
+    protocol::{
+        engine::{Input, Link, Notice},
+        limits::RECALL_ROWS_MAX,
+        message::{Identity, Message, Mode, Recalled, Welcome},
+    },
+    replica::RowState,
 };
 
 /// A deadline that has passed when it is told makes its driver spin.
@@ -62,4 +66,28 @@ fn peer_that_never_welcomes_is_given_up_and_told() {
     client.pass(10_000);
     assert_eq!(client.engine.status().link, Link::Offline);
     assert!(client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));
+}
+
+#[test]
+fn long_outbox_of_a_fork_is_recalled_part_by_part_however_long_that_takes() {
+    let mut client = Client::new(1, &["notes"]);
+    for _ in 0..=3 * RECALL_ROWS_MAX {
+        client.write(set(&key("notes", "a"), "one"));
+    }
+    client.connect();
+    client.hello();
+    let forked = Welcome { identity: Identity::Forked, ..welcome(Vec::new()) };
+    client.hear(&Message::Welcome(forked));
+    for expected in [RECALL_ROWS_MAX, RECALL_ROWS_MAX, RECALL_ROWS_MAX, 1] {
+        let said = client.said();
+        let [Message::Recall(recall)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!(recall.rows.len(), expected);
+        client.pass(9_000);
+        let accepted = recall.rows.iter().map(|(hlc, _)| *hlc).collect();
+        client.hear(&Message::Recalled(Recalled { accepted, unsure: Vec::new() }));
+    }
+    let reborn = client.notices.iter().any(|notice| matches!(notice, Notice::Reborn { .. }));
+    assert!(reborn, "{:?}", client.notices);
+    let mut rows = client.engine.replica().overlay().rows();
+    assert!(rows.all(|(_, outbox)| matches!(outbox.state, RowState::Accepted(_))));
 }

@@ -2,9 +2,11 @@
 
 use crate::world::{Client, World, cell, epoch, grant, key, seq};
 use rejoin_core::{
+    hlc::Hlc,
     id::{CollectionName, Cursor, Pattern, RecordKey},
     protocol::{
-        host::{Grant, HostInput, HostNote},
+        host::{Grant, HostInput, HostNote, HostOutput},
+        limits::RECALL_ROWS_MAX,
         message::{ByeCode, Identity, Message, Mode, Place, Recall, Right},
     },
     record::{Counter, Kind, State, Tally},
@@ -302,6 +304,56 @@ fn replica_of_another_principal_is_foreign_and_learns_nothing() {
     let heard = eve.listen(&mut world);
     assert!(matches!(&heard[..], [Message::Recalled(recalled)] if recalled.accepted.is_empty()));
     assert!(!world.closed.contains_key(&ann.peer));
+}
+
+fn recall_of(rows: usize) -> Message {
+    let hlc = |number| Hlc::from_bits(number as u64 + 1);
+    Message::Recall(Recall { rows: (0..rows).map(|number| (hlc(number), [0; 16])).collect() })
+}
+
+#[test]
+fn recall_of_too_many_rows_or_out_of_turn_ends_its_own_session() {
+    let mut world = World::new();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    for client in [&mut ann, &mut bob] {
+        client.connect(&mut world);
+        for _ in 0..3 {
+            world.say(client.peer, &recall_of(RECALL_ROWS_MAX));
+            assert!(matches!(&client.listen(&mut world)[..], [Message::Recalled(_)]));
+        }
+    }
+    world.say(ann.peer, &recall_of(RECALL_ROWS_MAX + 1));
+    assert_eq!(world.closed[&ann.peer].code, ByeCode::TooLarge);
+    world.hold = true;
+    world.say(bob.peer, &recall_of(1));
+    world.say(bob.peer, &recall_of(1));
+    assert_eq!(world.closed[&bob.peer].code, ByeCode::Misbehaved);
+    world.release();
+}
+
+#[test]
+fn recalls_of_many_peers_are_read_some_at_a_time() {
+    let mut world = World::new();
+    let mut peers: Vec<_> = (1..=20).map(Client::new).collect();
+    for client in &mut peers {
+        client.connect(&mut world);
+    }
+    world.hold = true;
+    for client in &peers {
+        world.say(client.peer, &recall_of(RECALL_ROWS_MAX));
+    }
+    let mut most = 0;
+    while let Some(effect) = world.held.pop_front() {
+        if let HostOutput::Query { queries, .. } = &effect {
+            most = most.max(queries.len());
+        }
+        world.carry_out(effect);
+        world.run();
+    }
+    assert!((RECALL_ROWS_MAX..=5 * RECALL_ROWS_MAX).contains(&most), "{most}");
+    for client in &mut peers {
+        assert!(matches!(&client.listen(&mut world)[..], [Message::Recalled(_)]));
+    }
 }
 
 #[test]

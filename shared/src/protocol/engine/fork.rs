@@ -3,17 +3,20 @@
 use super::{
     Engine,
     pipeline::{Then, Want},
-    session::{Phase, RECALL_ROWS_MAX},
+    session::{OPENING_WITHIN, Phase},
 };
 use crate::{
     hlc::{Hlc, Stamp},
     id::Seq,
-    message::{Message, Recall, Recalled},
+    message::{Message, Recall, Recalled, limits::RECALL_ROWS_MAX},
     planted::Bug,
     replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
     time::Now,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 impl Engine {
     /// Whether the peer has accepted something from this replica that it does not know of.
@@ -40,7 +43,7 @@ impl Engine {
                 && outbox.row.stamp.replica == own
                 && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
         };
-        let rows: Vec<(Hlc, [u8; 16])> = self
+        let rows: VecDeque<(Hlc, [u8; 16])> = self
             .replica
             .overlay()
             .rows()
@@ -52,14 +55,25 @@ impl Engine {
             return;
         };
         session.phase = phase;
-        session.recalls_open = rows.chunks(RECALL_ROWS_MAX).len();
-        if rows.is_empty() {
+        session.to_recall = rows;
+        if !self.recall_next(now) {
             self.be_reborn();
-            return;
         }
-        for rows in rows.chunks(RECALL_ROWS_MAX) {
-            self.say(now, &Message::Recall(Recall { rows: rows.to_vec() }));
+    }
+
+    /// Asks for the next rows: one question at a time. `false` when all were asked for.
+    fn recall_next(&mut self, now: Now) -> bool {
+        let Some(session) = &mut self.session else {
+            return false;
+        };
+        let count = session.to_recall.len().min(RECALL_ROWS_MAX);
+        let rows: Vec<_> = session.to_recall.drain(..count).collect();
+        let some = !rows.is_empty();
+        if some {
+            session.opening_until = now.mono + OPENING_WITHIN;
+            self.say(now, &Message::Recall(Recall { rows }));
         }
+        some
     }
 
     pub(super) fn recalled(&mut self, now: Now, recalled: Recalled) {
@@ -76,11 +90,11 @@ impl Engine {
         };
         session.recalled.extend(accepted);
         session.unsure.extend(unsure);
-        session.recalls_open = session.recalls_open.saturating_sub(1);
-        if session.recalls_open > 0 {
+        let checking = session.phase == Phase::Checking;
+        if self.recall_next(now) {
             return;
         }
-        if session.phase == Phase::Checking {
+        if checking {
             self.checked(now);
         } else {
             self.be_reborn();

@@ -23,7 +23,7 @@ use crate::{
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::{String, ToString},
     vec::Vec,
 };
@@ -32,8 +32,8 @@ use alloc::{
 const CHANNEL: u64 = 0;
 /// Clock differences below this are not corrected.
 const SKEW_MIN_MS: i64 = 10_000;
-/// Rows that one recall names.
-pub(super) const RECALL_ROWS_MAX: usize = 10_000;
+/// Time for a welcome, and again for the answer to each recall.
+pub(super) const OPENING_WITHIN: Millis = Millis(2 * HANDSHAKE_WITHIN.0);
 /// Heals of one subscription in one session, before the session ends.
 pub(super) const HEALS_MAX: u32 = 3;
 
@@ -84,10 +84,11 @@ pub(super) struct Session {
     pub(super) expected_records: Option<u64>,
     pub(super) recalled: Vec<u64>,
     pub(super) unsure: Vec<u64>,
-    pub(super) recalls_open: usize,
+    /// Rows that are still to be asked for.
+    pub(super) to_recall: VecDeque<(Hlc, [u8; 16])>,
     last_sent: MonoMillis,
     last_heard: MonoMillis,
-    opening_until: MonoMillis,
+    pub(super) opening_until: MonoMillis,
     pings: u64,
     /// Whether another token was sent since the hello.
     refreshed: bool,
@@ -192,10 +193,10 @@ impl Engine {
             expected_records: None,
             recalled: Vec::new(),
             unsure: Vec::new(),
-            recalls_open: 0,
+            to_recall: VecDeque::new(),
             last_sent: now.mono,
             last_heard: now.mono,
-            opening_until: now.mono + HANDSHAKE_WITHIN + HANDSHAKE_WITHIN,
+            opening_until: now.mono + OPENING_WITHIN,
             pings: 0,
             refreshed: false,
             live: false,

@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub(super) held: BTreeMap<RecordKey, u64>,
     pub(super) rows_waiting: usize,
     pub(super) bytes_waiting: usize,
+    /// A recall is not answered yet.
+    pub(super) recall_waits: bool,
     unsent: usize,
     stuck_since: MonoMillis,
     heard: MonoMillis,
@@ -82,6 +84,7 @@ impl Peer {
             held: BTreeMap::new(),
             rows_waiting: 0,
             bytes_waiting: 0,
+            recall_waits: false,
             unsent: 0,
             stuck_since: now,
             heard: now,

@@ -26,6 +26,8 @@ use alloc::{collections::BTreeSet, vec::Vec};
 const GROUP_JOBS_MAX: usize = 512;
 const GROUP_BYTES_MAX: usize = 1 << 20;
 const GROUP_RECORDS_MAX: usize = 2 * BATCH_RECORDS_MAX;
+/// What a row of a recall counts: it takes few bytes to name, and a read to answer.
+const RECALL_ROW_BYTES: usize = 256;
 /// Most records that a peer can hold back by rows that were not accepted.
 pub(super) const HELD_MAX: usize = 20_000;
 
@@ -76,7 +78,8 @@ impl Host {
         while let Some(job) = self.jobs.front() {
             let size = match job {
                 Job::Row(row) => row.bytes,
-                Job::Open(_) | Job::Recall(..) => 0,
+                Job::Recall(_, recall) => recall.rows.len() * RECALL_ROW_BYTES,
+                Job::Open(_) => 0,
             };
             let full = jobs.len() >= GROUP_JOBS_MAX
                 || bytes + size > GROUP_BYTES_MAX
@@ -134,7 +137,10 @@ impl Host {
             group.judged.peers.insert(job.peer());
             match job {
                 Job::Open(id) => group.open(id, peer),
-                Job::Recall(id, recall) => group.recall(id, peer, &recall),
+                Job::Recall(id, recall) => {
+                    peer.recall_waits = false;
+                    group.recall(id, peer, &recall);
+                }
                 Job::Row(row) => {
                     peer.rows_waiting = peer.rows_waiting.saturating_sub(1);
                     peer.bytes_waiting = peer.bytes_waiting.saturating_sub(row.bytes);

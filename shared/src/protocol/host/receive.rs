@@ -14,7 +14,7 @@ use crate::{
     protocol::{
         limits::{
             EPOCHS_MAX, FRAME_BYTES_MAX, INCARNATIONS_MAX, PEER_ROWS_WAITING_MAX,
-            PUSH_BYTES_IN_FLIGHT_MAX, SUBSCRIPTIONS_MAX, VERSIONS,
+            PUSH_BYTES_IN_FLIGHT_MAX, RECALL_ROWS_MAX, SUBSCRIPTIONS_MAX, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Message, Push, Recall, Resume},
         wire,
@@ -27,8 +27,6 @@ use alloc::{collections::BTreeSet, string::String};
 const BYTES_WAITING_MAX: usize = PUSH_BYTES_IN_FLIGHT_MAX + FRAME_BYTES_MAX;
 /// Jobs that wait, at most.
 const JOBS_MAX: usize = 100_000;
-/// Most rows of one recall.
-const RECALL_ROWS_MAX: usize = 20_000;
 /// When those come back who were too many.
 const BUSY_AFTER: Millis = Millis(5_000);
 
@@ -170,9 +168,20 @@ impl Host {
     }
 
     fn recall(&mut self, now: Now, id: PeerId, recall: Recall) {
-        if recall.rows.len() > RECALL_ROWS_MAX || self.jobs.len() > JOBS_MAX {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if recall.rows.len() > RECALL_ROWS_MAX {
             return self.dismiss(now, id, ByeCode::TooLarge, "a recall has too many rows");
         }
+        if peer.recall_waits {
+            let reason = "a recall came before the answer to the last one";
+            return self.dismiss(now, id, ByeCode::Misbehaved, reason);
+        }
+        if self.jobs.len() > JOBS_MAX {
+            return self.dismiss(now, id, ByeCode::Busy, "too many jobs wait");
+        }
+        peer.recall_waits = true;
         self.jobs.push_back(Job::Recall(id, recall));
         self.start_group();
     }
