@@ -13,7 +13,7 @@ use super::{
     state::Replica,
 };
 use crate::{
-    codec::CodecError,
+    codec::{CodecError, CodecFault},
     id::{Pattern, ReplicaId},
     io::{Batch, KeyRange, Keyspace, Query, Row},
     planted::Bug,
@@ -80,7 +80,8 @@ impl Replica {
     /// The replica that `stored` holds; `fresh` is its id if nothing was ever stored.
     ///
     /// # Errors
-    /// [`CodecError`] when stored bytes are damaged or of a later version.
+    /// [`CodecError`] when stored bytes are damaged or of a later version, or an entry of the log is
+    /// missing.
     pub fn load(
         stored: &Stored,
         fresh: ReplicaId,
@@ -92,7 +93,10 @@ impl Replica {
             replica.header = decode_header(header)?;
             settled = core::mem::take(&mut replica.header.settled).into_iter().collect();
         }
-        replica.folded = stored.folded.as_deref().and_then(log_number).unwrap_or_default();
+        let damaged = CodecError { at: 0, kind: CodecFault::Range };
+        if let Some(folded) = &stored.folded {
+            replica.folded = log_number(folded).ok_or(damaged)?;
+        }
         replica.base = Base::default();
         replica.pages = PageIndex::new();
         for page in &stored.pages {
@@ -102,20 +106,21 @@ impl Replica {
             replica.pages.insert(page.key.clone());
         }
         replica.overlay = Overlay::default();
-        let numbered = |row: &Row| log_number(&row.key).unwrap_or_default();
-        for row in stored.log.iter().filter(|row| numbered(row) <= replica.folded) {
-            if let Entry::Commit(outbox) = super::bytes::decode_entry(&row.value)? {
-                let number = numbered(row);
+        replica.last = replica.folded;
+        for row in &stored.log {
+            let number = log_number(&row.key).ok_or(damaged)?;
+            if number > replica.folded {
+                // Over a gap, every row behind it would take another's number.
+                if number != replica.last + 1 {
+                    return Err(damaged);
+                }
+                replica.apply_encoded(&row.value)?;
+            } else if let Entry::Commit(outbox) = super::bytes::decode_entry(&row.value)? {
                 replica.overlay.insert(number, outbox, RowState::Waiting);
                 if let Some(settlement) = settled.get(&number) {
                     replica.overlay.settle(number, settlement);
                 }
             }
-        }
-        let folded = replica.folded;
-        replica.last = folded;
-        for row in stored.log.iter().filter(|row| numbered(row) > folded) {
-            replica.apply_encoded(&row.value)?;
         }
         replica.subscribe(patterns);
         Ok(replica)

@@ -2,8 +2,9 @@
 
 use crate::world::{Client, Fault, Server, key, name_of, set};
 use rejoin_core::{
-    io::{FaultClass, Ticket},
+    io::{Batch, FaultClass, Keyspace, Ticket},
     protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
+    replica::META_FOLDED,
     time::Now,
 };
 
@@ -95,4 +96,35 @@ fn store_that_answers_something_else_shows_no_empty_replica() {
     let unreadable = |output: Output| matches!(output, Output::Notice(Notice::Unreadable(_)));
     assert!(told.any(unreadable));
     assert!(!engine.is_open());
+}
+
+#[test]
+fn log_with_a_missing_entry_is_not_opened() {
+    let mut client = Client::new(1, &["notes"]);
+    for value in ["one", "two", "three"] {
+        client.written(set(&key("notes", "a"), value));
+    }
+    let log = client.store.rows(Keyspace::Log);
+    let missing = log[log.len() - 2].key.clone();
+    let mut batch = Batch::default();
+    batch.delete(Keyspace::Log, missing);
+    crate::world::apply(&client.store, batch);
+    assert_is_corrupt(&client);
+}
+
+#[test]
+fn log_of_which_it_is_not_known_what_is_folded_is_not_opened() {
+    let mut client = Client::new(1, &["notes"]);
+    client.written(set(&key("notes", "a"), "one"));
+    let mut batch = Batch::default();
+    batch.put(Keyspace::Meta, META_FOLDED.to_vec(), vec![1]);
+    crate::world::apply(&client.store, batch);
+    assert_is_corrupt(&client);
+}
+
+fn assert_is_corrupt(client: &Client) {
+    let reopened = client.reopen(&["notes"]);
+    assert!(!reopened.engine.is_open());
+    let corrupt = |notice: &Notice| matches!(notice, Notice::Unreadable(FaultClass::Corrupt));
+    assert!(reopened.notices.iter().any(corrupt), "{:?}", reopened.notices);
 }
