@@ -1,12 +1,17 @@
 //! When to dial again: full jitter (Brooker, "Exponential Backoff And Jitter", 2015,
 //! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 
-use crate::{protocol::limits::BACKOFF, time::Millis};
+use crate::{
+    protocol::limits::{BACKOFF, RETRY_AFTER_MAX},
+    time::Millis,
+};
 
 /// Delays between attempts: uniform between zero and a bound that doubles up to a limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Backoff {
     attempts: u32,
+    /// The last connection ended with leave to come back at once.
+    at_once: bool,
 }
 
 impl Backoff {
@@ -16,6 +21,22 @@ impl Backoff {
         let bound = least.0.saturating_mul(1 << self.attempts.min(16)).min(greatest.0);
         self.attempts = self.attempts.saturating_add(1);
         Millis(random % (bound + 1))
+    }
+
+    /// The delay after an end for which the peer may have said when to come back. At once is believed
+    /// the first time: from the second in a row on, a live session between them or not, it is no
+    /// shorter than the least bound. Later than [`RETRY_AFTER_MAX`] is never believed.
+    pub fn after(&mut self, asked: Option<Millis>, random: u64) -> Millis {
+        let (least, _) = BACKOFF;
+        let again = core::mem::replace(&mut self.at_once, asked == Some(Millis(0)));
+        let floor = match asked {
+            Some(Millis(0)) if !again => return Millis(0),
+            Some(Millis(0)) => least,
+            // Never before the peer asked for; spread beyond it.
+            Some(asked) => asked.min(RETRY_AFTER_MAX),
+            None => Millis(0),
+        };
+        Millis(floor.0 + self.next(random).0)
     }
 
     /// A session came to live: the next delay is short again.
@@ -45,5 +66,29 @@ mod tests {
         assert_eq!(bounds, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         backoff.reset();
         assert!(backoff.next(u64::MAX).0 <= 500);
+    }
+
+    #[test]
+    fn peer_that_always_says_at_once_is_believed_once() {
+        let at_once = Some(Millis(0));
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.after(at_once, 7), Millis(0));
+        for _ in 0..20 {
+            assert!(backoff.after(at_once, 0) >= BACKOFF.0);
+            backoff.reset();
+        }
+        backoff.after(None, 0);
+        assert_eq!(backoff.after(at_once, 7), Millis(0), "others were between them");
+    }
+
+    #[test]
+    fn peer_that_says_never_is_asked_again_within_minutes() {
+        let mut backoff = Backoff::default();
+        let delay = backoff.after(Some(Millis(u64::MAX)), u64::MAX);
+        assert!(
+            delay >= RETRY_AFTER_MAX && delay.0 <= RETRY_AFTER_MAX.0 + BACKOFF.1.0,
+            "{delay:?}"
+        );
+        assert!(backoff.after(Some(Millis(5_000)), 0) >= Millis(5_000));
     }
 }

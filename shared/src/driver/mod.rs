@@ -331,12 +331,7 @@ impl Supervisor {
         entropy: &mut impl Entropy,
         retry_after: Option<Millis>,
     ) -> Option<MonoMillis> {
-        let delay = match retry_after {
-            Some(Millis(0)) => Millis(0),
-            // Never before the peer asked for; spread beyond it.
-            Some(after) => Millis(after.0 + self.backoff.next(random(entropy)).0),
-            None => self.backoff.next(random(entropy)),
-        };
+        let delay = self.backoff.after(retry_after, random(entropy));
         Some(clock.now().mono + delay)
     }
 }

@@ -65,3 +65,5 @@ pub const AHEAD_RETRY_AFTER: Millis = Millis(10_000);
 pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
 /// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).
 pub const BACKOFF: (Millis, Millis) = (Millis(500), Millis(30_000));
+/// Longest time that a peer can keep an initiator from coming back.
+pub const RETRY_AFTER_MAX: Millis = Millis(300_000);
