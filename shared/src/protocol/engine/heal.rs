@@ -71,6 +71,8 @@ impl Engine {
             self.say(now, &Message::Resume(Resume { subscription, place }));
             return;
         }
+        // Where it was found equal may lie in a history that the peer does not have.
+        self.verified.remove(&subscription);
         let count = session.heal_counts.entry(subscription).or_default();
         *count += 1;
         if *count > HEALS_MAX {
