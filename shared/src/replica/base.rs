@@ -32,6 +32,19 @@ pub struct Held {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mismatch(pub(super) RecordKey);
 
+/// What a fold leaves for the next one: new keys from `from` on, and every key from `end` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub(super) from: RecordKey,
+    pub(super) end: Option<RecordKey>,
+}
+
+impl Rest {
+    fn has(&self, key: &RecordKey, is_new: bool) -> bool {
+        *key >= self.from && (is_new || self.end.as_ref().is_some_and(|end| key >= end))
+    }
+}
+
 /// Records, visible and staged, with the trees over the visible ones.
 #[derive(Debug, Default)]
 pub struct Base {
@@ -39,14 +52,36 @@ pub struct Base {
     staged: BTreeMap<RecordKey, Held>,
     /// Built for all collections at the first use.
     trees: Option<BTreeMap<CollectionName, Trie>>,
-    /// Changed since the last fold.
-    dirty: BTreeSet<RecordKey>,
+    /// Changed since they were last written to a page, and whether no page has them.
+    dirty: BTreeMap<RecordKey, bool>,
+    /// Dropped since the last fold was completed: until then pages say of them that they are gone.
+    gone: BTreeSet<RecordKey>,
+    /// While the log is read again behind an incomplete fold: the entry up to which the pages are ahead.
+    ahead: BTreeMap<RecordKey, u64>,
 }
 
 impl Base {
     /// Takes in a record from a page.
     pub(super) fn load(&mut self, key: RecordKey, held: Held) {
         self.records.insert(key, held);
+    }
+
+    /// A page knew of `key` what entries up to `asof` did to it; `gone`: that it was dropped.
+    pub(super) fn load_ahead(&mut self, key: RecordKey, asof: u64, gone: bool) {
+        if gone {
+            self.gone.insert(key.clone());
+        }
+        self.ahead.insert(key, asof);
+    }
+
+    /// The log was read.
+    pub(super) fn caught_up(&mut self) {
+        self.ahead = BTreeMap::new();
+    }
+
+    /// Whether what entry `number` does to `key` is in a page already.
+    pub(super) fn is_ahead(&self, key: &RecordKey, number: u64) -> bool {
+        self.ahead.get(key).is_some_and(|asof| number <= *asof)
     }
 
     /// The visible record.
@@ -103,14 +138,17 @@ impl Base {
         self.staged.len()
     }
 
-    /// Stages one entry. `own` applies the replica's rows on that record up to a stamp.
+    /// Stages what log entry `number` brings. `own` applies the replica's rows on that record up to a stamp.
     pub(super) fn stage(
         &mut self,
         entry: Entry,
-        epoch: u32,
+        (number, epoch): (u64, u32),
         own: impl FnOnce(&mut Record, crate::hlc::Hlc),
     ) -> Result<(), Mismatch> {
         let Entry { key, seq, check, proof, body, .. } = entry;
+        if self.is_ahead(&key, number) {
+            return Ok(());
+        }
         let held = self.staged.get(&key).or_else(|| self.records.get(&key));
         if held.is_some_and(|held| held.seq > seq && held.epoch == epoch) {
             // A snapshot page that is older than what the feed brought.
@@ -146,8 +184,9 @@ impl Base {
                     let tree = trees.entry(key.collection.clone()).or_default();
                     tree.insert(key_hash(key), record_digest(&held.bytes));
                 }
-                self.records.insert(key.clone(), held);
-                self.dirty.insert(key.clone());
+                let is_new = self.records.insert(key.clone(), held).is_none();
+                let is_new = is_new && !self.gone.contains(key);
+                self.dirty.entry(key.clone()).or_insert(is_new);
             }
         }
         keys
@@ -179,18 +218,40 @@ impl Base {
         if let Some(tree) = self.trees.as_mut().and_then(|trees| trees.get_mut(&key.collection)) {
             tree.remove(&key_hash(key));
         }
-        self.dirty.insert(key.clone());
+        self.dirty.entry(key.clone()).or_insert(false);
+        self.gone.insert(key.clone());
         true
     }
 
-    /// Keys changed since the last call.
-    pub(super) fn take_dirty(&mut self) -> BTreeSet<RecordKey> {
-        core::mem::take(&mut self.dirty)
+    /// What pages do not have yet, and whether no page has anything of it.
+    pub(super) const fn dirty(&self) -> &BTreeMap<RecordKey, bool> {
+        &self.dirty
     }
 
-    /// Keys changed since the last fold.
-    pub(super) fn dirty(&self) -> &BTreeSet<RecordKey> {
-        &self.dirty
+    /// Pages have what was dirty, but for the rest.
+    pub(super) fn paged(&mut self, rest: Option<&Rest>) {
+        match rest {
+            Some(rest) => self.dirty.retain(|key, is_new| rest.has(key, *is_new)),
+            None => {
+                self.dirty.clear();
+                self.gone.clear();
+            }
+        }
+    }
+
+    /// What pages are to say of the keys from `start` up to `end`: records, and keys that are gone.
+    pub(super) fn leaves<'a>(
+        &'a self,
+        start: &RecordKey,
+        end: Option<&RecordKey>,
+    ) -> Vec<(&'a RecordKey, Option<&'a Held>)> {
+        let within = |key: &RecordKey| end.is_none_or(|end| key < end);
+        let held = self.records.range(start.clone()..).take_while(|(key, _)| within(key));
+        let gone = self.gone.range(start.clone()..).take_while(|key| within(key));
+        let gone = gone.filter(|key| !self.records.contains_key(*key)).map(|key| (key, None));
+        let mut leaves: Vec<_> = held.map(|(key, held)| (key, Some(held))).chain(gone).collect();
+        leaves.sort_unstable_by_key(|(key, _)| *key);
+        leaves
     }
 
     /// The trees; built, in O(n) hashes, at the first use.

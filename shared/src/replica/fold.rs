@@ -1,19 +1,23 @@
 //! Folding the log into pages, and coming back from both.
 //!
 //! The fold takes only received rows: outbox rows stay in the log under their number until they are
-//! done. Pages, header and `folded` change in one batch; whoever has not applied the log up to `folded`
-//! reloads.
+//! done. It goes in batches of bounded size: the earlier ones write pages alone, the last one the rest of them,
+//! the header and `folded`, and deletes from the log. Until then the log is read from the old `folded` on, and each
+//! page says up to which entry it is ahead of that (as pages do in ARIES: Mohan et al., "ARIES: A Transaction
+//! Recovery Method", 1992, <https://doi.org/10.1145/128765.128770>). Invariant: behind the entry up to which the
+//! last pages are ahead, a replica that was loaded is as the one that wrote them. Whoever has not applied the log
+//! up to `folded` reloads.
 
 use super::{
     base::Base,
     bytes::encode_entry,
     entry::{Entry, Settlement},
     overlay::{Overlay, RowState},
-    page::{PageIndex, decode_header, decode_page, encode_header, rewrite},
+    page::{PageIndex, Slice, decode_header, decode_page, encode_header, rewrite},
     state::Replica,
 };
 use crate::{
-    codec::{CodecError, CodecFault},
+    codec::{CodecError, CodecFault, decode_record},
     id::{Pattern, ReplicaId},
     io::{Batch, KeyRange, Keyspace, Query, Row},
     planted::Bug,
@@ -26,8 +30,13 @@ use core::num::NonZeroU32;
 
 /// Meta key of the header that the last fold wrote.
 pub const META_HEADER: &[u8] = b"header";
-/// Meta key of the number of the last folded entry, 8 bytes big-endian.
+/// Meta key of how far the log is folded: the number of the last entry, and of the batches of pages that a fold
+/// under way has written, 8 bytes big-endian each. So each of them is noticed by every other holder.
 pub const META_FOLDED: &[u8] = b"folded";
+/// Meta key of the outbox rows that ended since the last fold, as of the last batch of the one under way: per row
+/// its number and that of the entry that ended it, 8 bytes big-endian each. A base that is ahead cannot tell: the
+/// record may have lost the row since, and got it again. Absent while no fold is under way.
+pub(super) const META_FINISHED: &[u8] = b"finished";
 /// Meta key of the fencing token of the leader.
 pub const META_LEADER: &[u8] = b"leader";
 
@@ -35,6 +44,10 @@ pub const META_LEADER: &[u8] = b"leader";
 const FOLD_BYTES_MIN: usize = 512 << 10;
 /// Entries in the log at which folding pays.
 pub(super) const FOLD_ENTRIES_MIN: u64 = 512;
+/// Bytes of pages that one batch of a fold writes, and those of a page more: other commits wait no longer. Where
+/// an entry did not fit what was held (a defect of either end), or gave the replica another id, the fold is one
+/// batch: reading such an entry again must find the base as it was.
+pub(super) const FOLD_BYTES_MAX: usize = 4 << 20;
 
 /// The store key of log entry `number`.
 #[must_use]
@@ -48,6 +61,17 @@ pub fn log_number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }
 
+/// The number of the last folded entry, as [`META_FOLDED`] tells it.
+#[must_use]
+pub fn folded_number(value: &[u8]) -> Option<u64> {
+    folded_and_slices(value).map(|(folded, _)| folded)
+}
+
+fn folded_and_slices(value: &[u8]) -> Option<(u64, u64)> {
+    let (folded, slices) = value.split_first_chunk()?;
+    Some((u64::from_be_bytes(*folded), log_number(slices)?))
+}
+
 /// What a replica is loaded from; to be read from one snapshot.
 #[must_use]
 pub fn load_queries() -> Vec<Query> {
@@ -58,6 +82,7 @@ pub fn load_queries() -> Vec<Query> {
         get(META_HEADER),
         get(META_FOLDED),
         get(META_LEADER),
+        get(META_FINISHED),
         all(Keyspace::Page),
         all(Keyspace::Log),
     ])
@@ -70,6 +95,8 @@ pub struct Stored {
     pub header: Option<Vec<u8>>,
     /// [`META_FOLDED`].
     pub folded: Option<Vec<u8>>,
+    /// [`META_FINISHED`].
+    pub finished: Option<Vec<u8>>,
     /// Keyspace `Page`.
     pub pages: Vec<Row>,
     /// Keyspace `Log`.
@@ -95,15 +122,16 @@ impl Replica {
         }
         let damaged = CodecError { at: 0, kind: CodecFault::Range };
         if let Some(folded) = &stored.folded {
-            replica.folded = log_number(folded).ok_or(damaged)?;
+            (replica.folded, replica.slices) = folded_and_slices(folded).ok_or(damaged)?;
         }
         replica.base = Base::default();
         replica.pages = PageIndex::new();
+        let mut ahead_to = replica.folded;
         for page in &stored.pages {
-            for (key, held) in decode_page(&page.value)? {
-                replica.base.load(key, held);
-            }
-            replica.pages.insert(page.key.clone());
+            ahead_to = ahead_to.max(replica.load_page(page)?);
+        }
+        if replica.slices > 0 {
+            replica.catching_up = Some(decode_finished(stored.finished.as_deref().unwrap_or(&[])));
         }
         replica.overlay = Overlay::default();
         replica.last = replica.folded;
@@ -115,6 +143,10 @@ impl Replica {
                     return Err(damaged);
                 }
                 replica.apply_encoded(&row.value)?;
+                if number == ahead_to {
+                    replica.base.caught_up();
+                    replica.catching_up = None;
+                }
             } else if let Entry::Commit(outbox) = super::bytes::decode_entry(&row.value)? {
                 replica.overlay.insert(number, outbox, RowState::Waiting);
                 if let Some(settlement) = settled.get(&number) {
@@ -122,8 +154,36 @@ impl Replica {
                 }
             }
         }
+        if replica.catching_up.is_some() {
+            // The log ends before what the pages hold.
+            return Err(damaged);
+        }
         replica.subscribe(patterns);
         Ok(replica)
+    }
+
+    /// Takes in a page; the entry up to which it is up to date.
+    fn load_page(&mut self, row: &Row) -> Result<u64, CodecError> {
+        let page = decode_page(&row.value)?;
+        let is_ahead = page.asof > self.folded;
+        if page.leaves.iter().all(|(_, held)| held.is_none()) {
+            self.hollow.insert(row.key.clone());
+        }
+        for (key, held) in page.leaves {
+            if is_ahead {
+                self.base.load_ahead(key.clone(), page.asof, held.is_none());
+            }
+            if let Some(held) = held {
+                if is_ahead && let Ok(record) = decode_record(&held.bytes) {
+                    let stamps = record.seen.iter().map(|stamp| stamp.hlc);
+                    let latest = stamps.max().unwrap_or_default();
+                    self.header.observed = self.header.observed.max(latest);
+                }
+                self.base.load(key, held);
+            }
+        }
+        self.pages.insert(row.key.clone());
+        Ok(page.asof)
     }
 
     /// What makes an empty store the replica `fresh`: guarded, so that of several holders one is first.
@@ -140,41 +200,69 @@ impl Replica {
     #[must_use]
     pub fn wants_fold(&self) -> bool {
         let entries = self.last - self.folded;
-        self.can_fold()
-            && (self.unfolded_bytes >= FOLD_BYTES_MIN || entries >= self.fold_entries_min)
+        let pays = self.unfolded_bytes >= FOLD_BYTES_MIN || entries >= self.fold_entries_min;
+        self.can_fold() && (pays || self.slices > 0)
     }
 
-    /// Whether a fold is possible: nothing is tentative or staged.
+    /// Whether a fold is possible: nothing is tentative or staged, and no heal is under way.
     #[must_use]
     pub fn can_fold(&self) -> bool {
         self.pages_known
             && self.tentative.is_none()
             && self.base.staged_len() == 0
+            && self.header.standings.iter().all(|(_, standing)| standing.heal.is_none())
             && self.last > self.folded
     }
 
-    /// A batch, without guards, that folds everything up to [`Replica::last`]; [`Replica::folded_to`]
-    /// must follow when it is durable.
+    /// A batch, without guards, that folds everything up to [`Replica::last`], or as many pages of it as a
+    /// batch takes; [`Replica::folded_to`] must follow when it is durable.
     #[must_use]
     pub fn fold(&self) -> Fold {
-        let (writes, pages) = rewrite(&self.base, self.base.dirty(), &self.pages);
+        let bytes_max = if self.folds_whole { usize::MAX } else { self.fold_bytes_max };
+        let mut slice = rewrite(&self.base, &self.pages, self.last, bytes_max);
         let mut batch = Batch::default();
-        for (key, page) in writes {
+        for key in self.hollow.iter().filter(|key| !slice.writes.contains_key(*key)) {
+            if slice.rest.is_some() {
+                slice.hollow.insert(key.clone());
+            } else {
+                slice.index.remove(key);
+                batch.delete(Keyspace::Page, key.clone());
+            }
+        }
+        for (key, page) in core::mem::take(&mut slice.writes) {
             match page {
                 Some(bytes) => batch.put(Keyspace::Page, key, bytes),
                 None => batch.delete(Keyspace::Page, key),
             }
         }
+        let (folded, slices) = match slice.rest {
+            Some(_) => (self.folded, self.slices + 1),
+            None => (self.last, 0),
+        };
+        let folded = [folded.to_be_bytes(), slices.to_be_bytes()].concat();
+        batch.put(Keyspace::Meta, META_FOLDED.to_vec(), folded.clone());
+        if slice.rest.is_none() {
+            self.fold_header(&mut batch);
+        } else {
+            batch.put(Keyspace::Meta, META_FINISHED.to_vec(), encode_finished(&self.finished));
+        }
+        Fold { batch, folded, slice }
+    }
+
+    /// What the last batch of a fold writes beside pages.
+    fn fold_header(&self, batch: &mut Batch) {
+        if self.slices > 0 {
+            batch.delete(Keyspace::Meta, META_FINISHED.to_vec());
+        }
         let mut header = self.header.clone();
         header.settled = self.overlay.rows().filter_map(settlement_of).collect();
         batch.put(Keyspace::Meta, META_HEADER.to_vec(), encode_header(&header));
-        batch.put(Keyspace::Meta, META_FOLDED.to_vec(), log_key(self.last));
         for number in self.folded + 1..=self.last {
             if self.overlay.get(number).is_none() || self.has(Bug::FoldTakesOutbox) {
                 batch.delete(Keyspace::Log, log_key(number));
             }
         }
-        for number in &self.finished {
+        for number in self.finished.range(..=self.folded).map(|(number, _)| number) {
             batch.delete(Keyspace::Log, log_key(*number));
         }
         for number in &self.rewritten {
@@ -183,16 +271,23 @@ impl Replica {
                 batch.put(Keyspace::Log, log_key(*number), bytes);
             }
         }
-        Fold { batch, last: self.last, pages }
     }
 
     /// The fold is durable.
     pub fn folded_to(&mut self, fold: Fold) {
-        self.folded = fold.last;
-        self.pages = fold.pages;
-        self.base.take_dirty();
+        let Slice { index, hollow, rest, .. } = fold.slice;
+        self.pages = index;
+        self.base.paged(rest.as_ref());
+        self.hollow = hollow;
+        if rest.is_some() {
+            self.slices += 1;
+            return;
+        }
+        self.folded = self.last;
+        self.slices = 0;
+        self.folds_whole = false;
         self.rewritten = BTreeSet::new();
-        self.finished = BTreeSet::new();
+        self.finished = BTreeMap::new();
         self.unfolded_bytes = 0;
     }
 
@@ -200,6 +295,7 @@ impl Replica {
     /// It can go on, but must load anew before it folds itself: its idea of the pages is out of date.
     pub fn folded_elsewhere(&mut self, folded: u64) {
         self.folded = folded;
+        self.slices = 0;
         self.pages_known = false;
         self.unfolded_bytes = 0;
     }
@@ -216,8 +312,28 @@ impl Replica {
 pub struct Fold {
     /// What to commit; the caller adds guards.
     pub batch: Batch,
-    last: u64,
-    pages: PageIndex,
+    /// What [`META_FOLDED`] is once it is durable.
+    pub folded: Vec<u8>,
+    slice: Slice,
+}
+
+fn encode_finished(finished: &BTreeMap<u64, u64>) -> Vec<u8> {
+    finished
+        .iter()
+        .flat_map(|(row, entry)| [row.to_be_bytes(), entry.to_be_bytes()])
+        .flatten()
+        .collect()
+}
+
+/// The rows that each entry ended.
+fn decode_finished(bytes: &[u8]) -> BTreeMap<u64, Vec<u64>> {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    let mut finished: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for [row, entry] in pairs {
+        finished.entry(u64::from_be_bytes(*entry)).or_default().push(u64::from_be_bytes(*row));
+    }
+    finished
 }
 
 fn settlement_of((number, outbox): (u64, &super::overlay::OutboxRow)) -> Option<(u64, Settlement)> {

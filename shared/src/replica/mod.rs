@@ -24,7 +24,8 @@ pub use bytes::{decode_entry, encode_entry, row_digest};
 pub use change::{Action, Change, ChangeError, FieldAction, FieldChange};
 pub use entry::{Entry, Healing, Settlement, Standing, Welcomed};
 pub use fold::{
-    Fold, META_FOLDED, META_HEADER, META_LEADER, Stored, load_queries, log_key, log_number,
+    Fold, META_FOLDED, META_HEADER, META_LEADER, Stored, folded_number, load_queries, log_key,
+    log_number,
 };
 pub use intent::{Intent, Restamped, Row, RowWrite};
 pub use overlay::{Counts, OutboxRow, Overlay, RowState};

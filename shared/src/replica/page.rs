@@ -1,16 +1,15 @@
 //! Pages: the base folded into rows of many records, and the header that goes with them.
 
 use super::{
-    base::{Base, Held},
+    base::{Base, Held, Rest},
     bytes::{read_settlement, write_settlement},
-    entry::{Healing, Settlement, Standing},
+    entry::{Settlement, Standing},
     state::Header,
 };
 use crate::{
     codec::{CodecError, CodecFault, Reader, Writer, read_key, write_key},
     id::{CollectionName, Epoch, Incarnation, Pattern, RecordKey, Seq},
     message::Place,
-    tree::Prefix,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -28,73 +27,109 @@ pub(super) type PageIndex = BTreeSet<Vec<u8>>;
 /// What a fold changes: pages by key; `None` deletes one.
 pub(super) type PageWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Rewrites the pages that hold `dirty` records. Returns the writes and the index after them.
-pub(super) fn rewrite(
-    base: &Base,
-    dirty: &BTreeSet<RecordKey>,
-    index: &PageIndex,
-) -> (PageWrites, PageIndex) {
-    let mut writes = PageWrites::new();
-    let mut after = index.clone();
+/// What a page says of a key: its record, or that it is gone.
+type Leaf<'a> = (&'a RecordKey, Option<&'a Held>);
+
+/// Pages to be written, and what is left for the next time.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    pub(super) writes: PageWrites,
+    pub(super) index: PageIndex,
+    /// Pages that say of nothing but keys that are gone.
+    pub(super) hollow: PageIndex,
+    pub(super) rest: Option<Rest>,
+}
+
+/// Rewrites pages that hold dirty records, until they take `bytes_max`: of one page more, at most.
+///
+/// Unless nothing is left, a page written says of which entry it is as of (`asof`), and names the keys that are
+/// gone, so that reading the log again from an earlier entry changes nothing that it has.
+pub(super) fn rewrite(base: &Base, index: &PageIndex, asof: u64, bytes_max: usize) -> Slice {
+    let mut slice = Slice { index: index.clone(), ..Slice::default() };
+    let mut pages: Vec<Vec<Leaf<'_>>> = Vec::new();
+    let mut bytes = 0;
     let mut done_to: Option<RecordKey> = None;
-    for key in dirty {
+    for key in base.dirty().keys() {
         if done_to.as_ref().is_some_and(|done| key < done) {
             continue;
+        }
+        if bytes >= bytes_max {
+            slice.rest = Some(Rest { from: key.clone(), end: Some(key.clone()) });
+            break;
         }
         let stored = key.to_store_key();
         let page = index.range(..=stored.clone()).next_back().cloned();
         let next = index.range(stored.clone()..).find(|start| **start > stored).cloned();
-        let first = match page.as_deref().and_then(from_store_key) {
-            Some(first) => first,
-            None => key.clone(),
-        };
+        // The records that stand before the first page go to a page of their own.
+        let first = page.as_deref().and_then(from_store_key).unwrap_or_else(|| key.clone());
+        let first = first.min(key.clone());
         if let Some(page) = page {
-            after.remove(&page);
-            writes.insert(page, None);
+            slice.index.remove(&page);
+            slice.writes.insert(page, None);
         }
         let end = next.as_deref().and_then(from_store_key);
-        // The records that stand before the first page go to a page of their own.
-        let first = first.min(key.clone());
-        let records = base
-            .range_from(&first)
-            .take_while(|(key, _)| end.as_ref().is_none_or(|end| *key < end));
-        for (start, bytes) in split(records) {
-            after.insert(start.clone());
-            writes.insert(start, Some(bytes));
+        let mut leaves = base.leaves(&first, end.as_ref());
+        // At least the key for which this region is rewritten must get into a page.
+        while leaves.first().is_some_and(|(first, _)| bytes < bytes_max || *first <= key) {
+            let (at, taken) = page_end(&leaves, PAGE_BYTES_AIM.min(bytes_max));
+            let behind = leaves.split_off(at);
+            pages.push(core::mem::replace(&mut leaves, behind));
+            bytes += taken;
+        }
+        if let Some((from, _)) = leaves.first() {
+            slice.rest = Some(Rest { from: (*from).clone(), end: end.clone() });
+            // What the page held before must not be lost with it; what is new to pages can wait.
+            leaves.retain(|(key, _)| base.dirty().get(*key) != Some(&true));
+            pages.push(leaves);
+            break;
         }
         match end {
             Some(end) => done_to = Some(end),
             None => break,
         }
     }
-    (writes, after)
-}
-
-fn split<'a>(records: impl Iterator<Item = (&'a RecordKey, &'a Held)>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut pages = Vec::new();
-    let mut current: Vec<(&RecordKey, &Held)> = Vec::new();
-    let mut bytes = 0;
-    for (key, held) in records {
-        if bytes > PAGE_BYTES_AIM {
-            pages.extend(encode_page(&current));
-            current.clear();
-            bytes = 0;
+    for mut page in pages {
+        if slice.rest.is_none() {
+            page.retain(|(_, held)| held.is_some());
         }
-        bytes += held.bytes.len() + 64;
-        current.push((key, held));
+        if let Some((start, bytes)) = encode_page(&page, asof) {
+            if page.iter().all(|(_, held)| held.is_none()) {
+                slice.hollow.insert(start.clone());
+            }
+            slice.index.insert(start.clone());
+            slice.writes.insert(start, Some(bytes));
+        }
     }
-    pages.extend(encode_page(&current));
-    pages
+    slice
 }
 
-fn encode_page(records: &[(&RecordKey, &Held)]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (first, _) = records.first()?;
+/// How many of the leaves make a page, and the bytes that they take, about.
+fn page_end(leaves: &[Leaf<'_>], bytes_aim: usize) -> (usize, usize) {
+    let mut bytes = 0;
+    for (at, (key, held)) in leaves.iter().enumerate() {
+        if bytes > bytes_aim {
+            return (at, bytes);
+        }
+        let key = key.collection.as_str().len() + key.id.as_str().len();
+        bytes += held.map_or(0, |held| held.bytes.len()) + key + 48;
+    }
+    (leaves.len(), bytes)
+}
+
+fn encode_page(leaves: &[Leaf<'_>], asof: u64) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (first, _) = leaves.first()?;
     let mut out = Writer::new();
-    out.array(2);
+    out.array(3);
     out.uint(VERSION);
-    out.array(records.len() * 6);
-    for (key, held) in records {
+    out.uint(asof);
+    out.array(leaves.len() * 2);
+    for (key, held) in leaves {
         write_key(&mut out, key);
+        let Some(held) = held else {
+            out.null();
+            continue;
+        };
+        out.array(4);
         out.uint(held.seq.0);
         out.uint(u64::from(held.epoch));
         out.bytes(&held.proof);
@@ -103,23 +138,38 @@ fn encode_page(records: &[(&RecordKey, &Held)]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((first.to_store_key(), out.into_bytes()))
 }
 
+/// A page as it is read.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The log entry up to which it is up to date.
+    pub(super) asof: u64,
+    /// Keys and their records; `None` says that it is gone.
+    pub(super) leaves: Vec<(RecordKey, Option<Held>)>,
+}
+
 /// Decodes a page.
-pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<(RecordKey, Held)>, CodecError> {
+pub(super) fn decode_page(bytes: &[u8]) -> Result<Page, CodecError> {
     let mut input = Reader::new(bytes);
-    input.array_exact(2)?;
+    input.array_exact(3)?;
     check_version(&mut input)?;
-    let len = input.array()? / 6;
-    let mut records = Vec::new();
+    let asof = input.uint()?;
+    let len = input.array()? / 2;
+    let mut leaves = Vec::new();
     for _ in 0..len {
         let key = read_key(&mut input)?;
-        let seq = Seq(input.uint()?);
-        let epoch = input.uint32()?;
-        let proof = input.bytes_exact()?;
-        let bytes = input.bytes()?.to_vec();
-        records.push((key, Held { seq, epoch, proof, bytes }));
+        let held = input.optional(|input| {
+            input.array_exact(4)?;
+            Ok(Held {
+                seq: Seq(input.uint()?),
+                epoch: input.uint32()?,
+                proof: input.bytes_exact()?,
+                bytes: input.bytes()?.to_vec(),
+            })
+        })?;
+        leaves.push((key, held));
     }
     input.finish()?;
-    Ok(records)
+    Ok(Page { asof, leaves })
 }
 
 fn check_version(input: &mut Reader<'_>) -> Result<(), CodecError> {
@@ -216,8 +266,9 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     })
 }
 
+/// A heal under way is not written: nothing is folded before its end.
 fn write_standing(out: &mut Writer, standing: &Standing) {
-    out.array(6);
+    out.array(5);
     match &standing.epoch {
         Some(epoch) => out.bytes(epoch.as_bytes()),
         None => out.null(),
@@ -232,14 +283,10 @@ fn write_standing(out: &mut Writer, standing: &Standing) {
         }
         None => out.null(),
     }
-    match &standing.heal {
-        Some(heal) => write_healing(out, heal),
-        None => out.null(),
-    }
 }
 
 fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
-    input.array_exact(6)?;
+    input.array_exact(5)?;
     Ok(Standing {
         epoch: input.optional(|input| input.bytes_exact().map(Epoch::from_bytes))?,
         cursor: Seq(input.uint()?),
@@ -251,41 +298,6 @@ fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
                 read_key(input)
             })?,
         },
-        heal: input.optional(read_healing)?,
+        heal: None,
     })
-}
-
-fn write_healing(out: &mut Writer, heal: &Healing) {
-    out.array(5);
-    out.uint(heal.seq.0);
-    out.uint(heal.reach.0);
-    out.bool(heal.complete);
-    out.array(heal.gone.len() * 2);
-    heal.gone.iter().for_each(|key| write_key(out, key));
-    out.array(heal.chunks.len() * 3);
-    for (collection, prefix) in &heal.chunks {
-        out.text(collection.as_str());
-        out.uint(u64::from(prefix.nibbles()));
-        out.bytes(prefix.packed());
-    }
-}
-
-fn read_healing(input: &mut Reader<'_>) -> Result<Healing, CodecError> {
-    input.array_exact(5)?;
-    let seq = Seq(input.uint()?);
-    let reach = Seq(input.uint()?);
-    let complete = input.bool()?;
-    let gone = (0..input.array()? / 2).map(|_| read_key(input)).collect::<Result<_, _>>()?;
-    let mut chunks = BTreeMap::new();
-    for _ in 0..input.array()? / 3 {
-        let collection = input.collection()?;
-        let nibbles = input.uint()?;
-        let packed = input.bytes()?;
-        let prefix = u8::try_from(nibbles)
-            .ok()
-            .and_then(|nibbles| Prefix::from_packed(nibbles, packed).ok())
-            .ok_or_else(|| input.fault(CodecFault::Range))?;
-        chunks.insert(collection, prefix);
-    }
-    Ok(Healing { seq, reach, complete, gone, chunks })
 }

@@ -25,6 +25,7 @@ impl Replica {
             .last()
             .map_or(0, |_| u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX));
         let replica = self.header.replica;
+        let number = self.last + 1;
         let mut fitted = true;
         for entry in entries {
             applied.received += 1;
@@ -33,11 +34,12 @@ impl Replica {
                 .extend(entry.conflicts.iter().map(|note| (entry.key.clone(), note.clone())));
             let key = entry.key.clone();
             let overlay = &self.overlay;
-            let staged = self.base.stage(entry, epoch, |record, upto| {
+            let staged = self.base.stage(entry, (number, epoch), |record, upto| {
                 overlay.apply_own(&key, replica, upto, record);
             });
             fitted &= staged.is_ok();
         }
+        self.folds_whole |= !fitted;
         fitted
     }
 
@@ -100,7 +102,8 @@ impl Replica {
         let keys = self.base.publish(pattern);
         for key in gone {
             // What was published is ascending.
-            if keys.binary_search(&key).is_err() && self.base.drop_record(&key) {
+            let stays = keys.binary_search(&key).is_ok() || self.base.is_ahead(&key, self.last + 1);
+            if !stays && self.base.drop_record(&key) {
                 applied.keys.insert(key);
             }
         }
@@ -168,13 +171,19 @@ impl Replica {
     }
 
     pub(super) fn forget(&mut self, number: u64) -> Option<OutboxRow> {
-        if number <= self.folded {
-            self.finished.insert(number);
-        }
-        self.overlay.remove(number)
+        let outbox = self.overlay.remove(number)?;
+        self.finished.insert(number, self.last + 1);
+        Some(outbox)
     }
 
     pub(super) fn finish(&mut self, number: u64, applied: &mut Applied) {
+        // A base that is ahead of what is read does not tell when a row ended: that is on record.
+        if self.catching_up.is_none() {
+            self.end_row(number, applied);
+        }
+    }
+
+    pub(super) fn end_row(&mut self, number: u64, applied: &mut Applied) {
         if let Some(gone) = self.forget(number) {
             if gone.row.stamp.replica == self.header.replica {
                 self.header.acked = self.header.acked.max(gone.row.stamp.hlc);

@@ -92,12 +92,22 @@ pub struct Replica {
     pub(super) pages_known: bool,
     /// The last log entry applied.
     pub(super) last: u64,
-    /// The last log entry that the pages hold.
+    /// The last log entry up to which the log is folded.
     pub(super) folded: u64,
+    /// Batches of pages that a fold under way has written.
+    pub(super) slices: u64,
+    /// Whether reading an entry behind `folded` again must find the base as it was: it brought what did not fit,
+    /// or the replica took another id.
+    pub(super) folds_whole: bool,
+    /// While the log is read up to what the pages hold: the rows that each entry ended.
+    pub(super) catching_up: Option<BTreeMap<u64, Vec<u64>>>,
+    /// Pages that say of nothing but keys that are gone: they go when a fold is complete.
+    pub(super) hollow: PageIndex,
     /// Outbox rows at or before `folded` whose stored form is out of date.
     pub(super) rewritten: BTreeSet<u64>,
-    /// Outbox rows at or before `folded` that are done: the next fold deletes them from the log.
-    pub(super) finished: BTreeSet<u64>,
+    /// Outbox rows that ended since the last fold, which deletes them from the log, and the entries that ended
+    /// them.
+    pub(super) finished: BTreeMap<u64, u64>,
     /// Bytes of entries behind `folded`.
     pub(super) unfolded_bytes: usize,
     /// The first row that is applied and not yet durable, and the clock before it.
@@ -108,6 +118,8 @@ pub struct Replica {
     pub(super) before_push: Replays,
     /// Records before the next local write.
     pub(super) before_write: Replays,
+    /// Bytes of pages of one batch of a fold.
+    pub(super) fold_bytes_max: usize,
     /// A bug, in tests.
     pub(super) planted: Planted,
 }
@@ -137,24 +149,32 @@ impl Replica {
             pages_known: true,
             last: 0,
             folded: 0,
+            slices: 0,
+            folds_whole: false,
+            catching_up: None,
+            hollow: PageIndex::new(),
             rewritten: BTreeSet::new(),
-            finished: BTreeSet::new(),
+            finished: BTreeMap::new(),
             unfolded_bytes: 0,
             tentative: None,
             fold_entries_min: super::fold::FOLD_ENTRIES_MIN,
             before_push: Replays::default(),
             before_write: Replays::default(),
+            fold_bytes_max: super::fold::FOLD_BYTES_MAX,
             planted: Planted::default(),
         };
         replica.subscribe(patterns);
         replica
     }
 
-    /// Plants a bug, or none, and folds that often.
+    /// Plants a bug, or none, and folds that often; if so, in batches that are small too.
     #[cfg(feature = "test-util")]
     pub fn plant(&mut self, planted: Planted, fold_entries_min: Option<u64>) {
         self.planted = planted;
-        self.fold_entries_min = fold_entries_min.unwrap_or(self.fold_entries_min);
+        if let Some(entries) = fold_entries_min {
+            self.fold_entries_min = entries;
+            self.fold_bytes_max = 256;
+        }
     }
 
     /// Whether a bug is planted.
@@ -397,6 +417,10 @@ impl Replica {
             Entry::Adopted(principal) => self.header.principal = Some(principal),
             Entry::Subscribed(patterns) => applied.subscribed = self.subscribe(&patterns),
         }
+        let ended = self.catching_up.as_mut().and_then(|ended| ended.remove(&(self.last + 1)));
+        for number in ended.into_iter().flatten() {
+            self.end_row(number, &mut applied);
+        }
         if !is_behind {
             self.forget_replays(&applied.keys);
         }
@@ -512,6 +536,7 @@ impl Replica {
         changed: &Restamped,
         applied: &mut Applied,
     ) {
+        self.folds_whole = true;
         let old = self.header.replica;
         // What the peer does not name it does not have, whatever it once said.
         if !self.has(Bug::SettledForGood) {

@@ -8,7 +8,7 @@ use crate::{
     id::RecordKey,
     io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
     planted::Bug,
-    replica::{META_FOLDED, META_LEADER, Replica, Stored, log_key, log_number},
+    replica::{META_FOLDED, META_LEADER, Replica, Stored, folded_number, log_key, log_number},
     time::Now,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -39,12 +39,13 @@ impl Engine {
     }
 
     pub(super) fn loaded(&mut self, answers: Vec<Answer>) {
-        let answers: Result<[Answer; 5], _> = answers.try_into();
+        let answers: Result<[Answer; 6], _> = answers.try_into();
         let Ok(
             [
                 Answer::Value(header),
                 Answer::Value(folded),
                 Answer::Value(leader),
+                Answer::Value(finished),
                 Answer::Page(Page { rows: pages, more: false }),
                 Answer::Page(Page { rows: log, more: false }),
             ],
@@ -60,7 +61,7 @@ impl Engine {
             self.commit(Op::Found, batch);
             return;
         }
-        let stored = Stored { header, folded: folded.clone(), pages, log };
+        let stored = Stored { header, folded: folded.clone(), finished, pages, log };
         let was_open = self.pipeline.loaded;
         // Subscriptions that are new go through the log.
         match Replica::load(&stored, self.config.fresh, &[]) {
@@ -122,7 +123,7 @@ impl Engine {
         self.pipeline.leader = leader;
         self.pipeline.failed = false;
         self.check_lead();
-        let folded_to = folded.as_deref().and_then(log_number).unwrap_or_default();
+        let folded_to = folded.as_deref().and_then(folded_number).unwrap_or_default();
         if folded_to > self.replica.last() {
             self.pipeline.reload_wanted = true;
             self.drop_session();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     io::{CommitOutcome, FaultClass, Ticket},
-    replica::{Entry, log_key},
+    replica::Entry,
     time::Now,
 };
 
@@ -78,8 +78,8 @@ impl Engine {
                 self.notice(Notice::Leading);
             }
             Op::Fold(fold) => {
+                self.pipeline.folded = Some(fold.folded.clone());
                 self.replica.folded_to(fold);
-                self.pipeline.folded = Some(log_key(self.replica.folded()));
             }
             // Read back at once: `loaded` is still to come.
             Op::Found | Op::Load | Op::Tail => {}

@@ -295,6 +295,9 @@ impl World {
             Op::Commit(batch) => {
                 let happens = !fails || self.disk.once_in(2);
                 let rows = rows_of(&batch);
+                if is_part_of_fold(&batch) {
+                    self.mark("folded in parts");
+                }
                 let outcome = happens.then(|| block_on(store.commit(batch)));
                 if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
                     rows.into_iter().for_each(|row| self.ledger.stored(row));
@@ -406,6 +409,16 @@ impl World {
         }
         self.watch(device, at);
     }
+}
+
+/// Whether a batch is one of several of a fold, and not the last one.
+fn is_part_of_fold(batch: &Batch) -> bool {
+    batch.writes.iter().any(|write| match write {
+        Write::Put { keyspace: Keyspace::Meta, row } if row.key == META_FOLDED => {
+            row.value.iter().skip(8).any(|byte| *byte > 0)
+        }
+        Write::Put { .. } | Write::Delete { .. } => false,
+    })
 }
 
 /// The local commits in a batch; a fold, which rewrites old ones, has none.

@@ -30,12 +30,12 @@ fn outbox_of(store: &MemoryStore) -> Vec<Row> {
         Some(crate::io::Answer::Value(value)) => value,
         Some(crate::io::Answer::Page(_)) | None => None,
     };
-    let (header, folded, _leader) = (value(), value(), value());
+    let (header, folded, _leader, finished) = (value(), value(), value(), value());
     let mut rows = || match answers.next() {
         Some(crate::io::Answer::Page(page)) => page.rows,
         Some(crate::io::Answer::Value(_)) | None => Vec::new(),
     };
-    let stored = Stored { header, folded, pages: rows(), log: rows() };
+    let stored = Stored { header, folded, finished, pages: rows(), log: rows() };
     let replica = Replica::load(&stored, ReplicaId::from_bytes([0; 16]), &[]);
     let replica = replica.expect("what an engine stored can be loaded");
     replica.overlay().rows().map(|(_, outbox)| outbox.row.clone()).collect()
