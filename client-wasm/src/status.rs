@@ -23,11 +23,12 @@ pub(crate) struct RawStatus {
     pub(crate) error: Option<Failure>,
 }
 
-/// Records received so far, and an estimate of all.
+/// Records received so far, an estimate of all, and the bytes that brought them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     records: u64,
     total: Option<u64>,
+    bytes: u64,
 }
 
 /// The last comparison in which the roots were equal.
@@ -160,7 +161,11 @@ impl Memory {
         }
         Sync {
             state: self.state(status.link).into(),
-            progress: status.progress.map(|(records, total)| Progress { records, total }),
+            progress: status.progress.map(|progress| Progress {
+                records: progress.records,
+                total: progress.records_total,
+                bytes: progress.bytes,
+            }),
             verified: self.verified.clone(),
             is_verified: status.is_verified,
             account: self.account.clone(),

@@ -143,7 +143,11 @@ export interface RawStatus {
   /** Rows in the list of rejected writes. */
   readonly rejected: number;
   /** While records arrive or are compared; `total` is an estimate, `null` if unknown. */
-  readonly progress: { readonly records: number; readonly total: number | null } | null;
+  readonly progress: {
+    readonly records: number;
+    readonly total: number | null;
+    readonly bytes: number;
+  } | null;
   /**
    * The last comparison in which both roots were equal. `root` is 64 hexadecimal digits. From before a
    * reload only if it is still the root of the base.

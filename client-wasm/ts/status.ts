@@ -22,6 +22,7 @@ export function showStatus(raw: RawStatus): Status {
     ...(progress && {
       progress: Object.freeze({
         records: progress.records,
+        bytes: progress.bytes,
         ...(progress.total !== null && { total: progress.total }),
       }),
     }),

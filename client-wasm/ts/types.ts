@@ -148,8 +148,12 @@ export interface Status {
   readonly pending: number;
   /** Writes in `db.rejected`. */
   readonly rejected: number;
-  /** While records arrive or are compared. */
-  readonly progress?: { readonly records: number; readonly total?: number };
+  /** While records arrive or are compared: what has come by feed, snapshot and heal, and in how many bytes. */
+  readonly progress?: {
+    readonly records: number;
+    readonly total?: number;
+    readonly bytes: number;
+  };
   /**
    * The last time both sides compared their roots at the same place and found them equal. After a reload
    * only if what is held now still has that root.

@@ -39,6 +39,9 @@ pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 pub const REASON_BYTES_MAX: usize = 512;
 /// Most bytes of changes that a host keeps in flight to one peer before it waits for the socket.
 pub const PEER_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
+/// Most chunks of a snapshot that an initiator has asked for and not yet stored: what is on its way behind
+/// them stays small enough for an acknowledgement to arrive in time.
+pub const CHUNKS_IN_FLIGHT_MAX: usize = 4;
 /// Most rows of one peer that wait for their commit.
 pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
 /// Most rows that one recall names. The next one follows the answer.

@@ -43,7 +43,7 @@ pub enum Message {
     Walk(Walk),
     /// Responder: whole records that a walk or a chunk request brought up.
     Records(Records),
-    /// Initiator: asks for the next chunk of a snapshot.
+    /// Initiator: asks for a chunk of a snapshot.
     AskChunk(AskChunk),
     /// Responder: answers it.
     Chunk(Chunk),
@@ -444,34 +444,60 @@ pub struct Records {
     pub entries: Vec<Entry>,
 }
 
-/// Asks for the next chunk of a collection's snapshot.
+/// Asks for one chunk of a subscription's snapshot. Several may be on their way: they are answered in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskChunk {
     /// Which subscription.
     pub subscription: u32,
-    /// Which collection.
-    pub collection: CollectionName,
-    /// Behind which prefix of the trie.
-    pub after: Option<Prefix>,
+    /// Where it is to begin.
+    pub from: ChunkFrom,
 }
 
-/// All records under one prefix of a collection's trie.
+/// Where a chunk is to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkFrom {
+    /// At the first collection.
+    Start,
+    /// Behind this place, wherever it was learnt.
+    Behind(ChunkPlace),
+    /// Behind the chunk that answers the ask before this one.
+    Next,
+}
+
+/// A place in a snapshot, which goes through the collections by name and through each one's trie by
+/// prefix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkPlace {
+    /// Which collection.
+    pub collection: CollectionName,
+    /// The prefix in its trie that ends here.
+    pub prefix: Prefix,
+}
+
+/// Subtrees that follow each other, each checked by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
     /// Which subscription.
     pub subscription: u32,
-    /// Which collection.
-    pub collection: CollectionName,
-    /// Which prefix; `None` when nothing follows.
-    pub prefix: Option<Prefix>,
+    /// Behind which place it begins.
+    pub after: Option<ChunkPlace>,
+    /// The subtrees, ascending. Only the last chunk may have none.
+    pub parts: Vec<ChunkPart>,
+    /// Whether anything follows.
+    pub more: bool,
+    /// Records of the subscription, for progress.
+    pub total: u64,
+}
+
+/// All records under one prefix of a collection's trie.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChunkPart {
+    /// Which prefix.
+    pub place: ChunkPlace,
     /// Digest of the subtree.
     pub digest: Digest,
-    /// The head when this was said.
-    pub seq: Seq,
     /// The records; each body is [`Body::Whole`].
     pub entries: Vec<Entry>,
-    /// Records of the collection, for progress.
-    pub total: u64,
 }
 
 /// Rows pushed under an id that is not to be used any more.

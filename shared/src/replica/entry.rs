@@ -7,7 +7,7 @@ use super::intent::{Restamped, Row};
 use crate::{
     hlc::Hlc,
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
-    message::{Place, RejectCode},
+    message::{ChunkPlace, Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
 
@@ -125,6 +125,6 @@ pub struct Healing {
     pub complete: bool,
     /// Records that leave the base at the next cut.
     pub gone: Vec<RecordKey>,
-    /// Per collection the last verified chunk.
-    pub chunks: alloc::collections::BTreeMap<crate::id::CollectionName, crate::tree::Prefix>,
+    /// Where the last chunk of the snapshot ended.
+    pub upto: Option<ChunkPlace>,
 }

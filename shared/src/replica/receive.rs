@@ -9,10 +9,9 @@ use super::{
     state::{Applied, Replica, standing_mut},
 };
 use crate::{
-    id::{CollectionName, Pattern, RecordKey, Seq},
-    message::{Changes, Chunk, Entry, Place, Records},
+    id::{Pattern, RecordKey, Seq},
+    message::{Changes, Chunk, ChunkPlace, Entry, Place, Records},
     planted::Bug,
-    tree::Prefix,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
 
@@ -198,7 +197,7 @@ impl Replica {
     pub(super) fn staged(
         &mut self,
         records: Records,
-        chunk: Option<(CollectionName, Prefix)>,
+        chunk: Option<ChunkPlace>,
         applied: &mut Applied,
     ) {
         let reach = records.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
@@ -212,14 +211,15 @@ impl Replica {
         }
         if let Some(heal) = &mut standing.heal {
             heal.reach = heal.reach.max(reach);
-            heal.chunks.extend(chunk);
+            heal.upto = chunk.or_else(|| heal.upto.take());
         }
     }
 
     pub(super) fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
-        let Chunk { subscription, collection, prefix, entries, .. } = chunk;
-        let done = prefix.map(|prefix| (collection, prefix));
-        self.staged(Records { subscription, entries }, done, applied);
+        let Chunk { subscription, parts, .. } = chunk;
+        let last = parts.last().map(|part| part.place.clone());
+        let entries = parts.into_iter().flat_map(|part| part.entries).collect();
+        self.staged(Records { subscription, entries }, last, applied);
     }
 
     pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {

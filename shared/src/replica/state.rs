@@ -79,6 +79,8 @@ pub struct Applied {
     pub subscribed: bool,
     /// Records received, staged or visible.
     pub received: usize,
+    /// Bytes of the message that brought them.
+    pub received_bytes: usize,
 }
 
 /// A replica: identity, base, overlay, and how far each subscription has come.
@@ -379,12 +381,14 @@ impl Replica {
             Entry::Commit(row) => self.commit(row, &mut applied),
             Entry::Feed(bytes) => {
                 self.unfolded_bytes += bytes.len();
+                applied.received_bytes = bytes.len();
                 if let Message::Changes(changes) = wire::decode(&bytes)? {
                     self.feed(changes, &mut applied);
                 }
             }
             Entry::Staged(bytes) => {
                 self.unfolded_bytes += bytes.len();
+                applied.received_bytes = bytes.len();
                 let message = wire::decode(&bytes)?;
                 if let Message::Records(records) = message {
                     self.staged(records, None, &mut applied);

@@ -11,9 +11,10 @@ use super::{
 use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
-        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, Conflict, Entry, Hello,
-        Identity, Left, Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall,
-        Recalled, Records, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
+        ChunkPlace, Conflict, Entry, Hello, Identity, Left, Limits, Message, Mode, Outcome, Place,
+        Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume, Right, Roots,
+        Stated, Subscription, Walk, Welcome,
     },
     time::{Millis, WallMillis},
     tree::{ChildHash, Levels, NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
@@ -56,11 +57,7 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
             subscription: small(rng),
             entries: some(rng, 3, whole_entry),
         }),
-        10 => Message::AskChunk(AskChunk {
-            subscription: small(rng),
-            collection: arbitrary_collection(rng),
-            after: maybe(rng, arbitrary_prefix),
-        }),
+        10 => Message::AskChunk(AskChunk { subscription: small(rng), from: chunk_from(rng) }),
         11 => Message::Chunk(chunk(rng)),
         12 => {
             Message::Recall(Recall { rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())) })
@@ -286,13 +283,27 @@ fn node_state(rng: &mut Rng) -> NodeState {
 fn chunk(rng: &mut Rng) -> Chunk {
     Chunk {
         subscription: small(rng),
-        collection: arbitrary_collection(rng),
-        prefix: maybe(rng, arbitrary_prefix),
-        digest: digest(rng),
-        seq: seq(rng),
-        entries: some(rng, 3, whole_entry),
+        after: maybe(rng, chunk_place),
+        parts: some(rng, 3, |rng| ChunkPart {
+            place: chunk_place(rng),
+            digest: digest(rng),
+            entries: some(rng, 3, whole_entry),
+        }),
+        more: rng.once_in(2),
         total: rng.any_size(),
     }
+}
+
+fn chunk_from(rng: &mut Rng) -> ChunkFrom {
+    match rng.below(3) {
+        0 => ChunkFrom::Start,
+        1 => ChunkFrom::Behind(chunk_place(rng)),
+        _ => ChunkFrom::Next,
+    }
+}
+
+fn chunk_place(rng: &mut Rng) -> ChunkPlace {
+    ChunkPlace { collection: arbitrary_collection(rng), prefix: arbitrary_prefix(rng) }
 }
 
 fn bye(rng: &mut Rng) -> Bye {

@@ -11,6 +11,7 @@
 mod limits;
 mod push;
 mod session;
+mod snapshot;
 mod store;
 mod subscribe;
 mod world;

@@ -280,6 +280,10 @@ pub(crate) struct Server {
     pub(crate) locked: Option<CollectionName>,
     /// Records sent to each peer, with how often.
     pub(crate) delivered: BTreeMap<(PeerId, RecordKey), usize>,
+    /// Chunks still to be sent with a digest that is not theirs.
+    pub(crate) damaged_chunks: usize,
+    /// Chunks sent.
+    pub(crate) chunks: usize,
     inbox: BTreeMap<PeerId, VecDeque<Vec<u8>>>,
     gone: BTreeMap<PeerId, Bye>,
     peers: u64,
@@ -299,6 +303,8 @@ impl Server {
             now: start(),
             locked: None,
             delivered: BTreeMap::new(),
+            damaged_chunks: 0,
+            chunks: 0,
             inbox: BTreeMap::new(),
             gone: BTreeMap::new(),
             peers: u64::from(number) * 1_000,
@@ -318,7 +324,7 @@ impl Server {
                 HostOutput::Send { peer, bytes } => {
                     self.count(peer, &bytes);
                     let mut frame = vec![0];
-                    frame.extend_from_slice(&bytes);
+                    frame.extend(self.damaged(&bytes));
                     self.inbox.entry(peer).or_default().push_back(frame);
                     let input = HostInput::Sent { peer, bytes: bytes.len() };
                     self.host.handle(self.now, input);
@@ -340,11 +346,27 @@ impl Server {
         }
     }
 
+    fn damaged(&mut self, bytes: &[u8]) -> Vec<u8> {
+        match wire::decode(bytes).unwrap() {
+            Message::Chunk(mut chunk) if self.damaged_chunks > 0 => {
+                self.damaged_chunks -= 1;
+                if let Some(part) = chunk.parts.last_mut() {
+                    part.digest = rejoin_core::id::Digest::from_bytes([1; 32]);
+                }
+                wire::encode(&Message::Chunk(chunk))
+            }
+            _ => bytes.to_vec(),
+        }
+    }
+
     fn count(&mut self, peer: PeerId, message: &[u8]) {
         let entries = match wire::decode(message).unwrap() {
             Message::Changes(changes) => changes.entries,
             Message::Records(records) => records.entries,
-            Message::Chunk(chunk) => chunk.entries,
+            Message::Chunk(chunk) => {
+                self.chunks += 1;
+                chunk.parts.into_iter().flat_map(|part| part.entries).collect()
+            }
             _ => return,
         };
         for entry in entries {

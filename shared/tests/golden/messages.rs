@@ -9,9 +9,10 @@ use rejoin_core::{
     hlc::Hlc,
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
-        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, Conflict, Entry, Hello,
-        Identity, Left, Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall,
-        Recalled, Records, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
+        ChunkPlace, Conflict, Entry, Hello, Identity, Left, Limits, Message, Mode, Outcome, Place,
+        Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume, Right, Roots,
+        Stated, Subscription, Walk, Welcome,
     },
     record::Value,
     time::{Millis, WallMillis},
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<(&'static str, Message)> {
     all.extend(writing());
     all.extend(feed());
     all.extend(finding());
+    all.extend(snapshot());
     all.extend(closing());
     all
 }
@@ -234,21 +236,7 @@ fn finding() -> Vec<(&'static str, Message)> {
         node(64, &[0x44; 32], NodeState::Want(vec![5])),
         node(1, &[0x50], NodeState::Open),
     ];
-    let chunk = |prefix, entries| {
-        Message::Chunk(Chunk {
-            subscription: 1,
-            collection: collection("tasks"),
-            prefix,
-            digest: digest(2),
-            seq: Seq(300),
-            entries,
-            total: 100_000,
-        })
-    };
     let ask_roots = |after| Message::AskRoots(AskRoots { subscription: 1, after });
-    let ask_chunk = |after| {
-        Message::AskChunk(AskChunk { subscription: 1, collection: collection("tasks"), after })
-    };
     let roots = Roots {
         subscription: 1,
         seq: Seq(300),
@@ -256,7 +244,6 @@ fn finding() -> Vec<(&'static str, Message)> {
         more: true,
     };
     let records = Records { subscription: 1, entries: vec![entry("1", Body::Whole(full()))] };
-    let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).ok();
     vec![
         ("ask_roots_first", ask_roots(None)),
         ("ask_roots_next", ask_roots(Some(collection("notes")))),
@@ -266,11 +253,37 @@ fn finding() -> Vec<(&'static str, Message)> {
         ("walk_nodes", walk(WalkBody::Nodes(nodes))),
         ("walk_end", walk(WalkBody::End)),
         ("records", Message::Records(records)),
-        ("ask_chunk_first", ask_chunk(None)),
-        ("ask_chunk_next", ask_chunk(prefix)),
-        ("chunk", chunk(prefix, vec![entry(UUID, Body::Whole(full()))])),
-        ("chunk_root", chunk(Some(Prefix::ROOT), Vec::new())),
-        ("chunk_last", chunk(None, Vec::new())),
+    ]
+}
+
+fn snapshot() -> Vec<(&'static str, Message)> {
+    let place = |name, prefix| ChunkPlace { collection: collection(name), prefix };
+    let part = |name, prefix, entries| ChunkPart {
+        place: place(name, prefix),
+        digest: digest(2),
+        entries,
+    };
+    let chunk = |after, parts, more| {
+        Message::Chunk(Chunk { subscription: 1, after, parts, more, total: 100_000 })
+    };
+    let ask_chunk = |from| Message::AskChunk(AskChunk { subscription: 1, from });
+    let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).unwrap_or(Prefix::ROOT);
+    vec![
+        ("ask_chunk_first", ask_chunk(ChunkFrom::Start)),
+        ("ask_chunk_behind", ask_chunk(ChunkFrom::Behind(place("tasks", prefix)))),
+        ("ask_chunk_next", ask_chunk(ChunkFrom::Next)),
+        (
+            "chunk_first",
+            chunk(
+                None,
+                vec![
+                    part("notes", Prefix::ROOT, Vec::new()),
+                    part("tasks", prefix, vec![entry(UUID, Body::Whole(full()))]),
+                ],
+                true,
+            ),
+        ),
+        ("chunk_last", chunk(Some(place("tasks", prefix)), Vec::new(), false)),
     ]
 }
 

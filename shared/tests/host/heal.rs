@@ -3,10 +3,13 @@
 use crate::world::{Client, World, key, seq};
 use rejoin_core::{
     codec,
-    id::{CollectionName, key_hash},
+    id::{CollectionName, Pattern, RecordId, RecordKey, key_hash},
     protocol::{
         host::HostNote,
-        message::{AskChunk, AskRoots, ByeCode, Chunk, Message, Mode, Place, Resume, Roots, Walk},
+        message::{
+            AskChunk, AskRoots, ByeCode, Chunk, ChunkFrom, Message, Mode, Place, Resume, Roots,
+            Walk,
+        },
     },
     record::Record,
     tree::{self, Trie, WalkLimits, WalkMessage, respond},
@@ -80,6 +83,33 @@ fn walk(world: &mut World, client: &mut Client, collection: &CollectionName) -> 
         }
     }
     came
+}
+
+fn chunk(world: &mut World, client: &mut Client, from: ChunkFrom) -> Chunk {
+    world.say(client.peer, &Message::AskChunk(AskChunk { subscription: 0, from }));
+    match client.listen(world).pop() {
+        Some(Message::Chunk(chunk)) => chunk,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Takes the records of a chunk, and finds that each subtree is whole.
+fn check(client: &mut Client, chunk: &Chunk) {
+    for part in &chunk.parts {
+        let hashed: Vec<tree::Entry> = part
+            .entries
+            .iter()
+            .map(|entry| {
+                client.apply_entry(entry);
+                let record = codec::encode_record(&client.base[&entry.key]);
+                tree::Entry {
+                    key_hash: key_hash(&entry.key),
+                    digest: codec::record_digest(&record),
+                }
+            })
+            .collect();
+        assert_eq!(tree::verify_chunk(&part.place.prefix, &hashed), Ok(part.digest));
+    }
 }
 
 fn resume(world: &mut World, client: &mut Client, place: Place) {
@@ -171,38 +201,88 @@ fn snapshot_comes_in_chunks_that_can_be_checked() {
     let mut bob = Client::new(2);
     assert_eq!(bob.connect(&mut world).modes, [(0, Mode::Snapshot)]);
     let roots = roots(&mut world, &mut bob);
-    let mut after = None;
-    let mut chunks = 0;
-    loop {
-        let ask = AskChunk { subscription: 0, collection: roots.roots[0].0.clone(), after };
-        world.say(bob.peer, &Message::AskChunk(ask));
-        let Some(Message::Chunk(chunk)) = bob.listen(&mut world).pop() else {
-            panic!("no chunk");
-        };
-        let Chunk { prefix: Some(prefix), digest, entries, .. } = chunk else {
-            break;
-        };
-        let hashed: Vec<tree::Entry> = entries
-            .iter()
-            .map(|entry| {
-                bob.apply_entry(entry);
-                let record = codec::encode_record(&bob.base[&entry.key]);
-                tree::Entry {
-                    key_hash: key_hash(&entry.key),
-                    digest: codec::record_digest(&record),
-                }
-            })
-            .collect();
-        assert_eq!(tree::verify_chunk(&prefix, &hashed), Ok(digest));
-        after = Some(prefix);
+    let (mut after, mut chunks, mut more) = (None, 0, true);
+    while more {
+        let from = after.clone().map_or(ChunkFrom::Start, ChunkFrom::Behind);
+        let chunk = chunk(&mut world, &mut bob, from);
+        assert_eq!(chunk.after, after);
+        assert_eq!(chunk.total, 907);
+        check(&mut bob, &chunk);
+        after = chunk.parts.last().map(|part| part.place.clone());
+        more = chunk.more;
         chunks += 1;
     }
-    assert!(chunks > 8, "{chunks} chunks");
+    assert!((8..20).contains(&chunks), "{chunks} chunks");
     assert!(world.sent.iter().all(|(_, bytes)| bytes.len() < 700_000));
     resume(&mut world, &mut bob, Place::at(roots.seq));
     assert_eq!(bob.base, ann.base);
     assert_eq!(bob.verified, 1);
     assert!(pulled(&world, &bob, ann.base.len() as u64), "{:?}", world.notes.last());
+}
+
+#[test]
+fn chunk_spans_collections_and_the_next_one_is_asked_for_before_it_comes() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.patterns = vec![Pattern::All];
+    ann.connect(&mut world);
+    for at in 1..40 {
+        let collection = CollectionName::parse(&format!("tasks/{at:02}")).unwrap();
+        let rows: Vec<_> = (0..10)
+            .map(|n| {
+                let id = RecordId::parse(&format!("r{n}")).unwrap();
+                let key = RecordKey { collection: collection.clone(), id };
+                let millis = at * 100 + n;
+                ann.row(millis, vec![(key, ann.lww(millis, "title", &"x".repeat(2_000)))])
+            })
+            .collect();
+        ann.push(&mut world, &rows);
+    }
+    ann.listen(&mut world);
+    let mut bob = Client::new(2);
+    bob.patterns = vec![Pattern::All];
+    assert_eq!(bob.connect(&mut world).modes, [(0, Mode::Snapshot)]);
+    let seq = roots(&mut world, &mut bob).seq;
+    for from in
+        [ChunkFrom::Start, ChunkFrom::Next, ChunkFrom::Next, ChunkFrom::Next, ChunkFrom::Next]
+    {
+        world.say(bob.peer, &Message::AskChunk(AskChunk { subscription: 0, from }));
+    }
+    let chunks: Vec<Chunk> = bob
+        .listen(&mut world)
+        .into_iter()
+        .map(|heard| match heard {
+            Message::Chunk(chunk) => chunk,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // 390 records of 2,000 bytes are four times what a chunk aims at.
+    assert_eq!(
+        chunks.iter().map(|chunk| chunk.more).collect::<Vec<_>>(),
+        [true, true, true, false, false]
+    );
+    assert_eq!(chunks[4].parts, []);
+    assert!(chunks[0].parts.len() > 10);
+    for (chunk, next) in chunks.iter().zip(&chunks[1..]) {
+        assert_eq!(
+            chunk.parts.last().or_else(|| chunks[3].parts.last()).map(|part| &part.place),
+            next.after.as_ref()
+        );
+    }
+    chunks.iter().for_each(|chunk| check(&mut bob, chunk));
+    resume(&mut world, &mut bob, Place::at(seq));
+    assert_eq!(bob.base, ann.base);
+    assert!(pulled(&world, &bob, 390), "{:?}", world.notes.last());
+}
+
+#[test]
+fn next_chunk_without_a_first_one_is_misconduct() {
+    let mut world = World::new();
+    let mut bob = Client::new(2);
+    bob.connect(&mut world);
+    let ask = AskChunk { subscription: 0, from: ChunkFrom::Next };
+    world.say(bob.peer, &Message::AskChunk(ask));
+    assert_eq!(world.closed[&bob.peer].code, ByeCode::Misbehaved);
 }
 
 #[test]
@@ -213,20 +293,18 @@ fn tree_of_a_collection_outside_the_subscription_is_not_shown() {
     fill(&mut world, &mut ann, 1..10, "x");
     for walk in [true, false] {
         let mut eve = Client::new(3 + u8::from(walk));
-        eve.patterns = vec![rejoin_core::id::Pattern::parse("notes").unwrap()];
+        eve.patterns = vec![Pattern::parse("notes").unwrap()];
         eve.connect(&mut world);
         assert!(roots(&mut world, &mut eve).roots.is_empty());
+        if !walk {
+            let chunk = chunk(&mut world, &mut eve, ChunkFrom::Start);
+            assert_eq!((chunk.parts, chunk.more, chunk.total), (Vec::new(), false, 0));
+            continue;
+        }
+        let message = WalkMessage::open(&mut Trie::new(), 1);
         let collection = CollectionName::parse("tasks").unwrap();
-        let ask = if walk {
-            Message::Walk(Walk {
-                subscription: 0,
-                collection,
-                message: WalkMessage::open(&mut Trie::new(), 1),
-            })
-        } else {
-            Message::AskChunk(AskChunk { subscription: 0, collection, after: None })
-        };
-        world.say(eve.peer, &ask);
+        let walk = Walk { subscription: 0, collection, message };
+        world.say(eve.peer, &Message::Walk(walk));
         assert_eq!(world.closed[&eve.peer].code, ByeCode::Misbehaved);
     }
 }

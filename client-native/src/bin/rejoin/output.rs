@@ -1,6 +1,6 @@
 //! Standard output and error; the progress of what takes long.
 
-use rejoin_client::{Link, Status};
+use rejoin_client::{Link, Progress as Received, Status};
 use std::io::{self, IsTerminal, Write};
 
 /// Writes one line to standard output.
@@ -57,10 +57,11 @@ pub(crate) fn describe(status: &Status) -> String {
         (Link::Offline | Link::Opening, ..) => "connecting".into(),
         (Link::Blocked, ..) => "blocked: another account".into(),
         (Link::NeedsToken, ..) => "the token was refused".into(),
-        (_, Some((received, Some(expected))), _) if received > 0 => {
-            format!("received {received} of {expected} records")
+        (_, Some(progress), _) if progress.records > 0 => {
+            let Received { records, records_total, bytes, .. } = progress;
+            let of = records_total.map(|total| format!(" of {total}")).unwrap_or_default();
+            format!("received {records}{of} records, {} KiB", bytes >> 10)
         }
-        (_, Some((received, None)), _) if received > 0 => format!("received {received} records"),
         (_, _, pending) if pending > 0 => format!("{pending} batches to be acknowledged"),
         _ => "comparing".into(),
     }

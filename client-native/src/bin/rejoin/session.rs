@@ -6,7 +6,7 @@ use crate::{
 };
 use rejoin_client::{
     ByeCode, Client, ClientError, Digest, FaultClass, Link, Notice, Notices, OpenError, Options,
-    Pattern, Seq, Status,
+    Pattern, Progress as Received, Seq, Status,
 };
 use std::{
     fs, io,
@@ -52,7 +52,7 @@ pub(crate) struct Difference {
 struct Mark {
     link: Link,
     pending: usize,
-    progress: Option<(u64, Option<u64>)>,
+    progress: Option<Received>,
     cursor: Option<Seq>,
 }
 

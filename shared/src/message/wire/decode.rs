@@ -11,9 +11,9 @@ use crate::{
     },
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
-        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left, Limits,
-        Message, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Resume,
-        Right, Roots, Stated, Subscription, Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPart, ChunkPlace,
+        Conflict, Entry, Hello, Left, Limits, Message, Outcome, Place, Push, PushRow, PushWrite,
+        Recall, Recalled, Records, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
         limits::{
             BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PUSH_ROWS_MAX, REASON_BYTES_MAX,
             SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
@@ -388,23 +388,39 @@ fn records(input: &mut Reader<'_>) -> Read<Records> {
 }
 
 fn ask_chunk(input: &mut Reader<'_>) -> Read<AskChunk> {
-    input.array_exact(3)?;
-    Ok(AskChunk {
-        subscription: input.uint32()?,
-        collection: input.collection()?,
-        after: input.optional(read_prefix)?,
-    })
+    input.array_exact(2)?;
+    let subscription = input.uint32()?;
+    let items = input.array()?;
+    let from = match (input.uint()?, items) {
+        (0, 1) => ChunkFrom::Start,
+        (1, 3) => ChunkFrom::Behind(chunk_place(input)?),
+        (2, 1) => ChunkFrom::Next,
+        _ => return Err(input.fault(CodecFault::Range)),
+    };
+    Ok(AskChunk { subscription, from })
+}
+
+fn chunk_place(input: &mut Reader<'_>) -> Read<ChunkPlace> {
+    Ok(ChunkPlace { collection: input.collection()?, prefix: read_prefix(input)? })
 }
 
 fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
-    input.array_exact(7)?;
+    input.array_exact(5)?;
     Ok(Chunk {
         subscription: input.uint32()?,
-        collection: input.collection()?,
-        prefix: input.optional(read_prefix)?,
-        digest: digest(input)?,
-        seq: seq(input)?,
-        entries: list(input, BY_BYTES, whole_entry)?,
+        after: input.optional(|input| {
+            input.array_exact(2)?;
+            chunk_place(input)
+        })?,
+        parts: list(input, BY_BYTES, |input| {
+            input.array_exact(4)?;
+            Ok(ChunkPart {
+                place: chunk_place(input)?,
+                digest: digest(input)?,
+                entries: list(input, BY_BYTES, whole_entry)?,
+            })
+        })?,
+        more: input.bool()?,
         total: input.uint()?,
     })
 }

@@ -10,8 +10,9 @@ use crate::{
     },
     id::{Cursor, Digest, Pattern, RecordKey},
     message::{
-        Body, Bye, Changes, Chunk, Conflict, Entry, Hello, Left, Limits, Message, Outcome, Place,
-        Push, PushRow, PushWrite, Right, Roots, Stated, Subscription, Welcome,
+        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPlace, Conflict, Entry, Hello, Left,
+        Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Right, Roots, Stated,
+        Subscription, Welcome,
     },
 };
 use alloc::vec::Vec;
@@ -93,12 +94,7 @@ fn write_body(out: &mut Writer, message: &Message) {
             out.uint(u64::from(message.subscription));
             list(out, &message.entries, entry);
         }
-        Message::AskChunk(message) => {
-            out.array(3);
-            out.uint(u64::from(message.subscription));
-            out.name(message.collection.as_str());
-            optional(out, message.after.as_ref(), write_prefix);
-        }
+        Message::AskChunk(message) => ask_chunk(out, message),
         Message::Chunk(message) => chunk(out, message),
         Message::Recall(message) => {
             out.array(1);
@@ -367,14 +363,45 @@ fn roots(out: &mut Writer, message: &Roots) {
 }
 
 fn chunk(out: &mut Writer, message: &Chunk) {
-    out.array(7);
+    out.array(5);
     out.uint(u64::from(message.subscription));
-    out.name(message.collection.as_str());
-    optional(out, message.prefix.as_ref(), write_prefix);
-    digest(out, &message.digest);
-    out.uint(message.seq.0);
-    list(out, &message.entries, entry);
+    optional(out, message.after.as_ref(), |out, place| {
+        out.array(2);
+        chunk_place(out, place);
+    });
+    list(out, &message.parts, |out, part| {
+        out.array(4);
+        chunk_place(out, &part.place);
+        digest(out, &part.digest);
+        list(out, &part.entries, entry);
+    });
+    out.bool(message.more);
     out.uint(message.total);
+}
+
+fn ask_chunk(out: &mut Writer, message: &AskChunk) {
+    out.array(2);
+    out.uint(u64::from(message.subscription));
+    match &message.from {
+        ChunkFrom::Start => {
+            out.array(1);
+            out.uint(0);
+        }
+        ChunkFrom::Behind(place) => {
+            out.array(3);
+            out.uint(1);
+            chunk_place(out, place);
+        }
+        ChunkFrom::Next => {
+            out.array(1);
+            out.uint(2);
+        }
+    }
+}
+
+fn chunk_place(out: &mut Writer, place: &ChunkPlace) {
+    out.name(place.collection.as_str());
+    write_prefix(out, &place.prefix);
 }
 
 fn bye(out: &mut Writer, message: &Bye) {

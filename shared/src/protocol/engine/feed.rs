@@ -95,13 +95,16 @@ impl Engine {
         {
             session.live = true;
             session.received = 0;
+            session.received_bytes = 0;
+            session.totals.clear();
         }
     }
 
     /// Counts what came, and heals what broke.
-    pub(super) fn received(&mut self, now: Now, records: usize, broken: &[u32]) {
+    pub(super) fn received(&mut self, now: Now, (records, bytes): (usize, usize), broken: &[u32]) {
         if let Some(session) = &mut self.session {
             session.received += records as u64;
+            session.received_bytes += bytes as u64;
         }
         for subscription in broken {
             self.verified.remove(subscription);

@@ -1,49 +1,44 @@
-//! Snapshot and heal, pulled by the initiator: roots, then chunks or a walk per collection, then the
-//! feed from where it began. What comes is staged and becomes visible at a cut that reaches all of it.
+//! Snapshot and heal, pulled by the initiator: roots, then chunks (`snapshot`) or a walk per collection, then
+//! the feed from where it began. What comes is staged and becomes visible at a cut that reaches all of it.
 
 use super::{
     Engine,
     pipeline::{Then, Want},
     session::HEALS_MAX,
+    snapshot::Pulling,
 };
 use crate::{
-    codec::{encode_record, record_digest},
     id::{CollectionName, Digest, RecordKey, Seq, key_hash},
     planted::Bug,
-    protocol::message::{
-        AskChunk, AskRoots, Body, ByeCode, Chunk, Message, Place, Records, Resume, Roots, Walk,
-    },
+    protocol::message::{AskRoots, ByeCode, Message, Place, Records, Resume, Roots, Walk},
     replica::{Entry, Standing},
     time::Now,
-    tree::{self, Prefix, WalkLimits, WalkMessage},
+    tree::{self, WalkLimits, WalkMessage},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
-/// Times that a chunk may come damaged before the collection is walked.
-const CHUNK_TRIES_MAX: u32 = 3;
-
 /// A snapshot or heal under way in this session.
 #[derive(Debug)]
 pub(super) struct Heal {
-    snapshot: bool,
+    /// How far its snapshot is; a heal walks.
+    pub(super) snapshot: Option<Pulling>,
     /// The head when the first roots were stated.
     seq: Option<Seq>,
     /// Collections to be brought up, by name.
-    todo: VecDeque<(CollectionName, Digest)>,
+    pub(super) todo: VecDeque<(CollectionName, Digest)>,
     /// Every collection that the peer has.
     named: BTreeSet<CollectionName>,
     /// Key hashes that only this side has, or holds differently, by collection.
     differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
     /// Key hashes that came.
     came: BTreeSet<Digest>,
-    tries: u32,
     /// Entries on their way into the log.
-    staging: usize,
+    pub(super) staging: usize,
     /// Whether all has come and only the log is waited for.
-    complete: bool,
+    pub(super) complete: bool,
     /// A fresh salt for each walk.
     walks: u64,
 }
@@ -82,13 +77,12 @@ impl Engine {
         session.heals.insert(
             subscription,
             Heal {
-                snapshot,
+                snapshot: snapshot.then(Pulling::default),
                 seq: None,
                 todo: VecDeque::new(),
                 named: BTreeSet::new(),
                 differs: BTreeMap::new(),
                 came: BTreeSet::new(),
-                tries: 0,
                 staging: 0,
                 complete: false,
                 walks: 0,
@@ -105,13 +99,13 @@ impl Engine {
             .standings()
             .get(at)
             .and_then(|(_, standing)| standing.heal.as_ref())
-            .filter(|heal| !heal.chunks.is_empty())
+            .filter(|heal| heal.upto.is_some())
             .map(|heal| heal.seq);
         let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };
         if heal.seq.is_none() {
-            let resumed = resuming.filter(|_| heal.snapshot);
+            let resumed = resuming.filter(|_| heal.snapshot.is_some());
             heal.seq = Some(resumed.unwrap_or(roots.seq));
             if resumed.is_none() {
                 heal.staging += 1;
@@ -129,13 +123,13 @@ impl Engine {
                 let after = Some(after);
                 self.say(now, &Message::AskRoots(AskRoots { subscription, after }));
             }
-            None => self.heal_next(now, subscription, None),
+            None if heal.snapshot.is_some() => self.start_snapshot(now, subscription),
+            None => self.heal_next(now, subscription),
         }
     }
 
-    /// Asks for the next chunk, walks the next collection, or finishes.
-    fn heal_next(&mut self, now: Now, subscription: u32, after: Option<Prefix>) {
-        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+    /// Walks the next collection, or finishes.
+    pub(super) fn heal_next(&mut self, now: Now, subscription: u32) {
         loop {
             let Some(session) = &mut self.session else {
                 return;
@@ -149,15 +143,6 @@ impl Engine {
                 self.heal_finish(subscription);
                 return;
             };
-            if heal.snapshot && heal.tries < CHUNK_TRIES_MAX {
-                let staged = || {
-                    let (_, standing) = self.replica.standings().get(at)?;
-                    standing.heal.as_ref()?.chunks.get(&collection).copied()
-                };
-                let after = after.or_else(staged);
-                self.say(now, &Message::AskChunk(AskChunk { subscription, collection, after }));
-                return;
-            }
             heal.walks += 1;
             let salt = salt.wrapping_add(heal.walks);
             let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
@@ -192,7 +177,7 @@ impl Engine {
         }
         if last {
             heal_done_with_first(&mut self.session, *subscription);
-            self.heal_next(now, *subscription, None);
+            self.heal_next(now, *subscription);
         }
     }
 
@@ -205,37 +190,6 @@ impl Engine {
         heal.staging += 1;
         let entry = Entry::Staged(encoded.to_vec());
         self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
-    }
-
-    pub(super) fn heal_chunk(&mut self, now: Now, chunk: &Chunk, encoded: &[u8]) {
-        let subscription = chunk.subscription;
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let Some(heal) = session.heals.get_mut(&subscription) else {
-            return;
-        };
-        if heal.todo.front().is_none_or(|(current, _)| *current != chunk.collection) {
-            return;
-        }
-        let total = chunk.total;
-        let Some(prefix) = chunk.prefix else {
-            heal.tries = 0;
-            heal.todo.pop_front();
-            self.heal_next(now, subscription, None);
-            return;
-        };
-        if chunk_digest(&prefix, &chunk.entries) != Some(chunk.digest) {
-            heal.tries += 1;
-            self.heal_next(now, subscription, None);
-            return;
-        }
-        heal.tries = 0;
-        heal.staging += 1;
-        session.expected_records = Some(session.expected_records.unwrap_or(0).max(total));
-        let entry = Entry::Staged(encoded.to_vec());
-        self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
-        self.heal_next(now, subscription, Some(prefix));
     }
 
     /// An entry of a heal is in the log.
@@ -258,12 +212,13 @@ impl Engine {
             session.moved.insert(subscription);
             self.say(now, &Message::Resume(Resume { subscription, place }));
         } else {
+            self.ask_chunks(now, subscription);
             self.heal_finish(subscription);
         }
     }
 
     /// Once all has come and is in the log: names what the peer does not have.
-    fn heal_finish(&mut self, subscription: u32) {
+    pub(super) fn heal_finish(&mut self, subscription: u32) {
         let at = usize::try_from(subscription).unwrap_or(usize::MAX);
         let Some((pattern, _)) = self.replica.standings().get(at) else {
             return;
@@ -298,21 +253,5 @@ impl Engine {
 fn heal_done_with_first(session: &mut Option<super::session::Session>, subscription: u32) {
     if let Some(heal) = session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) {
         heal.todo.pop_front();
-        heal.tries = 0;
     }
-}
-
-/// Digest of the subtree that a chunk's records make.
-fn chunk_digest(prefix: &Prefix, entries: &[crate::protocol::message::Entry]) -> Option<Digest> {
-    let leaves: Option<Vec<tree::Entry>> = entries
-        .iter()
-        .map(|entry| match &entry.body {
-            Body::Whole(record) => Some(tree::Entry {
-                key_hash: key_hash(&entry.key),
-                digest: record_digest(&encode_record(record)),
-            }),
-            Body::Delta(_) | Body::Own(_) => None,
-        })
-        .collect();
-    tree::verify_chunk(prefix, &leaves?).ok()
 }

@@ -15,6 +15,7 @@ mod push;
 mod queue;
 mod rejected;
 mod session;
+mod snapshot;
 mod trace;
 mod uncertain;
 
@@ -323,6 +324,18 @@ pub enum Link {
     NeedsToken,
 }
 
+/// What a backfill has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Records received and stored; one that came twice counts twice. A snapshot that goes on counts what it
+    /// had brought before.
+    pub records: u64,
+    /// How many there are in all, if known; never less than `records`.
+    pub records_total: Option<u64>,
+    /// Bytes of the messages that brought them in this session.
+    pub bytes: u64,
+}
+
 /// What is known of the agreement with the peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
@@ -334,8 +347,8 @@ pub struct Status {
     pub pending: usize,
     /// Rows refused and kept.
     pub rejected: usize,
-    /// Records received of the present backfill, and how many there are in all, if known.
-    pub progress: Option<(u64, Option<u64>)>,
+    /// What has come of the present backfill: by feed, snapshot and heal.
+    pub progress: Option<Progress>,
     /// Position and root last found equal, per subscription.
     pub verified: BTreeMap<u32, (Seq, Digest)>,
     /// Whether every subscription's root was found equal at its present cursor.

@@ -472,8 +472,8 @@ impl Engine {
 
     /// Tells the app what an entry changed, and looks after what it broke.
     pub(super) fn announce(&mut self, now: Now, applied: Applied) {
-        let Applied { keys, accepted, rejected, broken, conflicts, received, subscribed, cuts: _ } =
-            applied;
+        let received = (applied.received, applied.received_bytes);
+        let Applied { keys, accepted, rejected, broken, conflicts, subscribed, .. } = applied;
         if subscribed {
             // Subscriptions have other numbers now.
             self.verified.clear();

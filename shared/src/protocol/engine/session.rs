@@ -1,7 +1,7 @@
 //! One session with the peer: opening, the feed, liveness.
 
 use super::{
-    Engine, Link, Notice, Output,
+    Engine, Link, Notice, Output, Progress,
     heal::Heal,
     pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
@@ -81,7 +81,9 @@ pub(super) struct Session {
     pub(super) stated: BTreeMap<u32, (Seq, crate::id::Digest)>,
     pub(super) head: Seq,
     pub(super) received: u64,
-    pub(super) expected_records: Option<u64>,
+    pub(super) received_bytes: u64,
+    /// Records of the snapshots that are being pulled, by subscription.
+    pub(super) totals: BTreeMap<u32, u64>,
     pub(super) recalled: Vec<u64>,
     pub(super) unsure: Vec<u64>,
     /// Rows that are still to be asked for.
@@ -137,8 +139,13 @@ impl Session {
         self.phase == Phase::Open && !broken && !replica.is_tentative()
     }
 
-    pub(super) fn progress(&self) -> Option<(u64, Option<u64>)> {
-        (self.phase == Phase::Open && !self.live).then_some((self.received, self.expected_records))
+    pub(super) fn progress(&self) -> Option<Progress> {
+        let total = self.totals.values().sum::<u64>().max(self.received);
+        (self.phase == Phase::Open && !self.live).then_some(Progress {
+            records: self.received,
+            records_total: (!self.totals.is_empty()).then_some(total),
+            bytes: self.received_bytes,
+        })
     }
 
     pub(super) fn link(&self, standings: &[(Pattern, Standing)]) -> Link {
@@ -190,7 +197,8 @@ impl Engine {
             stated: BTreeMap::new(),
             head: Seq(0),
             received: 0,
-            expected_records: None,
+            received_bytes: 0,
+            totals: BTreeMap::new(),
             recalled: Vec::new(),
             unsure: Vec::new(),
             to_recall: VecDeque::new(),

@@ -23,8 +23,11 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
         Message::Roots(roots) => ("Roots", format!("{} collections", roots.roots.len())),
         Message::Walk(walk) => ("Walk", format!("{}", walk.collection)),
         Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
-        Message::AskChunk(ask) => ("AskChunk", format!("{}", ask.collection)),
-        Message::Chunk(chunk) => ("Chunk", format!("{} records", chunk.entries.len())),
+        Message::AskChunk(ask) => ("AskChunk", format!("{:?}", ask.from)),
+        Message::Chunk(chunk) => {
+            let records: usize = chunk.parts.iter().map(|part| part.entries.len()).sum();
+            ("Chunk", format!("{} subtrees, {records} records", chunk.parts.len()))
+        }
         Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
         Message::Recalled(recalled) => {
             ("Recalled", format!("{} accepted", recalled.accepted.len()))

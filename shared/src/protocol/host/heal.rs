@@ -1,41 +1,35 @@
-//! Snapshot and heal: answers to what a peer asks about trees.
+//! Heal: answers to what a peer asks about trees. Chunks of a snapshot are put together in `snapshot`.
 //!
-//! Invariant: nothing is kept between two answers but the rest of the one that is being sent, so a peer
-//! may ask anew of any host. One answer per peer is at work at a time. Absent: what the peer does
+//! Invariant: nothing is kept between two answers but the rest of the one that is being sent, and where the
+//! last chunk ended, so a peer may ask anew of any host. One answer per peer is at work at a time. Absent: what the peer does
 //! with it.
 
 use super::{
     Host, HostOutput, PeerId, Waiting,
     feed::{ENTRY_BYTES, entry_bytes, key_bytes},
     layout::{self, Damaged, Stored, TreeRow},
+    snapshot::{Chosen, Named},
 };
 use crate::{
     codec::{CodecError, CodecFault},
     id::{CollectionName, Digest, RecordKey},
-    io::{Answer, KeyRange, Keyspace, Query},
+    io::{Answer, Keyspace, Query},
     protocol::{
-        limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM},
-        message::{AskChunk, AskRoots, ByeCode, Chunk, Message, Records, Roots, Walk},
+        limits::PAGE_BYTES_AIM,
+        message::{AskChunk, AskRoots, ByeCode, Message, Records, Roots, Walk},
     },
     time::Now,
-    tree::{self, Prefix, Trie, WalkLimits},
+    tree::{self, Trie, WalkLimits},
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::num::NonZeroU32;
 
 /// Most questions of a peer that wait for their answer.
 pub(super) const PULLS_MAX: usize = 256;
 /// Most collections of one page of roots.
 const ROOTS_MAX: usize = 1_000;
-/// Size that a chunk of a snapshot aims at, if nothing else is asked for.
-pub(super) const CHUNK_BYTES_AIM: u64 = 256 << 10;
-/// Entries of one message, at most: a frame without its head.
-const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - (32 << 10);
-/// Records that a commit in flight may add below a prefix, at most, and some.
-const CHUNK_ROWS_SPARE: u32 = 2_048;
 pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
     work_max: 65_536,
     reply_bytes_max: 256 << 10,
@@ -64,9 +58,8 @@ impl Pull {
 
     pub(super) fn collection(&self) -> Option<&CollectionName> {
         match self {
-            Self::Roots(_) => None,
+            Self::Roots(_) | Self::Chunk(_) => None,
             Self::Walk(walk) => Some(&walk.collection),
-            Self::Chunk(ask) => Some(&ask.collection),
         }
     }
 }
@@ -78,18 +71,10 @@ pub(super) enum Active {
     WalkNames { walk: Walk, hashes: Vec<Digest> },
     /// Records are to be sent, or being read, before the walk goes on.
     WalkRecords { walk: Walk, left: VecDeque<TreeRow>, asked: Vec<RecordKey> },
-    /// Names and sizes below a prefix are being read; `sized`: for the second time.
+    /// Names and sizes below the prefixes of a chunk are being read.
     ChunkNames(Chosen),
     /// The records of a chunk are being read.
-    ChunkRecords { ask: AskChunk, prefix: Prefix, asked: Vec<RecordKey> },
-}
-
-/// A chunk that was chosen for a question.
-#[derive(Debug)]
-pub(super) struct Chosen {
-    ask: AskChunk,
-    prefix: Prefix,
-    sized: bool,
+    ChunkRecords(Named),
 }
 
 /// One collection, as the tree knows it.
@@ -102,7 +87,7 @@ pub(super) struct Collection {
 
 impl Collection {
     /// What a record weighs as long as its size is not known.
-    fn mean_weight(&self) -> u64 {
+    pub(super) fn mean_weight(&self) -> u64 {
         let len = self.trie.len().max(1) as u64;
         self.bytes / len + ENTRY_BYTES as u64
     }
@@ -138,7 +123,7 @@ impl Host {
             reading @ (Active::WalkNames { .. }
             | Active::WalkRecords { .. }
             | Active::ChunkNames(_)
-            | Active::ChunkRecords { .. }) => self.set_active(id, reading),
+            | Active::ChunkRecords(_)) => self.set_active(id, reading),
         }
     }
 
@@ -148,7 +133,7 @@ impl Host {
         }
     }
 
-    fn ask(&mut self, id: PeerId, queries: Vec<Query>, active: Active) {
+    pub(super) fn ask(&mut self, id: PeerId, queries: Vec<Query>, active: Active) {
         self.set_active(id, active);
         let ticket = self.ticket(Waiting::Pull(id));
         self.out(HostOutput::Query { ticket, queries });
@@ -228,48 +213,6 @@ impl Host {
         }
     }
 
-    fn answer_chunk(&mut self, now: Now, id: PeerId, ask: AskChunk) {
-        let aim = self.config.chunk_bytes_aim;
-        let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
-            let mean = held.mean_weight();
-            held.trie.next_chunk(ask.after.as_ref(), aim, |_| mean)
-        });
-        match chosen {
-            Some(chunk) => self.read_chunk_names(id, ask, &chunk, false),
-            None => self.end_of_chunks(now, id, ask),
-        }
-    }
-
-    fn end_of_chunks(&mut self, now: Now, id: PeerId, ask: AskChunk) {
-        let held = self.collections.get_mut(&ask.collection);
-        let (digest, total) = held.map_or_else(
-            || (tree::empty_root(), 0),
-            |held| (held.trie.root(), held.trie.len() as u64),
-        );
-        let end = Chunk {
-            subscription: ask.subscription,
-            collection: ask.collection,
-            prefix: None,
-            digest,
-            seq: self.head.seq,
-            entries: Vec::new(),
-            total,
-        };
-        self.send(now, id, &Message::Chunk(end));
-    }
-
-    fn read_chunk_names(&mut self, id: PeerId, ask: AskChunk, chunk: &tree::Chunk, sized: bool) {
-        let rows = u32::try_from(chunk.key_hashes.len()).unwrap_or(u32::MAX);
-        let limit = NonZeroU32::MIN.saturating_add(rows).saturating_add(CHUNK_ROWS_SPARE);
-        let scan = Query::Scan {
-            keyspace: Keyspace::Tree,
-            range: below(&ask.collection, &chunk.prefix),
-            limit,
-        };
-        let prefix = chunk.prefix;
-        self.ask(id, alloc::vec![scan], Active::ChunkNames(Chosen { ask, prefix, sized }));
-    }
-
     /// The answer to a peer's read.
     pub(super) fn pulled(
         &mut self,
@@ -293,10 +236,7 @@ impl Host {
                 self.set_active(id, Active::WalkRecords { walk, left, asked });
             }
             Some(Active::ChunkNames(chosen)) => self.chunk_named(now, id, chosen, answers)?,
-            Some(Active::ChunkRecords { ask, prefix, asked }) => {
-                let held = records(&asked, answers)?;
-                self.send_chunk(now, id, ask, prefix, &held);
-            }
+            Some(Active::ChunkRecords(named)) => self.chunk_read(now, id, named, answers)?,
             None => {}
         }
         self.pull(now, id);
@@ -331,86 +271,10 @@ impl Host {
     }
 
     /// Records on their way to a peer, for the note of its sync.
-    fn counts(&mut self, id: PeerId, records: usize) {
+    pub(super) fn counts(&mut self, id: PeerId, records: usize) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.pulled += records as u64;
         }
-    }
-
-    fn chunk_named(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        chosen: Chosen,
-        answers: Vec<Answer>,
-    ) -> Result<(), Damaged> {
-        let Chosen { ask, prefix, sized } = chosen;
-        let mut weights = BTreeMap::new();
-        let mut asked = Vec::new();
-        for row in answers.into_iter().flat_map(rows_of) {
-            let (_, hash) = layout::parse_tree_key(&row.key)?;
-            let tree_row = TreeRow::decode(&row.value)?;
-            weights.insert(hash, weight(&tree_row));
-            asked.push(RecordKey { collection: ask.collection.clone(), id: tree_row.id });
-        }
-        let aim = self.config.chunk_bytes_aim;
-        let heavy = weights.values().sum::<u64>() > 2 * aim && asked.len() > 1;
-        if heavy && !sized {
-            let chosen = self.collections.get_mut(&ask.collection).and_then(|held| {
-                let weigh = |hash: &Digest| weights.get(hash).copied().unwrap_or(u64::MAX);
-                held.trie.next_chunk(ask.after.as_ref(), aim, weigh)
-            });
-            match chosen {
-                Some(chunk) => self.read_chunk_names(id, ask, &chunk, true),
-                None => self.end_of_chunks(now, id, ask),
-            }
-            return Ok(());
-        }
-        let queries = asked.iter().map(get_record).collect();
-        self.ask(id, queries, Active::ChunkRecords { ask, prefix, asked });
-        Ok(())
-    }
-
-    /// The digest is that of what is sent: what changes later comes with the feed.
-    fn send_chunk(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        ask: AskChunk,
-        prefix: Prefix,
-        held: &BTreeMap<RecordKey, Stored>,
-    ) {
-        let entries: Vec<_> =
-            held.iter().map(|(key, stored)| self.marks.whole(key, stored)).collect();
-        // Records that have grown since they were sized are sized again.
-        if entries.len() > 1 && entries.iter().map(entry_bytes).sum::<usize>() > MESSAGE_BYTES_MAX {
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.pulls.push_front(Pull::Chunk(ask));
-            }
-            return;
-        }
-        let hashed: Vec<tree::Entry> = held
-            .iter()
-            .map(|(key, stored)| tree::Entry {
-                key_hash: crate::id::key_hash(key),
-                digest: stored.digest,
-            })
-            .collect();
-        let Ok(digest) = tree::verify_chunk(&prefix, &hashed) else {
-            return self.dismiss(now, id, ByeCode::Internal, "a chunk holds a foreign record");
-        };
-        self.counts(id, entries.len());
-        let total = self.collections.get(&ask.collection);
-        let chunk = Chunk {
-            subscription: ask.subscription,
-            prefix: Some(prefix),
-            digest,
-            seq: self.head.seq,
-            entries,
-            total: total.map_or(0, |held| held.trie.len() as u64),
-            collection: ask.collection,
-        };
-        self.send(now, id, &Message::Chunk(chunk));
     }
 }
 
@@ -419,12 +283,12 @@ impl Active {
     fn is_reading(&self) -> bool {
         match self {
             Self::WalkRecords { asked, .. } => !asked.is_empty(),
-            Self::WalkNames { .. } | Self::ChunkNames(_) | Self::ChunkRecords { .. } => true,
+            Self::WalkNames { .. } | Self::ChunkNames(_) | Self::ChunkRecords(_) => true,
         }
     }
 }
 
-fn weight(row: &TreeRow) -> u64 {
+pub(super) fn weight(row: &TreeRow) -> u64 {
     row.len + (row.id.as_str().len() + ENTRY_BYTES) as u64
 }
 
@@ -467,27 +331,6 @@ pub(super) fn rows_of(answer: Answer) -> Vec<crate::io::Row> {
 /// A row that another one names is not there.
 pub(super) const fn missing() -> Damaged {
     CodecError { at: 0, kind: CodecFault::Truncated }
-}
-
-/// The rows of the tree below a prefix.
-fn below(collection: &CollectionName, prefix: &Prefix) -> KeyRange {
-    let packed = prefix.packed();
-    let name = [collection.as_str().as_bytes(), b"\0"].concat();
-    let start = [name.as_slice(), packed].concat();
-    if prefix.nibbles().is_multiple_of(2) {
-        return KeyRange::prefix(&start);
-    }
-    // The last byte counts with its high half only.
-    let mut end = start.clone();
-    let next = end.pop().and_then(|last| last.checked_add(0x10));
-    let end = match next {
-        Some(next) => {
-            end.push(next);
-            Some(end)
-        }
-        None => KeyRange::prefix(&end).end,
-    };
-    KeyRange { start, end }
 }
 
 /// The bytes that an entry of this key takes in a message, with a body of `len` bytes.

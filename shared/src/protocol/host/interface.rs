@@ -2,7 +2,7 @@
 //!
 //! Absent: what is done about it.
 
-use super::heal::{CHUNK_BYTES_AIM, WALK_LIMITS};
+use super::heal::WALK_LIMITS;
 use crate::{
     hlc::{Hlc, Stamp},
     id::{CollectionName, Digest, Epoch, FieldName, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
@@ -66,7 +66,7 @@ impl HostConfig {
             recent_bytes_max: 2 << 20,
             reads_max: 16,
             page_bytes_aim: PAGE_BYTES_AIM,
-            chunk_bytes_aim: CHUNK_BYTES_AIM,
+            chunk_bytes_aim: PAGE_BYTES_AIM as u64,
             walk: WALK_LIMITS,
             planted: Planted::default(),
         }

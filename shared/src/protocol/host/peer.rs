@@ -12,7 +12,7 @@ use crate::{
     id::{Pattern, RecordKey, Seq},
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
-        message::{Hello, Place},
+        message::{ChunkPlace, Hello, Place},
     },
     time::MonoMillis,
 };
@@ -43,6 +43,8 @@ pub(super) struct Peer {
     pub(super) reading: bool,
     pub(super) pulls: VecDeque<Pull>,
     pub(super) active: Option<Active>,
+    /// Where the last chunk of each subscription's snapshot ended.
+    pub(super) chunked: BTreeMap<u32, Option<ChunkPlace>>,
     /// The last outcome number given out.
     pub(super) outcomes: u64,
     /// Records under the number of an outcome that the peer may not know of.
@@ -80,6 +82,7 @@ impl Peer {
             reading: false,
             pulls: VecDeque::new(),
             active: None,
+            chunked: BTreeMap::new(),
             outcomes: 0,
             held: BTreeMap::new(),
             rows_waiting: 0,

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::{
-    message::{AskChunk, Identity, Message, Mode},
+    message::{AskChunk, ChunkFrom, Identity, Message, Mode},
     protocol::wire,
 };
 use alloc::{collections::BTreeSet, format, string::String};
@@ -50,9 +50,9 @@ impl World {
         let heals = |passed: &Passed, id: &u32| passed.may_heal.contains(id);
         if let Message::Hello(hello) = message {
             passed.principal.clone_from(&hello.token);
-        } else if let Message::AskChunk(AskChunk { after, .. }) = message {
+        } else if let Message::AskChunk(AskChunk { from, .. }) = message {
             let first = !core::mem::replace(&mut passed.asked_chunk, true);
-            if first && after.is_some() {
+            if first && matches!(from, ChunkFrom::Behind(_)) {
                 self.mark("snapshot resumed");
             }
         } else if let Message::Walk(_) = message {
@@ -88,7 +88,7 @@ impl World {
                 self.mark("foreign");
             }
         } else if let Message::Chunk(chunk) = message
-            && chunk.prefix.is_some()
+            && !chunk.parts.is_empty()
         {
             open.passed.chunks += 1;
             if open.passed.chunks == 4 {

@@ -1,0 +1,175 @@
+//! Pulling a snapshot: chunks asked for ahead, each checked before it counts.
+//!
+//! Invariant: chunks are taken in order, and at most [`CHUNKS_IN_FLIGHT_MAX`] are asked for and not in the log,
+//! whatever the delay of the line or of the store. Absent: what becomes of their records.
+
+use super::{
+    Engine,
+    pipeline::{Then, Want},
+};
+use crate::{
+    codec::{encode_record, record_digest},
+    id::{Digest, Pattern, key_hash},
+    protocol::{
+        limits::CHUNKS_IN_FLIGHT_MAX,
+        message::{AskChunk, Body, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, Message},
+    },
+    replica::Entry,
+    time::Now,
+    tree,
+};
+use alloc::vec::Vec;
+
+/// Times that chunks may come damaged, without a good one between, before the rest is walked.
+const CHUNK_TRIES_MAX: u32 = 3;
+
+/// How far a snapshot is.
+#[derive(Debug, Default)]
+pub(super) struct Pulling {
+    /// What has been taken: everything up to here.
+    place: Option<ChunkPlace>,
+    /// Whether the next ask names `place`; else it goes on behind the one before it.
+    from_place: bool,
+    /// Chunks asked for that have not come.
+    asked: usize,
+    /// Those among them that were asked for behind a damaged one: they are passed over.
+    passed_over: usize,
+    tries: u32,
+}
+
+impl Engine {
+    /// The roots are known: asks for the first chunks, behind those that an earlier session has brought.
+    pub(super) fn start_snapshot(&mut self, now: Now, subscription: u32) {
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let standing = self.replica.standings().get(at);
+        let staged = standing.and_then(|(_, standing)| standing.heal.as_ref()?.upto.clone());
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let Some(heal) = session.heals.get_mut(&subscription) else {
+            return;
+        };
+        if staged.is_some() {
+            session.received = session.received.max(self.replica.base().staged_len() as u64);
+        }
+        heal.snapshot = Some(Pulling { place: staged, from_place: true, ..Pulling::default() });
+        self.ask_chunks(now, subscription);
+    }
+
+    /// Asks for as many chunks as may be on their way.
+    pub(super) fn ask_chunks(&mut self, now: Now, subscription: u32) {
+        loop {
+            let session = self.session.as_mut();
+            let Some(heal) = session.and_then(|session| session.heals.get_mut(&subscription))
+            else {
+                return;
+            };
+            let Some(pulling) = heal.snapshot.as_mut().filter(|_| !heal.complete) else {
+                return;
+            };
+            let begun = pulling.from_place || pulling.asked > 0 || pulling.place.is_some();
+            if !begun || pulling.asked + heal.staging >= CHUNKS_IN_FLIGHT_MAX {
+                return;
+            }
+            pulling.asked += 1;
+            let from = match (core::mem::take(&mut pulling.from_place), &pulling.place) {
+                (false, _) => ChunkFrom::Next,
+                (true, None) => ChunkFrom::Start,
+                (true, Some(place)) => ChunkFrom::Behind(place.clone()),
+            };
+            self.say(now, &Message::AskChunk(AskChunk { subscription, from }));
+        }
+    }
+
+    pub(super) fn heal_chunk(&mut self, now: Now, chunk: &Chunk, encoded: &[u8]) {
+        let subscription = chunk.subscription;
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let Some((pattern, _)) = self.replica.standings().get(at) else {
+            return;
+        };
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        // Those that were asked for behind the last one, or before a walk took over, mean nothing.
+        let Some(heal) = session.heals.get_mut(&subscription).filter(|heal| !heal.complete) else {
+            return;
+        };
+        let Some(pulling) = heal.snapshot.as_mut().filter(|pulling| pulling.asked > 0) else {
+            return;
+        };
+        pulling.asked -= 1;
+        if pulling.passed_over > 0 {
+            pulling.passed_over -= 1;
+            return self.ask_chunks(now, subscription);
+        }
+        if !follows(chunk, pulling.place.as_ref(), pattern) {
+            return self.end(now, ByeCode::Misbehaved, "a chunk that does not follow");
+        }
+        if !chunk.parts.iter().all(is_whole) {
+            return self.chunk_damaged(now, subscription);
+        }
+        pulling.tries = 0;
+        if let Some(last) = chunk.parts.last() {
+            pulling.place = Some(last.place.clone());
+            heal.staging += 1;
+            let entry = Entry::Staged(encoded.to_vec());
+            self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+        }
+        heal.complete = !chunk.more;
+        session.totals.insert(subscription, chunk.total);
+        self.ask_chunks(now, subscription);
+        self.heal_finish(subscription);
+    }
+
+    /// Asks for a chunk again; if that does not help, what is left is walked.
+    fn chunk_damaged(&mut self, now: Now, subscription: u32) {
+        let session = self.session.as_mut();
+        let Some(heal) = session.and_then(|session| session.heals.get_mut(&subscription)) else {
+            return;
+        };
+        let Some(pulling) = &mut heal.snapshot else {
+            return;
+        };
+        pulling.tries += 1;
+        pulling.from_place = true;
+        pulling.passed_over = pulling.asked;
+        if pulling.tries < CHUNK_TRIES_MAX {
+            return self.ask_chunks(now, subscription);
+        }
+        if let Some(Pulling { place: Some(place), .. }) = heal.snapshot.take() {
+            heal.todo.retain(|(collection, _)| *collection >= place.collection);
+        }
+        self.heal_next(now, subscription);
+    }
+}
+
+/// Whether a chunk begins behind `place`, and its subtrees ascend and belong to the subscription.
+fn follows(chunk: &Chunk, place: Option<&ChunkPlace>, pattern: &Pattern) -> bool {
+    let mut last = place;
+    chunk.after.as_ref() == place
+        && (!chunk.more || !chunk.parts.is_empty())
+        && chunk.parts.iter().all(|part| {
+            let before = last.replace(&part.place);
+            before.is_none_or(|before| *before < part.place)
+                && pattern.covers(&part.place.collection)
+                && part.entries.iter().all(|entry| entry.key.collection == part.place.collection)
+        })
+}
+
+/// Whether the records of a subtree make the digest that is stated for it.
+fn is_whole(part: &ChunkPart) -> bool {
+    let leaves: Option<Vec<tree::Entry>> = part
+        .entries
+        .iter()
+        .map(|entry| match &entry.body {
+            Body::Whole(record) => Some(tree::Entry {
+                key_hash: key_hash(&entry.key),
+                digest: record_digest(&encode_record(record)),
+            }),
+            Body::Delta(_) | Body::Own(_) => None,
+        })
+        .collect();
+    let digest: Option<Digest> =
+        leaves.and_then(|leaves| tree::verify_chunk(&part.place.prefix, &leaves).ok());
+    digest == Some(part.digest)
+}
