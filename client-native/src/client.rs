@@ -91,7 +91,7 @@ impl Client {
         let db = opening.await.map_err(|_ended| OpenError::Ended)??;
         let store = db.space(&space);
         let engine =
-            Engine::open(EngineConfig { space, patterns: collections, fresh, token, trace });
+            Engine::open(EngineConfig { space, patterns: collections, fresh, token, trace })?;
         let engine = SharedEngine::new(engine);
         let hub = Arc::new(Hub::new());
         let (bell, rings) = mpsc::unbounded_channel();

@@ -1,6 +1,10 @@
 //! What can go wrong for the caller. What goes wrong on the network does not: it is a status.
 
-use rejoin_core::{codec::CodecError, io::FaultClass, protocol::engine::WishError};
+use rejoin_core::{
+    codec::CodecError,
+    io::FaultClass,
+    protocol::engine::{ConfigError, WishError},
+};
 use rejoin_sqlite::SqliteError;
 use std::path::PathBuf;
 
@@ -30,6 +34,9 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// More is asked for than a limit allows.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The system has no randomness to give.
     #[error("the system gives no randomness")]
     Entropy,

@@ -51,7 +51,7 @@ pub use rejoin_core::{
     },
     io::FaultClass,
     protocol::{
-        engine::{Link, Notice, Progress, Receipt, Status, WishError},
+        engine::{ConfigError, Link, Notice, Progress, Receipt, Status, WishError},
         message::{ByeCode, Conflict, RejectCode},
     },
     record::{Kind, Number, Value, Visible},

@@ -11,7 +11,8 @@ pub struct Options {
     pub path: PathBuf,
     /// Which space.
     pub space: SpaceId,
-    /// Which of its collections to hold; more than the file knows of are added to it.
+    /// Which of its collections to sync, at most 64, a prefix counts as one. What the file holds of others
+    /// stays in it, and is brought up to date when it is asked for again.
     pub collections: Vec<Pattern>,
     /// Where to sync, `ws://…` or `wss://…`; without it the client stays alone.
     pub server: Option<String>,

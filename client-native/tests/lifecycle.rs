@@ -7,8 +7,8 @@
 )]
 
 use rejoin_client::{
-    Change, Client, ClientError, CollectionName, Link, Options, Pattern, SpaceId, Value, WishError,
-    key, put, set,
+    Change, Client, ClientError, CollectionName, ConfigError, Link, OpenError, Options, Pattern,
+    SpaceId, Value, WishError, key, put, set,
 };
 use std::{path::Path, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
@@ -121,4 +121,15 @@ async fn calls_while_the_client_closes_are_granted_or_refused_and_never_half_don
         }
     }
     assert!(refused > 0, "no write met the closing");
+}
+
+#[tokio::test]
+async fn more_collections_than_a_session_can_name_are_refused_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let many = (0..65).map(|at| Pattern::parse(&format!("docs/{at}")).unwrap()).collect();
+    let options =
+        Options::new(directory.path().join("many.db"), SpaceId::parse("home").unwrap(), many);
+    let refused = Client::open(options).await.err();
+    let expected = ConfigError::TooManyPatterns { patterns: 65, max: 64 };
+    assert_eq!(refused, Some(OpenError::Config(expected)));
 }

@@ -72,8 +72,8 @@ impl Running {
             token: options.token.clone(),
             trace: options.url.is_some(),
         };
+        let engine = Engine::open(config)?;
         let store = open_store(&options.name).await?;
-        let engine = Engine::open(config);
         let tokens = (options.asks, options.token.is_some());
         let (database, bell) = Database::new(engine, store, Wires::new(emit), columns, tokens);
         let running = Self::start(database, bell, &options);

@@ -7,7 +7,7 @@ use core::fmt;
 use rejoin_core::{
     io::FaultClass,
     protocol::{
-        engine::WishError,
+        engine::{ConfigError, WishError},
         message::{ByeCode, RejectCode},
     },
     replica::{ChangeError, WriteError},
@@ -111,6 +111,16 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.code, self.message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let code = match error {
+            ConfigError::TooManyPatterns { .. } => Code::TooLarge,
+            _ => Code::Invalid,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

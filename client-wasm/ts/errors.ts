@@ -37,7 +37,7 @@ const CODES = [
  * | `exists` | `add` with the id of a live record |
  * | `absent` | `update` of a record that is not there |
  * | `invalid` | a value, name, filter or option that does not fit; nothing was written |
- * | `too_large` | a limit on values, records or batches; nothing was written |
+ * | `too_large` | a limit on values, records, batches, or collections at `open`; nothing was written |
  * | `overflow` | a counter or clock cannot count further; nothing was written |
  * | `unknown_collection` | not in the schema, or left out of `collections` |
  * | `rejected` | the server refused the write; it is in `db.rejected` |

@@ -299,7 +299,7 @@ export interface OpenOptions<S extends SchemaShape, C extends keyof S & string =
   readonly sync?: SyncOptions | undefined;
   /** `strict` (default): a write resolves when a power cut cannot undo it. */
   readonly durability?: "strict" | "relaxed" | undefined;
-  /** Hold only these collections of the schema. */
+  /** Hold only these collections of the schema; at most 64, a prefix (`tasks/*`) counts as one. */
   readonly collections?: readonly C[] | undefined;
 }
 

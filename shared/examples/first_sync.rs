@@ -138,7 +138,7 @@ impl World {
             token: None,
             trace: false,
         };
-        self.clients.push((Engine::open(config), MemoryStore::new()));
+        self.clients.push((Engine::open(config).expect("few patterns"), MemoryStore::new()));
         self.drain_client(at);
         self.tell_client(at, Input::Lead { token: [byte; 16] });
         self.tell_client(

@@ -41,7 +41,8 @@ impl Holder {
             fresh: ReplicaId::from_bytes([1; 16]),
             token: None,
             trace: false,
-        });
+        })
+        .unwrap();
         let (sent, notices, done) = (Vec::new(), Vec::new(), Vec::new());
         let mut holder = Self { engine, sent, notices, done, overtaken: 0 };
         holder.run(store);

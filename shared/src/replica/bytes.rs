@@ -81,10 +81,11 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             start(&mut out, 11, 1);
             out.text(principal);
         }
-        Entry::Subscribed(patterns) => {
-            start(&mut out, 12, 1);
+        Entry::Subscribed { patterns, only } => {
+            start(&mut out, 12, 2);
             out.array(patterns.len());
             patterns.iter().for_each(|pattern| out.text(&alloc::format!("{pattern}")));
+            out.bool(*only);
         }
     }
     out.into_bytes()
@@ -115,8 +116,8 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 
 fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
     let items = match tag {
-        0..=2 | 5 | 7 | 10..=12 => 1,
-        3 | 4 | 6 => 2,
+        0..=2 | 5 | 7 | 10 | 11 => 1,
+        3 | 4 | 6 | 12 => 2,
         8 => 7,
         9 => 4,
         _ => return Err(input.fault(CodecFault::Range)),
@@ -160,9 +161,9 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             let pattern = |input: &mut Reader<'_>| {
                 Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
             };
-            Entry::Subscribed(
-                (0..input.array()?).map(|_| pattern(input)).collect::<Result<_, _>>()?,
-            )
+            let patterns =
+                (0..input.array()?).map(|_| pattern(input)).collect::<Result<_, CodecError>>()?;
+            Entry::Subscribed { patterns, only: input.bool()? }
         }
     })
 }

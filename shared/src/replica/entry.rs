@@ -63,7 +63,12 @@ pub enum Entry {
     /// The app has taken over base and outbox for another principal.
     Adopted(String),
     /// Patterns to be subscribed to, as far as they are new.
-    Subscribed(Vec<Pattern>),
+    Subscribed {
+        /// Which.
+        patterns: Vec<Pattern>,
+        /// Whether subscriptions that none of them needs are put to rest.
+        only: bool,
+    },
 }
 
 /// What became of an outbox row.
@@ -112,6 +117,16 @@ pub struct Standing {
     pub place: Place,
     /// A snapshot or heal under way.
     pub heal: Option<Healing>,
+    /// Whether nobody asks for it at present: it keeps what it has, and is not brought up to date.
+    pub resting: bool,
+}
+
+impl Standing {
+    /// Forgets what was staged: it goes on from what is visible.
+    pub(super) fn start_over(&mut self) {
+        self.heal = None;
+        self.place = Place::at(self.cursor);
+    }
 }
 
 /// A snapshot or heal under way.

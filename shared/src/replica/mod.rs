@@ -15,6 +15,7 @@ mod page;
 mod receive;
 mod replay;
 mod state;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -268,7 +268,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
 
 /// A heal under way is not written: nothing is folded before its end.
 fn write_standing(out: &mut Writer, standing: &Standing) {
-    out.array(5);
+    out.array(6);
     match &standing.epoch {
         Some(epoch) => out.bytes(epoch.as_bytes()),
         None => out.null(),
@@ -283,10 +283,11 @@ fn write_standing(out: &mut Writer, standing: &Standing) {
         }
         None => out.null(),
     }
+    out.bool(standing.resting);
 }
 
 fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
-    input.array_exact(5)?;
+    input.array_exact(6)?;
     Ok(Standing {
         epoch: input.optional(|input| input.bytes_exact().map(Epoch::from_bytes))?,
         cursor: Seq(input.uint()?),
@@ -299,5 +300,6 @@ fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
             })?,
         },
         heal: None,
+        resting: input.bool()?,
     })
 }

@@ -6,7 +6,8 @@
 use super::{
     entry::Healing,
     overlay::{OutboxRow, RowState},
-    state::{Applied, Replica, standing_mut},
+    state::{Applied, Replica},
+    subscribe::standing_mut,
 };
 use crate::{
     id::{Pattern, RecordKey, Seq},

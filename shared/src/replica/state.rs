@@ -8,12 +8,13 @@ use super::{
     overlay::{Counts, Overlay, RowState},
     page::PageIndex,
     replay::Replays,
+    subscribe::standing_mut,
 };
 use crate::{
     codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
-    message::{Conflict, Message, Place, RejectCode, limits::INCARNATIONS_MAX, wire},
+    message::{Conflict, Message, RejectCode, limits::INCARNATIONS_MAX, wire},
     planted::{Bug, Planted},
     record::Record,
     time::WallMillis,
@@ -75,7 +76,7 @@ pub struct Applied {
     pub cuts: Vec<u32>,
     /// `lww` writes that lost against a write that did not know them.
     pub conflicts: Vec<(RecordKey, Conflict)>,
-    /// Whether there are other subscriptions now.
+    /// Whether other subscriptions are asked for now.
     pub subscribed: bool,
     /// Records received, staged or visible.
     pub received: usize,
@@ -184,34 +185,6 @@ impl Replica {
         self.planted.is(bug)
     }
 
-    /// Takes up subscriptions that are new; those that are no longer asked for keep what they have. A
-    /// pattern within another one is left out, and goes when the wider one comes: what it has brought
-    /// stays, and is checked with everything else when the wider one is filled. Returns whether anything
-    /// is new.
-    pub fn subscribe(&mut self, patterns: &[Pattern]) -> bool {
-        let standings = &mut self.header.standings;
-        let mut new = false;
-        for pattern in patterns {
-            if !standings.iter().any(|(held, _)| held.contains(pattern)) {
-                let within: Vec<Pattern> = standings
-                    .extract_if(.., |(held, _)| pattern.contains(held))
-                    .map(|(held, _)| held)
-                    .collect();
-                within.iter().for_each(|held| self.base.unstage(held));
-                standings.push((pattern.clone(), Standing::default()));
-                new = true;
-            }
-        }
-        new
-    }
-
-    /// Whether each pattern is subscribed to, by itself or within another.
-    #[must_use]
-    pub fn is_subscribed(&self, patterns: &[Pattern]) -> bool {
-        let standings = &self.header.standings;
-        patterns.iter().all(|pattern| standings.iter().any(|(held, _)| held.contains(pattern)))
-    }
-
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> ReplicaId {
@@ -246,12 +219,6 @@ impl Replica {
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
         self.header.principal.as_deref()
-    }
-
-    /// Subscriptions and how far they have come; the index is the subscription's number.
-    #[must_use]
-    pub fn standings(&self) -> &[(Pattern, Standing)] {
-        &self.header.standings
     }
 
     /// The greatest own stamp known to be acknowledged.
@@ -354,12 +321,6 @@ impl Replica {
         core::iter::from_fn(next).take(limit).cloned().collect()
     }
 
-    /// Whether a subscription covers the record: then the base will learn of its writes.
-    #[must_use]
-    pub fn covers(&self, key: &RecordKey) -> bool {
-        self.header.standings.iter().any(|(pattern, _)| pattern.covers(&key.collection))
-    }
-
     /// Applies the log entry after [`Self::last`].
     ///
     /// # Errors
@@ -419,7 +380,10 @@ impl Replica {
                 }
             }
             Entry::Adopted(principal) => self.header.principal = Some(principal),
-            Entry::Subscribed(patterns) => applied.subscribed = self.subscribe(&patterns),
+            Entry::Subscribed { patterns, only } => {
+                let rested = only && self.rest_but(&patterns);
+                applied.subscribed = self.subscribe(&patterns) || rested;
+            }
         }
         let ended = self.catching_up.as_mut().and_then(|ended| ended.remove(&(self.last + 1)));
         for number in ended.into_iter().flatten() {
@@ -526,8 +490,7 @@ impl Replica {
                 standing_mut(&mut self.header.standings, subscription)
             {
                 self.base.unstage(pattern);
-                standing.heal = None;
-                standing.place = Place::at(standing.cursor);
+                standing.start_over();
             }
         }
     }
@@ -617,12 +580,4 @@ impl Replica {
             .filter(|(_, outbox)| outbox.state == RowState::Waiting)
             .map(|(number, _)| number)
     }
-}
-
-pub(super) fn standing_mut(
-    standings: &mut [(Pattern, Standing)],
-    subscription: u32,
-) -> Option<(&Pattern, &mut Standing)> {
-    let at = usize::try_from(subscription).ok()?;
-    standings.get_mut(at).map(|(pattern, standing)| (&*pattern, standing))
 }

@@ -520,7 +520,8 @@ fn rows_that_a_fork_leaves_unsure_change_what_is_shown() {
 fn wider_subscription_takes_the_place_of_those_within_it() {
     let pattern = |text| Pattern::parse(text).unwrap();
     let mut replica = Replica::new(id(1), &[pattern("tasks/1"), pattern("notes")]);
-    let entry = Entry::Subscribed(vec![pattern("tasks/*"), pattern("tasks/2")]);
+    let entry =
+        Entry::Subscribed { patterns: vec![pattern("tasks/*"), pattern("tasks/2")], only: false };
     assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry.clone()));
     assert!(replica.apply(entry.clone()).unwrap().subscribed);
     let held: Vec<Pattern> = replica.standings().iter().map(|(held, _)| held.clone()).collect();

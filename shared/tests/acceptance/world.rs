@@ -603,6 +603,7 @@ impl World {
 fn engine_of(fresh: ReplicaId) -> Engine {
     let patterns = vec![Pattern::All];
     Engine::open(EngineConfig { space: space(), patterns, fresh, token: None, trace: false })
+        .unwrap()
 }
 
 fn without_stamps(shown: Visible) -> Shown {

@@ -88,7 +88,7 @@ fn store_that_answers_something_else_shows_no_empty_replica() {
         token: None,
         trace: false,
     };
-    let mut engine = Engine::open(config);
+    let mut engine = Engine::open(config).unwrap();
     assert!(matches!(engine.poll(), Some(Output::Query { .. })));
     let result = Ok(Vec::new());
     engine.handle(Now::default(), Input::Answered { ticket: Ticket(1), result });

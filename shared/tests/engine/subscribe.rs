@@ -1,7 +1,13 @@
 //! Subscriptions that come later, and overlap.
 
 use crate::world::{Client, Server, key, name_of, pattern, set};
-use rejoin_core::{id::Pattern, protocol::engine::Notice};
+use rejoin_core::{
+    id::{Pattern, ReplicaId, SpaceId},
+    protocol::{
+        engine::{ConfigError, Engine, EngineConfig, Input, Notice},
+        limits::SUBSCRIPTIONS_MAX,
+    },
+};
 
 const NAMES: [&str; 4] = ["notes", "tasks", "tasks/1", "tasks/2"];
 
@@ -124,11 +130,16 @@ fn tabs_with_other_patterns_number_subscriptions_alike() {
     one.disconnect();
     let mut two = one.reopen(&["tasks/1"]);
     let mut one = one.reopen(&["tasks/2"]);
-    two.put(rejoin_core::protocol::engine::Input::Hint);
+    two.put(Input::Hint);
     assert_eq!(patterns(&one), patterns(&two));
     one.connect();
     server.settle(&mut [&mut one, &mut author]);
-    two.put(rejoin_core::protocol::engine::Input::Hint);
+    // Who leads put to rest what it does not ask for; who does asks again.
+    two.put(Input::Hint);
+    one.put(Input::Hint);
+    one.connect();
+    server.settle(&mut [&mut one, &mut author]);
+    two.put(Input::Hint);
     for tab in [&one, &two] {
         holds(tab, &["notes", "tasks/1", "tasks/2"]);
     }
@@ -143,11 +154,127 @@ fn subscription_of_another_tab_is_taken_up_by_the_leader() {
     one.connect();
     server.settle(&mut [&mut one, &mut author]);
     let two = one.reopen(&["*"]);
-    one.put(rejoin_core::protocol::engine::Input::Hint);
+    one.put(Input::Hint);
     assert_eq!(one.closed.len(), 1);
     one.connect();
     server.settle(&mut [&mut one, &mut author]);
     assert!(one.is_agreed(), "{:?}", one.engine.status());
     holds(&one, &NAMES);
     assert_eq!(patterns(&one), patterns(&two));
+}
+
+/// The collections of an app come and go over its life. Every one it ever had was named in each hello,
+/// until the hello was longer than may be, for ever; and one without a right to it closed the space.
+#[test]
+fn subscriptions_that_nobody_asks_for_rest_and_are_taken_up_where_they_are() {
+    let (mut server, mut author) = filled();
+    let mut client = Client::new(1, &["tasks/1"]);
+    client.connect();
+    server.settle(&mut [&mut client, &mut author]);
+    client.disconnect();
+    for version in 0..=SUBSCRIPTIONS_MAX {
+        let mut later = Client::on(client.store.clone(), 1, &[&format!("docs/{version}")]);
+        later.lead();
+    }
+    let mut client = client.reopen(&["notes"]);
+    client.connect();
+    let frame = client.sent[0].clone();
+    let asked = client.hello().subscriptions;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0].pattern, pattern("notes"));
+    client.sent.push_back(frame);
+    author.written(set(&key("tasks/1", "r1"), "changed meanwhile"));
+    server.settle(&mut [&mut client, &mut author]);
+    // What rests holds back neither the status nor the outbox.
+    client.written(set(&key("notes", "r1"), "mine"));
+    client.written(set(&key("tasks/1", "r2"), "mine"));
+    server.settle(&mut [&mut client, &mut author]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    assert!(client.engine.replica().overlay().is_empty());
+    client.disconnect();
+    let before = server.delivered.len();
+    let mut client = client.reopen(&["tasks/1"]);
+    client.connect();
+    server.settle(&mut [&mut client, &mut author]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    assert!(!diverged(&client));
+    assert_eq!(server.delivered.len() - before, 2, "what it had is not sent again");
+    for id in ["r1", "r2", "r3"] {
+        let key = key("tasks/1", id);
+        let (ours, theirs) = (client.engine.replica(), author.engine.replica());
+        assert_eq!(ours.view(&key), theirs.view(&key), "{id}");
+    }
+}
+
+#[test]
+fn acknowledged_row_is_shown_while_the_subscription_that_it_waits_for_rests() {
+    let (mut server, _) = filled();
+    let mut client = Client::new(1, &["tasks/1"]);
+    client.connect();
+    server.settle(&mut [&mut client]);
+    client.written(set(&key("tasks/1", "r1"), "mine"));
+    // The acknowledgement, and no more.
+    for _ in 0..20 {
+        if client.engine.status().pending == 0 {
+            break;
+        }
+        server.carry(1, &mut client);
+    }
+    assert!(!client.engine.replica().overlay().is_empty());
+    client.disconnect();
+    let mut client = client.reopen(&["notes"]);
+    client.lead();
+    let shown = |client: &Client| client.engine.replica().view(&key("tasks/1", "r1")).unwrap();
+    let mine = shown(&client);
+    assert!(mine.seen.get(&client.engine.replica().id()).is_some());
+    let mut client = client.reopen(&["tasks/1"]);
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert_eq!(shown(&client), mine);
+    assert!(client.engine.replica().overlay().is_empty());
+}
+
+/// What a resting subscription had staged kept the log from being folded, for ever.
+#[test]
+fn subscription_that_rests_half_filled_keeps_nothing_staged() {
+    let (mut server, mut author) = filled();
+    author.written(set(&key("tasks/1", "r4"), "later"));
+    server.settle(&mut [&mut author]);
+    let mut client = Client::new(1, &["tasks/1"]);
+    client.connect();
+    for _ in 0..40 {
+        if client.engine.replica().base().staged_len() > 0 {
+            break;
+        }
+        server.carry(1, &mut client);
+    }
+    assert!(client.engine.replica().base().staged_len() > 0);
+    client.disconnect();
+    let mut client = client.reopen(&["notes"]);
+    client.lead();
+    assert_eq!(client.engine.replica().base().staged_len(), 0);
+    let mut client = client.reopen(&["tasks/1"]);
+    client.connect();
+    server.settle(&mut [&mut client, &mut author]);
+    assert!(client.is_agreed());
+    holds(&client, &["tasks/1"]);
+}
+
+#[test]
+fn more_patterns_than_a_hello_can_name_are_refused() {
+    let config = |count: usize, wide: &str| EngineConfig {
+        space: SpaceId::parse("demo").unwrap(),
+        patterns: (0..count)
+            .map(|at| pattern(&format!("docs/{at}")))
+            .chain([pattern(wide)])
+            .collect(),
+        fresh: ReplicaId::from_bytes([1; 16]),
+        token: None,
+        trace: false,
+    };
+    let refused = Engine::open(config(SUBSCRIPTIONS_MAX, "notes")).err();
+    let (patterns, max) = (SUBSCRIPTIONS_MAX + 1, SUBSCRIPTIONS_MAX);
+    assert_eq!(refused, Some(ConfigError::TooManyPatterns { patterns, max }));
+    assert!(Engine::open(config(SUBSCRIPTIONS_MAX - 1, "notes")).is_ok());
+    assert!(Engine::open(config(SUBSCRIPTIONS_MAX, "docs/*")).is_ok(), "one stands for all");
 }

@@ -79,7 +79,7 @@ impl Client {
             trace: false,
         };
         let mut client = Self {
-            engine: Engine::open(config),
+            engine: Engine::open(config).unwrap(),
             store,
             now: start(),
             done: BTreeMap::new(),

@@ -19,7 +19,10 @@ mod snapshot;
 mod trace;
 mod uncertain;
 
-use super::message::{ByeCode, Conflict, RejectCode};
+use super::{
+    limits::SUBSCRIPTIONS_MAX,
+    message::{ByeCode, Conflict, RejectCode},
+};
 use crate::{
     hlc::Stamp,
     id::{Digest, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
@@ -48,6 +51,20 @@ pub struct EngineConfig {
     pub token: Option<String>,
     /// Whether every message is told as a [`Notice::Trace`].
     pub trace: bool,
+}
+
+/// Why an engine was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// More is subscribed to than a session can name. One pattern can stand for many collections.
+    #[error("{patterns} subscriptions, at most {max} are allowed")]
+    TooManyPatterns {
+        /// How many, without those within others.
+        patterns: usize,
+        /// How many may be.
+        max: usize,
+    },
 }
 
 /// What happens to an engine.
@@ -373,9 +390,15 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that begins by reading its store.
-    #[must_use]
-    pub fn open(config: EngineConfig) -> Self {
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the configuration is beyond a limit.
+    pub fn open(config: EngineConfig) -> Result<Self, ConfigError> {
         let replica = Replica::new(config.fresh, &config.patterns);
+        let patterns = replica.standings().len();
+        if patterns > SUBSCRIPTIONS_MAX {
+            return Err(ConfigError::TooManyPatterns { patterns, max: SUBSCRIPTIONS_MAX });
+        }
         let mut engine = Self {
             config,
             replica,
@@ -389,7 +412,7 @@ impl Engine {
             planted: Default::default(),
         };
         engine.advance(Now::default());
-        engine
+        Ok(engine)
     }
 
     /// Plants a bug, or none, and folds the log whenever it has so many entries.
@@ -500,13 +523,10 @@ impl Engine {
     /// How things stand.
     #[must_use]
     pub fn status(&self) -> Status {
-        let standings = self.replica.standings();
-        let is_verified = !standings.is_empty()
-            && standings.iter().enumerate().all(|(at, (_, standing))| {
-                u32::try_from(at)
-                    .ok()
-                    .and_then(|at| self.verified.get(&at))
-                    .is_some_and(|(seq, _)| *seq == standing.cursor && standing.arrived)
+        let is_verified = self.replica.asked().next().is_some()
+            && self.replica.asked().all(|(id, _, standing)| {
+                let verified = self.verified.get(&id);
+                verified.is_some_and(|(seq, _)| *seq == standing.cursor && standing.arrived)
             });
         let count = self.replica.counts();
         Status {
@@ -534,7 +554,7 @@ impl Engine {
         }
         match &self.session {
             None => Link::Offline,
-            Some(session) => session.link(self.replica.standings()),
+            Some(session) => session.link(&self.replica),
         }
     }
 

@@ -50,6 +50,7 @@ impl Engine {
                         let (old, new) = (self.replica.id(), *new);
                         self.notice(Notice::Reborn { old, new });
                     }
+                    self.pipeline.narrowed |= matches!(entry, Entry::Subscribed { only: true, .. });
                     match self.replica.apply(entry) {
                         Ok(applied) => self.announce(now, applied),
                         Err(_) => {
@@ -73,6 +74,7 @@ impl Engine {
             }
             Op::Claim(token) => {
                 self.pipeline.token = Some(token);
+                self.pipeline.narrowed = false;
                 self.pipeline.leader = Some(token.to_vec());
                 self.pipeline.reload_wanted |= !self.replica.knows_pages();
                 self.notice(Notice::Leading);
@@ -122,7 +124,7 @@ impl Engine {
                 Want::Reborn { replica, accepted, unsure }
             }
             // The row comes again with what it is dropped for; subscriptions, when they are still lacking.
-            Entry::Commit(_) | Entry::Subscribed(_) => return None,
+            Entry::Commit(_) | Entry::Subscribed { .. } => return None,
             Entry::Dropped(number) => {
                 let Then::Grant { id, number: granted } = then else {
                     return None;
@@ -162,7 +164,7 @@ impl Engine {
                         let receipt = Receipt { number, stamp: None, relaxed: false };
                         self.be_uncertain(id, receipt, class, at, &entry);
                     }
-                    if matches!(entry, Entry::Subscribed(_)) {
+                    if matches!(entry, Entry::Subscribed { .. }) {
                         let at = now.mono + STORE_RETRY_AFTER;
                         self.pipeline.subscribe_after = Some(at);
                         self.pipeline.retry_at = Some(at);

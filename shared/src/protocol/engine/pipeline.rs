@@ -116,7 +116,7 @@ pub(super) enum Op {
 }
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts about the store")]
+#[expect(clippy::struct_excessive_bools, reason = "five independent facts about the store")]
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
@@ -135,6 +135,8 @@ pub(super) struct Pipeline {
     pub(super) fold_after: Option<MonoMillis>,
     /// When a store that could not be read is tried again.
     pub(super) retry_at: Option<MonoMillis>,
+    /// Whether, since this holder took the lead, what it does not ask for itself was put to rest.
+    pub(super) narrowed: bool,
     /// New subscriptions could not be stored: not tried before this.
     pub(super) subscribe_after: Option<MonoMillis>,
     /// Times that the log could not be read since writes became uncertain.
@@ -270,8 +272,11 @@ impl Engine {
     /// Takes the next wants in hand; false when there is nothing to do.
     fn next_want(&mut self, now: Now) -> bool {
         let may_subscribe = self.pipeline.subscribe_after.is_none_or(|at| now.mono >= at);
-        if may_subscribe && !self.replica.is_subscribed(&self.config.patterns) {
-            self.start_subscribing();
+        let alone = self.pipeline.token.is_some() && !self.pipeline.narrowed;
+        let narrows = alone && self.replica.asks_beyond(&self.config.patterns);
+        self.pipeline.narrowed |= alone && !narrows;
+        if may_subscribe && (narrows || !self.replica.is_subscribed(&self.config.patterns)) {
+            self.start_subscribing(narrows);
             return true;
         }
         match self.pipeline.queue.front() {
@@ -310,12 +315,16 @@ impl Engine {
         self.outputs.push_back(Output::Commit { ticket, batch });
     }
 
-    /// Stores which subscriptions are new: every holder then numbers them alike.
-    fn start_subscribing(&mut self) {
-        let entry = Entry::Subscribed(self.config.patterns.clone());
+    /// Stores which subscriptions are new: every holder then numbers them alike. Who has taken the lead
+    /// puts to rest what it does not ask for itself; a holder that does asks for it again.
+    fn start_subscribing(&mut self, only: bool) {
+        let entry = Entry::Subscribed { patterns: self.config.patterns.clone(), only };
         let last = self.replica.last();
         let mut batch = Batch::default();
         self.pipeline.guards(last, &mut batch);
+        if only {
+            self.pipeline.leader_guard(&mut batch);
+        }
         batch.put(Keyspace::Log, log_key(last + 1), encode_entry(&entry));
         let entries = Vec::from([(entry, Then::Nothing)]);
         self.commit(Op::Entries(entries, self.pipeline.session), batch);

@@ -182,9 +182,8 @@ impl Engine {
             keys.find(|key| self.replica.base().record(key).is_err())
         });
         let covering = damaged.and_then(|key| {
-            let mut standings = self.replica.standings().iter();
-            let at = standings.position(|(pattern, _)| pattern.covers(&key.collection))?;
-            u32::try_from(at).ok()
+            let mut asked = self.replica.asked();
+            asked.find(|(_, pattern, _)| pattern.covers(&key.collection)).map(|(id, _, _)| id)
         });
         let Some(session) = self.session.as_mut() else { return };
         if let Some(subscription) = covering.filter(|number| session.mended.insert(*number)) {
@@ -289,9 +288,9 @@ impl Engine {
     }
 }
 
-/// Up to where every subscription has what the peer has.
+/// Up to where every subscription that is asked for has what the peer has.
 fn knows(replica: &Replica) -> Seq {
-    let cursors = replica.standings().iter().map(|(_, standing)| standing.cursor);
+    let cursors = replica.asked().map(|(_, _, standing)| standing.cursor);
     cursors.min().unwrap_or(Seq(u64::MAX))
 }
 

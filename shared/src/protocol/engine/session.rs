@@ -14,7 +14,7 @@ use crate::{
     protocol::{
         limits::{
             DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, EPOCHS_MAX, HANDSHAKE_WITHIN,
-            PING_EVERY, VERSIONS,
+            PING_EVERY, SUBSCRIPTIONS_MAX, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
         wire,
@@ -148,7 +148,7 @@ impl Session {
         })
     }
 
-    pub(super) fn link(&self, standings: &[(Pattern, Standing)]) -> Link {
+    pub(super) fn link(&self, replica: &Replica) -> Link {
         match self.phase {
             Phase::Preparing
             | Phase::Greeting
@@ -157,7 +157,7 @@ impl Session {
             | Phase::Recalling => Link::Opening,
             Phase::Blocked => Link::Blocked,
             Phase::Open => {
-                let arrived = standings.iter().all(|(_, standing)| {
+                let arrived = replica.asked().all(|(_, _, standing)| {
                     standing.arrived && standing.heal.is_none() && standing.cursor >= self.head
                 });
                 if arrived && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
@@ -407,7 +407,11 @@ impl Engine {
         known.retain(|earlier| *earlier != incarnation);
         let mut epochs = self.replica.epochs();
         epochs.truncate(EPOCHS_MAX);
-        let subscriptions = (0..).zip(self.replica.standings()).map(subscription).collect();
+        // Holders may ask for more together than a hello can name: then one's own come first.
+        let mut asked: Vec<_> = self.replica.asked().collect();
+        let own = |held: &Pattern| self.config.patterns.iter().any(|ours| held.contains(ours));
+        asked.sort_by_key(|(_, held, _)| !own(held));
+        let subscriptions = asked.into_iter().map(subscription).take(SUBSCRIPTIONS_MAX).collect();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             features: 0,
@@ -573,7 +577,7 @@ impl Engine {
     }
 }
 
-fn subscription((id, (pattern, standing)): (u32, &(Pattern, Standing))) -> Subscription {
+fn subscription((id, pattern, standing): (u32, &Pattern, &Standing)) -> Subscription {
     let healing = standing.heal.is_some();
     let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
     let started = standing.arrived || (!healing && place != Place::default());

@@ -96,7 +96,7 @@ impl World {
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {
-            let mut engine = Engine::open(config);
+            let mut engine = Engine::open(config).expect("few patterns");
             engine.plant(planted, fold_entries_min);
             tab.engine = Some(engine);
             tab.life += 1;
