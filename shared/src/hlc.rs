@@ -2,14 +2,18 @@
 //!
 //! Kulkarni, Demirbas, Madappa, Avva, Leone: "Logical Physical Clocks", 2014
 //! (<https://cse.buffalo.edu/tech-reports/2014-04.pdf>). We differ in three ways: the counter carries
-//! into the milliseconds instead of overflowing, a foreign stamp beyond the drift bound moves nobody's
-//! clock, and the last value saturates with a typed error instead of wrapping.
+//! into the milliseconds instead of overflowing, a foreign stamp that is beyond the drift bound and runs
+//! ahead of the clock itself moves nobody's clock, and the last value saturates with a typed error instead of wrapping.
 
 use crate::{id::ReplicaId, time::Millis, time::WallMillis};
 use core::fmt;
 
 /// How far ahead of the reader's wall clock a foreign stamp may be and still move its clock.
 pub const DRIFT_MAX: Millis = Millis(60_000);
+
+/// How many counts beyond the reader's clock a foreign stamp may be, whatever the wall clock says: less than
+/// a millisecond. A writer that has seen nothing but what this clock has is one count ahead with each row.
+const COUNTS_MAX: u64 = (1 << COUNTER_BITS) - 1;
 
 const COUNTER_BITS: u32 = 16;
 const WALL_MAX: u64 = (1 << 48) - 1;
@@ -78,7 +82,7 @@ pub struct ClockExhausted;
 pub enum Observed {
     /// The clock is now at or beyond the stamp.
     Taken,
-    /// The stamp is more than [`DRIFT_MAX`] ahead of the wall clock and was ignored.
+    /// The stamp is more than [`DRIFT_MAX`] ahead of the wall clock, and ahead of the clock, and was ignored.
     Ahead {
         /// How far it is ahead of the wall clock.
         by: Millis,
@@ -115,13 +119,25 @@ impl HlcClock {
     }
 
     /// Takes in a foreign value, unless it is beyond the drift bound.
+    ///
+    /// A clock that has run ahead of its wall clock, which was set back, takes in what does not run ahead
+    /// of the clock: whoever saw what it issued can issue nothing earlier.
     pub fn observe(&mut self, foreign: Hlc, wall: WallMillis) -> Observed {
-        let by = foreign.wall().0.saturating_sub(wall.0);
-        if by > DRIFT_MAX.0 {
-            return Observed::Ahead { by: Millis(by) };
+        match self.ahead(foreign, wall) {
+            Some(by) => Observed::Ahead { by },
+            None => {
+                self.last = self.last.max(foreign);
+                Observed::Taken
+            }
         }
-        self.last = self.last.max(foreign);
-        Observed::Taken
+    }
+
+    /// By how much a foreign value is ahead of the wall clock, if that is more than may be taken in.
+    #[must_use]
+    pub fn ahead(&self, foreign: Hlc, wall: WallMillis) -> Option<Millis> {
+        let by = foreign.wall().0.saturating_sub(wall.0);
+        let counts = foreign.0.saturating_sub(self.last.0);
+        (by > DRIFT_MAX.0 && counts > COUNTS_MAX).then_some(Millis(by))
     }
 }
 
@@ -152,6 +168,21 @@ mod tests {
             Observed::Ahead { by: Millis(60_001) }
         );
         assert_eq!(clock.last(), Hlc::at(WallMillis(1_060_000)));
+    }
+
+    /// It refused what others had issued behind what it had issued itself, until its wall clock had caught up.
+    #[test]
+    fn clock_that_was_ahead_takes_in_what_is_not_ahead_of_it() {
+        let (wrong, right) = (WallMillis(9_000_000), WallMillis(1_000_000));
+        let mut clock = HlcClock::default();
+        let mut other = HlcClock::resume(clock.tick(wrong).unwrap());
+        for _ in 0..200_000 {
+            let next = other.tick(right).unwrap();
+            assert_eq!(clock.observe(next, right), Observed::Taken);
+            assert_eq!(clock.last(), next);
+        }
+        let (beyond, by) = (Hlc::at(WallMillis(9_000_006)), Millis(8_000_006));
+        assert_eq!(clock.observe(beyond, right), Observed::Ahead { by });
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub const EARLY_FRAMES_MAX: usize = 16 << 10;
 /// Most bytes of frames that wait for the welcome before them to be stored.
 pub const EARLY_BYTES_MAX: usize = 32 << 20;
 /// How far a pushed stamp may be ahead of the host's clock.
-pub const AHEAD_MAX: Millis = Millis(60_000);
+pub const AHEAD_MAX: Millis = crate::hlc::DRIFT_MAX;
 /// A session without traffic pings this often.
 pub const PING_EVERY: Millis = Millis(10_000);
 /// A session that has heard nothing for so long is dead.

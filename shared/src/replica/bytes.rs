@@ -63,7 +63,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             out.bytes(incarnation.as_bytes());
         }
         Entry::Welcomed(welcomed) => {
-            start(&mut out, 8, 7);
+            start(&mut out, 8, 6);
             write_welcomed(&mut out, welcomed);
         }
         Entry::Reborn { replica, accepted, unsure, restamped } => {
@@ -118,7 +118,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
     let items = match tag {
         0..=2 | 5 | 7 | 10 | 11 => 1,
         3 | 4 | 6 | 12 => 2,
-        8 => 7,
+        8 => 6,
         9 => 4,
         _ => return Err(input.fault(CodecFault::Range)),
     };
@@ -373,7 +373,6 @@ fn write_welcomed(out: &mut Writer, welcomed: &Welcomed) {
     out.int(welcomed.skew_ms);
     write_numbers(out, welcomed.good.iter().map(|id| u64::from(*id)));
     write_numbers(out, welcomed.afresh.iter().map(|id| u64::from(*id)));
-    out.hlc(welcomed.hlc);
 }
 
 fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
@@ -387,6 +386,5 @@ fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
         skew_ms: input.int()?,
         good: ids(input)?,
         afresh: ids(input)?,
-        hlc: input.hlc()?,
     })
 }

@@ -5,7 +5,6 @@
 
 use super::intent::{Restamped, Row};
 use crate::{
-    hlc::Hlc,
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
     message::{ChunkPlace, Place, RejectCode},
 };
@@ -100,8 +99,6 @@ pub struct Welcomed {
     pub good: Vec<u32>,
     /// Subscriptions that start over: what they had staged is dropped.
     pub afresh: Vec<u32>,
-    /// The peer's clock, for the replica's own.
-    pub hlc: Hlc,
 }
 
 /// A subscription's stored position.

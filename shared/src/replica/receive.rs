@@ -44,7 +44,7 @@ impl Replica {
     }
 
     pub(super) fn feed(&mut self, changes: Changes, applied: &mut Applied) {
-        let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
+        let Changes { subscriptions, after, upto, cut, mut entries, state: _ } = changes;
         // A subscription that is being healed, or that was moved, takes its changes up again later.
         let planted = self.has(Bug::AfterIgnored);
         let taking: Vec<u32> = subscriptions
@@ -66,9 +66,6 @@ impl Replica {
             .collect();
         entries
             .retain(|entry| patterns.iter().any(|pattern| pattern.covers(&entry.key.collection)));
-        if let Some(state) = state {
-            self.header.observed = self.header.observed.max(state.hlc);
-        }
         let fitted = self.stage(entries, applied);
         for subscription in taking {
             let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {

@@ -31,7 +31,8 @@ pub(super) struct Header {
     pub(super) replica: ReplicaId,
     /// The greatest own stamp issued.
     pub(super) clock: Hlc,
-    /// The greatest foreign time taken in.
+    /// The greatest time of a write that became visible. What the peer's clock shows is not among them: it
+    /// may be wrong for a while, and own stamps would be ahead of it for as long.
     pub(super) observed: Hlc,
     /// The greatest own stamp known to be acknowledged.
     pub(super) acked: Hlc,
@@ -472,7 +473,6 @@ impl Replica {
             // Another run of the peer may have lost what an earlier one had acknowledged.
             self.overlay.unsettle(self.header.replica);
         }
-        self.header.observed = self.header.observed.max(welcomed.hlc);
         self.epoch_index(welcomed.epoch);
         for subscription in welcomed.good {
             if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {

@@ -545,7 +545,6 @@ fn welcomed(run: u8) -> Entry {
         skew_ms: 0,
         good: vec![0],
         afresh: Vec::new(),
-        hlc: Hlc::ZERO,
     })
 }
 

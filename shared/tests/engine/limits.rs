@@ -2,34 +2,39 @@
 
 use crate::world::{Client, Server, change, field, key, set, welcome};
 use rejoin_core::{
-    hlc::Hlc,
+    codec::{encode_record, record_digest},
+    hlc::{Hlc, Stamp},
+    id::{ReplicaId, Seq},
     message::limits::{
         EARLY_BYTES_MAX, INCARNATIONS_MAX, WISH_BYTES_WAITING_MAX, WISHES_WAITING_MAX,
     },
     protocol::{
         engine::{Input, Notice, WishError},
-        message::{ByeCode, Changes, Message, Mode, Stated},
+        message::{Body, ByeCode, Changes, Entry, Message, Mode, Place},
     },
-    record::Value,
+    record::{Record, Value},
     replica::{Action, FieldAction, FieldChange},
 };
 
-/// The peer states a time behind which there is none.
+/// A record comes with a time behind which there is none.
 pub(crate) fn last_tick(client: &mut Client) {
-    let expected = client.engine.replica().standings()[0].1.place.clone();
-    let state = Stated {
-        seq: expected.seq,
-        horizon: Hlc::ZERO,
-        hlc: Hlc::from_bits(u64::MAX),
-        roots: vec![],
-    };
+    let after = client.engine.replica().standings()[0].1.place.clone();
+    let seq = Seq(after.seq.0 + 1);
+    let stamp = Stamp { hlc: Hlc::from_bits(u64::MAX), replica: ReplicaId::from_bytes([7; 16]) };
+    let mut record = Record::default();
+    record.seen.raise(stamp.replica, stamp.hlc);
+    let mut check = [0; 8];
+    check.copy_from_slice(&record_digest(&encode_record(&record)).as_bytes()[..8]);
+    let key = key("notes", "last");
+    let body = Body::Whole(record);
+    let entry = Entry { key, seq, check, proof: [0; 16], body, conflicts: vec![] };
     let changes = Changes {
         subscriptions: vec![0],
-        after: expected.clone(),
-        upto: expected,
+        after,
+        upto: Place::at(seq),
         cut: true,
-        entries: vec![],
-        state: Some(state),
+        entries: vec![entry],
+        state: None,
     };
     client.hear(&Message::Changes(changes));
 }

@@ -1,6 +1,6 @@
 //! Rows of the outbox: each is sent, or the app hears of it.
 
-use crate::world::{Client, Server, add, apply, change, damage, field, key, set, welcome};
+use crate::world::{Client, Server, add, after, apply, change, damage, field, key, set, welcome};
 use rejoin_core::{
     io::{Batch, Keyspace},
     message::limits::{AHEAD_RETRY_AFTER, FRAME_BYTES_MAX},
@@ -251,4 +251,63 @@ fn rows_that_fit_a_frame_one_by_one_go_out_in_several() {
     assert!((FRAME_BYTES_MAX - 250_000..=FRAME_BYTES_MAX).contains(&longest), "{longest}");
     server.settle(&mut [&mut client]);
     assert!(client.is_agreed(), "{:?}", client.engine.status());
+}
+
+/// Clients took the reading of a clock that was a year ahead for a time that they must not fall behind, and
+/// wrote nothing that the server took for a year.
+#[test]
+fn server_whose_clock_was_ahead_for_a_moment_takes_writes_at_once() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, &["notes"]);
+    let right = server.now;
+    server.now = after(right, 365 * 86_400_000);
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed());
+    client.disconnect();
+    server.now = after(right, 600_000);
+    client.now = after(client.now, 600_000);
+    client.connect();
+    client.written(set(&key("notes", "a"), "after"));
+    server.settle(&mut [&mut client]);
+    assert_eq!(client.engine.status().pending, 0, "{:?}", client.notices);
+    let record = client.engine.replica().view(&key("notes", "a")).unwrap();
+    let stamp = record.seen.get(&client.engine.replica().id()).unwrap();
+    assert!(stamp.wall() < after(right, 700_000).wall, "{stamp:?}");
+}
+
+/// What was written while the clock was ahead is there for good: who has seen it can only write behind it.
+#[test]
+fn writes_upon_those_of_a_clock_that_was_ahead_are_taken_at_once() {
+    let mut server = Server::new();
+    let mut clients = [Client::new(1, &["notes"]), Client::new(2, &["notes"])];
+    let right = server.now;
+    server.now = after(right, 365 * 86_400_000);
+    let [one, two] = &mut clients;
+    one.connect();
+    two.connect();
+    server.settle(&mut [one, two]);
+    one.written(set(&key("notes", "a"), "in a year"));
+    server.settle(&mut [one, two]);
+    for client in [&mut *one, &mut *two] {
+        client.disconnect();
+        client.now = after(client.now, 600_000);
+    }
+    let mut server = Server::on(server.store.clone(), 2);
+    server.now = after(right, 600_000);
+    for round in 0..5 {
+        for client in [&mut *one, &mut *two] {
+            client.connect();
+            for at in 0..20 {
+                client.written(set(&key("notes", "a"), &format!("{round} {at}")));
+            }
+        }
+        server.settle(&mut [one, two]);
+        for client in [&mut *one, &mut *two] {
+            assert_eq!(client.engine.status().pending, 0, "{round} {:?}", client.notices);
+            client.disconnect();
+        }
+    }
+    let shown = |client: &Client| client.engine.replica().view(&key("notes", "a")).unwrap();
+    assert_eq!(shown(one), shown(two));
 }

@@ -480,7 +480,6 @@ impl Engine {
             skew_ms: if skew_ms.abs() < SKEW_MIN_MS { 0 } else { skew_ms },
             good,
             afresh,
-            hlc: Hlc::at(welcome.clock),
         });
         if let Some(session) = &mut self.session {
             session.phase = Phase::Entering;

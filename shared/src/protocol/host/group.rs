@@ -13,12 +13,12 @@ use super::{
     welcome,
 };
 use crate::{
-    hlc::{Hlc, Stamp},
+    hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     io::{Answer, Batch, Keyspace, Query},
     planted::{Bug, Planted},
     protocol::{
-        limits::{AHEAD_MAX, BATCH_RECORDS_MAX},
+        limits::BATCH_RECORDS_MAX,
         message::{Conflict, Identity, Limits, Outcome, PushRow, Recall, Recalled, RejectCode},
     },
     time::{Millis, Now},
@@ -121,7 +121,7 @@ pub(super) struct Judged {
 /// A group while it is judged.
 pub(super) struct Judging {
     pub(super) now: Now,
-    pub(super) clock: Hlc,
+    pub(super) clock: HlcClock,
     pub(super) limits: Limits,
     pub(super) planted: Planted,
     pub(super) known: Known,
@@ -168,13 +168,14 @@ impl Judging {
         self.judged.recalled.push((id, recalled));
     }
 
-    /// Judges one row; its time if it was accepted now.
-    pub(super) fn row(&mut self, peer: &mut Peer, waiting: &WaitingRow) -> Option<Hlc> {
+    /// Judges one row.
+    pub(super) fn row(&mut self, peer: &mut Peer, waiting: &WaitingRow) {
         let row = &waiting.row;
         let replica = peer.hello.replica;
         let owner = self.known.replicas.get(&replica).cloned().flatten();
         // Another session took over in this very group: this one will hear no more.
-        let owner = owner.filter(|owner| owner.incarnation == peer.hello.incarnation)?;
+        let owner = owner.filter(|owner| owner.incarnation == peer.hello.incarnation);
+        let Some(owner) = owner else { return };
         peer.held.retain(|_, number| *number > waiting.named);
         let verdict = self.verdict(peer, row);
         let outcome = match verdict {
@@ -186,10 +187,8 @@ impl Judging {
             }
             Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
         };
-        let accepted = matches!(outcome, Outcome::Accepted { .. });
         let acks = self.judged.acks.entry(waiting.peer).or_default();
         acks.push((row.number, outcome));
-        accepted.then_some(row.hlc)
     }
 
     fn verdict(&self, peer: &Peer, row: &PushRow) -> Verdict {
@@ -210,12 +209,11 @@ impl Judging {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
-        let by = row.hlc.wall().0.saturating_sub(self.now.wall.0);
-        if by > AHEAD_MAX.0 && self.planted.is(Bug::AheadRejected) {
-            return Verdict::forged("the stamp is ahead");
-        }
-        if by > AHEAD_MAX.0 {
-            return Verdict::Refused(Refused::Ahead(Millis(by)));
+        if let Some(by) = self.clock.ahead(row.hlc, self.now.wall) {
+            if self.planted.is(Bug::AheadRejected) {
+                return Verdict::forged("the stamp is ahead");
+            }
+            return Verdict::Refused(Refused::Ahead(by));
         }
         if row.writes.len() > BATCH_RECORDS_MAX {
             return Verdict::rejected(RejectCode::TooLarge, "the row touches too many records");
@@ -227,7 +225,7 @@ impl Judging {
         let context = RowContext {
             own: Stamp { hlc: row.hlc, replica },
             seq: Seq(self.judged.head.seq.0.saturating_add(1)),
-            clock: self.clock,
+            clock: self.clock.last(),
             limits: self.limits,
             planted: self.planted,
         };
@@ -259,6 +257,8 @@ impl Judging {
 
     fn accept(&mut self, peer: &Peer, row: &PushRow, joined: JoinedRow, owner: ReplicaRow) {
         let replica = peer.hello.replica;
+        // It is not ahead, that was asked first: who sees the row can go on behind it.
+        let _taken = self.clock.observe(row.hlc, self.now.wall);
         self.judged.head.seq = joined.seq;
         let accepted = Accepted { digest: row.digest, seq: joined.seq };
         self.known.accepted.insert((replica, row.hlc), Some(accepted));
