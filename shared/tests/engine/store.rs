@@ -2,9 +2,10 @@
 
 use crate::world::{Client, Fault, Server, key, name_of, set};
 use rejoin_core::{
-    io::{Batch, FaultClass, Keyspace, Ticket},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Page, Ticket},
     protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
     replica::META_FOLDED,
+    testing::memory::MemoryStore,
     time::Now,
 };
 
@@ -127,4 +128,63 @@ fn assert_is_corrupt(client: &Client) {
     assert!(!reopened.engine.is_open());
     let corrupt = |notice: &Notice| matches!(notice, Notice::Unreadable(FaultClass::Corrupt));
     assert!(reopened.notices.iter().any(corrupt), "{:?}", reopened.notices);
+}
+
+/// An empty store that could not be written was read and written again without a pause, and who had opened
+/// it heard nothing.
+#[test]
+fn first_commit_that_fails_is_told_and_not_tried_again_at_once() {
+    for happens in [true, false] {
+        for class in [FaultClass::Full, FaultClass::Permanent, FaultClass::Transient] {
+            let mut client = Client::unread(MemoryStore::new(), 1, &["notes"]);
+            client.commit_fault = Some(Fault::Once(class, happens));
+            client.run();
+            assert!(!client.engine.is_open(), "{class:?}");
+            assert_eq!(client.notices, [Notice::Unreadable(class)]);
+            let later = client.engine.deadline();
+            assert_eq!(later.is_some(), class == FaultClass::Transient, "{class:?} {later:?}");
+            match later {
+                Some(at) => client.pass(at.since(client.now.mono).0),
+                None => client.put(Input::Hint),
+            }
+            assert!(client.engine.is_open(), "{class:?} {happens} {:?}", client.notices);
+            client.written(set(&key("notes", "a"), "one"));
+        }
+    }
+}
+
+/// A store that forgets at once what it was told was founded again and again.
+#[test]
+fn store_that_keeps_nothing_is_given_up() {
+    let config = EngineConfig {
+        space: rejoin_core::id::SpaceId::parse("demo").unwrap(),
+        patterns: vec![crate::world::pattern("notes")],
+        fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
+        token: None,
+        trace: false,
+    };
+    let mut engine = Engine::open(config).unwrap();
+    let now = Now::default();
+    let mut founded = 0;
+    let mut told = Vec::new();
+    while let Some(output) = engine.poll() {
+        match output {
+            Output::Query { ticket, .. } => {
+                let page = Answer::Page(Page { rows: vec![], more: false });
+                let none = Answer::Value(None);
+                let nothing = [none.clone(), none.clone(), none.clone(), none, page.clone(), page];
+                let result = Ok(nothing.to_vec());
+                engine.handle(now, Input::Answered { ticket, result });
+            }
+            Output::Commit { ticket, .. } => {
+                founded += 1;
+                assert!(founded < 3, "without an end");
+                let result = Ok(CommitOutcome::Applied);
+                engine.handle(now, Input::Committed { ticket, result });
+            }
+            Output::Notice(notice) => told.push(notice),
+            _ => {}
+        }
+    }
+    assert_eq!((founded, told), (1, vec![Notice::Unreadable(FaultClass::Permanent)]));
 }

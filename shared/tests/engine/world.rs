@@ -71,6 +71,13 @@ impl Client {
     }
 
     pub(crate) fn on(store: MemoryStore, number: u8, patterns: &[&str]) -> Self {
+        let mut client = Self::unread(store, number, patterns);
+        client.run();
+        client
+    }
+
+    /// Its store was not read yet.
+    pub(crate) fn unread(store: MemoryStore, number: u8, patterns: &[&str]) -> Self {
         let config = EngineConfig {
             space: SpaceId::parse("demo").unwrap(),
             patterns: patterns.iter().map(|text| pattern(text)).collect(),
@@ -78,7 +85,7 @@ impl Client {
             token: None,
             trace: false,
         };
-        let mut client = Self {
+        Self {
             engine: Engine::open(config).unwrap(),
             store,
             now: start(),
@@ -94,9 +101,7 @@ impl Client {
             number,
             asked: 0,
             connections: 0,
-        };
-        client.run();
-        client
+        }
     }
 
     /// The same store in other hands.

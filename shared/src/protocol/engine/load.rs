@@ -56,7 +56,13 @@ impl Engine {
             self.store_failed(FaultClass::Permanent);
             return;
         };
+        if header.is_none() && self.pipeline.founded {
+            // It keeps nothing: founding it again would go on for ever.
+            self.store_failed(FaultClass::Permanent);
+            return;
+        }
         if header.is_none() {
+            self.pipeline.failed = false;
             let batch = Replica::found(self.config.fresh, &self.config.patterns);
             self.commit(Op::Found, batch);
             return;
@@ -78,6 +84,7 @@ impl Engine {
                 self.pipeline.loaded = true;
                 self.pipeline.reload_wanted = false;
                 self.pipeline.failed = false;
+                self.pipeline.founded = false;
                 self.pipeline.folded = folded;
                 self.pipeline.leader = leader;
                 self.check_lead();

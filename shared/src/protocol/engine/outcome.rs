@@ -27,7 +27,8 @@ impl Engine {
                 self.op_again(op);
             }
             Err(class) => {
-                self.pipeline.tail_wanted = true;
+                // Whether the first commit happened is asked when the store is read again, not at once.
+                self.pipeline.tail_wanted |= self.pipeline.loaded;
                 self.op_failed(now, op, class);
             }
         }
@@ -84,7 +85,8 @@ impl Engine {
                 self.replica.folded_to(fold);
             }
             // Read back at once: `loaded` is still to come.
-            Op::Found | Op::Load | Op::Tail => {}
+            Op::Found => self.pipeline.founded = true,
+            Op::Load | Op::Tail => {}
         }
     }
 
@@ -109,7 +111,8 @@ impl Engine {
                 }
             }
             Op::Claim(token) => self.pipeline.queue.push_front(Want::Claim { token }),
-            Op::Found | Op::Fold(_) | Op::Load | Op::Tail => {}
+            Op::Found => self.pipeline.founded = true,
+            Op::Fold(_) | Op::Load | Op::Tail => {}
         }
     }
 
@@ -174,7 +177,12 @@ impl Engine {
                 self.notice(Notice::Unreadable(class));
             }
             Op::Claim(_) => self.notice(Notice::Deposed),
-            Op::Found => self.store_failed(class),
+            Op::Found => {
+                if class == FaultClass::Transient {
+                    self.pipeline.retry_at = Some(now.mono + STORE_RETRY_AFTER);
+                }
+                self.store_failed(class);
+            }
             Op::Fold(_) => {
                 self.pipeline.fold_after = Some(now.mono + FOLD_RETRY_AFTER);
                 self.notice(Notice::Unreadable(class));

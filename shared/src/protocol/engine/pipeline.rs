@@ -116,7 +116,7 @@ pub(super) enum Op {
 }
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts about the store")]
+#[expect(clippy::struct_excessive_bools, reason = "six independent facts about the store")]
 pub(super) struct Pipeline {
     pub(super) loaded: bool,
     pub(super) tail_wanted: bool,
@@ -131,6 +131,8 @@ pub(super) struct Pipeline {
     pub(super) folded: Option<Vec<u8>>,
     pub(super) reload_wanted: bool,
     pub(super) failed: bool,
+    /// Whether somebody has made an empty store a replica, and it was not read since.
+    pub(super) founded: bool,
     /// A fold has failed: none is tried before this.
     pub(super) fold_after: Option<MonoMillis>,
     /// When a store that could not be read is tried again.
