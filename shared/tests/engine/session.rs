@@ -1,6 +1,6 @@
 //! What a session does when nobody answers.
 
-use crate::world::{Client, key, set, welcome};
+use crate::world::{Client, Server, key, set, welcome};
 use rejoin_core::{
     protocol::{
         engine::{Input, Link, Notice},
@@ -8,6 +8,7 @@ use rejoin_core::{
         message::{Identity, Message, Mode, Recalled, Welcome},
     },
     replica::RowState,
+    testing::memory::MemoryStore,
 };
 
 /// A deadline that has passed when it is told makes its driver spin.
@@ -90,4 +91,34 @@ fn long_outbox_of_a_fork_is_recalled_part_by_part_however_long_that_takes() {
     assert!(reborn, "{:?}", client.notices);
     let mut rows = client.engine.replica().overlay().rows();
     assert!(rows.all(|(_, outbox)| matches!(outbox.state, RowState::Accepted(_))));
+}
+
+/// It was shown as live and verified until its walk had begun, since the lost history had been verified at
+/// the very same position.
+#[test]
+fn history_that_is_about_to_be_healed_is_not_shown_as_verified() {
+    let (mut client, mut author) = (Client::new(1, &["notes"]), Client::new(2, &["notes"]));
+    let mut server = Server::new();
+    client.connect();
+    client.written(set(&key("notes", "a"), "lost"));
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed());
+    client.disconnect();
+    // Erased, and as far as it was with something else.
+    let mut server = Server::on(MemoryStore::new(), 2);
+    author.connect();
+    author.written(set(&key("notes", "b"), "instead"));
+    server.settle(&mut [&mut author]);
+    client.connect();
+    let theirs = author.engine.replica().view(&key("notes", "b")).unwrap();
+    for _ in 0..100 {
+        server.carry(1, &mut client);
+        let status = client.engine.status();
+        if status.link == Link::Live || (status.is_verified && status.link != Link::Opening) {
+            let ours = client.engine.replica().view(&key("notes", "b")).unwrap();
+            assert_eq!(ours, theirs, "{status:?}");
+        }
+    }
+    server.settle(&mut [&mut client, &mut author]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
 }

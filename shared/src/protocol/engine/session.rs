@@ -160,7 +160,8 @@ impl Session {
                 let arrived = replica.asked().all(|(_, _, standing)| {
                     standing.arrived && standing.heal.is_none() && standing.cursor >= self.head
                 });
-                if arrived && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
+                let agreed = arrived && self.heals.is_empty();
+                if agreed && self.pushing.is_quiet() { Link::Live } else { Link::Syncing }
             }
         }
     }
