@@ -20,7 +20,7 @@ use alloc::{
 pub struct Held {
     /// Its position in the peer's feed.
     pub seq: Seq,
-    /// Index into the replica's list of epochs: that of `seq`.
+    /// Number of the epoch that `seq` lies in: how often another one than before had been welcomed.
     pub epoch: u32,
     /// The peer's mark.
     pub proof: [u8; 16],

@@ -190,7 +190,7 @@ pub(super) fn from_store_key(key: &[u8]) -> Option<RecordKey> {
 /// Encodes the header.
 pub(super) fn encode_header(header: &Header) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(12);
+    out.array(13);
     out.uint(VERSION);
     out.bytes(header.replica.as_bytes());
     out.hlc(header.clock);
@@ -208,6 +208,7 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
     header.since.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
     out.array(header.epochs.len());
     header.epochs.iter().for_each(|epoch| out.bytes(epoch.as_bytes()));
+    out.uint(u64::from(header.epoch_number));
     out.int(header.skew_ms);
     out.array(header.standings.len() * 2);
     for (pattern, standing) in &header.standings {
@@ -225,7 +226,7 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
 /// Decodes the header.
 pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     let mut input = Reader::new(bytes);
-    input.array_exact(12)?;
+    input.array_exact(13)?;
     check_version(&mut input)?;
     let replica = input.replica()?;
     let clock = input.hlc()?;
@@ -239,6 +240,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     let epochs = (0..input.array()?)
         .map(|_| input.bytes_exact().map(Epoch::from_bytes))
         .collect::<Result<_, _>>()?;
+    let epoch_number = input.uint32()?;
     let skew_ms = input.int()?;
     let standings = (0..input.array()? / 2)
         .map(|_| {
@@ -260,6 +262,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
         welcomed,
         since,
         epochs,
+        epoch_number,
         skew_ms,
         standings,
         settled,

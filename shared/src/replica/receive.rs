@@ -19,11 +19,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 impl Replica {
     /// Stages entries; returns whether all fitted.
     pub(super) fn stage(&mut self, entries: Vec<Entry>, applied: &mut Applied) -> bool {
-        let epoch = self
-            .header
-            .epochs
-            .last()
-            .map_or(0, |_| u32::try_from(self.header.epochs.len() - 1).unwrap_or(u32::MAX));
+        let epoch = self.header.epoch_number;
         let replica = self.header.replica;
         let number = self.last + 1;
         let mut fitted = true;

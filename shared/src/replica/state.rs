@@ -14,7 +14,11 @@ use crate::{
     codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
-    message::{Conflict, Message, RejectCode, limits::INCARNATIONS_MAX, wire},
+    message::{
+        Conflict, Message, RejectCode,
+        limits::{EPOCHS_MAX, INCARNATIONS_MAX},
+        wire,
+    },
     planted::{Bug, Planted},
     record::Record,
     time::WallMillis,
@@ -40,8 +44,10 @@ pub(super) struct Header {
     pub(super) welcomed: Option<Incarnation>,
     /// Incarnations stored since then, in order.
     pub(super) since: Vec<Incarnation>,
-    /// Every epoch ever welcomed, oldest first.
+    /// The last epochs welcomed, each once, the present one last.
     pub(super) epochs: Vec<Epoch>,
+    /// How often another epoch than before was welcomed: the number of the present one.
+    pub(super) epoch_number: u32,
     pub(super) skew_ms: i64,
     pub(super) standings: Vec<(Pattern, Standing)>,
     /// What became of rows that are still in the outbox.
@@ -59,6 +65,17 @@ impl Header {
             self.since.remove(self.since.len() / 2);
         }
         self.since.push(incarnation);
+    }
+
+    /// Keeps the epoch of a welcome, which may be an earlier one: then the peer has returned to it.
+    fn enter(&mut self, epoch: Epoch) {
+        if self.epochs.last() != Some(&epoch) {
+            self.epochs.retain(|known| *known != epoch);
+            self.epochs.push(epoch);
+            let beyond = self.epochs.len().saturating_sub(EPOCHS_MAX);
+            self.epochs.drain(..beyond);
+            self.epoch_number = self.epoch_number.saturating_add(1);
+        }
     }
 }
 
@@ -141,6 +158,7 @@ impl Replica {
             welcomed: None,
             since: Vec::new(),
             epochs: Vec::new(),
+            epoch_number: 0,
             skew_ms: 0,
             standings: Vec::new(),
             settled: Vec::new(),
@@ -234,7 +252,7 @@ impl Replica {
         self.header.welcomed.iter().chain(&self.header.since).copied().collect()
     }
 
-    /// Epochs welcomed, newest first.
+    /// The last epochs welcomed, newest first; at most [`EPOCHS_MAX`].
     #[must_use]
     pub fn epochs(&self) -> Vec<Epoch> {
         self.header.epochs.iter().rev().copied().collect()
@@ -406,15 +424,6 @@ impl Replica {
         self.overlay.insert(self.last + 1, row, RowState::Waiting);
     }
 
-    fn epoch_index(&mut self, epoch: Epoch) -> u32 {
-        let at = self.header.epochs.iter().position(|known| *known == epoch);
-        let at = at.unwrap_or_else(|| {
-            self.header.epochs.push(epoch);
-            self.header.epochs.len() - 1
-        });
-        u32::try_from(at).unwrap_or(u32::MAX)
-    }
-
     fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
         for (number, settlement) in rows {
             let was_hidden = self
@@ -473,7 +482,7 @@ impl Replica {
             // Another run of the peer may have lost what an earlier one had acknowledged.
             self.overlay.unsettle(self.header.replica);
         }
-        self.epoch_index(welcomed.epoch);
+        self.header.enter(welcomed.epoch);
         for subscription in welcomed.good {
             if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
                 standing.epoch = Some(welcomed.epoch);

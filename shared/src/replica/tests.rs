@@ -5,9 +5,11 @@ use crate::{
     codec::{encode_record, record_digest},
     crdt::Join,
     hlc::{Hlc, Stamp},
-    id::{CollectionName, FieldName, Pattern, RecordId, RecordKey, ReplicaId, Seq},
+    id::{
+        CollectionName, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey, ReplicaId, Seq,
+    },
     io::{Batch, Keyspace, Row as Pair, Write},
-    message::{self, Body, Changes, Message, Place, RejectCode, wire},
+    message::{self, Body, Changes, Message, Place, RejectCode, limits::EPOCHS_MAX, wire},
     record::{Kind, Record, Value, Visible, visible},
     testing::rng::Rng,
     time::WallMillis,
@@ -539,9 +541,9 @@ fn elsewhere() -> RecordKey {
 /// Another run of the peer.
 fn welcomed(run: u8) -> Entry {
     Entry::Welcomed(Welcomed {
-        incarnation: crate::id::Incarnation::from_bytes([run; 16]),
+        incarnation: Incarnation::from_bytes([run; 16]),
         principal: String::from("ann"),
-        epoch: crate::id::Epoch::from_bytes([run; 16]),
+        epoch: Epoch::from_bytes([run; 16]),
         skew_ms: 0,
         good: vec![0],
         afresh: Vec::new(),
@@ -771,4 +773,21 @@ fn row_that_came_twice_outlasts_a_fold_that_was_cut_off() {
     disk.fold(&mut replica);
     assert_eq!(replica.slices, 1);
     same(&disk.load(), &replica);
+}
+
+/// The list of epochs grew for ever, and a peer that returned to an earlier one was taken for the latest:
+/// what it sent was kept under an epoch that it does not have.
+#[test]
+fn epoch_that_the_peer_returns_to_is_the_present_one_and_the_list_is_bounded() {
+    let epoch = |run: u8| Epoch::from_bytes([run; 16]);
+    let mut replica = replica();
+    for run in (0..200).chain([190]) {
+        replica.apply(welcomed(run)).unwrap();
+    }
+    assert_eq!(replica.epochs()[..3], [190, 199, 198].map(epoch));
+    assert_eq!(replica.epochs().len(), EPOCHS_MAX);
+    feed(&mut replica, 7, true, vec![entry(key("a"), 7, Record::default())]);
+    assert_eq!(replica.standings()[0].1.epoch, Some(epoch(190)));
+    let (_, held) = replica.base.iter().next().unwrap();
+    assert_eq!(held.epoch, 201, "other than that of what came from 190 before");
 }

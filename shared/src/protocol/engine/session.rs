@@ -13,8 +13,8 @@ use crate::{
     planted::Bug,
     protocol::{
         limits::{
-            DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, EPOCHS_MAX, HANDSHAKE_WITHIN,
-            PING_EVERY, SUBSCRIPTIONS_MAX, VERSIONS,
+            DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, PING_EVERY,
+            SUBSCRIPTIONS_MAX, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
         wire,
@@ -406,8 +406,6 @@ impl Engine {
         };
         let mut known = self.replica.incarnations();
         known.retain(|earlier| *earlier != incarnation);
-        let mut epochs = self.replica.epochs();
-        epochs.truncate(EPOCHS_MAX);
         // Holders may ask for more together than a hello can name: then one's own come first.
         let mut asked: Vec<_> = self.replica.asked().collect();
         let own = |held: &Pattern| self.config.patterns.iter().any(|ours| held.contains(ours));
@@ -423,7 +421,7 @@ impl Engine {
             token: self.config.token.clone(),
             clock: now.wall,
             subscriptions,
-            epochs,
+            epochs: self.replica.epochs(),
         };
         self.say(now, &Message::Hello(hello));
     }
