@@ -11,7 +11,6 @@ use rejoin_core::{
     codec::decode_record,
     driver::{EngineCell, Ports, Ring, drive},
     id::{CollectionName, Digest, Pattern, RecordId, RecordKey, ReplicaId, Seq},
-    io::FaultClass,
     port::Clock,
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Receipt, Status, Wish},
@@ -90,8 +89,13 @@ impl Client {
             tokio::task::spawn_blocking(move || SqliteDb::open(path, &SqliteOptions::default()));
         let db = opening.await.map_err(|_ended| OpenError::Ended)??;
         let store = db.space(&space);
-        let engine =
-            Engine::open(EngineConfig { space, patterns: collections, fresh, token, trace })?;
+        let engine = Engine::open(EngineConfig {
+            space: Some(space),
+            patterns: collections,
+            fresh,
+            token,
+            trace,
+        })?;
         let engine = SharedEngine::new(engine);
         let hub = Arc::new(Hub::new());
         let (bell, rings) = mpsc::unbounded_channel();
@@ -112,9 +116,7 @@ impl Client {
             failed => {
                 // The error that follows says more than how the file closes after it.
                 client.close().await.ok();
-                Err(failed.map_or(OpenError::Ended, |class| {
-                    OpenError::Store(class.err().unwrap_or(FaultClass::Permanent))
-                }))
+                Err(failed.ok().and_then(Result::err).unwrap_or(OpenError::Ended))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use rejoin_core::{
     codec::CodecError,
+    id::SpaceId,
     io::FaultClass,
     protocol::engine::{ConfigError, WishError},
 };
@@ -18,6 +19,12 @@ pub enum OpenError {
     /// The file was opened and what it holds cannot be read or written.
     #[error("the database cannot be used ({0:?})")]
     Store(FaultClass),
+    /// What the file holds under this space's name belongs to another one.
+    #[error("the database belongs to the space {held}")]
+    OtherSpace {
+        /// The space that it belongs to.
+        held: SpaceId,
+    },
     /// The address of the server is none.
     #[error("{url:?} is not an address of a server: {reason}")]
     Address {

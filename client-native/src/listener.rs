@@ -1,6 +1,6 @@
 //! What comes out of the engine: answers to those who asked, notices to those who listen.
 
-use crate::{ClientError, ports};
+use crate::{ClientError, OpenError, ports};
 use rejoin_core::{
     driver::{EngineCell, Listener},
     io::FaultClass,
@@ -142,11 +142,11 @@ pub(crate) struct HubListener<C> {
     /// The fencing token of this run.
     pub(crate) token: [u8; 16],
     /// Who waits for the engine to be open and to lead.
-    pub(crate) opening: Option<oneshot::Sender<Result<(), FaultClass>>>,
+    pub(crate) opening: Option<oneshot::Sender<Result<(), OpenError>>>,
 }
 
 impl<C: Clock> HubListener<C> {
-    fn opened(&mut self, result: Result<(), FaultClass>) {
+    fn opened(&mut self, result: Result<(), OpenError>) {
         if let Some(opening) = self.opening.take() {
             // Who opened may have given up.
             opening.send(result).ok();
@@ -173,9 +173,11 @@ impl<C: Clock> Listener for HubListener<C> {
         } else if notice == Notice::Leading {
             self.opened(Ok(()));
         } else if notice == Notice::Deposed {
-            self.opened(Err(FaultClass::Transient));
-        } else if let Notice::Unreadable(class) = notice {
-            self.opened(Err(class));
+            self.opened(Err(OpenError::Store(FaultClass::Transient)));
+        } else if let Notice::Unreadable(class) = &notice {
+            self.opened(Err(OpenError::Store(*class)));
+        } else if let Notice::OtherSpace { held } = &notice {
+            self.opened(Err(OpenError::OtherSpace { held: held.clone() }));
         }
         let notices = self.hub.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(notices) = &*notices {

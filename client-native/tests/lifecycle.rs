@@ -10,6 +10,8 @@ use rejoin_client::{
     Change, Client, ClientError, CollectionName, ConfigError, Link, OpenError, Options, Pattern,
     SpaceId, Value, WishError, key, put, set,
 };
+use rejoin_core::{id::ReplicaId, io::CommitOutcome, port::Store, replica::Replica};
+use rejoin_sqlite::{SqliteDb, SqliteOptions};
 use std::{path::Path, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -132,4 +134,17 @@ async fn more_collections_than_a_session_can_name_are_refused_when_it_is_opened(
     let refused = Client::open(options).await.err();
     let expected = ConfigError::TooManyPatterns { patterns: 65, max: 64 };
     assert_eq!(refused, Some(OpenError::Config(expected)));
+}
+
+#[tokio::test]
+async fn rows_of_another_space_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("moved.db");
+    let (home, away) = (SpaceId::parse("home").unwrap(), SpaceId::parse("away").unwrap());
+    let db = SqliteDb::open(&path, &SqliteOptions::default()).unwrap();
+    let founded = Replica::found(ReplicaId::from_bytes([1; 16]), &[], Some(&away));
+    assert_eq!(db.space(&home).commit(founded).await, Ok(CommitOutcome::Applied));
+    db.close().await.unwrap();
+    let refused = Client::open(Options::new(&path, home, vec![tasks()])).await.err();
+    assert_eq!(refused, Some(OpenError::OtherSpace { held: away }));
 }

@@ -40,8 +40,6 @@ use wasm_bindgen::JsValue;
 const LOOK_EVERY: Millis = Millis(3_000);
 /// Looks between two questions to the browser about its storage.
 const LOOKS_PER_ESTIMATE: u32 = 20;
-/// Space of a database that never connects.
-const NO_SPACE: &str = "local";
 
 /// A database and everything that runs for it.
 #[derive(Debug)]
@@ -63,10 +61,8 @@ impl Running {
         emit: js_sys::Function,
     ) -> Result<Rc<Self>, Failure> {
         let columns = columns(&options.collections)?;
-        let space = if options.url.is_some() { options.space.as_str() } else { NO_SPACE };
         let config = EngineConfig {
-            space: SpaceId::parse(space)
-                .map_err(|error| Failure::invalid(format!("space {space:?}: {error}")))?,
+            space: options.url.as_ref().map(|_| space_of(&options.space)).transpose()?,
             patterns: columns.iter().map(|(pattern, _)| pattern.clone()).collect(),
             fresh: ReplicaId::from_bytes(random()),
             token: options.token.clone(),
@@ -171,6 +167,10 @@ impl Running {
 }
 
 /// IndexedDB, or memory where the browser has none for this page.
+fn space_of(name: &str) -> Result<SpaceId, Failure> {
+    SpaceId::parse(name).map_err(|error| Failure::invalid(format!("space {name:?}: {error}")))
+}
+
 async fn open_store(name: &str) -> Result<AnyStore, Failure> {
     match IdbStore::open(name).await {
         Ok(store) => Ok(AnyStore::Idb(store)),
@@ -277,6 +277,7 @@ impl Listener for Teller {
         match notice {
             Notice::Opened => database.opened.fill(Ok(())),
             Notice::Unreadable(class) => self.unreadable(class),
+            Notice::OtherSpace { held } => self.other_space(&held),
             Notice::Changed(keys) => database.changed(&keys),
             Notice::LogGrew => {
                 if let Some(tabs) = &self.tabs {
@@ -334,6 +335,16 @@ impl Teller {
         if !self.database.opened.is_filled() {
             self.database.opened.fill(Err(Failure::store(class)));
         }
+    }
+
+    fn other_space(&self, held: &SpaceId) {
+        let text = format!("the database belongs to the space {held}");
+        let failure = Failure::new(Code::OtherSpace, text);
+        self.database.failed(Some(failure.clone()));
+        if let Some(tabs) = &self.tabs {
+            tabs.step_down();
+        }
+        self.database.opened.fill(Err(failure));
     }
 
     fn ended(&self, code: ByeCode, reason: &str) {

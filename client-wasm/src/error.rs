@@ -33,6 +33,7 @@ pub(crate) enum Code {
     ReloadNeeded,
     Unauthorized,
     OtherAccount,
+    OtherSpace,
     Forbidden,
     Network,
     UpgradeClient,

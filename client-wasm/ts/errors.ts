@@ -18,6 +18,7 @@ const CODES = [
   "reload_needed",
   "unauthorized",
   "other_account",
+  "other_space",
   "forbidden",
   "network",
   "upgrade_client",
@@ -50,6 +51,7 @@ const CODES = [
  * | `reload_needed` | a newer version of the app has taken over the database |
  * | `unauthorized` | the token is missing or not good |
  * | `other_account` | the token is another account's than the data; see `db.adopt()` |
+ * | `other_space` | the database of this name belongs to another space; nothing was read or sent |
  * | `forbidden` | no right to do this |
  * | `network` | the server cannot be reached |
  * | `upgrade_client`, `upgrade_server` | the other side is too new, too old |

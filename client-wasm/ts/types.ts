@@ -291,7 +291,10 @@ export interface SyncOptions {
 
 /** What `open` takes. */
 export interface OpenOptions<S extends SchemaShape, C extends keyof S & string = keyof S & string> {
-  /** Name of the local database. */
+  /**
+   * Name of the local database. It belongs to the space that it is first opened with: for another one it
+   * takes another name, `open` fails with `other_space` else.
+   */
   readonly name: string;
   /** Made by `defineSchema`. */
   readonly schema: S;

@@ -132,7 +132,7 @@ impl World {
         let at = self.clients.len();
         let byte = u8::try_from(at).unwrap_or(0);
         let config = EngineConfig {
-            space: space(),
+            space: Some(space()),
             patterns: vec![pattern()],
             fresh: ReplicaId::from_bytes([byte + 10; 16]),
             token: None,

@@ -36,7 +36,7 @@ struct Holder {
 impl Holder {
     fn open(store: &MemoryStore) -> Self {
         let engine = Engine::open(EngineConfig {
-            space: SpaceId::parse("demo").unwrap(),
+            space: Some(SpaceId::parse("demo").unwrap()),
             patterns: vec![Pattern::All],
             fresh: ReplicaId::from_bytes([1; 16]),
             token: None,

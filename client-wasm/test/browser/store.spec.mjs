@@ -159,6 +159,33 @@ test("other_databases_of_the_origin_are_left_alone", LIMITS, async (context) => 
   assert.deepEqual(names, { kept: "kept", left: [["log", 7]] });
 });
 
+test("a_database_belongs_to_the_space_that_it_was_first_opened_with", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const seen = await page.evaluate(async () => {
+    const url = "ws://localhost:9/sync";
+    await openEngine("bound");
+    await add("1", "before any space");
+    await engine.close();
+    await openEngine("bound", { url, space: "one" });
+    await add("2", "of one");
+    await engine.close();
+    const other = await failure(() => openEngine("bound", { url, space: "two" }));
+    await openEngine("bound", { url, space: "one" });
+    return [other, (await all()).map(([id]) => id)];
+  });
+  assert.deepEqual(seen, ["other_space", ["1", "2"]]);
+});
+
+test("more_collections_than_a_session_can_name_are_refused", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const code = await page.evaluate(() => {
+    const collection = (_, at) => ({ pattern: `docs/${at}`, columns: [["title", "lww"]] });
+    const collections = Array.from({ length: 65 }, collection);
+    return failure(() => openEngine("many", { collections }));
+  });
+  assert.equal(code, "too_large");
+});
+
 test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, async (context) => {
   const page = await onePage(context);
   const session = await page.context().newCDPSession(page);

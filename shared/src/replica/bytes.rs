@@ -9,7 +9,7 @@ use crate::{
         CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
         write_key, write_stamp, write_value, write_vector,
     },
-    id::{Digest, Epoch, Incarnation, Pattern, Seq},
+    id::{Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     message::RejectCode,
     record::Kind,
 };
@@ -26,14 +26,8 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             start(&mut out, 0, 1);
             write_row(&mut out, row);
         }
-        Entry::Feed(bytes) => {
-            start(&mut out, 1, 1);
-            out.bytes(bytes);
-        }
-        Entry::Staged(bytes) => {
-            start(&mut out, 2, 1);
-            out.bytes(bytes);
-        }
+        Entry::Feed(bytes) => one(&mut out, 1, |out| out.bytes(bytes)),
+        Entry::Staged(bytes) => one(&mut out, 2, |out| out.bytes(bytes)),
         Entry::HealBegun { subscription, seq } => {
             start(&mut out, 3, 2);
             out.uint(u64::from(*subscription));
@@ -58,10 +52,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             write_restamped(&mut out, rows);
             out.int(*skew_ms);
         }
-        Entry::Session(incarnation) => {
-            start(&mut out, 7, 1);
-            out.bytes(incarnation.as_bytes());
-        }
+        Entry::Session(incarnation) => one(&mut out, 7, |out| out.bytes(incarnation.as_bytes())),
         Entry::Welcomed(welcomed) => {
             start(&mut out, 8, 6);
             write_welcomed(&mut out, welcomed);
@@ -73,14 +64,9 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             write_numbers(&mut out, unsure.iter().copied());
             write_restamped(&mut out, restamped);
         }
-        Entry::Dropped(number) => {
-            start(&mut out, 10, 1);
-            out.uint(*number);
-        }
-        Entry::Adopted(principal) => {
-            start(&mut out, 11, 1);
-            out.text(principal);
-        }
+        Entry::Dropped(number) => one(&mut out, 10, |out| out.uint(*number)),
+        Entry::Adopted(principal) => one(&mut out, 11, |out| out.text(principal)),
+        Entry::Bound(space) => one(&mut out, 13, |out| out.text(space.as_str())),
         Entry::Subscribed { patterns, only } => {
             start(&mut out, 12, 2);
             out.array(patterns.len());
@@ -95,6 +81,11 @@ fn start(out: &mut Writer, tag: u64, items: usize) {
     out.array(2 + items);
     out.uint(VERSION);
     out.uint(tag);
+}
+
+fn one(out: &mut Writer, tag: u64, write: impl FnOnce(&mut Writer)) {
+    start(out, tag, 1);
+    write(out);
 }
 
 /// Decodes a log entry.
@@ -116,7 +107,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 
 fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
     let items = match tag {
-        0..=2 | 5 | 7 | 10 | 11 => 1,
+        0..=2 | 5 | 7 | 10 | 11 | 13 => 1,
         3 | 4 | 6 | 12 => 2,
         8 => 6,
         9 => 4,
@@ -157,6 +148,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         },
         10 => Entry::Dropped(input.uint()?),
         11 => Entry::Adopted(String::from(input.text()?)),
+        13 => Entry::Bound(read_space(input)?),
         _ => {
             let pattern = |input: &mut Reader<'_>| {
                 Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
@@ -166,6 +158,11 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             Entry::Subscribed { patterns, only: input.bool()? }
         }
     })
+}
+
+/// Reads the name of a space.
+pub(super) fn read_space(input: &mut Reader<'_>) -> Result<SpaceId, CodecError> {
+    SpaceId::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
 }
 
 /// Writes an outbox row.

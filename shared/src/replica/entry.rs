@@ -5,7 +5,7 @@
 
 use super::intent::{Restamped, Row};
 use crate::{
-    id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
+    id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{ChunkPlace, Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
@@ -61,6 +61,8 @@ pub enum Entry {
     Dropped(u64),
     /// The app has taken over base and outbox for another principal.
     Adopted(String),
+    /// The space where all rows belong, if none was named before.
+    Bound(SpaceId),
     /// Patterns to be subscribed to, as far as they are new.
     Subscribed {
         /// Which.

@@ -14,11 +14,11 @@ use super::{
     entry::{Entry, Settlement},
     overlay::{Overlay, RowState},
     page::{PageIndex, Slice, decode_header, decode_page, encode_header, rewrite},
-    state::Replica,
+    state::{Header, Replica},
 };
 use crate::{
     codec::{CodecError, CodecFault, decode_record},
-    id::{Pattern, ReplicaId},
+    id::{Pattern, ReplicaId, SpaceId},
     io::{Batch, KeyRange, Keyspace, Query, Row},
     planted::Bug,
 };
@@ -188,10 +188,11 @@ impl Replica {
 
     /// What makes an empty store the replica `fresh`: guarded, so that of several holders one is first.
     #[must_use]
-    pub fn found(fresh: ReplicaId, patterns: &[Pattern]) -> Batch {
+    pub fn found(fresh: ReplicaId, patterns: &[Pattern], space: Option<&SpaceId>) -> Batch {
         let mut batch = Batch::default();
         batch.guard(Keyspace::Meta, META_HEADER.to_vec(), None);
-        let header = encode_header(&Self::new(fresh, patterns).header);
+        let header = Header { space: space.cloned(), ..Self::new(fresh, patterns).header };
+        let header = encode_header(&header);
         batch.put(Keyspace::Meta, META_HEADER.to_vec(), header);
         batch
     }

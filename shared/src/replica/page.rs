@@ -2,7 +2,7 @@
 
 use super::{
     base::{Base, Held, Rest},
-    bytes::{read_settlement, write_settlement},
+    bytes::{read_settlement, read_space, write_settlement},
     entry::{Settlement, Standing},
     state::Header,
 };
@@ -190,9 +190,13 @@ pub(super) fn from_store_key(key: &[u8]) -> Option<RecordKey> {
 /// Encodes the header.
 pub(super) fn encode_header(header: &Header) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(13);
+    out.array(14);
     out.uint(VERSION);
     out.bytes(header.replica.as_bytes());
+    match &header.space {
+        Some(space) => out.text(space.as_str()),
+        None => out.null(),
+    }
     out.hlc(header.clock);
     out.hlc(header.observed);
     out.hlc(header.acked);
@@ -226,9 +230,10 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
 /// Decodes the header.
 pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     let mut input = Reader::new(bytes);
-    input.array_exact(13)?;
+    input.array_exact(14)?;
     check_version(&mut input)?;
     let replica = input.replica()?;
+    let space = input.optional(read_space)?;
     let clock = input.hlc()?;
     let observed = input.hlc()?;
     let acked = input.hlc()?;
@@ -255,6 +260,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
     input.finish()?;
     Ok(Header {
         replica,
+        space,
         clock,
         observed,
         acked,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
-    id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq},
+    id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{
         Conflict, Message, RejectCode,
         limits::{EPOCHS_MAX, INCARNATIONS_MAX},
@@ -33,6 +33,8 @@ use alloc::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) replica: ReplicaId,
+    /// Where its rows belong; `None` while no holder has named a space.
+    pub(super) space: Option<SpaceId>,
     /// The greatest own stamp issued.
     pub(super) clock: Hlc,
     /// The greatest time of a write that became visible. What the peer's clock shows is not among them: it
@@ -151,6 +153,7 @@ impl Replica {
     pub fn new(replica: ReplicaId, patterns: &[Pattern]) -> Self {
         let header = Header {
             replica,
+            space: None,
             clock: Hlc::ZERO,
             observed: Hlc::ZERO,
             acked: Hlc::ZERO,
@@ -208,6 +211,12 @@ impl Replica {
     #[must_use]
     pub const fn id(&self) -> ReplicaId {
         self.header.replica
+    }
+
+    /// The space where its rows belong, once a holder has named one.
+    #[must_use]
+    pub const fn space(&self) -> Option<&SpaceId> {
+        self.header.space.as_ref()
     }
 
     /// The last log entry applied.
@@ -398,6 +407,8 @@ impl Replica {
                     applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
                 }
             }
+            // Who was first counts.
+            Entry::Bound(space) => drop(self.header.space.get_or_insert(space)),
             Entry::Adopted(principal) => self.header.principal = Some(principal),
             Entry::Subscribed { patterns, only } => {
                 let rested = only && self.rest_but(&patterns);

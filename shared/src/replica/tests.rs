@@ -328,7 +328,7 @@ fn what_was_folded_and_logged_is_loaded_as_it_was() {
     for seed in 0..200 {
         let rng = &mut Rng::new(seed);
         let (mut replica, mut disk) = (replica(), Disk::default());
-        disk.apply(Replica::found(id(1), &[Pattern::Exact(name())]));
+        disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
         let mut seq = 0;
         for _ in 0..30 {
             let name = format!("r{}", rng.below(5));
@@ -671,7 +671,7 @@ fn fold_that_is_cut_off_behind_any_of_its_batches_is_loaded_as_it_was() {
         let (mut replica, mut disk) = (replica(), Disk::default());
         let bytes_max = 1 + rng.index(2_000);
         replica.fold_bytes_max = bytes_max;
-        disk.apply(Replica::found(id(1), &[Pattern::Exact(name())]));
+        disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
         let mut source = Source { seq: 0, records: BTreeMap::new() };
         for step in 0..60 {
             let entries = source.step(rng, step, &mut replica);
@@ -720,7 +720,7 @@ fn fold_that_is_cut_off_behind_any_of_its_batches_is_loaded_as_it_was() {
 fn row_that_waits_again_outlasts_a_fold_that_was_cut_off() {
     let (mut replica, mut disk) = (replica(), Disk::default());
     replica.fold_bytes_max = 1;
-    disk.apply(Replica::found(id(1), &[Pattern::Exact(name())]));
+    disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
     let mut source = Source { seq: 0, records: BTreeMap::new() };
     let add = |key| Change { key, action: Action::Upsert(vec![field("n", FieldAction::Add(1))]) };
     let row = replica.plan(&[add(key("r0")), add(elsewhere())], NOW).unwrap();
@@ -742,7 +742,7 @@ fn row_that_waits_again_outlasts_a_fold_that_was_cut_off() {
 fn row_that_came_twice_outlasts_a_fold_that_was_cut_off() {
     let (mut replica, mut disk) = (replica(), Disk::default());
     replica.fold_bytes_max = 1;
-    disk.apply(Replica::found(id(1), &[Pattern::Exact(name())]));
+    disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
     let mut source = Source { seq: 0, records: BTreeMap::new() };
     let (first, second) = (key("r0"), key("r1"));
     let before = source.write(&mut Rng::new(1), &second);

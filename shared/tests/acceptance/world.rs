@@ -602,7 +602,7 @@ impl World {
 
 fn engine_of(fresh: ReplicaId) -> Engine {
     let patterns = vec![Pattern::All];
-    Engine::open(EngineConfig { space: space(), patterns, fresh, token: None, trace: false })
+    Engine::open(EngineConfig { space: Some(space()), patterns, fresh, token: None, trace: false })
         .unwrap()
 }
 

@@ -56,7 +56,8 @@ fn row_that_can_never_be_made_is_refused_and_listed_and_others_go_on() {
     let mut server = Server::new();
     let client = with_a_damaged_record(&mut server);
     // A header that subscribes to something else: nobody will fetch the record anew.
-    let other = Replica::found(client.engine.replica().id(), &[crate::world::pattern("tasks")]);
+    let other =
+        Replica::found(client.engine.replica().id(), &[crate::world::pattern("tasks")], None);
     let batch = Batch { guards: Vec::new(), ..other };
     apply(&client.store, batch);
     let mut client = client.reopen(&["tasks"]);

@@ -2,6 +2,7 @@
 
 use crate::world::{Client, Fault, Server, key, name_of, set};
 use rejoin_core::{
+    id::SpaceId,
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Page, Ticket},
     protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
     replica::META_FOLDED,
@@ -83,7 +84,7 @@ fn wishes_about_rejected_rows_are_looked_for_in_the_log_too() {
 #[test]
 fn store_that_answers_something_else_shows_no_empty_replica() {
     let config = EngineConfig {
-        space: rejoin_core::id::SpaceId::parse("demo").unwrap(),
+        space: Some(SpaceId::parse("demo").unwrap()),
         patterns: vec![crate::world::pattern("notes")],
         fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
         token: None,
@@ -157,7 +158,7 @@ fn first_commit_that_fails_is_told_and_not_tried_again_at_once() {
 #[test]
 fn store_that_keeps_nothing_is_given_up() {
     let config = EngineConfig {
-        space: rejoin_core::id::SpaceId::parse("demo").unwrap(),
+        space: Some(SpaceId::parse("demo").unwrap()),
         patterns: vec![crate::world::pattern("notes")],
         fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
         token: None,
@@ -187,4 +188,76 @@ fn store_that_keeps_nothing_is_given_up() {
         }
     }
     assert_eq!((founded, told), (1, vec![Notice::Unreadable(FaultClass::Permanent)]));
+}
+
+fn shut(store: &MemoryStore, number: u8, space: Option<&str>) -> Client {
+    Client::of_space(store.clone(), number, &["notes"], space)
+}
+
+fn refused(client: &Client) -> bool {
+    let held = SpaceId::parse("demo").unwrap();
+    !client.engine.is_open()
+        && !client.engine.wants_connection()
+        && client.notices.contains(&Notice::OtherSpace { held })
+}
+
+/// A browser's database is named by the app: one of space A that was opened with space B gave B what it had.
+#[test]
+fn database_of_another_space_is_refused() {
+    let store = MemoryStore::new();
+    let mut client = Client::on(store.clone(), 1, &["notes"]);
+    client.written(set(&key("notes", "a"), "of demo"));
+    let mut other = shut(&store, 2, Some("other"));
+    let before = store.rows(Keyspace::Log);
+    other.run();
+    assert!(refused(&other), "{:?}", other.notices);
+    let id = other.ask(Wish::Write { changes: set(&key("notes", "b"), "no"), relaxed: false });
+    assert_eq!(other.done.get(&id), Some(&Err(WishError::Store(FaultClass::Permanent))));
+    other.put(Input::Lead { token: [1; 16] });
+    assert!(!other.engine.wants_connection());
+    assert_eq!(store.rows(Keyspace::Log), before, "nothing was written");
+    let mut again = client.reopen(&["notes"]);
+    again.lead();
+    assert!(again.engine.wants_connection());
+}
+
+#[test]
+fn database_that_stayed_alone_belongs_to_the_first_space_that_it_is_opened_with() {
+    let store = MemoryStore::new();
+    let mut alone = shut(&store, 1, None);
+    alone.run();
+    alone.written(set(&key("notes", "a"), "before any space"));
+    alone.lead();
+    assert!(!alone.engine.wants_connection());
+    // Both found it without a space: who is first binds it.
+    let mut late = shut(&store, 1, Some("other"));
+    late.hold = true;
+    late.run();
+    let mut first = shut(&store, 1, Some("demo"));
+    first.run();
+    late.release();
+    assert!(refused(&late), "{:?}", late.notices);
+    let mut server = Server::new();
+    first.connect();
+    server.settle(&mut [&mut first]);
+    assert!(first.is_agreed());
+    assert_eq!(server.store.rows(Keyspace::Feed).len(), 1);
+    let mut alone = shut(&store, 1, None);
+    alone.run();
+    assert!(alone.engine.is_open(), "without a server it is anybody's");
+}
+
+/// It was asked for twice, the second time behind the reading of what the other one had written.
+#[test]
+fn space_that_another_holder_was_first_to_name_is_found_in_the_log() {
+    let store = MemoryStore::new();
+    shut(&store, 1, None).run();
+    let mut late = shut(&store, 1, Some("other"));
+    late.hold = true;
+    late.run();
+    late.step();
+    assert!(late.engine.is_open());
+    shut(&store, 1, Some("demo")).run();
+    late.release();
+    assert!(refused(&late), "{:?}", late.notices);
 }

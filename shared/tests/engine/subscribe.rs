@@ -263,7 +263,7 @@ fn subscription_that_rests_half_filled_keeps_nothing_staged() {
 #[test]
 fn more_patterns_than_a_hello_can_name_are_refused() {
     let config = |count: usize, wide: &str| EngineConfig {
-        space: SpaceId::parse("demo").unwrap(),
+        space: Some(SpaceId::parse("demo").unwrap()),
         patterns: (0..count)
             .map(|at| pattern(&format!("docs/{at}")))
             .chain([pattern(wide)])

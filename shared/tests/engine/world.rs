@@ -78,8 +78,18 @@ impl Client {
 
     /// Its store was not read yet.
     pub(crate) fn unread(store: MemoryStore, number: u8, patterns: &[&str]) -> Self {
+        Self::of_space(store, number, patterns, Some("demo"))
+    }
+
+    /// Its store was not read yet.
+    pub(crate) fn of_space(
+        store: MemoryStore,
+        number: u8,
+        patterns: &[&str],
+        space: Option<&str>,
+    ) -> Self {
         let config = EngineConfig {
-            space: SpaceId::parse("demo").unwrap(),
+            space: space.map(|space| SpaceId::parse(space).unwrap()),
             patterns: patterns.iter().map(|text| pattern(text)).collect(),
             fresh: ReplicaId::from_bytes([number; 16]),
             token: None,
@@ -119,6 +129,16 @@ impl Client {
 
     pub(crate) fn release(&mut self) {
         self.hold = false;
+        self.run();
+    }
+
+    /// Carries out the store operation that waits, and no other.
+    pub(crate) fn step(&mut self) {
+        match self.held.pop_front() {
+            Some(Output::Query { ticket, queries }) => self.query(ticket, &queries),
+            Some(Output::Commit { ticket, batch }) => self.commit(ticket, batch),
+            _ => {}
+        }
         self.run();
     }
 

@@ -5,7 +5,7 @@ use super::{
     pipeline::{Op, Want},
 };
 use crate::{
-    id::RecordKey,
+    id::{RecordKey, SpaceId},
     io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
     planted::Bug,
     replica::{META_FOLDED, META_LEADER, Replica, Stored, folded_number, log_key, log_number},
@@ -17,6 +17,10 @@ use core::num::NonZeroU32;
 impl Engine {
     /// The store cannot be read: tells it once, and stays still until something new is asked for.
     pub(super) fn store_failed(&mut self, class: FaultClass) {
+        self.stand_still(class, Notice::Unreadable(class));
+    }
+
+    fn stand_still(&mut self, class: FaultClass, notice: Notice) {
         self.drop_session();
         self.pipeline.failed = true;
         let wants = core::mem::take(&mut self.pipeline.queue);
@@ -35,7 +39,23 @@ impl Engine {
             };
             self.outputs.push_back(Output::Done { id, result: Err(WishError::Store(class)) });
         }
-        self.notice(Notice::Unreadable(class));
+        self.notice(notice);
+    }
+
+    /// Whether what the store holds belongs to no space yet, and this holder names one.
+    pub(super) fn is_unbound(&self) -> bool {
+        self.replica.space().is_none() && self.config.space.is_some()
+    }
+
+    /// Refuses a store whose rows belong to another space than this holder's: they would be sent there.
+    fn refuses_space(&mut self, held: Option<&SpaceId>) -> bool {
+        let ours = self.config.space.as_ref();
+        let other = held.filter(|held| ours.is_some_and(|ours| ours != *held)).cloned();
+        let Some(held) = other else { return false };
+        self.fail_uncertain();
+        self.pipeline.loaded = false;
+        self.stand_still(FaultClass::Permanent, Notice::OtherSpace { held });
+        true
     }
 
     pub(super) fn loaded(&mut self, answers: Vec<Answer>) {
@@ -63,7 +83,11 @@ impl Engine {
         }
         if header.is_none() {
             self.pipeline.failed = false;
-            let batch = Replica::found(self.config.fresh, &self.config.patterns);
+            let batch = Replica::found(
+                self.config.fresh,
+                &self.config.patterns,
+                self.config.space.as_ref(),
+            );
             self.commit(Op::Found, batch);
             return;
         }
@@ -72,6 +96,9 @@ impl Engine {
         // Subscriptions that are new go through the log.
         match Replica::load(&stored, self.config.fresh, &[]) {
             Ok(replica) => {
+                if self.refuses_space(replica.space()) {
+                    return;
+                }
                 // What was there and is not any more has changed too.
                 let mut keys = if was_open && !self.has(Bug::GoneUntold) {
                     self.keys()
@@ -146,6 +173,9 @@ impl Engine {
                 return;
             };
             self.announce(now, applied);
+        }
+        if self.refuses_space(self.replica.space().cloned().as_ref()) {
+            return;
         }
         if folded != self.pipeline.folded {
             self.replica.folded_elsewhere(folded_to);

@@ -41,8 +41,8 @@ use session::Session;
 /// What an engine is for.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Which space.
-    pub space: SpaceId,
+    /// Which space; `None` for a store that stays alone, until somebody opens it with one.
+    pub space: Option<SpaceId>,
     /// Which of its collections.
     pub patterns: Vec<Pattern>,
     /// The id to take if the store holds none.
@@ -240,6 +240,11 @@ pub enum Notice {
     Opened,
     /// The store cannot be read.
     Unreadable(FaultClass),
+    /// The store holds what belongs to another space: nothing of it is shown, changed or sent.
+    OtherSpace {
+        /// The space that it belongs to.
+        held: SpaceId,
+    },
     /// Records may look different.
     Changed(BTreeSet<RecordKey>),
     /// The log grew by this holder's hand: tell the others.
@@ -499,7 +504,9 @@ impl Engine {
     #[must_use]
     pub fn wants_connection(&self) -> bool {
         let subscribed = self.replica.is_subscribed(&self.config.patterns);
-        self.pipeline.leads() && subscribed && self.session.is_none() && !self.needs_token
+        let bound = self.config.space.is_some() && !self.is_unbound();
+        let ready = self.pipeline.leads() && subscribed && bound;
+        ready && self.session.is_none() && !self.needs_token
     }
 
     /// Whether the session has come to live: then the next one may be dialled soon.

@@ -126,8 +126,9 @@ impl Engine {
             Entry::Reborn { replica, accepted, unsure, .. } => {
                 Want::Reborn { replica, accepted, unsure }
             }
-            // The row comes again with what it is dropped for; subscriptions, when they are still lacking.
-            Entry::Commit(_) | Entry::Subscribed { .. } => return None,
+            // The row comes again with what it is dropped for; space and subscriptions, when
+            // they are still lacking.
+            Entry::Commit(_) | Entry::Bound(_) | Entry::Subscribed { .. } => return None,
             Entry::Dropped(number) => {
                 let Then::Grant { id, number: granted } = then else {
                     return None;
@@ -167,7 +168,7 @@ impl Engine {
                         let receipt = Receipt { number, stamp: None, relaxed: false };
                         self.be_uncertain(id, receipt, class, at, &entry);
                     }
-                    if matches!(entry, Entry::Subscribed { .. }) {
+                    if matches!(entry, Entry::Bound(_) | Entry::Subscribed { .. }) {
                         let at = now.mono + STORE_RETRY_AFTER;
                         self.pipeline.subscribe_after = Some(at);
                         self.pipeline.retry_at = Some(at);

@@ -139,7 +139,7 @@ pub(super) struct Pipeline {
     pub(super) retry_at: Option<MonoMillis>,
     /// Whether, since this holder took the lead, what it does not ask for itself was put to rest.
     pub(super) narrowed: bool,
-    /// New subscriptions could not be stored: not tried before this.
+    /// Space or new subscriptions could not be stored: not tried before this.
     pub(super) subscribe_after: Option<MonoMillis>,
     /// Times that the log could not be read since writes became uncertain.
     pub(super) tries: u32,
@@ -274,6 +274,10 @@ impl Engine {
     /// Takes the next wants in hand; false when there is nothing to do.
     fn next_want(&mut self, now: Now) -> bool {
         let may_subscribe = self.pipeline.subscribe_after.is_none_or(|at| now.mono >= at);
+        if may_subscribe && self.is_unbound() {
+            self.start_binding();
+            return true;
+        }
         let alone = self.pipeline.token.is_some() && !self.pipeline.narrowed;
         let narrows = alone && self.replica.asks_beyond(&self.config.patterns);
         self.pipeline.narrowed |= alone && !narrows;
@@ -315,6 +319,18 @@ impl Engine {
         });
         let ticket = self.pipeline.start(op);
         self.outputs.push_back(Output::Commit { ticket, batch });
+    }
+
+    /// Stores where the rows belong, before anything is sent there.
+    fn start_binding(&mut self) {
+        let Some(space) = self.config.space.clone() else { return };
+        let last = self.replica.last();
+        let mut batch = Batch::default();
+        self.pipeline.guards(last, &mut batch);
+        let entry = Entry::Bound(space);
+        batch.put(Keyspace::Log, log_key(last + 1), encode_entry(&entry));
+        let entries = Vec::from([(entry, Then::Nothing)]);
+        self.commit(Op::Entries(entries, self.pipeline.session), batch);
     }
 
     /// Stores which subscriptions are new: every holder then numbers them alike. Who has taken the lead

@@ -404,6 +404,7 @@ impl Engine {
             }
             _ => return,
         };
+        let Some(space) = self.replica.space().cloned() else { return };
         let mut known = self.replica.incarnations();
         known.retain(|earlier| *earlier != incarnation);
         // Holders may ask for more together than a hello can name: then one's own come first.
@@ -417,7 +418,7 @@ impl Engine {
             replica: self.replica.id(),
             incarnation,
             known,
-            space: self.config.space.clone(),
+            space,
             token: self.config.token.clone(),
             clock: now.wall,
             subscriptions,

@@ -92,7 +92,7 @@ impl World {
         let fold_entries_min = self.plan.fold_entries_min;
         let token = self.devices.get(device).map(|device| device.owner.token());
         let patterns = self.plan.patterns();
-        let config = EngineConfig { space: space(), patterns, fresh, token, trace: false };
+        let config = EngineConfig { space: Some(space()), patterns, fresh, token, trace: false };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {
@@ -255,7 +255,7 @@ impl World {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
-            Notice::Unreadable(_) => self.mark("unreadable"),
+            Notice::Unreadable(_) | Notice::OtherSpace { .. } => self.mark("unreadable"),
             Notice::Leading
             | Notice::Status
             | Notice::Accepted(_)
