@@ -163,6 +163,22 @@ impl Replica {
             })
     }
 
+    /// Rows that were acknowledged under an earlier id of this replica, and of which the base lacks what it
+    /// would learn of.
+    #[must_use]
+    pub fn lost_of_earlier_ids(&self) -> Vec<u64> {
+        let lacks = |outbox: &OutboxRow, key: &RecordKey| {
+            let record = self.base.record(key);
+            self.covers(key) && record.is_ok_and(|held| !held.seen.covers(&outbox.row.stamp))
+        };
+        let rows = self.overlay.rows().filter(|(_, outbox)| {
+            matches!(outbox.state, RowState::Accepted(_))
+                && outbox.row.stamp.replica != self.header.replica
+                && outbox.row.writes.iter().any(|write| lacks(outbox, &write.key))
+        });
+        rows.map(|(number, _)| number).collect()
+    }
+
     pub(super) fn forget(&mut self, number: u64) -> Option<OutboxRow> {
         let outbox = self.overlay.remove(number)?;
         self.finished.insert(number, self.last + 1);

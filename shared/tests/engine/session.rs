@@ -3,7 +3,7 @@
 use crate::world::{Client, Server, key, set, welcome};
 use rejoin_core::{
     protocol::{
-        engine::{Input, Link, Notice},
+        engine::{Input, Link, Notice, Wish},
         limits::RECALL_ROWS_MAX,
         message::{Identity, Message, Mode, Recalled, Welcome},
     },
@@ -121,4 +121,38 @@ fn history_that_is_about_to_be_healed_is_not_shown_as_verified() {
     }
     server.settle(&mut [&mut client, &mut author]);
     assert!(client.is_agreed(), "{:?}", client.engine.status());
+}
+
+/// A row that was acknowledged under an id which the replica had before was shown for ever, and was nowhere
+/// else: the server had been erased before it came back.
+#[test]
+fn row_of_an_earlier_id_that_the_server_lost_goes_back_to_the_user() {
+    let mut server = Server::new();
+    let text = || set(&key("notes", "a"), "once acknowledged");
+    let (mut original, mut copy) = (Client::new(1, &["notes"]), Client::new(1, &["notes"]));
+    let number = copy.written(text());
+    original.written(text());
+    original.connect();
+    server.settle(&mut [&mut original]);
+    let mut copy = copy.reopen(&["notes"]);
+    let old = copy.engine.replica().id();
+    copy.connect();
+    while copy.engine.replica().id() == old {
+        server.carry(1, &mut copy);
+    }
+    copy.disconnect();
+    assert_eq!(copy.engine.status().pending, 0, "it was found to be acknowledged");
+    let mut erased = Server::on(MemoryStore::new(), 2);
+    copy.connect();
+    erased.settle(&mut [&mut copy]);
+    assert_eq!(copy.rejected(), [number], "{:?}", copy.notices);
+    copy.ask(Wish::Retry { number });
+    erased.settle(&mut [&mut copy]);
+    assert!(copy.is_agreed(), "{:?}", copy.engine.status());
+    let mut other = Client::new(2, &["notes"]);
+    other.connect();
+    erased.settle(&mut [&mut other]);
+    let key = key("notes", "a");
+    assert!(other.engine.replica().view(&key).unwrap().is_live());
+    assert_eq!(other.engine.replica().view(&key), copy.engine.replica().view(&key));
 }

@@ -37,7 +37,7 @@ pub(super) struct Pushing {
     /// Greatest outcome number taken in.
     named: u64,
     /// Outcomes that are on their way into the log.
-    settling: usize,
+    pub(super) settling: usize,
     /// Rows need new stamps once nothing is in flight: the peer's clock less ours, in milliseconds.
     restamp: Option<i64>,
     /// New stamps were given, and nothing was accepted since.
