@@ -95,7 +95,7 @@ pub struct Stored {
     pub header: Option<Vec<u8>>,
     /// [`META_FOLDED`].
     pub folded: Option<Vec<u8>>,
-    /// [`META_FINISHED`].
+    /// Outbox rows that an incomplete fold has ended.
     pub finished: Option<Vec<u8>>,
     /// Keyspace `Page`.
     pub pages: Vec<Row>,
