@@ -237,10 +237,17 @@ impl World {
             Notice::Reborn { .. } => self.mark("reborn"),
             Notice::Rejected { number, code, .. } => {
                 self.mark("rejected");
-                let expected = *code == RejectCode::Forbidden
+                // Acknowledged under an id that the replica had before a fork, and lost by the server since.
+                let given_back = *code == RejectCode::Unsure && self.server_rewound;
+                let expected = given_back
+                    || *code == RejectCode::Forbidden
                     || (*code == RejectCode::TooLarge && self.plan.has_small_records());
                 if *code == RejectCode::TooLarge {
                     self.mark("record full");
+                    self.refused(device, at, *number);
+                }
+                if given_back {
+                    self.mark("given back");
                     self.refused(device, at, *number);
                 }
                 if !expected {
