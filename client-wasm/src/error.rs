@@ -139,7 +139,9 @@ impl From<WishError> for Failure {
                     | ChangeError::RecordTooLarge { .. }
                     | ChangeError::BatchTooLarge { .. } => Code::TooLarge,
                     ChangeError::ClockExhausted => Code::Overflow,
-                    ChangeError::WrongKind { .. } | ChangeError::Empty => Code::Invalid,
+                    ChangeError::WrongKind { .. }
+                    | ChangeError::Empty
+                    | ChangeError::NotSubscribed(_) => Code::Invalid,
                     _ => Code::Internal,
                 };
                 Self::new(code, message)

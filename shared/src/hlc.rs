@@ -11,9 +11,10 @@ use core::fmt;
 /// How far ahead of the reader's wall clock a foreign stamp may be and still move its clock.
 pub const DRIFT_MAX: Millis = Millis(60_000);
 
-/// How many counts beyond the reader's clock a foreign stamp may be, whatever the wall clock says: less than
-/// a millisecond. A writer that has seen nothing but what this clock has is one count ahead with each row.
-const COUNTS_MAX: u64 = (1 << COUNTER_BITS) - 1;
+/// How many counts beyond the reader's clock a foreign stamp may be, whatever the wall clock says. A writer
+/// that has seen nothing but what this clock has is one count ahead with each row; one that means ill moves
+/// the clock by a second with 65,536 rows.
+const COUNTS_MAX: u64 = 1_000;
 
 const COUNTER_BITS: u32 = 16;
 const WALL_MAX: u64 = (1 << 48) - 1;
@@ -191,5 +192,19 @@ mod tests {
         assert_eq!(clock.tick(WallMillis(0)), Ok(Hlc::from_bits(u64::MAX)));
         assert_eq!(clock.tick(WallMillis(u64::MAX)), Err(ClockExhausted));
         assert_eq!(clock.last(), Hlc::from_bits(u64::MAX));
+    }
+
+    #[test]
+    fn writer_carries_a_clock_that_is_ahead_on_by_a_second_with_65_536_rows() {
+        let wall = WallMillis(1_700_000_000_000);
+        let mut clock = HlcClock::default();
+        clock.tick(WallMillis(wall.0 + 60_001)).unwrap();
+        for _ in 0..65_536 {
+            let foreign = Hlc::from_bits(clock.last().to_bits() + COUNTS_MAX + 1);
+            assert!(matches!(clock.observe(foreign, wall), Observed::Ahead { .. }));
+            let foreign = Hlc::from_bits(clock.last().to_bits() + COUNTS_MAX);
+            assert_eq!(clock.observe(foreign, wall), Observed::Taken);
+        }
+        assert_eq!(clock.last().wall(), WallMillis(wall.0 + 61_001));
     }
 }

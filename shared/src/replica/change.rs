@@ -135,6 +135,10 @@ impl FieldAction {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
+    /// The record's collection is not subscribed to: what is built on what others wrote there would be
+    /// built on nothing.
+    #[error("record {0} is of a collection that is not subscribed to")]
+    NotSubscribed(RecordKey),
     /// `add` of a record that is live.
     #[error("record {0} exists")]
     Exists(RecordKey),

@@ -44,7 +44,8 @@ pub const META_LEADER: &[u8] = b"leader";
 const FOLD_BYTES_MIN: usize = 512 << 10;
 /// Entries in the log at which folding pays.
 pub(super) const FOLD_ENTRIES_MIN: u64 = 512;
-/// Bytes of pages that one batch of a fold writes, and those of a page more: other commits wait no longer. Where
+/// Bytes of pages that one batch of a fold writes, and those of a page more: other commits wait no longer. They
+/// double with every eighth batch. Where
 /// an entry did not fit what was held (a defect of either end), or gave the replica another id, the fold is one
 /// batch: reading such an entry again must find the base as it was.
 pub(super) const FOLD_BYTES_MAX: usize = 4 << 20;
@@ -219,7 +220,9 @@ impl Replica {
     /// batch takes; [`Replica::folded_to`] must follow when it is durable.
     #[must_use]
     pub fn fold(&self) -> Fold {
-        let bytes_max = if self.folds_whole { usize::MAX } else { self.fold_bytes_max };
+        // Changes that come while a fold is under way make pages dirty again: it must overtake them.
+        let grown = self.fold_bytes_max.saturating_mul(1 << (self.slices / 8).min(20));
+        let bytes_max = if self.folds_whole { usize::MAX } else { grown };
         let mut slice = rewrite(&self.base, &self.pages, self.last, bytes_max);
         let mut batch = Batch::default();
         for key in self.hollow.iter().filter(|key| !slice.writes.contains_key(*key)) {

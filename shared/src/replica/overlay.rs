@@ -116,6 +116,13 @@ impl Overlay {
         self.by_key.get(key).into_iter().flatten().copied()
     }
 
+    /// Whether a row that was not rejected touches one of these records.
+    pub(super) fn awaits(&self, is_one: impl Fn(&RecordKey) -> bool) -> bool {
+        let rows = self.rows.values();
+        rows.filter(|outbox| !matches!(outbox.state, RowState::Rejected { .. }))
+            .any(|outbox| outbox.row.writes.iter().any(|write| is_one(&write.key)))
+    }
+
     /// Records that rows touch.
     pub fn keys(&self) -> impl Iterator<Item = &RecordKey> {
         self.by_key.keys()

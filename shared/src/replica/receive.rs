@@ -153,7 +153,7 @@ impl Replica {
         let accepted = matches!(outbox.state, RowState::Accepted(_));
         !matches!(outbox.state, RowState::Rejected { .. })
             && outbox.row.writes.iter().all(|write| {
-                if self.covers(&write.key) {
+                if self.holds(&write.key) {
                     self.base
                         .record(&write.key)
                         .is_ok_and(|record| record.seen.covers(&outbox.row.stamp))

@@ -429,6 +429,7 @@ impl Replica {
     fn commit(&mut self, row: Row, applied: &mut Applied) {
         applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
         self.header.clock = self.header.clock.max(row.stamp.hlc);
+        applied.subscribed = self.wake(&row);
         if self.planted.is(Bug::OverlayInBase) {
             self.base.plant(&row);
         }

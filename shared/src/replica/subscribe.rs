@@ -3,7 +3,7 @@
 //! Invariant: no pattern held lies within another one. A subscription's number is its index; it changes
 //! only when a wider pattern takes narrower ones in. Absent: what the peer sends for them.
 
-use super::{entry::Standing, state::Replica};
+use super::{entry::Standing, intent::Row, state::Replica};
 use crate::id::{Pattern, RecordKey};
 use alloc::vec::Vec;
 
@@ -36,14 +36,15 @@ impl Replica {
         new
     }
 
-    /// Puts subscriptions to rest that none of the patterns needs: they keep what is visible and their
-    /// numbers, and are taken up there when they are asked for again. Returns whether there was one. What
-    /// they had staged goes, nothing could be folded for ever. An acknowledged row that waits for one of
-    /// them waits on, and is shown: the base lacks it.
+    /// Puts subscriptions to rest that none of the patterns needs, and no row that waits for its answer or
+    /// for the base: they keep what is visible and their numbers, and are taken up there when they are
+    /// asked for again. Returns whether there was one. What they had staged goes, nothing could be folded
+    /// for ever.
     pub(super) fn rest_but(&mut self, patterns: &[Pattern]) -> bool {
         let mut rested = false;
         for (held, standing) in &mut self.header.standings {
-            let needed = patterns.iter().any(|pattern| held.contains(pattern));
+            let needed = patterns.iter().any(|pattern| held.contains(pattern))
+                || self.overlay.awaits(|key| held.covers(&key.collection));
             if !needed && !standing.resting {
                 self.base.unstage(held);
                 standing.start_over();
@@ -52,6 +53,25 @@ impl Replica {
             }
         }
         rested
+    }
+
+    /// Takes up what rests and is written to: a row is done when the base has it, and is made again from the
+    /// base when it is stale. Returns whether there was any.
+    pub(super) fn wake(&mut self, row: &Row) -> bool {
+        let mut woke = false;
+        for (held, standing) in &mut self.header.standings {
+            if standing.resting && row.writes.iter().any(|write| held.covers(&write.key.collection))
+            {
+                standing.resting = false;
+                woke = true;
+            }
+        }
+        woke
+    }
+
+    /// Whether a subscription covers the record, be it asked for or at rest.
+    pub(super) fn holds(&self, key: &RecordKey) -> bool {
+        self.header.standings.iter().any(|(held, _)| held.covers(&key.collection))
     }
 
     /// Whether each pattern is asked for, by itself or within another.

@@ -791,3 +791,29 @@ fn epoch_that_the_peer_returns_to_is_the_present_one_and_the_list_is_bounded() {
     let (_, held) = replica.base.iter().next().unwrap();
     assert_eq!(held.epoch, 201, "other than that of what came from 190 before");
 }
+
+/// Changes that come while a fold is under way make earlier pages dirty again, more than one batch of them.
+#[test]
+fn fold_ends_while_changes_come() {
+    let (mut replica, mut disk) = (replica(), Disk::default());
+    replica.fold_bytes_max = 256;
+    disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
+    let rng = &mut Rng::new(1);
+    let mut source = Source { seq: 0, records: BTreeMap::new() };
+    let mut change = |replica: &mut Replica, disk: &mut Disk, step: usize| {
+        let keys = (0..400).step_by(step).map(|at| key(&format!("r{at:03}")));
+        let entries = keys.map(|key| source.write(rng, &key)).collect();
+        let changes = source.changes(replica, true, entries);
+        disk.log(replica, changes);
+    };
+    change(&mut replica, &mut disk, 1);
+    for batches in 0.. {
+        assert!(batches < 200, "{} entries wait", replica.last() - replica.folded());
+        disk.fold(&mut replica);
+        if replica.folded() > 0 {
+            break;
+        }
+        change(&mut replica, &mut disk, 20);
+    }
+    same(&disk.load(), &replica);
+}

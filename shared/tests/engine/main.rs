@@ -10,6 +10,7 @@
 
 mod limits;
 mod push;
+mod rest;
 mod session;
 mod snapshot;
 mod store;

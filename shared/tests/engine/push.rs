@@ -1,7 +1,8 @@
 //! Rows of the outbox: each is sent, or the app hears of it.
 
-use crate::world::{Client, Server, add, after, apply, change, damage, field, key, set, welcome};
+use crate::world::{Client, Server, add, after, apply, damage, field, key, set, welcome};
 use rejoin_core::{
+    id::Seq,
     io::{Batch, Keyspace},
     message::limits::{AHEAD_RETRY_AFTER, FRAME_BYTES_MAX},
     planted::Planted,
@@ -98,22 +99,17 @@ fn many_rows_of_one_record_all_count_once() {
 
 #[test]
 fn row_that_lost_to_what_is_not_subscribed_to_is_refused_and_not_sent_for_ever() {
-    let mut server = Server::new();
     let mut client = Client::new(1, &["notes"]);
-    let mut other = Client::new(2, &["*"]);
-    let key = key("tasks", "a");
-    other.connect();
-    other.written(add(&key, 5));
-    let votes = FieldChange { field: field("votes"), action: FieldAction::Add(1) };
-    other.written(change(&key, Action::Put(vec![votes])));
-    server.settle(&mut [&mut other]);
-    let blind = client.written(add(&key, 1));
-    let good = client.written(set(&crate::world::key("notes", "a"), "goes on"));
     client.connect();
-    server.settle(&mut [&mut client, &mut other]);
-    assert_eq!(client.rejected(), [blind], "{:?}", client.notices);
-    assert!(client.notices.contains(&Notice::Accepted(vec![good])));
-    assert_eq!(other.total(&key, "votes"), 1);
+    client.hello();
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+    let number = client.written(set(&key("notes", "a"), "on top of what is known"));
+    client.said();
+    let stale = Outcome::Stale { number: 1, seq: Seq(0) };
+    client.hear(&Message::Ack(Ack { outcomes: vec![(number, stale)] }));
+    assert_eq!(client.rejected(), [number], "{:?}", client.notices);
+    client.pass(60_000);
+    assert!(!client.said().iter().any(|message| matches!(message, Message::Push(_))));
 }
 
 #[test]

@@ -2,11 +2,17 @@
 
 use crate::world::{Client, Server, key, set, welcome};
 use rejoin_core::{
+    codec::{encode_record, record_digest},
+    id::Seq,
     protocol::{
         engine::{Input, Link, Notice, Wish},
         limits::RECALL_ROWS_MAX,
-        message::{Identity, Message, Mode, Recalled, Welcome},
+        message::{
+            Body, ByeCode, Changes, Entry, Identity, Message, Mode, Place, Recalled, Records,
+            Welcome,
+        },
     },
+    record::Record,
     replica::RowState,
     testing::memory::MemoryStore,
 };
@@ -155,4 +161,34 @@ fn row_of_an_earlier_id_that_the_server_lost_goes_back_to_the_user() {
     let key = key("notes", "a");
     assert!(other.engine.replica().view(&key).unwrap().is_live());
     assert_eq!(other.engine.replica().view(&key), copy.engine.replica().view(&key));
+}
+
+/// They would never become visible, and keep the log from being folded for ever.
+#[test]
+fn records_and_changes_beyond_the_subscription_end_the_session() {
+    let entry = || {
+        let record = Record::default();
+        let digest = record_digest(&encode_record(&record));
+        let check = *digest.as_bytes().first_chunk().unwrap();
+        let (key, body) = (key("elsewhere", "a"), Body::Whole(record));
+        let (proof, conflicts) = ([0; 16], Vec::new());
+        Entry { key, seq: Seq(1), check, proof, body, conflicts }
+    };
+    let records = Message::Records(Records { subscription: 0, entries: vec![entry()] });
+    let (after, upto) = (Place::default(), Place::at(Seq(1)));
+    let entries = vec![entry()];
+    let changes = Changes { subscriptions: vec![0], after, upto, cut: true, entries, state: None };
+    for (mode, message) in [(Mode::Heal, records), (Mode::Feed, Message::Changes(changes))] {
+        let mut client = Client::new(1, &["notes"]);
+        client.connect();
+        client.hello();
+        client.hear(&Message::Welcome(welcome(vec![(0, mode)])));
+        client.hear(&message);
+        let byes = client.said().into_iter().filter_map(|message| match message {
+            Message::Bye(bye) => Some(bye.code),
+            _ => None,
+        });
+        assert_eq!(byes.collect::<Vec<_>>(), [ByeCode::Misbehaved]);
+        assert_eq!(client.engine.replica().base().staged_len(), 0);
+    }
 }

@@ -187,7 +187,7 @@ fn subscriptions_that_nobody_asks_for_rest_and_are_taken_up_where_they_are() {
     server.settle(&mut [&mut client, &mut author]);
     // What rests holds back neither the status nor the outbox.
     client.written(set(&key("notes", "r1"), "mine"));
-    client.written(set(&key("tasks/1", "r2"), "mine"));
+    author.written(set(&key("tasks/1", "r2"), "changed, too"));
     server.settle(&mut [&mut client, &mut author]);
     assert!(client.is_agreed(), "{:?}", client.engine.status());
     assert!(client.engine.replica().overlay().is_empty());

@@ -5,7 +5,7 @@ use super::{
     pipeline::{Then, Want},
 };
 use crate::{
-    message::{ByeCode, Changes, Place, Stated},
+    message::{self, ByeCode, Changes, Place, Stated},
     planted::Bug,
     replica::Entry,
     time::Now,
@@ -17,6 +17,15 @@ impl Engine {
         let Some(session) = &mut self.session else {
             return;
         };
+        let covered = |entry: &message::Entry| {
+            let named = changes.subscriptions.iter().filter_map(|id| usize::try_from(*id).ok());
+            let mut patterns = named.filter_map(|at| self.replica.standings().get(at));
+            patterns.any(|(pattern, _)| pattern.covers(&entry.key.collection))
+        };
+        if !changes.entries.iter().all(covered) {
+            self.end(now, ByeCode::Misbehaved, "changes beyond their subscriptions");
+            return;
+        }
         let mut wanted = false;
         for subscription in &changes.subscriptions {
             if session.heals.contains_key(subscription) {

@@ -181,8 +181,16 @@ impl Engine {
         }
     }
 
-    pub(super) fn heal_records(&mut self, records: &Records, encoded: &[u8]) {
+    pub(super) fn heal_records(&mut self, now: Now, records: &Records, encoded: &[u8]) {
         let subscription = records.subscription;
+        let at = usize::try_from(subscription).unwrap_or(usize::MAX);
+        let pattern = self.replica.standings().get(at).map(|(pattern, _)| pattern);
+        let covers = |key: &RecordKey| pattern.is_some_and(|held| held.covers(&key.collection));
+        if !records.entries.iter().all(|entry| covers(&entry.key)) {
+            // It would never become visible, nor let the log be folded.
+            self.end(now, ByeCode::Misbehaved, "records beyond the subscription");
+            return;
+        }
         let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };

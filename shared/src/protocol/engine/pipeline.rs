@@ -4,10 +4,11 @@
 //! next: if another holder was first, its entries are read, joined, and the wants planned again.
 
 use super::{
-    Engine, Notice, Output, Receipt, Wish, load::tail_queries, queue::Queue, uncertain::Uncertain,
+    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, queue::Queue,
+    uncertain::Uncertain,
 };
 use crate::{
-    id::ReplicaId,
+    id::{RecordKey, ReplicaId},
     io::{Answer, Batch, FaultClass, Keyspace, Ticket},
     message::ByeCode,
     planted::Bug,
@@ -206,6 +207,13 @@ impl Pipeline {
 
 impl Engine {
     pub(super) fn ask(&mut self, id: u64, wish: Wish) {
+        if let Wish::Write { changes, .. } | Wish::Edit { changes, .. } = &wish
+            && let Some(change) = changes.iter().find(|change| !self.is_asked_for(&change.key))
+        {
+            let error = ChangeError::NotSubscribed(change.key.clone());
+            self.refuse(id, WishError::Write(error.into()));
+            return;
+        }
         let want = match wish {
             Wish::Write { changes, relaxed } => Want::Write { id, changes, relaxed },
             Wish::Retry { number } => Want::Drop { id, number, retry: true },
@@ -218,6 +226,11 @@ impl Engine {
             Ok(()) => self.pipeline.want(want),
             Err(error) => self.outputs.push_back(Output::Done { id, result: Err(error) }),
         }
+    }
+
+    /// Whether this holder subscribes to the record's collection.
+    fn is_asked_for(&self, key: &RecordKey) -> bool {
+        self.config.patterns.iter().any(|pattern| pattern.covers(&key.collection))
     }
 
     pub(super) fn lead(&mut self, token: [u8; 16]) {

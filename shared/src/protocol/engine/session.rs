@@ -303,7 +303,7 @@ impl Engine {
             Message::Changes(changes) if open => self.changes(now, &changes, encoded),
             Message::Roots(roots) if open => self.heal_roots(now, roots),
             Message::Walk(walk) if open => self.heal_walk(now, &walk),
-            Message::Records(records) if open => self.heal_records(&records, encoded),
+            Message::Records(records) if open => self.heal_records(now, &records, encoded),
             Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
             Message::Recalled(recalled)
                 if matches!(session.phase, Phase::Recalling | Phase::Checking) =>
