@@ -5,6 +5,7 @@ use rejoin_core::{
     id::SpaceId,
     io::FaultClass,
     protocol::engine::{ConfigError, WishError},
+    replica::LoadError,
 };
 use rejoin_sqlite::SqliteError;
 use std::path::PathBuf;
@@ -19,6 +20,10 @@ pub enum OpenError {
     /// The file was opened and what it holds cannot be read or written.
     #[error("the database cannot be used ({0:?})")]
     Store(FaultClass),
+    /// The file was read, and what it holds cannot be taken in; it is as it was. [`LoadError::Header`]: the row that
+    /// names the replica is damaged.
+    #[error("the database cannot be used: {0}")]
+    Damaged(LoadError),
     /// What the file holds under this space's name belongs to another one.
     #[error("the database belongs to the space {held}")]
     OtherSpace {

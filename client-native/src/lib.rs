@@ -55,7 +55,9 @@ pub use rejoin_core::{
         message::{ByeCode, Conflict, RejectCode},
     },
     record::{Kind, Number, Value, Visible},
-    replica::{Action, Change, ChangeError, FieldAction, FieldChange, WriteError},
+    replica::{
+        Action, Change, ChangeError, Damage, FieldAction, FieldChange, LoadError, WriteError,
+    },
 };
 
 use std::collections::BTreeMap;

@@ -176,6 +176,8 @@ impl<C: Clock> Listener for HubListener<C> {
             self.opened(Err(OpenError::Store(FaultClass::Transient)));
         } else if let Notice::Unreadable(class) = &notice {
             self.opened(Err(OpenError::Store(*class)));
+        } else if let Notice::Refused(error) = &notice {
+            self.opened(Err(OpenError::Damaged(*error)));
         } else if let Notice::OtherSpace { held } = &notice {
             self.opened(Err(OpenError::OtherSpace { held: held.clone() }));
         }

@@ -30,6 +30,7 @@ use rejoin_core::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Receipt, WishError},
         message::{ByeCode, Conflict},
     },
+    replica::{Damage, LoadError},
     time::Millis,
     tree::{Trie, combine_roots},
 };
@@ -277,6 +278,8 @@ impl Listener for Teller {
         match notice {
             Notice::Opened => database.opened.fill(Ok(())),
             Notice::Unreadable(class) => self.unreadable(class),
+            Notice::Refused(error) => self.refused(&error),
+            Notice::Damaged(damage) => self.damaged(&damage),
             Notice::OtherSpace { held } => self.other_space(&held),
             Notice::Changed(keys) => database.changed(&keys),
             Notice::LogGrew => {
@@ -334,6 +337,26 @@ impl Teller {
         }
         if !self.database.opened.is_filled() {
             self.database.opened.fill(Err(Failure::store(class)));
+        }
+    }
+
+    /// What the database holds cannot be taken in: whoever opens it is told what of it.
+    fn refused(&self, error: &LoadError) {
+        if !self.database.opened.is_filled() {
+            self.database.opened.fill(Err(Failure::new(Code::Storage, error.to_string())));
+        }
+        self.unreadable(FaultClass::Corrupt);
+    }
+
+    /// Writes that cannot be read are an error for the app to show; what comes anew is not.
+    fn damaged(&self, damage: &Damage) {
+        let Damage { received, rows } = damage;
+        let text = format!("{received} damaged rows are fetched anew, lost may be writes {rows:?}");
+        self.database.log("state", "Damaged", 0, &text);
+        if !rows.is_empty() {
+            let text = format!("writes {rows:?} are damaged and cannot be read");
+            self.database.failed(Some(Failure::new(Code::Storage, text)));
+            self.database.tell_status();
         }
     }
 

@@ -7,6 +7,7 @@
 mod dictionary;
 mod reader;
 mod record;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -17,6 +18,7 @@ pub use record::{
     decode_record, encode_record, read_key, read_record, read_stamp, read_value, read_vector,
     record_digest, write_key, write_record, write_stamp, write_value, write_vector,
 };
+pub use seal::{seal, unseal};
 pub use writer::Writer;
 
 /// Deepest nesting of arrays and maps.
@@ -60,6 +62,9 @@ pub enum CodecFault {
     /// Bytes follow the end.
     #[error("trailing bytes")]
     Trailing,
+    /// Not the bytes that were written.
+    #[error("damaged")]
+    Damaged,
     /// A format version that this build does not know.
     #[error("unknown version {0}")]
     Version(u64),

@@ -1,4 +1,7 @@
 //! Stored form of log entries. Version 1; the bytes are pinned by `tests/golden/`.
+//!
+//! A sealed entry names its kind at both ends: so one damaged byte leaves it known, or in doubt, and never
+//! makes a local write look like something that can be had again.
 
 use super::{
     entry::{Entry, Settlement, Welcomed},
@@ -7,7 +10,7 @@ use super::{
 use crate::{
     codec::{
         CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
-        write_key, write_stamp, write_value, write_vector,
+        seal, unseal, write_key, write_stamp, write_value, write_vector,
     },
     id::{Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     message::RejectCode,
@@ -16,31 +19,35 @@ use crate::{
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 const VERSION: u64 = 1;
+const COMMIT: u8 = 0;
+const RESTAMPED: u8 = 6;
+const REBORN: u8 = 9;
 
 /// Encodes a log entry.
 #[must_use]
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let mut out = Writer::new();
+    let tag = tag_of(entry);
     match entry {
         Entry::Commit(row) => {
-            start(&mut out, 0, 1);
+            start(&mut out, tag, 1);
             write_row(&mut out, row);
         }
-        Entry::Feed(bytes) => one(&mut out, 1, |out| out.bytes(bytes)),
-        Entry::Staged(bytes) => one(&mut out, 2, |out| out.bytes(bytes)),
+        Entry::Feed(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
+        Entry::Staged(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
         Entry::HealBegun { subscription, seq } => {
-            start(&mut out, 3, 2);
+            start(&mut out, tag, 2);
             out.uint(u64::from(*subscription));
             out.uint(seq.0);
         }
         Entry::Healed { subscription, gone } => {
-            start(&mut out, 4, 2);
+            start(&mut out, tag, 2);
             out.uint(u64::from(*subscription));
             out.array(gone.len() * 2);
             gone.iter().for_each(|key| write_key(&mut out, key));
         }
         Entry::Settled(rows) => {
-            start(&mut out, 5, 1);
+            start(&mut out, tag, 1);
             out.array(rows.len() * 2);
             for (number, settlement) in rows {
                 out.uint(*number);
@@ -48,42 +55,80 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             }
         }
         Entry::Restamped { rows, skew_ms } => {
-            start(&mut out, 6, 2);
+            start(&mut out, tag, 2);
             write_restamped(&mut out, rows);
             out.int(*skew_ms);
         }
-        Entry::Session(incarnation) => one(&mut out, 7, |out| out.bytes(incarnation.as_bytes())),
+        Entry::Session(incarnation) => one(&mut out, tag, |out| out.bytes(incarnation.as_bytes())),
         Entry::Welcomed(welcomed) => {
-            start(&mut out, 8, 6);
+            start(&mut out, tag, 6);
             write_welcomed(&mut out, welcomed);
         }
         Entry::Reborn { replica, accepted, unsure, restamped } => {
-            start(&mut out, 9, 4);
+            start(&mut out, tag, 4);
             out.bytes(replica.as_bytes());
             write_numbers(&mut out, accepted.iter().copied());
             write_numbers(&mut out, unsure.iter().copied());
             write_restamped(&mut out, restamped);
         }
-        Entry::Dropped(number) => one(&mut out, 10, |out| out.uint(*number)),
-        Entry::Adopted(principal) => one(&mut out, 11, |out| out.text(principal)),
-        Entry::Bound(space) => one(&mut out, 13, |out| out.text(space.as_str())),
+        Entry::Dropped(number) => one(&mut out, tag, |out| out.uint(*number)),
+        Entry::Adopted(principal) => one(&mut out, tag, |out| out.text(principal)),
+        Entry::Bound(space) => one(&mut out, tag, |out| out.text(space.as_str())),
         Entry::Subscribed { patterns, only } => {
-            start(&mut out, 12, 2);
+            start(&mut out, tag, 2);
             out.array(patterns.len());
             patterns.iter().for_each(|pattern| out.text(&alloc::format!("{pattern}")));
             out.bool(*only);
         }
     }
-    out.into_bytes()
+    seal(tag, out.into_bytes())
 }
 
-fn start(out: &mut Writer, tag: u64, items: usize) {
+/// The kind of an entry, as it is stored.
+const fn tag_of(entry: &Entry) -> u8 {
+    match entry {
+        Entry::Commit(_) => COMMIT,
+        Entry::Feed(_) => 1,
+        Entry::Staged(_) => 2,
+        Entry::HealBegun { .. } => 3,
+        Entry::Healed { .. } => 4,
+        Entry::Settled(_) => 5,
+        Entry::Restamped { .. } => RESTAMPED,
+        Entry::Session(_) => 7,
+        Entry::Welcomed(_) => 8,
+        Entry::Reborn { .. } => REBORN,
+        Entry::Dropped(_) => 10,
+        Entry::Adopted(_) => 11,
+        Entry::Subscribed { .. } => 12,
+        Entry::Bound(_) => 13,
+    }
+}
+
+/// What is known of an entry whose bytes are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ruin {
+    /// Whether it may be a local write.
+    pub(super) may_be_row: bool,
+    /// Whether it may have given the replica an id, or rows their stamps.
+    pub(super) may_rename: bool,
+}
+
+/// What is known of the entry in `bytes`, which are damaged.
+pub(super) fn ruin_of(bytes: &[u8]) -> Ruin {
+    let mut input = Reader::new(bytes);
+    let head = input.array().and_then(|_| input.uint()).and_then(|_| input.uint()).ok();
+    let tag = bytes.last().copied().filter(|tag| head == Some(u64::from(*tag)));
+    let may_be = |tags: &[u8]| tag.is_none_or(|tag| tags.contains(&tag));
+    Ruin { may_be_row: may_be(&[COMMIT]), may_rename: may_be(&[RESTAMPED, REBORN]) }
+}
+
+fn start(out: &mut Writer, tag: u8, items: usize) {
     out.array(2 + items);
     out.uint(VERSION);
-    out.uint(tag);
+    out.uint(u64::from(tag));
 }
 
-fn one(out: &mut Writer, tag: u64, write: impl FnOnce(&mut Writer)) {
+fn one(out: &mut Writer, tag: u8, write: impl FnOnce(&mut Writer)) {
     start(out, tag, 1);
     write(out);
 }
@@ -91,9 +136,11 @@ fn one(out: &mut Writer, tag: u64, write: impl FnOnce(&mut Writer)) {
 /// Decodes a log entry.
 ///
 /// # Errors
-/// [`CodecError`] when the bytes are not exactly one entry of a version that this build knows.
+/// [`CodecError`] when the bytes are not exactly one entry of a version that this build knows;
+/// [`CodecFault::Damaged`] when they are not those that were written.
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
-    let mut input = Reader::new(bytes);
+    let tag = bytes.last().copied().unwrap_or_default();
+    let mut input = Reader::new(unseal(tag, bytes)?);
     let len = input.array()?;
     let version = input.uint()?;
     if version != VERSION {

@@ -1,4 +1,4 @@
-//! Folding the log into pages, and coming back from both.
+//! Folding the log into pages; `load` comes back from both.
 //!
 //! The fold takes only received rows: outbox rows stay in the log under their number until they are
 //! done. It goes in batches of bounded size: the earlier ones write pages alone, the last one the rest of them,
@@ -9,17 +9,16 @@
 //! up to `folded` reloads.
 
 use super::{
-    base::Base,
     bytes::encode_entry,
     entry::{Entry, Settlement},
-    overlay::{Overlay, RowState},
-    page::{PageIndex, Slice, decode_header, decode_page, encode_header, rewrite},
+    overlay::RowState,
+    page::{Slice, encode_header, rewrite},
     state::{Header, Replica},
 };
 use crate::{
-    codec::{CodecError, CodecFault, decode_record},
+    codec::{seal, unseal},
     id::{Pattern, ReplicaId, SpaceId},
-    io::{Batch, KeyRange, Keyspace, Query, Row},
+    io::{Batch, KeyRange, Keyspace, Query},
     planted::Bug,
 };
 use alloc::{
@@ -31,14 +30,18 @@ use core::num::NonZeroU32;
 /// Meta key of the header that the last fold wrote.
 pub const META_HEADER: &[u8] = b"header";
 /// Meta key of how far the log is folded: the number of the last entry, and of the batches of pages that a fold
-/// under way has written, 8 bytes big-endian each. So each of them is noticed by every other holder.
+/// under way has written, 8 bytes big-endian each, sealed. So each of them is noticed by every other holder.
 pub const META_FOLDED: &[u8] = b"folded";
 /// Meta key of the outbox rows that ended since the last fold, as of the last batch of the one under way: per row
-/// its number and that of the entry that ended it, 8 bytes big-endian each. A base that is ahead cannot tell: the
+/// its number and that of the entry that ended it, 8 bytes big-endian each, sealed. A base that is ahead cannot tell: the
 /// record may have lost the row since, and got it again. Absent while no fold is under way.
 pub(super) const META_FINISHED: &[u8] = b"finished";
 /// Meta key of the fencing token of the leader.
 pub const META_LEADER: &[u8] = b"leader";
+
+/// Tags of the seals.
+const FOLDED: u8 = b'F';
+const FINISHED: u8 = b'E';
 
 /// Received bytes in the log at which folding pays.
 const FOLD_BYTES_MIN: usize = 512 << 10;
@@ -68,8 +71,8 @@ pub fn folded_number(value: &[u8]) -> Option<u64> {
     folded_and_slices(value).map(|(folded, _)| folded)
 }
 
-fn folded_and_slices(value: &[u8]) -> Option<(u64, u64)> {
-    let (folded, slices) = value.split_first_chunk()?;
+pub(super) fn folded_and_slices(value: &[u8]) -> Option<(u64, u64)> {
+    let (folded, slices) = unseal(FOLDED, value).ok()?.split_first_chunk()?;
     Some((u64::from_be_bytes(*folded), log_number(slices)?))
 }
 
@@ -89,111 +92,14 @@ pub fn load_queries() -> Vec<Query> {
     ])
 }
 
-/// The stored parts of a replica.
-#[derive(Debug, Default)]
-pub struct Stored {
-    /// [`META_HEADER`].
-    pub header: Option<Vec<u8>>,
-    /// [`META_FOLDED`].
-    pub folded: Option<Vec<u8>>,
-    /// Outbox rows that an incomplete fold has ended.
-    pub finished: Option<Vec<u8>>,
-    /// Keyspace `Page`.
-    pub pages: Vec<Row>,
-    /// Keyspace `Log`.
-    pub log: Vec<Row>,
-}
-
 impl Replica {
-    /// The replica that `stored` holds; `fresh` is its id if nothing was ever stored.
-    ///
-    /// # Errors
-    /// [`CodecError`] when stored bytes are damaged or of a later version, or an entry of the log is
-    /// missing.
-    pub fn load(
-        stored: &Stored,
-        fresh: ReplicaId,
-        patterns: &[Pattern],
-    ) -> Result<Self, CodecError> {
-        let mut replica = Self::new(fresh, &[]);
-        let mut settled: BTreeMap<u64, Settlement> = BTreeMap::new();
-        if let Some(header) = &stored.header {
-            replica.header = decode_header(header)?;
-            settled = core::mem::take(&mut replica.header.settled).into_iter().collect();
-        }
-        let damaged = CodecError { at: 0, kind: CodecFault::Range };
-        if let Some(folded) = &stored.folded {
-            (replica.folded, replica.slices) = folded_and_slices(folded).ok_or(damaged)?;
-        }
-        replica.base = Base::default();
-        replica.pages = PageIndex::new();
-        let mut ahead_to = replica.folded;
-        for page in &stored.pages {
-            ahead_to = ahead_to.max(replica.load_page(page)?);
-        }
-        if replica.slices > 0 {
-            replica.catching_up = Some(decode_finished(stored.finished.as_deref().unwrap_or(&[])));
-        }
-        replica.overlay = Overlay::default();
-        replica.last = replica.folded;
-        for row in &stored.log {
-            let number = log_number(&row.key).ok_or(damaged)?;
-            if number > replica.folded {
-                // Over a gap, every row behind it would take another's number.
-                if number != replica.last + 1 {
-                    return Err(damaged);
-                }
-                replica.apply_encoded(&row.value)?;
-                if number == ahead_to {
-                    replica.base.caught_up();
-                    replica.catching_up = None;
-                }
-            } else if let Entry::Commit(outbox) = super::bytes::decode_entry(&row.value)? {
-                replica.overlay.insert(number, outbox, RowState::Waiting);
-                if let Some(settlement) = settled.get(&number) {
-                    replica.overlay.settle(number, settlement);
-                }
-            }
-        }
-        if replica.catching_up.is_some() {
-            // The log ends before what the pages hold.
-            return Err(damaged);
-        }
-        replica.subscribe(patterns);
-        Ok(replica)
-    }
-
-    /// Takes in a page; the entry up to which it is up to date.
-    fn load_page(&mut self, row: &Row) -> Result<u64, CodecError> {
-        let page = decode_page(&row.value)?;
-        let is_ahead = page.asof > self.folded;
-        if page.leaves.iter().all(|(_, held)| held.is_none()) {
-            self.hollow.insert(row.key.clone());
-        }
-        for (key, held) in page.leaves {
-            if is_ahead {
-                self.base.load_ahead(key.clone(), page.asof, held.is_none());
-            }
-            if let Some(held) = held {
-                if is_ahead && let Ok(record) = decode_record(&held.bytes) {
-                    let stamps = record.seen.iter().map(|stamp| stamp.hlc);
-                    let latest = stamps.max().unwrap_or_default();
-                    self.header.observed = self.header.observed.max(latest);
-                }
-                self.base.load(key, held);
-            }
-        }
-        self.pages.insert(row.key.clone());
-        Ok(page.asof)
-    }
-
     /// What makes an empty store the replica `fresh`: guarded, so that of several holders one is first.
     #[must_use]
     pub fn found(fresh: ReplicaId, patterns: &[Pattern], space: Option<&SpaceId>) -> Batch {
         let mut batch = Batch::default();
         batch.guard(Keyspace::Meta, META_HEADER.to_vec(), None);
         let header = Header { space: space.cloned(), ..Self::new(fresh, patterns).header };
-        let header = encode_header(&header);
+        let header = encode_header(&header, 0);
         batch.put(Keyspace::Meta, META_HEADER.to_vec(), header);
         batch
     }
@@ -203,13 +109,15 @@ impl Replica {
     pub fn wants_fold(&self) -> bool {
         let entries = self.last - self.folded;
         let pays = self.unfolded_bytes >= FOLD_BYTES_MIN || entries >= self.fold_entries_min;
-        self.can_fold() && (pays || self.slices > 0)
+        self.can_fold() && (pays || self.slices > 0 || self.mends)
     }
 
-    /// Whether a fold is possible: nothing is tentative or staged, and no heal is under way.
+    /// Whether a fold is possible: nothing is tentative or staged, no heal is under way, and what damaged rows
+    /// held was fetched anew: until then they stay, and tell every holder that reads them what is missing.
     #[must_use]
     pub fn can_fold(&self) -> bool {
         self.pages_known
+            && !(self.mends && self.is_mending())
             && self.tentative.is_none()
             && self.base.staged_len() == 0
             && self.header.standings.iter().all(|(_, standing)| standing.heal.is_none())
@@ -243,7 +151,7 @@ impl Replica {
             Some(_) => (self.folded, self.slices + 1),
             None => (self.last, 0),
         };
-        let folded = [folded.to_be_bytes(), slices.to_be_bytes()].concat();
+        let folded = seal(FOLDED, [folded.to_be_bytes(), slices.to_be_bytes()].concat());
         batch.put(Keyspace::Meta, META_FOLDED.to_vec(), folded.clone());
         if slice.rest.is_none() {
             self.fold_header(&mut batch);
@@ -260,9 +168,10 @@ impl Replica {
         }
         let mut header = self.header.clone();
         header.settled = self.overlay.rows().filter_map(settlement_of).collect();
-        batch.put(Keyspace::Meta, META_HEADER.to_vec(), encode_header(&header));
+        batch.put(Keyspace::Meta, META_HEADER.to_vec(), encode_header(&header, self.last));
         for number in self.folded + 1..=self.last {
-            if self.overlay.get(number).is_none() || self.has(Bug::FoldTakesOutbox) {
+            let held = self.overlay.get(number).is_some() || self.damage.rows.contains(&number);
+            if !held || self.has(Bug::FoldTakesOutbox) {
                 batch.delete(Keyspace::Log, log_key(number));
             }
         }
@@ -290,6 +199,7 @@ impl Replica {
         self.folded = self.last;
         self.slices = 0;
         self.folds_whole = false;
+        self.mends = false;
         self.rewritten = BTreeSet::new();
         self.finished = BTreeMap::new();
         self.unfolded_bytes = 0;
@@ -322,22 +232,19 @@ pub struct Fold {
 }
 
 fn encode_finished(finished: &BTreeMap<u64, u64>) -> Vec<u8> {
-    finished
-        .iter()
-        .flat_map(|(row, entry)| [row.to_be_bytes(), entry.to_be_bytes()])
-        .flatten()
-        .collect()
+    let pairs = finished.iter().flat_map(|(row, entry)| [row.to_be_bytes(), entry.to_be_bytes()]);
+    seal(FINISHED, pairs.flatten().collect())
 }
 
-/// The rows that each entry ended.
-fn decode_finished(bytes: &[u8]) -> BTreeMap<u64, Vec<u64>> {
-    let (numbers, _) = bytes.as_chunks::<8>();
+/// The rows that each entry ended; `None` when that is damaged.
+pub(super) fn decode_finished(bytes: &[u8]) -> Option<BTreeMap<u64, Vec<u64>>> {
+    let (numbers, _) = unseal(FINISHED, bytes).ok()?.as_chunks::<8>();
     let (pairs, _) = numbers.as_chunks::<2>();
     let mut finished: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for [row, entry] in pairs {
         finished.entry(u64::from_be_bytes(*entry)).or_default().push(u64::from_be_bytes(*row));
     }
-    finished
+    Some(finished)
 }
 
 fn settlement_of((number, outbox): (u64, &super::overlay::OutboxRow)) -> Option<(u64, Settlement)> {

@@ -10,6 +10,7 @@ mod change;
 mod entry;
 mod fold;
 mod intent;
+mod load;
 mod overlay;
 mod page;
 mod receive;
@@ -25,10 +26,10 @@ pub use bytes::{decode_entry, encode_entry, row_digest};
 pub use change::{Action, Change, ChangeError, FieldAction, FieldChange};
 pub use entry::{Entry, Healing, Settlement, Standing, Welcomed};
 pub use fold::{
-    Fold, META_FOLDED, META_HEADER, META_LEADER, Stored, folded_number, load_queries, log_key,
-    log_number,
+    Fold, META_FOLDED, META_HEADER, META_LEADER, folded_number, load_queries, log_key, log_number,
 };
 pub use intent::{Intent, Restamped, Row, RowWrite};
+pub use load::{Damage, LoadError, Stored};
 pub use overlay::{Counts, OutboxRow, Overlay, RowState};
 pub use state::{Applied, Replica};
 pub use write::{Tentative, WriteError};

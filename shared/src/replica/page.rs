@@ -7,7 +7,7 @@ use super::{
     state::Header,
 };
 use crate::{
-    codec::{CodecError, CodecFault, Reader, Writer, read_key, write_key},
+    codec::{CodecError, CodecFault, Reader, Writer, read_key, seal, unseal, write_key},
     id::{CollectionName, Epoch, Incarnation, Pattern, RecordKey, Seq},
     message::Place,
 };
@@ -20,6 +20,9 @@ use alloc::{
 /// Size at which a page is split.
 const PAGE_BYTES_AIM: usize = 48 << 10;
 const VERSION: u64 = 1;
+/// Tags of the seals.
+const PAGE: u8 = b'P';
+const HEADER: u8 = b'H';
 
 /// Which pages there are: the store key of each page's first record.
 pub(super) type PageIndex = BTreeSet<Vec<u8>>;
@@ -135,7 +138,7 @@ fn encode_page(leaves: &[Leaf<'_>], asof: u64) -> Option<(Vec<u8>, Vec<u8>)> {
         out.bytes(&held.proof);
         out.bytes(&held.bytes);
     }
-    Some((first.to_store_key(), out.into_bytes()))
+    Some((first.to_store_key(), seal(PAGE, out.into_bytes())))
 }
 
 /// A page as it is read.
@@ -149,7 +152,7 @@ pub(super) struct Page {
 
 /// Decodes a page.
 pub(super) fn decode_page(bytes: &[u8]) -> Result<Page, CodecError> {
-    let mut input = Reader::new(bytes);
+    let mut input = Reader::new(unseal(PAGE, bytes)?);
     input.array_exact(3)?;
     check_version(&mut input)?;
     let asof = input.uint()?;
@@ -187,11 +190,12 @@ pub(super) fn from_store_key(key: &[u8]) -> Option<RecordKey> {
     })
 }
 
-/// Encodes the header.
-pub(super) fn encode_header(header: &Header) -> Vec<u8> {
+/// Encodes the header of a log that is folded up to `folded`.
+pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(14);
+    out.array(15);
     out.uint(VERSION);
+    out.uint(folded);
     out.bytes(header.replica.as_bytes());
     match &header.space {
         Some(space) => out.text(space.as_str()),
@@ -224,14 +228,15 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
         out.uint(*number);
         write_settlement(&mut out, settlement);
     }
-    out.into_bytes()
+    seal(HEADER, out.into_bytes())
 }
 
-/// Decodes the header.
-pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
-    let mut input = Reader::new(bytes);
-    input.array_exact(14)?;
+/// Decodes the header, and up to where the log was folded when it was written.
+pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
+    let mut input = Reader::new(unseal(HEADER, bytes)?);
+    input.array_exact(15)?;
     check_version(&mut input)?;
+    let folded = input.uint()?;
     let replica = input.replica()?;
     let space = input.optional(read_space)?;
     let clock = input.hlc()?;
@@ -258,7 +263,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
         .map(|_| Ok((input.uint()?, read_settlement(&mut input)?)))
         .collect::<Result<_, CodecError>>()?;
     input.finish()?;
-    Ok(Header {
+    let header = Header {
         replica,
         space,
         clock,
@@ -272,7 +277,8 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, CodecError> {
         skew_ms,
         standings,
         settled,
-    })
+    };
+    Ok((header, folded))
 }
 
 /// A heal under way is not written: nothing is folded before its end.

@@ -5,6 +5,7 @@ use super::{
     bytes::decode_entry,
     entry::{Entry, Settlement, Standing, Welcomed},
     intent::{Restamped, Row},
+    load::Damage,
     overlay::{Counts, Overlay, RowState},
     page::PageIndex,
     replay::Replays,
@@ -106,6 +107,7 @@ pub struct Applied {
 
 /// A replica: identity, base, overlay, and how far each subscription has come.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts about pages and log")]
 pub struct Replica {
     pub(super) header: Header,
     pub(super) base: Base,
@@ -133,6 +135,12 @@ pub struct Replica {
     pub(super) finished: BTreeMap<u64, u64>,
     /// Bytes of entries behind `folded`.
     pub(super) unfolded_bytes: usize,
+    /// What of the store was damaged when it was read.
+    pub(super) damage: Damage,
+    /// Whether rows of the store are damaged that the next fold takes or replaces.
+    pub(super) mends: bool,
+    /// Whether an entry is lost that may have given this replica another id.
+    pub(super) in_doubt: bool,
     /// The first row that is applied and not yet durable, and the clock before it.
     pub(super) tentative: Option<(u64, Hlc)>,
     /// Entries in the log at which folding pays.
@@ -181,6 +189,9 @@ impl Replica {
             rewritten: BTreeSet::new(),
             finished: BTreeMap::new(),
             unfolded_bytes: 0,
+            damage: Damage::default(),
+            mends: false,
+            in_doubt: false,
             tentative: None,
             fold_entries_min: super::fold::FOLD_ENTRIES_MIN,
             before_push: Replays::default(),
@@ -415,10 +426,7 @@ impl Replica {
                 applied.subscribed = self.subscribe(&patterns) || rested;
             }
         }
-        let ended = self.catching_up.as_mut().and_then(|ended| ended.remove(&(self.last + 1)));
-        for number in ended.into_iter().flatten() {
-            self.end_row(number, &mut applied);
-        }
+        self.end_recorded(&mut applied);
         if !is_behind {
             self.forget_replays(&applied.keys);
         }
@@ -426,7 +434,20 @@ impl Replica {
         Ok(applied)
     }
 
+    /// Ends the rows of which it is on record that the entry after [`Self::last`] ended them.
+    pub(super) fn end_recorded(&mut self, applied: &mut Applied) {
+        let ended = self.catching_up.as_mut().and_then(|ended| ended.remove(&(self.last + 1)));
+        for number in ended.into_iter().flatten() {
+            self.end_row(number, applied);
+        }
+    }
+
     fn commit(&mut self, row: Row, applied: &mut Applied) {
+        if self.in_doubt && row.stamp.replica != self.header.replica {
+            // The entry that gave it this id is the one that is lost.
+            self.header.replica = row.stamp.replica;
+            self.header.acked = Hlc::ZERO;
+        }
         applied.keys.extend(row.writes.iter().map(|write| write.key.clone()));
         self.header.clock = self.header.clock.max(row.stamp.hlc);
         applied.subscribed = self.wake(&row);
@@ -525,6 +546,7 @@ impl Replica {
         applied: &mut Applied,
     ) {
         self.folds_whole = true;
+        self.in_doubt = false;
         let old = self.header.replica;
         // What the peer does not name it does not have, whatever it once said.
         if !self.has(Bug::SettledForGood) {

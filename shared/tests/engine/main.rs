@@ -8,6 +8,7 @@
     reason = "a test: whatever goes wrong here should stop it"
 )]
 
+mod damage;
 mod limits;
 mod push;
 mod rest;

@@ -1,6 +1,7 @@
 //! Engines and a host, each on a store in memory, and lines between them that carry what they are told to.
 
 use rejoin_core::{
+    codec::seal,
     hlc::Hlc,
     id::{
         CollectionName, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey, ReplicaId,
@@ -525,7 +526,7 @@ pub(crate) fn change(key: &RecordKey, action: Action) -> Vec<Change> {
     vec![Change { key: key.clone(), action }]
 }
 
-/// Changes bytes of a store where `before` stands.
+/// Changes bytes of a store where `before` stands, as a defect would that seals what it writes.
 pub(crate) fn damage(store: &MemoryStore, keyspace: Keyspace, before: &[u8], after: &[u8]) {
     assert_eq!(before.len(), after.len());
     let mut batch = Batch::default();
@@ -533,6 +534,9 @@ pub(crate) fn damage(store: &MemoryStore, keyspace: Keyspace, before: &[u8], aft
         let found = value.windows(before.len()).position(|window| window == before);
         if let Some(at) = found {
             value[at..at + before.len()].copy_from_slice(after);
+            let tag = value.pop().unwrap();
+            value.truncate(value.len() - 8);
+            let value = seal(tag, value);
             batch.put(keyspace, key, value);
         }
     }

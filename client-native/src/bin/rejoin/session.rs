@@ -5,8 +5,8 @@ use crate::{
     output::{Progress, complain, describe},
 };
 use rejoin_client::{
-    ByeCode, Client, ClientError, Digest, FaultClass, Link, Notice, Notices, OpenError, Options,
-    Pattern, Progress as Received, Seq, Status,
+    ByeCode, Client, ClientError, Damage, Digest, FaultClass, Link, Notice, Notices, OpenError,
+    Options, Pattern, Progress as Received, Seq, Status,
 };
 use std::{
     fs, io,
@@ -178,6 +178,8 @@ impl Session {
                 return Err(SessionError::OtherAccount { ours, theirs });
             } else if let Notice::Unreadable(class) = notice {
                 return Err(SessionError::Store(class));
+            } else if let Notice::Damaged(damage) = notice {
+                complain(&describe_damage(&damage));
             } else if let Notice::Diverged { seq, ours, theirs, .. } = notice {
                 self.difference.get_or_insert(Difference { seq, ours, theirs });
             } else if let Notice::Trace { sent, name, bytes, text } = notice {
@@ -191,6 +193,16 @@ impl Session {
     pub(crate) async fn close(self) -> Result<(), SessionError> {
         Ok(self.client.close().await?)
     }
+}
+
+/// What of the file is damaged, in words.
+fn describe_damage(damage: &Damage) -> String {
+    let Damage { received, rows } = damage;
+    let mut text = format!("the file is damaged: {received} rows are fetched anew");
+    if !rows.is_empty() {
+        text += &format!("; these may be writes that cannot be read: {rows:?}");
+    }
+    text
 }
 
 /// The token without the end of its line.

@@ -152,6 +152,12 @@ impl Engine {
             if self.replica.has(Bug::RecallIgnored) {
                 accepted.clear();
             }
+            if self.replica.is_in_doubt() {
+                // Under which stamps they were acknowledged is lost: they are not to be sent once more.
+                let rows = self.replica.overlay().rows();
+                let held = rows.filter(|(_, row)| matches!(row.state, RowState::Accepted(_)));
+                accepted.extend(held.map(|(number, _)| number));
+            }
             let unsure = core::mem::take(&mut session.unsure);
             self.pipeline.want(Want::Reborn { replica, accepted, unsure });
         }

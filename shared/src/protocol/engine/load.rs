@@ -123,11 +123,21 @@ impl Engine {
                 } else {
                     self.notice(Notice::Opened);
                 }
+                self.tell_damage();
             }
-            Err(_) => {
+            Err(error) => {
                 self.fail_uncertain();
-                self.store_failed(FaultClass::Corrupt);
+                self.stand_still(FaultClass::Corrupt, Notice::Refused(error));
             }
+        }
+    }
+
+    fn tell_damage(&mut self) {
+        let damage = self.replica.damage().clone();
+        if !damage.is_empty() {
+            // What was found equal is not held any more.
+            self.verified.clear();
+            self.notice(Notice::Damaged(damage));
         }
     }
 
@@ -157,12 +167,18 @@ impl Engine {
         self.pipeline.leader = leader;
         self.pipeline.failed = false;
         self.check_lead();
-        let folded_to = folded.as_deref().and_then(folded_number).unwrap_or_default();
-        if folded_to > self.replica.last() {
+        let folded_to = match folded.as_deref() {
+            // It may be damaged: what it was read as counts.
+            same if same == self.pipeline.folded.as_deref() => Some(self.replica.folded()),
+            Some(folded) => folded_number(folded),
+            None => Some(0),
+        };
+        let Some(folded_to) = folded_to.filter(|folded_to| *folded_to <= self.replica.last())
+        else {
             self.pipeline.reload_wanted = true;
             self.drop_session();
             return;
-        }
+        };
         for row in page.rows {
             self.witness(&row);
             let expected = log_number(&row.key) == Some(self.replica.last() + 1);

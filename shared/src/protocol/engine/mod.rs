@@ -27,7 +27,7 @@ use crate::{
     hlc::Stamp,
     id::{Digest, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
-    replica::{Change, Replica, WriteError},
+    replica::{Change, Damage, LoadError, Replica, WriteError},
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
@@ -240,6 +240,11 @@ pub enum Notice {
     Opened,
     /// The store cannot be read.
     Unreadable(FaultClass),
+    /// The store was read, and cannot be taken in: nothing of it is shown, changed or sent.
+    Refused(LoadError),
+    /// Parts of the store are damaged; the rest is in use, and what the peer has comes anew. Told whenever the
+    /// store is read.
+    Damaged(Damage),
     /// The store holds what belongs to another space: nothing of it is shown, changed or sent.
     OtherSpace {
         /// The space that it belongs to.

@@ -441,7 +441,8 @@ impl Engine {
             self.notice(Notice::AccountChanged { ours, theirs });
             return;
         }
-        if welcome.identity != Identity::Confirmed || self.has_forked(welcome.accepted) {
+        let in_doubt = welcome.identity != Identity::Confirmed || self.replica.is_in_doubt();
+        if in_doubt || self.has_forked(welcome.accepted) {
             self.recall(now, Phase::Recalling, None);
         } else if welcome.accepted > Some(self.replica.acked()) {
             // A row of that stamp waits, but a history that was rolled back may have issued it twice.

@@ -262,7 +262,10 @@ impl World {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
-            Notice::Unreadable(_) | Notice::OtherSpace { .. } => self.mark("unreadable"),
+            Notice::Unreadable(_)
+            | Notice::Refused(_)
+            | Notice::Damaged(_)
+            | Notice::OtherSpace { .. } => self.mark("unreadable"),
             Notice::Leading
             | Notice::Status
             | Notice::Accepted(_)
