@@ -18,6 +18,7 @@ use rejoin_core::{
     },
     record::{Record, visible, visible_kinds},
     replica::{Change, RowState},
+    tree::WalkLimits,
 };
 use rejoin_sqlite::{SqliteDb, SqliteOptions, SqliteStore};
 use std::{
@@ -95,6 +96,7 @@ impl Client {
             fresh,
             token,
             trace,
+            walk: WalkLimits::default(),
         })?;
         let engine = SharedEngine::new(engine);
         let hub = Arc::new(Hub::new());

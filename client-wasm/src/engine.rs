@@ -32,6 +32,7 @@ use rejoin_core::{
     },
     replica::{Damage, LoadError},
     time::Millis,
+    tree::WalkLimits,
     tree::{Trie, combine_roots},
 };
 use std::rc::{Rc, Weak};
@@ -68,6 +69,7 @@ impl Running {
             fresh: ReplicaId::from_bytes(random()),
             token: options.token.clone(),
             trace: options.url.is_some(),
+            walk: WalkLimits::default(),
         };
         let engine = Engine::open(config)?;
         let store = open_store(&options.name).await?;

@@ -137,6 +137,7 @@ impl World {
             fresh: ReplicaId::from_bytes([byte + 10; 16]),
             token: None,
             trace: false,
+            walk: rejoin_core::tree::WalkLimits::default(),
         };
         self.clients.push((Engine::open(config).expect("few patterns"), MemoryStore::new()));
         self.drain_client(at);

@@ -41,6 +41,7 @@ impl Holder {
             fresh: ReplicaId::from_bytes([1; 16]),
             token: None,
             trace: false,
+            walk: rejoin_core::tree::WalkLimits::default(),
         })
         .unwrap();
         let (sent, notices, done) = (Vec::new(), Vec::new(), Vec::new());

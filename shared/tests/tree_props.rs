@@ -76,6 +76,8 @@ fn limits() -> impl Strategy<Value = WalkLimits> {
                 differs_max,
                 list_entries_max,
                 deep_nodes_max: deep,
+                cells_max: 0,
+                sketched_entries_min: 0,
             }
         });
     prop_oneof![Just(WalkLimits::default()), narrow]

@@ -72,12 +72,15 @@ pub enum Message {
     Bye(Bye),
 }
 
+/// The feature of walks that open with a sketch.
+pub const FEATURE_SKETCH: u64 = 1;
+
 /// Opens a channel for one space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// Versions spoken, best first.
     pub versions: Vec<u32>,
-    /// Optional abilities, one bit each; none is defined in version 1.
+    /// Optional abilities, one bit each, as [`FEATURE_SKETCH`]. Bits that are not known mean nothing.
     pub features: u64,
     /// Who speaks.
     pub replica: ReplicaId,

@@ -17,7 +17,9 @@ use crate::{
         Stated, Subscription, Walk, Welcome,
     },
     time::{Millis, WallMillis},
-    tree::{ChildHash, Levels, NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
+    tree::{
+        Cell, ChildHash, Levels, NodeState, Prefix, SketchCells, WalkBody, WalkMessage, WalkNode,
+    },
 };
 
 /// How many types of messages there are.
@@ -256,10 +258,15 @@ fn stated(rng: &mut Rng) -> Stated {
 
 fn walk(rng: &mut Rng) -> WalkMessage {
     let salt = rng.next_u64();
-    let body = match rng.below(5) {
+    let body = match rng.below(7) {
         0 => WalkBody::Root(digest(rng)),
         1 => WalkBody::Equal,
         2 => WalkBody::End,
+        3 => WalkBody::Cells(SketchCells {
+            cells: some(rng, 9, |rng| Cell::from_bytes(rng.bytes())),
+            probes: some(rng, 60, Rng::byte),
+        }),
+        4 => WalkBody::Wanted(some(rng, 9, Rng::next_u64)),
         _ => WalkBody::Nodes(some(rng, 4, |rng| WalkNode {
             prefix: arbitrary_prefix(rng),
             state: node_state(rng),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     codec::{Writer, decode_record, encode_record, record_digest, write_value},
     crdt::Join,
-    id::key_hash,
+    id::{Digest, key_hash},
     protocol::wire,
     record::Record,
     tree::{Trie, WalkLimits, WalkMessage, respond},
@@ -29,6 +29,9 @@ pub fn digest(seed_count: u64) -> [u8; 32] {
         joins(&mut rng, &mut fold);
         if seed.is_multiple_of(16) {
             trees(&mut rng, &mut fold);
+        }
+        if seed.is_multiple_of(512) {
+            sketches(&mut rng, &mut fold);
         }
     }
     *fold.0.finalize().as_bytes()
@@ -135,10 +138,34 @@ fn trees(rng: &mut Rng, fold: &mut Fold) {
     }
     fold.bytes(mine.root().as_bytes());
     fold.bytes(theirs.root().as_bytes());
-    let mut message = WalkMessage::open(&mut mine, rng.next_u64());
+    let open = WalkMessage::open(&mut mine, rng.next_u64());
+    walk([&mut mine, &mut theirs], open, fold);
+}
+
+/// Trees large enough for a sketch.
+fn sketches(rng: &mut Rng, fold: &mut Fold) {
+    let (mut mine, mut theirs) = (Trie::new(), Trie::new());
+    let differing = 1 + rng.below(150);
+    for at in 0..1_000 + rng.below(1_000) {
+        let (key_hash, digest) =
+            (Digest::from_bytes(rng.bytes()), record_digest(&rng.bytes::<8>()));
+        if at >= differing || at % 3 > 0 {
+            mine.insert(key_hash, digest);
+        }
+        if at >= differing || at % 3 < 2 {
+            theirs.insert(key_hash, digest);
+        }
+    }
+    let limits = WalkLimits::default();
+    let open = WalkMessage::open_sketch(&mut mine, rng.next_u64(), None, &limits);
+    walk([&mut mine, &mut theirs], open, fold);
+}
+
+fn walk([mine, theirs]: [&mut Trie; 2], open: WalkMessage, fold: &mut Fold) {
+    let mut message = open;
     // Far more turns than a walk over so few entries takes.
     for turn in 0..100 {
-        let tree = if turn % 2 == 0 { &mut theirs } else { &mut mine };
+        let tree = if turn % 2 == 0 { &mut *theirs } else { &mut *mine };
         let Ok(response) = respond(tree, &message, &WalkLimits::default()) else {
             return;
         };

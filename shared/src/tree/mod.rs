@@ -3,8 +3,8 @@
 //!
 //! A collection is a set of entries (key hash, record digest) in a canonical trie ([`Trie`]): its
 //! shape, and with it every digest, depends on the set alone. So two roots are equal exactly if two
-//! sets are, and what differs is found by comparing digests from the root down ([`respond`]). A
-//! snapshot is the same with an empty side: subtrees in order, each checked by itself
+//! sets are, and what differs is found from a sketch, or by comparing digests from the root down
+//! ([`respond`]). A snapshot is the same with an empty side: subtrees in order, each checked by itself
 //! ([`Trie::next_chunk`], [`verify_chunk`]).
 //!
 //! Absent: record values (only their digests come here), joins, frames and their encoding, sessions,
@@ -12,6 +12,7 @@
 
 mod chunk;
 mod prefix;
+mod sketch;
 mod trie;
 mod walk;
 
@@ -20,10 +21,11 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 pub use chunk::{Chunk, ChunkError, verify_chunk};
 pub use prefix::{NIBBLES_MAX, Prefix, PrefixError};
+pub use sketch::{CELLS_MAX, Cell, PROBE_BYTES_MAX};
 pub use trie::{Entries, Entry, LEAF_ENTRIES_MAX, Subtree, Trie, empty_root};
 pub use walk::{
-    ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState, Response, WalkBody, WalkError,
-    WalkLimits, WalkMessage, WalkNode, respond,
+    ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState, Response, SKETCHED_ENTRIES_MIN,
+    SketchCells, WalkBody, WalkError, WalkLimits, WalkMessage, WalkNode, respond,
 };
 
 /// The root of several collections together, as of a subscription to a prefix: BLAKE3 over their

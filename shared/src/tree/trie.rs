@@ -11,7 +11,10 @@
 //!
 //! Absent: persistence. A trie is derived from stored entries, and no digest of a peer enters it.
 
-use super::prefix::{NIBBLES_MAX, Prefix, nibble};
+use super::{
+    prefix::{NIBBLES_MAX, Prefix, nibble},
+    sketch::Sketch,
+};
 use crate::id::Digest;
 use alloc::{boxed::Box, vec::Vec};
 use core::{array, fmt, iter::FusedIterator, mem, slice};
@@ -31,10 +34,12 @@ pub struct Entry {
 /// A set of entries, one per key hash, with the digest of each of its subtrees.
 ///
 /// Operations take O(log n) for hashed keys; keys chosen to share nibbles make it at most
-/// [`NIBBLES_MAX`] levels deep. About 70 to 100 bytes of memory per entry.
+/// [`NIBBLES_MAX`] levels deep. About 70 to 100 bytes of memory per entry. Once it was opened or
+/// answered with a sketch it keeps that one up to date, in at most 6 bytes per entry and 400 kB.
 #[derive(Clone, Default)]
 pub struct Trie {
     root: Node,
+    sketch: Option<Sketch>,
 }
 
 impl Trie {
@@ -47,12 +52,22 @@ impl Trie {
     /// Sets the digest of a key; returns the previous one. Digests on the way to it are recomputed
     /// when next asked for, none if nothing changed.
     pub fn insert(&mut self, key_hash: Digest, digest: Digest) -> Option<Digest> {
-        self.root.insert(0, Entry { key_hash, digest })
+        let entry = Entry { key_hash, digest };
+        let previous = self.root.insert(0, entry);
+        if let Some(sketch) = self.sketch.as_mut().filter(|_| previous != Some(digest)) {
+            sketch.toggle(&entry);
+            previous.into_iter().for_each(|digest| sketch.toggle(&Entry { key_hash, digest }));
+        }
+        previous
     }
 
     /// Removes a key; returns its digest if it was present.
     pub fn remove(&mut self, key_hash: &Digest) -> Option<Digest> {
-        self.root.remove(0, key_hash)
+        let digest = self.root.remove(0, key_hash)?;
+        if let Some(sketch) = &mut self.sketch {
+            sketch.toggle(&Entry { key_hash: *key_hash, digest });
+        }
+        Some(digest)
     }
 
     /// The digest of a key.
@@ -69,6 +84,28 @@ impl Trie {
             }
         }
         None
+    }
+
+    /// The entries whose key hash begins with `start`, ascending; at most those of one leaf, which are
+    /// all unless keys were chosen to share more nibbles than those of `start`.
+    pub(super) fn near<const N: usize>(&self, start: [u8; N]) -> impl Iterator<Item = &Entry> {
+        let mut path = [0; 32];
+        path.iter_mut().zip(start).for_each(|(to, from)| *to = from);
+        let path = Digest::from_bytes(path);
+        let mut node = Some(&self.root);
+        let mut leaf: &[Entry] = &[];
+        for depth in 0..=NIBBLES_MAX {
+            match node.map(|node| &node.body) {
+                Some(Body::Leaf(entries)) => {
+                    leaf = entries;
+                    break;
+                }
+                Some(Body::Inner(inner)) => node = inner.child(nibble(&path, depth)),
+                None => break,
+            }
+        }
+        // The memory is nowhere near: reading on costs less than halving.
+        leaf.iter().filter(move |entry| entry.key_hash.as_bytes().starts_with(&start))
     }
 
     /// Number of entries. O(1).
@@ -89,6 +126,18 @@ impl Trie {
         self.root.refresh()
     }
 
+    /// The sketch of the whole set. O(log n) per change since it was last asked for; O(n) the first
+    /// time, and when the set has become much larger or smaller than it was then.
+    pub(super) fn sketch(&mut self) -> &Sketch {
+        let len = Sketch::len_for(self.len());
+        let kept = self.sketch.take().filter(|sketch| {
+            let kept = sketch.cells().len();
+            kept >= len / 2 && kept <= len * 4
+        });
+        let sketch = kept.unwrap_or_else(|| Sketch::build(len, self.iter()));
+        self.sketch.insert(sketch)
+    }
+
     /// The part below a prefix. Its digest is at hand if [`Self::root`] was asked for since the last
     /// change, else it is computed anew each time.
     #[must_use]
@@ -105,7 +154,8 @@ impl Trie {
     /// Bytes of memory it holds, without what the allocator adds. O(n).
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.root.memory_bytes()
+        let sketch = self.sketch.as_ref().map_or(0, |sketch| size_of_val(sketch.cells()));
+        size_of::<Self>() + sketch + self.root.memory_bytes()
     }
 }
 

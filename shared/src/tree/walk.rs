@@ -10,6 +10,9 @@
 //! or named again as [`NodeState::Open`], and the first one is settled or refined. So a walk ends,
 //! whatever the limits, and what a limit cut is never taken for equal.
 //!
+//! Where both ends know how, a walk opens with a [sketch](super::sketch) instead: a small difference
+//! is then found in the first answer or the second. What no sketch finds is walked.
+//!
 //! Hashes here are 32 bits. One that collides hides a difference, and never invents one: the 32-byte
 //! roots decide, and if they still differ once everything found has been sent, the next walk takes
 //! another salt.
@@ -18,18 +21,20 @@
 //! Maintenance", 1987 (<https://doi.org/10.1145/41840.41841>); leaf lists, two levels at a time and
 //! the absence of state are ours.
 
+mod cells;
 mod message;
 
 use super::{
     prefix::Prefix,
+    sketch::CELLS_MAX,
     trie::{Entry, LEAF_ENTRIES_MAX, Subtree, Trie},
 };
 use crate::id::Digest;
 use alloc::vec::Vec;
 
 pub use message::{
-    ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState, WalkBody, WalkError, WalkMessage,
-    WalkNode,
+    ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState, SketchCells, WalkBody, WalkError,
+    WalkMessage, WalkNode,
 };
 
 /// How much one call of [`respond`] does. A limit is looked at before each step, and a step that has
@@ -45,7 +50,7 @@ pub struct WalkLimits {
     /// Nodes of the reply; more than half of [`NODES_MAX`] counts as that. A reply may still have as
     /// many as its message had, and what its first node opens.
     pub nodes_max: usize,
-    /// Key hashes found in one message.
+    /// Key hashes found in one message, but by a sketch.
     pub differs_max: usize,
     /// Entries of a subtree that is listed instead of parted; more than [`LIST_ENTRIES_MAX`] counts as
     /// that, zero as one.
@@ -53,6 +58,12 @@ pub struct WalkLimits {
     /// So long as no more nodes than this are to be parted, each shows two levels at once: up to 1 kB
     /// more per node for a round trip less.
     pub deep_nodes_max: usize,
+    /// Cells of a sketch that is sent, 12 bytes each, and of one that is decoded; hence also the key
+    /// hashes found by one. Zero switches sketches off: one that comes nevertheless is answered by a
+    /// walk.
+    pub cells_max: usize,
+    /// Entries of a tree below which it is walked all the same.
+    pub sketched_entries_min: usize,
 }
 
 impl Default for WalkLimits {
@@ -64,12 +75,17 @@ impl Default for WalkLimits {
             differs_max: 16_384,
             list_entries_max: LIST_ENTRIES_MAX,
             deep_nodes_max: 8,
+            cells_max: CELLS_MAX,
+            sketched_entries_min: SKETCHED_ENTRIES_MIN,
         }
     }
 }
 
+/// Below so many entries a walk costs less than a sketch.
+pub const SKETCHED_ENTRIES_MIN: usize = 512;
+
 /// What follows from a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     /// To be sent. `None`: the message ended the walk.
     pub reply: Option<WalkMessage>,
@@ -88,6 +104,21 @@ impl WalkMessage {
     #[must_use]
     pub fn open(tree: &mut Trie, salt: u64) -> Self {
         Self { salt, body: WalkBody::Root(tree.root()) }
+    }
+
+    /// The message that opens a walk with a sketch, for when the roots are known to differ and the
+    /// peer knows sketches. Where `limits` want none it opens as in [`Self::open`].
+    ///
+    /// `hint`: about how many records differ, if that is known. A wrong one costs bytes or a message.
+    ///
+    /// A sketch may miss a difference that somebody prepared. So if the roots still differ once
+    /// everything found has been sent, the next walk opens with [`Self::open`].
+    #[must_use]
+    pub fn open_sketch(tree: &mut Trie, salt: u64, hint: Option<u32>, limits: &WalkLimits) -> Self {
+        match cells::open(tree, hint, limits) {
+            Some(body) => Self { salt, body },
+            None => Self::open(tree, salt),
+        }
     }
 
     /// Whether the one who sends it has nothing more to ask, and gets no answer.
@@ -112,28 +143,46 @@ pub fn respond(
 ) -> Result<Response, WalkError> {
     let salt = message.salt;
     let root = tree.root();
-    let mut answer = Answer::new(tree, salt, limits);
-    match &message.body {
-        WalkBody::Equal | WalkBody::End => {
-            return Ok(Response { reply: None, differs: Vec::new(), put_off: 0 });
-        }
-        WalkBody::Root(theirs) if *theirs == root => {
-            let reply = Some(WalkMessage { salt, body: WalkBody::Equal });
-            return Ok(Response { reply, differs: Vec::new(), put_off: 0 });
-        }
-        WalkBody::Root(_) => answer.plan(Prefix::ROOT, Plan::Describe),
+    let describe_all =
+        |tree: &Trie| go_on(tree, salt, limits, |answer| answer.plan(Prefix::ROOT, Plan::Describe));
+    Ok(match &message.body {
+        WalkBody::Equal | WalkBody::End => Response::default(),
+        WalkBody::Root(theirs) if *theirs == root => Response::saying(salt, WalkBody::Equal),
+        WalkBody::Root(_) => describe_all(tree),
         WalkBody::Nodes(nodes) => {
             message::check(nodes)?;
-            answer.read(nodes);
+            go_on(tree, salt, limits, |answer| answer.read(nodes))
         }
+        WalkBody::Cells(sketch) => {
+            message::check_cells(sketch)?;
+            cells::answer(tree, salt, sketch, limits).unwrap_or_else(|| describe_all(tree))
+        }
+        WalkBody::Wanted(symbols) => {
+            message::check_wanted(symbols)?;
+            cells::answer_wanted(tree, salt, symbols, limits)
+        }
+    })
+}
+
+impl Response {
+    const fn saying(salt: u64, body: WalkBody) -> Self {
+        Self { reply: Some(WalkMessage { salt, body }), differs: Vec::new(), put_off: 0 }
     }
+}
+
+/// Walks one message further.
+fn go_on<'a>(
+    tree: &'a Trie,
+    salt: u64,
+    limits: &'a WalkLimits,
+    begin: impl FnOnce(&mut Answer<'a>),
+) -> Response {
+    let mut answer = Answer::new(tree, salt, limits);
+    begin(&mut answer);
     let nodes = answer.write();
     let body = if nodes.is_empty() { WalkBody::End } else { WalkBody::Nodes(nodes) };
-    Ok(Response {
-        reply: Some(WalkMessage { salt, body }),
-        differs: answer.differs,
-        put_off: answer.put_off,
-    })
+    let Answer { differs, put_off, .. } = answer;
+    Response { differs, put_off, ..Response::saying(salt, body) }
 }
 
 /// What the reply will say of a prefix.

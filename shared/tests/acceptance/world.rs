@@ -602,8 +602,15 @@ impl World {
 
 fn engine_of(fresh: ReplicaId) -> Engine {
     let patterns = vec![Pattern::All];
-    Engine::open(EngineConfig { space: Some(space()), patterns, fresh, token: None, trace: false })
-        .unwrap()
+    Engine::open(EngineConfig {
+        space: Some(space()),
+        patterns,
+        fresh,
+        token: None,
+        trace: false,
+        walk: rejoin_core::tree::WalkLimits::default(),
+    })
+    .unwrap()
 }
 
 fn without_stamps(shown: Visible) -> Shown {

@@ -13,6 +13,7 @@ mod limits;
 mod push;
 mod rest;
 mod session;
+mod sketch;
 mod snapshot;
 mod store;
 mod subscribe;

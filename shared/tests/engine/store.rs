@@ -89,6 +89,7 @@ fn store_that_answers_something_else_shows_no_empty_replica() {
         fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
         token: None,
         trace: false,
+        walk: rejoin_core::tree::WalkLimits::default(),
     };
     let mut engine = Engine::open(config).unwrap();
     assert!(matches!(engine.poll(), Some(Output::Query { .. })));
@@ -149,6 +150,7 @@ fn store_that_keeps_nothing_is_given_up() {
         fresh: rejoin_core::id::ReplicaId::from_bytes([1; 16]),
         token: None,
         trace: false,
+        walk: rejoin_core::tree::WalkLimits::default(),
     };
     let mut engine = Engine::open(config).unwrap();
     let now = Now::default();

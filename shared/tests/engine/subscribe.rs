@@ -271,6 +271,7 @@ fn more_patterns_than_a_hello_can_name_are_refused() {
         fresh: ReplicaId::from_bytes([1; 16]),
         token: None,
         trace: false,
+        walk: rejoin_core::tree::WalkLimits::default(),
     };
     let refused = Engine::open(config(SUBSCRIPTIONS_MAX, "notes")).err();
     let (patterns, max) = (SUBSCRIPTIONS_MAX + 1, SUBSCRIPTIONS_MAX);

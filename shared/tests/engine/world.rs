@@ -12,13 +12,14 @@ use rejoin_core::{
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Receipt, Wish, WishError},
         host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
-        message::{Bye, Hello, Identity, Limits, Message, Mode, Right, Welcome},
+        message::{Bye, Hello, Identity, Limits, Message, Mode, Right, Walk, Welcome},
         wire,
     },
     record::{Kind, State, Value},
     replica::{Action, Change, FieldAction, FieldChange},
     testing::{block_on, memory::MemoryStore},
     time::{Millis, MonoMillis, Now, WallMillis},
+    tree::{WalkBody, WalkLimits, WalkMessage},
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -77,9 +78,21 @@ impl Client {
         client
     }
 
+    /// Its walks are held to other limits.
+    pub(crate) fn with(
+        store: MemoryStore,
+        number: u8,
+        patterns: &[&str],
+        walk: WalkLimits,
+    ) -> Self {
+        let mut client = Self::configured(store, number, patterns, |config| config.walk = walk);
+        client.run();
+        client
+    }
+
     /// Its store was not read yet.
     pub(crate) fn unread(store: MemoryStore, number: u8, patterns: &[&str]) -> Self {
-        Self::of_space(store, number, patterns, Some("demo"))
+        Self::configured(store, number, patterns, |_| {})
     }
 
     /// Its store was not read yet.
@@ -89,13 +102,25 @@ impl Client {
         patterns: &[&str],
         space: Option<&str>,
     ) -> Self {
-        let config = EngineConfig {
-            space: space.map(|space| SpaceId::parse(space).unwrap()),
+        let space = space.map(|space| SpaceId::parse(space).unwrap());
+        Self::configured(store, number, patterns, |config| config.space = space)
+    }
+
+    fn configured(
+        store: MemoryStore,
+        number: u8,
+        patterns: &[&str],
+        configure: impl FnOnce(&mut EngineConfig),
+    ) -> Self {
+        let mut config = EngineConfig {
+            space: Some(SpaceId::parse("demo").unwrap()),
             patterns: patterns.iter().map(|text| pattern(text)).collect(),
             fresh: ReplicaId::from_bytes([number; 16]),
             token: None,
             trace: false,
+            walk: WalkLimits::default(),
         };
+        configure(&mut config);
         Self {
             engine: Engine::open(config).unwrap(),
             store,
@@ -310,6 +335,10 @@ pub(crate) struct Server {
     pub(crate) damaged_chunks: usize,
     /// Chunks sent.
     pub(crate) chunks: usize,
+    /// Whether each sketch that comes finds nothing.
+    pub(crate) confused: bool,
+    /// Steps of walks, both ways.
+    pub(crate) walks: Vec<WalkMessage>,
     inbox: BTreeMap<PeerId, VecDeque<Vec<u8>>>,
     gone: BTreeMap<PeerId, Bye>,
     peers: u64,
@@ -321,8 +350,17 @@ impl Server {
     }
 
     pub(crate) fn on(store: MemoryStore, number: u8) -> Self {
+        Self::with(store, number, |_| {})
+    }
+
+    pub(crate) fn with(
+        store: MemoryStore,
+        number: u8,
+        configure: impl FnOnce(&mut HostConfig),
+    ) -> Self {
         let epoch = Epoch::from_bytes([number; 16]);
-        let config = HostConfig::new(SpaceId::parse("demo").unwrap(), epoch, [9; 32]);
+        let mut config = HostConfig::new(SpaceId::parse("demo").unwrap(), epoch, [9; 32]);
+        configure(&mut config);
         let mut server = Self {
             host: Host::open(config, start()),
             store,
@@ -331,6 +369,8 @@ impl Server {
             delivered: BTreeMap::new(),
             damaged_chunks: 0,
             chunks: 0,
+            confused: false,
+            walks: Vec::new(),
             inbox: BTreeMap::new(),
             gone: BTreeMap::new(),
             peers: u64::from(number) * 1_000,
@@ -389,6 +429,10 @@ impl Server {
         let entries = match wire::decode(message).unwrap() {
             Message::Changes(changes) => changes.entries,
             Message::Records(records) => records.entries,
+            Message::Walk(walk) => {
+                self.walks.push(walk.message);
+                return;
+            }
             Message::Chunk(chunk) => {
                 self.chunks += 1;
                 chunk.parts.into_iter().flat_map(|part| part.entries).collect()
@@ -411,6 +455,15 @@ impl Server {
             let grant = Grant { principal: String::from("ann"), rights: self.rights() };
             self.put(HostInput::Opened { peer, hello, grant });
         } else if let Some(peer) = client.peer {
+            if let Message::Walk(walk) = wire::decode(bytes).unwrap() {
+                self.walks.push(walk.message.clone());
+                if self.confused && matches!(walk.message.body, WalkBody::Cells(_)) {
+                    let message = WalkMessage { body: WalkBody::End, ..walk.message };
+                    let answer = Message::Walk(Walk { message, ..walk });
+                    self.inbox.entry(peer).or_default().push_back(wire::encode_frame(0, &answer));
+                    return true;
+                }
+            }
             self.put(HostInput::Message { peer, bytes: bytes.to_vec() });
         }
         true

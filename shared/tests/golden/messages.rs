@@ -10,13 +10,15 @@ use rejoin_core::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, Conflict, Entry, Hello, Identity, Left, Limits, Message, Mode, Outcome, Place,
-        Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume, Right, Roots,
-        Stated, Subscription, Walk, Welcome,
+        ChunkPlace, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Left, Limits, Message, Mode,
+        Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume,
+        Right, Roots, Stated, Subscription, Walk, Welcome,
     },
     record::Value,
     time::{Millis, WallMillis},
-    tree::{ChildHash, Levels, NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
+    tree::{
+        Cell, ChildHash, Levels, NodeState, Prefix, SketchCells, WalkBody, WalkMessage, WalkNode,
+    },
 };
 
 fn digest(byte: u8) -> Digest {
@@ -67,7 +69,7 @@ fn opening() -> Vec<(&'static str, Message)> {
     let cursor = Cursor { epoch: epoch(5), seq: Seq(300) };
     let hello = Hello {
         versions: vec![1],
-        features: 0,
+        features: FEATURE_SKETCH,
         replica: replica(1),
         incarnation: Incarnation::from_bytes([2; 16]),
         known: Vec::new(),
@@ -102,7 +104,7 @@ fn opening() -> Vec<(&'static str, Message)> {
     };
     let welcome = |accepted, identity| Welcome {
         version: 1,
-        features: 0,
+        features: FEATURE_SKETCH,
         principal: "ada".to_owned(),
         rights: vec![
             Right { pattern: Pattern::All, write: false },
@@ -236,6 +238,7 @@ fn finding() -> Vec<(&'static str, Message)> {
         node(64, &[0x44; 32], NodeState::Want(vec![5])),
         node(1, &[0x50], NodeState::Open),
     ];
+    let cells = vec![Cell::default(), Cell::from_bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])];
     let ask_roots = |after| Message::AskRoots(AskRoots { subscription: 1, after });
     let roots = Roots {
         subscription: 1,
@@ -252,6 +255,8 @@ fn finding() -> Vec<(&'static str, Message)> {
         ("walk_equal", walk(WalkBody::Equal)),
         ("walk_nodes", walk(WalkBody::Nodes(nodes))),
         ("walk_end", walk(WalkBody::End)),
+        ("walk_cells", walk(WalkBody::Cells(SketchCells { cells, probes: vec![0x12, 0xff] }))),
+        ("walk_wanted", walk(WalkBody::Wanted(vec![0, 0x0102_0304_0506_0708, u64::MAX]))),
         ("records", Message::Records(records)),
     ]
 }

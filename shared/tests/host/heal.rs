@@ -5,14 +5,16 @@ use rejoin_core::{
     codec,
     id::{CollectionName, Pattern, RecordId, RecordKey, key_hash},
     protocol::{
-        host::HostNote,
+        host::{HostInput, HostNote},
+        limits::{PAGE_BYTES_AIM, PEER_BYTES_IN_FLIGHT_MAX},
         message::{
-            AskChunk, AskRoots, ByeCode, Chunk, ChunkFrom, Message, Mode, Place, Resume, Roots,
-            Walk,
+            AskChunk, AskRoots, ByeCode, Chunk, ChunkFrom, FEATURE_SKETCH, Message, Mode, Place,
+            Resume, Roots, Walk,
         },
+        wire,
     },
     record::Record,
-    tree::{self, Trie, WalkLimits, WalkMessage, respond},
+    tree::{self, Trie, WalkBody, WalkLimits, WalkMessage, respond},
 };
 use std::collections::BTreeSet;
 
@@ -43,9 +45,19 @@ fn pulled(world: &World, client: &Client, records: u64) -> bool {
 
 /// Walks over one collection, as the side that only fetches.
 fn walk(world: &mut World, client: &mut Client, collection: &CollectionName) -> usize {
+    let open = WalkMessage::open(&mut client.trie(collection), 42);
+    walk_from(world, client, collection, open)
+}
+
+fn walk_from(
+    world: &mut World,
+    client: &mut Client,
+    collection: &CollectionName,
+    open: WalkMessage,
+) -> usize {
     let mut mine: Trie = client.trie(collection);
     let mut lacking = BTreeSet::new();
-    let mut message = WalkMessage::open(&mut mine, 42);
+    let mut message = open;
     let mut came = 0;
     loop {
         let walk = Walk { subscription: 0, collection: collection.clone(), message };
@@ -184,6 +196,82 @@ fn walk_of_an_empty_client_brings_records_in_bounded_messages() {
     walk(&mut world, &mut bob, &roots.roots[0].0);
     assert!(world.sent.iter().all(|(_, bytes)| bytes.len() < 600_000));
     assert_eq!(bob.base, ann.base);
+}
+
+/// Bob holds three of four of Ann's records.
+fn most(features: u64) -> (World, Client, Client) {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    fill(&mut world, &mut ann, 0..8_000, &"x".repeat(200));
+    let mut bob = Client::new(2);
+    bob.features = features;
+    let held = ann.base.clone().into_iter().enumerate().filter(|(at, _)| at % 4 > 0);
+    bob.base = held.map(|(_, record)| record).collect();
+    bob.connect(&mut world);
+    (world, ann, bob)
+}
+
+/// A sketch finds thousands at once: reads and frames stay what they are for walks, and a peer that does
+/// not take what it is sent is not sent more.
+#[test]
+fn records_that_one_sketch_finds_are_read_and_sent_part_by_part() {
+    let (mut world, ann, mut bob) = most(FEATURE_SKETCH);
+    let name = roots(&mut world, &mut bob).roots[0].0.clone();
+    let mut mine = bob.trie(&name);
+    let limits = WalkLimits::default();
+    let open = WalkMessage::open_sketch(&mut mine, 42, Some(1_000), &limits);
+    world.sent.clear();
+    world.queries_most = 0;
+    world.sockets_take = false;
+    let ask = Walk { subscription: 0, collection: name, message: open };
+    world.say(bob.peer, &Message::Walk(ask));
+    let bytes: usize = world.sent.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(bytes > 0 && bytes < PEER_BYTES_IN_FLIGHT_MAX + PAGE_BYTES_AIM, "{bytes}");
+    world.sockets_take = true;
+    world.put(HostInput::Sent { peer: bob.peer, bytes });
+    let mut answers = Vec::new();
+    for heard in bob.listen(&mut world) {
+        match heard {
+            Message::Records(records) => {
+                records.entries.iter().for_each(|entry| bob.apply_entry(entry));
+            }
+            Message::Walk(walk) => answers.push(walk.message.body),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(answers, [WalkBody::End]);
+    assert!(world.queries_most <= 600, "{} queries", world.queries_most);
+    assert!(world.sent.iter().all(|(_, bytes)| bytes.len() < 600_000));
+    assert_eq!(bob.base, ann.base);
+}
+
+#[test]
+fn sketch_of_a_peer_that_is_to_know_none_is_answered_by_a_walk() {
+    let (mut world, ann, mut bob) = most(0);
+    let name = roots(&mut world, &mut bob).roots[0].0.clone();
+    let limits = WalkLimits::default();
+    let open = WalkMessage::open_sketch(&mut bob.trie(&name), 42, Some(1_000), &limits);
+    assert!(matches!(open.body, WalkBody::Cells(_)));
+    walk_from(&mut world, &mut bob, &name, open);
+    assert_eq!(bob.base, ann.base);
+    assert!(world.sent.iter().any(|(_, bytes)| {
+        matches!(wire::decode(bytes).unwrap(), Message::Walk(walk)
+            if matches!(walk.message.body, WalkBody::Nodes(_)))
+    }));
+}
+
+#[test]
+fn features_are_those_that_both_have() {
+    for (mut world, offered, both) in [
+        (World::new(), u64::MAX, FEATURE_SKETCH),
+        (World::new(), 0, 0),
+        (World::without_sketches(), u64::MAX, 0),
+    ] {
+        let mut client = Client::new(1);
+        client.features = offered;
+        assert_eq!(client.connect(&mut world).features, both);
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct World {
     /// Effects wait here instead of being carried out.
     pub(crate) hold: bool,
     pub(crate) held: VecDeque<HostOutput>,
+    /// Most queries of one read.
+    pub(crate) queries_most: usize,
     peers: u64,
 }
 
@@ -60,6 +62,12 @@ impl World {
 
     pub(crate) fn on(store: MemoryStore, number: u8) -> Self {
         Self::with(store, config(number))
+    }
+
+    pub(crate) fn without_sketches() -> Self {
+        let mut config = config(1);
+        config.walk.cells_max = 0;
+        Self::with(MemoryStore::new(), config)
     }
 
     pub(crate) fn with_little_memory() -> Self {
@@ -82,6 +90,7 @@ impl World {
             fail_commit: None,
             hold: false,
             held: VecDeque::new(),
+            queries_most: 0,
             peers: 0,
         };
         world.run();
@@ -133,6 +142,7 @@ impl World {
                 }
             }
             HostOutput::Query { ticket, queries } => {
+                self.queries_most = self.queries_most.max(queries.len());
                 let result = Ok(block_on(self.store.read(&queries)).unwrap());
                 let input = HostInput::Answered { ticket, result };
                 self.host.handle(self.now, input);
@@ -211,6 +221,7 @@ pub(crate) struct Client {
     pub(crate) replica: ReplicaId,
     pub(crate) incarnation: u8,
     pub(crate) known: Vec<Incarnation>,
+    pub(crate) features: u64,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) base: BTreeMap<RecordKey, Record>,
     pub(crate) place: Place,
@@ -233,6 +244,7 @@ impl Client {
             replica: ReplicaId::from_bytes([number; 16]),
             incarnation: 0,
             known: Vec::new(),
+            features: 0,
             patterns: vec![Pattern::All],
             base: BTreeMap::new(),
             place: Place::default(),
@@ -259,7 +271,7 @@ impl Client {
         let root = (root && self.cursor.is_some()).then(|| self.root());
         Hello {
             versions: vec![1],
-            features: 0,
+            features: self.features,
             replica: self.replica,
             incarnation: self.incarnation_of(self.incarnation),
             known: self.known.clone(),

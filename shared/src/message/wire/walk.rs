@@ -8,8 +8,8 @@ use super::{
 use crate::{
     codec::{Reader, Writer},
     tree::{
-        ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState, Prefix, WalkBody, WalkMessage,
-        WalkNode,
+        CELLS_MAX, Cell, ChildHash, LIST_ENTRIES_MAX, Levels, NODES_MAX, NodeState,
+        PROBE_BYTES_MAX, Prefix, SketchCells, WalkBody, WalkMessage, WalkNode,
     },
 };
 use alloc::vec::Vec;
@@ -39,6 +39,17 @@ pub(super) fn write_walk(out: &mut Writer, message: &WalkMessage) {
             out.array(1);
             out.uint(3);
         }
+        WalkBody::Cells(SketchCells { cells, probes }) => {
+            out.array(3);
+            out.uint(4);
+            out.bytes(&cells.iter().flat_map(|cell| cell.to_bytes()).collect::<Vec<u8>>());
+            out.bytes(probes);
+        }
+        WalkBody::Wanted(symbols) => {
+            out.array(2);
+            out.uint(5);
+            out.bytes(&symbols.iter().flat_map(|symbol| symbol.to_be_bytes()).collect::<Vec<u8>>());
+        }
     }
 }
 
@@ -53,6 +64,16 @@ pub(super) fn read_walk(input: &mut Reader<'_>) -> Read<WalkMessage> {
             Ok(WalkNode { prefix: read_prefix(input)?, state: read_state(input)? })
         })?),
         (0, 3) => WalkBody::End,
+        (2, 4) => {
+            let cells = packed(input, CELLS_MAX, Cell::from_bytes)?;
+            let at = input.position();
+            let probes = input.bytes()?;
+            if probes.len() > PROBE_BYTES_MAX {
+                return Err(out_of_range(at));
+            }
+            WalkBody::Cells(SketchCells { cells, probes: probes.to_vec() })
+        }
+        (1, 5) => WalkBody::Wanted(packed(input, CELLS_MAX, u64::from_be_bytes)?),
         _ => {
             return Err(out_of_range(at));
         }

@@ -10,10 +10,12 @@ use super::{
 use crate::{
     id::{CollectionName, Digest, RecordKey, Seq, key_hash},
     planted::Bug,
-    protocol::message::{AskRoots, ByeCode, Message, Place, Records, Resume, Roots, Walk},
+    protocol::message::{
+        AskRoots, ByeCode, FEATURE_SKETCH, Message, Place, Records, Resume, Roots, Walk,
+    },
     replica::{Entry, Standing},
     time::Now,
-    tree::{self, WalkLimits, WalkMessage},
+    tree::{self, WalkMessage},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -39,11 +41,18 @@ pub(super) struct Heal {
     pub(super) staging: usize,
     /// Whether all has come and only the log is waited for.
     pub(super) complete: bool,
-    /// A fresh salt for each walk.
+    /// Whether its walks may open with a sketch.
+    sketches: bool,
+    /// A fresh salt for each walk of a session.
     walks: u64,
 }
 
 impl Engine {
+    /// What this engine knows beyond what every engine does.
+    pub(super) const fn features(&self) -> u64 {
+        if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 }
+    }
+
     /// Starts to bring a subscription up to the peer's state.
     pub(super) fn start_heal(&mut self, now: Now, subscription: u32, snapshot: bool) {
         let Some(session) = &mut self.session else {
@@ -85,7 +94,9 @@ impl Engine {
                 came: BTreeSet::new(),
                 staging: 0,
                 complete: false,
-                walks: 0,
+                // What a sketch has missed, the next heal finds without.
+                sketches: session.features & FEATURE_SKETCH > 0 && *count == 1,
+                walks: u64::from(*count) << u32::BITS,
             },
         );
         self.say(now, &Message::AskRoots(AskRoots { subscription, after: None }));
@@ -150,7 +161,11 @@ impl Engine {
                 heal.todo.pop_front();
                 continue;
             }
-            let message = WalkMessage::open(tree, salt);
+            let message = if heal.sketches {
+                WalkMessage::open_sketch(tree, salt, None, &self.config.walk)
+            } else {
+                WalkMessage::open(tree, salt)
+            };
             self.say(now, &Message::Walk(Walk { subscription, collection, message }));
             return;
         }
@@ -165,7 +180,7 @@ impl Engine {
             return;
         }
         let tree = self.replica.base_mut().trees().entry(collection.clone()).or_default();
-        let Ok(response) = tree::respond(tree, message, &WalkLimits::default()) else {
+        let Ok(response) = tree::respond(tree, message, &self.config.walk) else {
             self.end(now, ByeCode::Malformed, "a walk that cannot be");
             return;
         };

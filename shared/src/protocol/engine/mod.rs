@@ -29,6 +29,7 @@ use crate::{
     io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
     replica::{Change, Damage, LoadError, Replica, WriteError},
     time::{Millis, MonoMillis, Now},
+    tree::WalkLimits,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -51,6 +52,8 @@ pub struct EngineConfig {
     pub token: Option<String>,
     /// Whether every message is told as a [`Notice::Trace`].
     pub trace: bool,
+    /// How much work one message of a walk may cause. Without cells no walk opens with a sketch.
+    pub walk: WalkLimits,
 }
 
 /// Why an engine was not opened.

@@ -62,6 +62,8 @@ pub(super) struct Session {
     incarnation: Incarnation,
     pub(super) fresh: ReplicaId,
     pub(super) salt: u64,
+    /// Abilities that both have.
+    pub(super) features: u64,
     pub(super) welcome: Option<Welcome>,
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
@@ -185,6 +187,7 @@ impl Engine {
             incarnation,
             fresh,
             salt,
+            features: 0,
             welcome: None,
             early: Vec::new(),
             early_bytes: 0,
@@ -414,7 +417,7 @@ impl Engine {
         let subscriptions = asked.into_iter().map(subscription).take(SUBSCRIPTIONS_MAX).collect();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
-            features: 0,
+            features: self.features(),
             replica: self.replica.id(),
             incarnation,
             known,
@@ -510,6 +513,7 @@ impl Engine {
 
     /// The welcome is in the log: starts what each subscription needs.
     fn begin(&mut self, now: Now) {
+        let features = self.features();
         let Some(session) = &mut self.session else {
             return;
         };
@@ -518,6 +522,7 @@ impl Engine {
         };
         session.phase = Phase::Open;
         session.head = welcome.head;
+        session.features = welcome.features & features;
         session.pushing = Pushing::default();
         let mut starting = Vec::new();
         for (id, mode) in welcome.modes {

@@ -16,7 +16,7 @@ use crate::{
     io::{Answer, Keyspace, Query},
     protocol::{
         limits::PAGE_BYTES_AIM,
-        message::{AskChunk, AskRoots, ByeCode, Message, Records, Roots, Walk},
+        message::{AskChunk, AskRoots, ByeCode, FEATURE_SKETCH, Message, Records, Roots, Walk},
     },
     time::Now,
     tree::{self, Trie, WalkLimits},
@@ -37,7 +37,11 @@ pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
     differs_max: 512,
     list_entries_max: tree::LIST_ENTRIES_MAX,
     deep_nodes_max: 8,
+    cells_max: tree::CELLS_MAX,
+    sketched_entries_min: tree::SKETCHED_ENTRIES_MIN,
 };
+/// Most rows of the tree of one read, for the names of records: a sketch finds many more.
+const NAMES_MAX: usize = 512;
 
 /// A question that waits.
 #[derive(Debug)]
@@ -67,14 +71,22 @@ impl Pull {
 /// An answer that is being put together.
 #[derive(Debug)]
 pub(super) enum Active {
-    /// Rows of the tree are being read, for the names of records.
-    WalkNames { walk: Walk, hashes: Vec<Digest> },
+    /// Rows of the tree are being read, for the names of so many records.
+    WalkNames { found: Found, asked: usize },
     /// Records are to be sent, or being read, before the walk goes on.
-    WalkRecords { walk: Walk, left: VecDeque<TreeRow>, asked: Vec<RecordKey> },
+    WalkRecords { found: Found, asked: Vec<RecordKey> },
     /// Names and sizes below the prefixes of a chunk are being read.
     ChunkNames(Chosen),
     /// The records of a chunk are being read.
     ChunkRecords(Named),
+}
+
+/// What a step of a walk has found, and the message that follows it.
+#[derive(Debug)]
+pub(super) struct Found {
+    walk: Walk,
+    unnamed: VecDeque<Digest>,
+    named: VecDeque<TreeRow>,
 }
 
 /// One collection, as the tree knows it.
@@ -117,8 +129,8 @@ impl Host {
 
     fn go_on(&mut self, now: Now, id: PeerId, active: Active) {
         match active {
-            Active::WalkRecords { walk, left, asked } if asked.is_empty() => {
-                self.walk_records(now, id, walk, left);
+            Active::WalkRecords { found, asked } if asked.is_empty() => {
+                self.walk_records(now, id, found);
             }
             reading @ (Active::WalkNames { .. }
             | Active::WalkRecords { .. }
@@ -167,7 +179,11 @@ impl Host {
             Some(collection) => &mut collection.trie,
             None => &mut nothing,
         };
-        let response = match tree::respond(trie, &walk.message, &self.config.walk) {
+        let mut limits = self.config.walk;
+        if self.peers.get(&id).is_none_or(|peer| peer.hello.features & FEATURE_SKETCH == 0) {
+            limits.cells_max = 0;
+        }
+        let response = match tree::respond(trie, &walk.message, &limits) {
             Ok(response) => response,
             Err(_refused) => {
                 return self.dismiss(now, id, ByeCode::Misbehaved, "a walk is not well-formed");
@@ -176,41 +192,39 @@ impl Host {
         let Some(message) = response.reply else {
             return;
         };
-        let queries: Vec<Query> = response
-            .differs
-            .iter()
-            .map(|hash| Query::Get {
-                keyspace: Keyspace::Tree,
-                key: layout::tree_key(&walk.collection, hash),
-            })
-            .collect();
-        let reply = Walk { message, ..walk };
-        if queries.is_empty() {
-            self.send(now, id, &Message::Walk(reply));
-        } else {
-            let hashes = response.differs;
-            self.ask(id, queries, Active::WalkNames { walk: reply, hashes });
-        }
+        let walk = Walk { message, ..walk };
+        let unnamed = response.differs.into();
+        self.walk_records(now, id, Found { walk, unnamed, named: VecDeque::new() });
     }
 
-    /// Reads as many of the records left as one message takes, or ends with the walk's answer.
-    fn walk_records(&mut self, now: Now, id: PeerId, walk: Walk, mut left: VecDeque<TreeRow>) {
+    /// Reads as many of the records found as one message takes, or the next names, or ends with the
+    /// walk's answer.
+    fn walk_records(&mut self, now: Now, id: PeerId, mut found: Found) {
         let mut asked = Vec::new();
         let mut bytes = 0;
-        while let Some(row) = left.front() {
+        while let Some(row) = found.named.front() {
             bytes += weight(row);
             if bytes > PAGE_BYTES_AIM as u64 && !asked.is_empty() {
                 break;
             }
-            asked.push(RecordKey { collection: walk.collection.clone(), id: row.id.clone() });
-            left.pop_front();
+            let collection = found.walk.collection.clone();
+            asked.push(RecordKey { collection, id: row.id.clone() });
+            found.named.pop_front();
         }
-        if asked.is_empty() {
-            self.send(now, id, &Message::Walk(walk));
-        } else {
+        if !asked.is_empty() {
             let queries = asked.iter().map(get_record).collect();
-            self.ask(id, queries, Active::WalkRecords { walk, left, asked });
+            return self.ask(id, queries, Active::WalkRecords { found, asked });
         }
+        let names = found.unnamed.len().min(NAMES_MAX);
+        if names == 0 {
+            return self.send(now, id, &Message::Walk(found.walk));
+        }
+        let get_row = |hash: Digest| Query::Get {
+            keyspace: Keyspace::Tree,
+            key: layout::tree_key(&found.walk.collection, &hash),
+        };
+        let queries = found.unnamed.drain(..names).map(get_row).collect();
+        self.ask(id, queries, Active::WalkNames { found, asked: names });
     }
 
     /// The answer to a peer's read.
@@ -222,18 +236,18 @@ impl Host {
     ) -> Result<(), Damaged> {
         let active = self.peers.get_mut(&id).and_then(|peer| peer.active.take());
         match active {
-            Some(Active::WalkNames { walk, hashes }) => {
+            Some(Active::WalkNames { mut found, asked }) => {
                 let rows = tree_rows(answers)?;
-                if rows.len() != hashes.len() {
+                if rows.len() != asked {
                     return Err(missing());
                 }
-                self.walk_records(now, id, walk, rows.into());
+                found.named = rows.into();
+                self.walk_records(now, id, found);
             }
-            Some(Active::WalkRecords { walk, left, asked }) => {
+            Some(Active::WalkRecords { found, asked }) => {
                 let held = records(&asked, answers)?;
-                self.send_records(now, id, walk.subscription, &held);
-                let asked = Vec::new();
-                self.set_active(id, Active::WalkRecords { walk, left, asked });
+                self.send_records(now, id, found.walk.subscription, &held);
+                self.set_active(id, Active::WalkRecords { found, asked: Vec::new() });
             }
             Some(Active::ChunkNames(chosen)) => self.chunk_named(now, id, chosen, answers)?,
             Some(Active::ChunkRecords(named)) => self.chunk_read(now, id, named, answers)?,

@@ -9,7 +9,7 @@ use crate::{
     id::{Cursor, Digest, Pattern, Seq},
     planted::Bug,
     protocol::message::{
-        ByeCode, Hello, Identity, Left, Message, Mode, Place, Subscription, Welcome,
+        ByeCode, FEATURE_SKETCH, Hello, Identity, Left, Message, Mode, Place, Subscription, Welcome,
     },
     time::Now,
     tree,
@@ -62,7 +62,7 @@ impl Host {
         };
         let welcome = Welcome {
             version: crate::protocol::limits::VERSIONS[0],
-            features: 0,
+            features: self.features() & hello.features,
             principal: grant.principal,
             rights: grant.rights,
             limits: self.config.limits,
@@ -85,6 +85,11 @@ impl Host {
         for (subscription, mode) in modes {
             self.start_stream(id, &hello, subscription, mode);
         }
+    }
+
+    /// What this host knows beyond what every host does.
+    const fn features(&self) -> u64 {
+        if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 }
     }
 
     fn supersede(&mut self, now: Now, id: PeerId, hello: &Hello) {

@@ -92,7 +92,14 @@ impl World {
         let fold_entries_min = self.plan.fold_entries_min;
         let token = self.devices.get(device).map(|device| device.owner.token());
         let patterns = self.plan.patterns();
-        let config = EngineConfig { space: Some(space()), patterns, fresh, token, trace: false };
+        let config = EngineConfig {
+            space: Some(space()),
+            patterns,
+            fresh,
+            token,
+            trace: false,
+            walk: self.plan.walk_of_device(),
+        };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
         {

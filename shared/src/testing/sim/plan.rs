@@ -4,6 +4,7 @@ use crate::{
     planted::Bug,
     protocol::limits::{PAGE_BYTES_AIM, RECORD_BYTES_MAX},
     testing::rng::Rng,
+    tree::{CELLS_MAX, WalkLimits},
 };
 
 /// Which faults a run has, and how large it is.
@@ -44,6 +45,10 @@ pub struct Plan {
     pub chunk_bytes_aim: u64,
     /// Whether the server's part of a walk is cut into many small messages.
     pub long_walks: bool,
+    /// Whether the server knows sketches.
+    pub server_sketches: bool,
+    /// Whether the devices know sketches.
+    pub device_sketches: bool,
     /// Records that a batch may write in each of its two collections.
     pub pairs: u64,
     /// Records that a batch writes, at most.
@@ -92,6 +97,8 @@ impl Plan {
             fold_entries_min: if rng.once_in(2) { Some(1 + rng.below(40)) } else { None },
             chunk_bytes_aim: if rng.once_in(2) { 200 + rng.below(2_000) } else { 256 << 10 },
             long_walks: rng.once_in(2),
+            server_sketches: true,
+            device_sketches: true,
             pairs: rng.one_of(4, &[12, 40]),
             batch_records: 2 + rng.below(8),
             whole_space: rng.once_in(3),
@@ -109,11 +116,38 @@ impl Plan {
         if rng.once_in(6) {
             plan.batch_records = 30;
         }
+        plan.server_sketches = !rng.once_in(4);
+        plan.device_sketches = !rng.once_in(4);
         if plan.account_one_in > 0 {
             // Whose a copy is would be a question of its own.
             plan.rollback_one_in = 0;
         }
         plan
+    }
+
+    /// How much a device does for one message of a walk.
+    pub(super) fn walk_of_device(&self) -> WalkLimits {
+        // Trees are small here, and are to be sketched all the same.
+        let cells_max = if self.device_sketches { CELLS_MAX } else { 0 };
+        WalkLimits { cells_max, sketched_entries_min: 1, ..WalkLimits::default() }
+    }
+
+    /// How much the server does for one message of a walk.
+    pub(super) fn walk_of_server(&self) -> WalkLimits {
+        let cells_max = if self.server_sketches { CELLS_MAX } else { 0 };
+        let usual = WalkLimits { cells_max, ..self.walk_of_device() };
+        if !self.long_walks {
+            return usual;
+        }
+        WalkLimits {
+            work_max: 8,
+            reply_bytes_max: 200,
+            nodes_max: 2,
+            differs_max: 2,
+            list_entries_max: 2,
+            deep_nodes_max: 0,
+            ..usual
+        }
     }
 
     /// Whether a record may be too large for the server.

@@ -13,7 +13,6 @@ use crate::{
     },
     testing::{block_on, memory::MemoryStore},
     time::MonoMillis,
-    tree::WalkLimits,
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -80,16 +79,7 @@ impl World {
         config.page_bytes_aim = self.plan.page_bytes_aim;
         config.chunk_bytes_aim = self.plan.chunk_bytes_aim;
         config.limits.record_bytes = self.plan.record_bytes_max;
-        if self.plan.long_walks {
-            config.walk = WalkLimits {
-                work_max: 8,
-                reply_bytes_max: 200,
-                nodes_max: 2,
-                differs_max: 2,
-                list_entries_max: 2,
-                deep_nodes_max: 0,
-            };
-        }
+        config.walk = self.plan.walk_of_server();
         config.planted = Planted::new(self.plan.bug);
         self.server.host = Some(Host::open(config, self.server_now()));
         self.drain_server();

@@ -2,8 +2,9 @@
 
 use super::World;
 use crate::{
-    message::{AskChunk, ChunkFrom, Identity, Message, Mode},
+    message::{AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, Walk},
     protocol::wire,
+    tree::WalkBody,
 };
 use alloc::{collections::BTreeSet, format, string::String};
 
@@ -15,6 +16,8 @@ pub(super) struct Passed {
     chunks: u32,
     walks: u32,
     asked_chunk: bool,
+    /// Whether both ends know sketches.
+    sketches: bool,
     /// Subscriptions that have a reason to heal: the welcome, or what was begun before.
     may_heal: BTreeSet<u32>,
 }
@@ -55,17 +58,29 @@ impl World {
             if first && matches!(from, ChunkFrom::Behind(_)) {
                 self.mark("snapshot resumed");
             }
-        } else if let Message::Walk(_) = message {
+        } else if let Message::Walk(walk) = message {
             passed.walks += 1;
             if passed.walks == 6 {
                 self.mark("long walk");
             }
+            self.look_at_walk(line, walk);
         } else if let Message::AskRoots(ask) = message {
             if plain && ask.after.is_none() && !heals(passed, &ask.subscription) {
                 self.object(format!("device {device} heals for no reason: {ask:?}"));
             }
         } else if let Message::Push(_) | Message::Recall(_) = message {
             self.check_owner(line);
+        }
+    }
+
+    /// No sketch passes where one end does not know them.
+    fn look_at_walk(&mut self, line: u64, walk: &Walk) {
+        let sketches = self.lines.get(&line).is_some_and(|open| open.passed.sketches);
+        let body = &walk.message.body;
+        if matches!(body, WalkBody::Cells(_) | WalkBody::Wanted(_)) && !sketches {
+            self.object(format!("sketch to or from one who knows none: {body:?}"));
+        } else if matches!(body, WalkBody::Wanted(_)) {
+            self.mark("sketch decoded");
         }
     }
 
@@ -79,6 +94,9 @@ impl World {
             let asked = welcome.modes.iter().filter(|(_, mode)| wanted(mode));
             let begun = self.heals_begun(device, tab);
             if let Some(open) = self.lines.get_mut(&line) {
+                open.passed.sketches = welcome.features & FEATURE_SKETCH > 0
+                    && self.plan.server_sketches
+                    && self.plan.device_sketches;
                 open.passed.may_heal = asked.map(|(id, _)| *id).chain(begun).collect();
             }
             if welcome.modes.iter().any(|(_, mode)| *mode == Mode::Heal) {
@@ -87,6 +105,8 @@ impl World {
             if welcome.identity == Identity::Foreign {
                 self.mark("foreign");
             }
+        } else if let Message::Walk(walk) = message {
+            self.look_at_walk(line, walk);
         } else if let Message::Chunk(chunk) = message
             && !chunk.parts.is_empty()
         {

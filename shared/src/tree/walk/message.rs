@@ -1,6 +1,9 @@
 //! What two replicas say to each other to find what differs, and what is a well-formed message.
 
-use super::super::prefix::Prefix;
+use super::super::{
+    prefix::Prefix,
+    sketch::{CELLS_MAX, Cell, PROBE_BYTES_MAX},
+};
 use crate::id::Digest;
 use alloc::vec::Vec;
 
@@ -33,6 +36,22 @@ pub enum WalkBody {
     Nodes(Vec<WalkNode>),
     /// Ends it: nothing is open.
     End,
+    /// A sketch of my whole tree; opens a walk, or answers one that was too short. Only to a peer that
+    /// knows sketches.
+    Cells(SketchCells),
+    /// What the sketch shows that you hold and I lack: symbols, strictly ascending, at most
+    /// [`CELLS_MAX`]. What you lack I know.
+    Wanted(Vec<u64>),
+}
+
+/// The beginning of a sketch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SketchCells {
+    /// Its first cells, at most [`CELLS_MAX`].
+    pub cells: Vec<Cell>,
+    /// Four bits each of cells at certain places further on, by which a peer that cannot decode the
+    /// difference estimates it; at most [`PROBE_BYTES_MAX`]. Empty in an answer.
+    pub probes: Vec<u8>,
 }
 
 /// One part of the tree that is not settled.
@@ -135,6 +154,21 @@ pub enum WalkError {
         /// Position of the node in the message.
         node: usize,
     },
+    /// There are more cells of a sketch, or symbols wanted of one, than [`CELLS_MAX`].
+    #[error("{got} cells or symbols of a sketch, at most {max} are allowed", max = CELLS_MAX)]
+    Cells {
+        /// Cells or symbols given.
+        got: usize,
+    },
+    /// There are more probes than [`PROBE_BYTES_MAX`].
+    #[error("{got} bytes of probes, at most {max} are allowed", max = PROBE_BYTES_MAX)]
+    Probes {
+        /// Bytes given.
+        got: usize,
+    },
+    /// Symbols are not strictly ascending.
+    #[error("the symbols wanted are not strictly ascending")]
+    SymbolOrder,
     /// There are more hashes than [`LIST_ENTRIES_MAX`].
     #[error("{got} hashes in node {node}, at most {max} are allowed", max = LIST_ENTRIES_MAX)]
     Hashes {
@@ -165,6 +199,25 @@ pub(super) fn check(nodes: &[WalkNode]) -> Result<(), WalkError> {
         }
     }
     Ok(())
+}
+
+/// Checks what the types leave open.
+pub(super) const fn check_cells(sketch: &SketchCells) -> Result<(), WalkError> {
+    if sketch.cells.len() > CELLS_MAX {
+        return Err(WalkError::Cells { got: sketch.cells.len() });
+    }
+    if sketch.probes.len() > PROBE_BYTES_MAX {
+        return Err(WalkError::Probes { got: sketch.probes.len() });
+    }
+    Ok(())
+}
+
+/// Checks what the types leave open.
+pub(super) fn check_wanted(symbols: &[u64]) -> Result<(), WalkError> {
+    if symbols.len() > CELLS_MAX {
+        return Err(WalkError::Cells { got: symbols.len() });
+    }
+    if symbols.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(WalkError::SymbolOrder) }
 }
 
 fn check_children(

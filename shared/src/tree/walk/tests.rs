@@ -19,6 +19,8 @@ const TINY: WalkLimits = WalkLimits {
     differs_max: 0,
     list_entries_max: 0,
     deep_nodes_max: 0,
+    cells_max: 0,
+    sketched_entries_min: 0,
 };
 
 #[derive(Debug, Default)]
