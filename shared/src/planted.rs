@@ -73,6 +73,12 @@ pub enum Bug {
     /// A snapshot that had brought everything goes on as one that had not: its first chunk counts as its end,
     /// and it resumes where its feed is not any more, for ever.
     CompleteGoesOn,
+    /// What the peer has lost is not brought back to it.
+    RefillSkipped,
+    /// A replica that a peer with an old history takes for a fork takes itself for one.
+    PastForgotten,
+    /// A row whose effect was brought back is judged as any other.
+    ReturnedIgnored,
     /// Roots are compared at whatever position the base is.
     RootsComparedAnywhere,
 }

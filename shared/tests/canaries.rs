@@ -253,6 +253,21 @@ fn a_push_before_the_healed_is_visible_is_found() {
 }
 
 #[test]
+fn what_is_lost_and_not_brought_back_is_found() {
+    is_found_with(Bug::RefillSkipped, server_rolls_back);
+}
+
+#[test]
+fn a_row_that_came_back_and_is_judged_as_any_other_is_found() {
+    is_found_with(Bug::ReturnedIgnored, server_rolls_back);
+}
+
+#[test]
+fn a_replica_that_takes_an_old_copy_of_the_server_for_its_own_fork_is_found() {
+    is_found_with(Bug::PastForgotten, server_rolls_back);
+}
+
+#[test]
 fn roots_that_are_compared_anywhere_are_found() {
     is_found_with(Bug::RootsComparedAnywhere, forget_nothing);
 }

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use rejoin_core::{
     codec::{CodecFault, DEPTH_MAX, Writer, decode_record, encode_record, write_value},
     hlc::Hlc,
-    id::{CollectionName, Epoch, Incarnation, Pattern},
+    id::{CollectionName, Epoch, Incarnation, Pattern, Seq},
     protocol::{
         limits,
         message::{
             AskRoots, Bye, ByeCode, Changes, Hello, Message, Place, Push, PushRow, Recalled,
-            Subscription, Walk,
+            RefillOutcome, Refilled, Subscription, Walk,
         },
         wire::{decode, encode, encode_frame, split_frame},
     },
@@ -185,6 +185,10 @@ fn lists_and_texts_end_at_their_limits() {
     let bye = |reason: usize| {
         Message::Bye(Bye { code: ByeCode::Busy, reason: "r".repeat(reason), retry_after: None })
     };
+    let refilled = |records: usize| {
+        let outcomes = vec![RefillOutcome::Joined(Seq(1)); records];
+        Message::Refilled(Refilled { subscription: 0, outcomes })
+    };
     let refresh = |token: usize| Message::Refresh { token: "t".repeat(token) };
     let list = |hashes: u32| {
         Message::Walk(Walk {
@@ -200,7 +204,7 @@ fn lists_and_texts_end_at_their_limits() {
         })
     };
     let (known, subscriptions, epochs, token) = (
-        limits::INCARNATIONS_MAX,
+        limits::INCARNATIONS_MAX + limits::PAST_INCARNATIONS_MAX,
         limits::SUBSCRIPTIONS_MAX,
         limits::EPOCHS_MAX,
         limits::TOKEN_BYTES_MAX,
@@ -215,6 +219,7 @@ fn lists_and_texts_end_at_their_limits() {
         (bye(limits::REASON_BYTES_MAX), bye(limits::REASON_BYTES_MAX + 1)),
         (refresh(token), refresh(token + 1)),
         (list(64), list(65)),
+        (refilled(limits::REFILL_RECORDS_MAX), refilled(limits::REFILL_RECORDS_MAX + 1)),
     ] {
         assert_eq!(decode(&encode(&within)).unwrap(), within);
         assert_eq!(decode(&encode(&beyond)).unwrap_err().kind, CodecFault::Range);

@@ -31,8 +31,12 @@ pub const CHANNELS_MAX: u64 = 64;
 pub const SUBSCRIPTIONS_MAX: usize = 64;
 /// Most earlier epochs that a hello names.
 pub const EPOCHS_MAX: usize = 32;
+/// Most epochs that an initiator keeps. What it holds of a still earlier one it returns without proof.
+pub const EPOCHS_KEPT_MAX: usize = 1_024;
 /// Most incarnations that a hello names; so many, its own among them, are kept.
 pub const INCARNATIONS_MAX: usize = 64;
+/// Most incarnations before these that a hello names once more, where without them it was taken for a fork.
+pub const PAST_INCARNATIONS_MAX: usize = 256;
 /// Longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 /// Longest reason text, in bytes.
@@ -42,6 +46,10 @@ pub const PEER_BYTES_IN_FLIGHT_MAX: usize = 512 << 10;
 /// Most chunks of a snapshot that an initiator has asked for and not yet stored: what is on its way behind
 /// them stays small enough for an acknowledgement to arrive in time.
 pub const CHUNKS_IN_FLIGHT_MAX: usize = 4;
+/// Most records in one refill.
+pub const REFILL_RECORDS_MAX: usize = 1_000;
+/// Most refills that are sent and not answered.
+pub const REFILLS_IN_FLIGHT_MAX: usize = 4;
 /// Most rows of one peer that wait for their commit.
 pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
 /// Most rows that one recall names. The next one follows the answer.

@@ -70,6 +70,10 @@ pub enum Message {
     },
     /// Both: the channel ends.
     Bye(Bye),
+    /// Initiator: records that the responder has lost.
+    Refill(Refill),
+    /// Responder: what became of them, after the durable commit.
+    Refilled(Refilled),
 }
 
 /// The feature of walks that open with a sketch.
@@ -517,6 +521,48 @@ pub struct Recalled {
     pub accepted: Vec<Hlc>,
     /// Stamps of those of which it cannot be told any more.
     pub unsure: Vec<Hlc>,
+}
+
+/// Records that the responder has lost, as it once sent them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refill {
+    /// Which subscription.
+    pub subscription: u32,
+    /// The records.
+    pub entries: Vec<Kept>,
+}
+
+/// A record as an initiator kept it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Which record.
+    pub key: RecordKey,
+    /// The epoch in which it came.
+    pub epoch: Epoch,
+    /// Its position then.
+    pub seq: Seq,
+    /// The mark that came with it, on (space, key, digest, epoch, seq).
+    pub proof: [u8; 16],
+    /// The whole record.
+    pub record: Record,
+}
+
+/// What became of records that were brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refilled {
+    /// Which subscription.
+    pub subscription: u32,
+    /// One per record, in the order of the [`Refill`] that this answers.
+    pub outcomes: Vec<RefillOutcome>,
+}
+
+/// What became of a record that was brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefillOutcome {
+    /// What the responder stores holds it, durably: from this position on.
+    Joined(Seq),
+    /// Not taken.
+    Refused(RejectCode),
 }
 
 /// The channel ends.

@@ -40,11 +40,12 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             out.uint(u64::from(*subscription));
             out.uint(seq.0);
         }
-        Entry::Healed { subscription, gone } => {
-            start(&mut out, tag, 2);
+        Entry::Healed { subscription, gone, reach } => {
+            start(&mut out, tag, 3);
             out.uint(u64::from(*subscription));
             out.array(gone.len() * 2);
             gone.iter().for_each(|key| write_key(&mut out, key));
+            out.uint(reach.0);
         }
         Entry::Settled(rows) => {
             start(&mut out, tag, 1);
@@ -155,7 +156,8 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
     let items = match tag {
         0..=2 | 5 | 7 | 10 | 11 | 13 => 1,
-        3 | 4 | 6 | 12 => 2,
+        3 | 6 | 12 => 2,
+        4 => 3,
         8 => 6,
         9 => 4,
         _ => return Err(input.fault(CodecFault::Range)),
@@ -172,7 +174,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             let subscription = input.uint32()?;
             let gone = input.array()? / 2;
             let gone = (0..gone).map(|_| read_key(input)).collect::<Result<_, _>>()?;
-            Entry::Healed { subscription, gone }
+            Entry::Healed { subscription, gone, reach: Seq(input.uint()?) }
         }
         5 => {
             let rows = input.array()? / 2;

@@ -32,6 +32,8 @@ pub enum Entry {
         subscription: u32,
         /// Records that the peer does not have; they leave the base at the next cut.
         gone: Vec<RecordKey>,
+        /// Where the peer has what was brought back to it: nothing is visible before a cut that reaches it.
+        reach: Seq,
     },
     /// What became of outbox rows.
     Settled(Vec<(u64, Settlement)>),

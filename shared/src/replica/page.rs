@@ -193,7 +193,7 @@ pub(super) fn from_store_key(key: &[u8]) -> Option<RecordKey> {
 /// Encodes the header of a log that is folded up to `folded`.
 pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(15);
+    out.array(16);
     out.uint(VERSION);
     out.uint(folded);
     out.bytes(header.replica.as_bytes());
@@ -214,8 +214,13 @@ pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
     }
     out.array(header.since.len());
     header.since.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
-    out.array(header.epochs.len());
-    header.epochs.iter().for_each(|epoch| out.bytes(epoch.as_bytes()));
+    out.array(header.past.len());
+    header.past.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
+    out.array(header.epochs.len() * 2);
+    for (number, epoch) in &header.epochs {
+        out.uint(u64::from(*number));
+        out.bytes(epoch.as_bytes());
+    }
     out.uint(u64::from(header.epoch_number));
     out.int(header.skew_ms);
     out.array(header.standings.len() * 2);
@@ -234,7 +239,7 @@ pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
 /// Decodes the header, and up to where the log was folded when it was written.
 pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
     let mut input = Reader::new(unseal(HEADER, bytes)?);
-    input.array_exact(15)?;
+    input.array_exact(16)?;
     check_version(&mut input)?;
     let folded = input.uint()?;
     let replica = input.replica()?;
@@ -244,12 +249,15 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
     let acked = input.hlc()?;
     let principal = input.optional(|input| input.text().map(String::from))?;
     let welcomed = input.optional(|input| input.bytes_exact().map(Incarnation::from_bytes))?;
-    let since = (0..input.array()?)
-        .map(|_| input.bytes_exact().map(Incarnation::from_bytes))
-        .collect::<Result<_, _>>()?;
-    let epochs = (0..input.array()?)
-        .map(|_| input.bytes_exact().map(Epoch::from_bytes))
-        .collect::<Result<_, _>>()?;
+    let incarnations = |input: &mut Reader<'_>| {
+        (0..input.array()?).map(|_| input.bytes_exact().map(Incarnation::from_bytes)).collect()
+    };
+    let since: Result<_, CodecError> = incarnations(&mut input);
+    let since = since?;
+    let past = incarnations(&mut input)?;
+    let epochs = (0..input.array()? / 2)
+        .map(|_| Ok((input.uint32()?, Epoch::from_bytes(input.bytes_exact()?))))
+        .collect::<Result<_, CodecError>>()?;
     let epoch_number = input.uint32()?;
     let skew_ms = input.int()?;
     let standings = (0..input.array()? / 2)
@@ -272,6 +280,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
         principal,
         welcomed,
         since,
+        past,
         epochs,
         epoch_number,
         skew_ms,

@@ -80,7 +80,7 @@ impl Replica {
 
     /// Makes visible what has come for a subscription, unless a snapshot or heal holds it back.
     pub(super) fn cut(&mut self, subscription: u32, seq: Seq, applied: &mut Applied) {
-        let epoch = self.header.epochs.last().copied();
+        let epoch = self.epoch_last();
         let Some((pattern, standing)) = standing_mut(&mut self.header.standings, subscription)
         else {
             return;
@@ -233,7 +233,7 @@ impl Replica {
     }
 
     pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {
-        let epoch = self.header.epochs.last().copied();
+        let epoch = self.epoch_last();
         if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
             if !standing.arrived {
                 standing.epoch = epoch;
@@ -244,16 +244,17 @@ impl Replica {
 
     /// Everything has come, and nothing of it is visible yet: `cursor` still speaks of the history that it
     /// was reached in, so its epoch stays until the cut.
-    pub(super) fn healed(&mut self, subscription: u32, gone: Vec<RecordKey>) {
+    pub(super) fn healed(&mut self, subscription: u32, gone: Vec<RecordKey>, reach: Seq) {
         let planted = self.has(Bug::HealedTooSoon);
         if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription)
             && let Some(heal) = &mut standing.heal
         {
             heal.complete = true;
             heal.gone = gone;
+            heal.reach = heal.reach.max(reach);
             standing.place = Place::at(heal.seq);
             if planted {
-                standing.epoch = self.header.epochs.last().copied();
+                standing.epoch = self.header.epochs.last().map(|(_, epoch)| *epoch);
             }
         }
     }

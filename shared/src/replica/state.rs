@@ -17,7 +17,7 @@ use crate::{
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{
         Conflict, Message, RejectCode,
-        limits::{EPOCHS_MAX, INCARNATIONS_MAX},
+        limits::{EPOCHS_KEPT_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX},
         wire,
     },
     planted::{Bug, Planted},
@@ -47,8 +47,10 @@ pub(super) struct Header {
     pub(super) welcomed: Option<Incarnation>,
     /// Incarnations stored since then, in order.
     pub(super) since: Vec<Incarnation>,
-    /// The last epochs welcomed, each once, the present one last.
-    pub(super) epochs: Vec<Epoch>,
+    /// Those before, the newest last: a peer that was put back to an earlier state knows one of them.
+    pub(super) past: Vec<Incarnation>,
+    /// The last epochs by their numbers, the present one last; one that the peer returned to is there again.
+    pub(super) epochs: Vec<(u32, Epoch)>,
     /// How often another epoch than before was welcomed: the number of the present one.
     pub(super) epoch_number: u32,
     pub(super) skew_ms: i64,
@@ -70,14 +72,22 @@ impl Header {
         self.since.push(incarnation);
     }
 
+    /// An incarnation was welcomed. The others may be what an old copy of the peer knows.
+    fn welcome(&mut self, incarnation: Incarnation) {
+        let earlier = self.welcomed.replace(incarnation).into_iter();
+        let since = core::mem::take(&mut self.since).into_iter();
+        self.past.extend(earlier.chain(since).filter(|known| *known != incarnation));
+        let beyond = self.past.len().saturating_sub(PAST_INCARNATIONS_MAX);
+        self.past.drain(..beyond);
+    }
+
     /// Keeps the epoch of a welcome, which may be an earlier one: then the peer has returned to it.
     fn enter(&mut self, epoch: Epoch) {
-        if self.epochs.last() != Some(&epoch) {
-            self.epochs.retain(|known| *known != epoch);
-            self.epochs.push(epoch);
-            let beyond = self.epochs.len().saturating_sub(EPOCHS_MAX);
-            self.epochs.drain(..beyond);
+        if self.epochs.last() != Some(&(self.epoch_number, epoch)) {
             self.epoch_number = self.epoch_number.saturating_add(1);
+            self.epochs.push((self.epoch_number, epoch));
+            let beyond = self.epochs.len().saturating_sub(EPOCHS_KEPT_MAX);
+            self.epochs.drain(..beyond);
         }
     }
 }
@@ -168,6 +178,7 @@ impl Replica {
             principal: None,
             welcomed: None,
             since: Vec::new(),
+            past: Vec::new(),
             epochs: Vec::new(),
             epoch_number: 0,
             skew_ms: 0,
@@ -266,6 +277,12 @@ impl Replica {
         self.header.acked
     }
 
+    /// Incarnations before the last welcomed one, newest last; at most [`PAST_INCARNATIONS_MAX`].
+    #[must_use]
+    pub fn past_incarnations(&self) -> &[Incarnation] {
+        &self.header.past
+    }
+
     /// The incarnations that a hello names: the last welcomed one and all since.
     #[must_use]
     pub fn incarnations(&self) -> Vec<Incarnation> {
@@ -275,7 +292,26 @@ impl Replica {
     /// The last epochs welcomed, newest first; at most [`EPOCHS_MAX`].
     #[must_use]
     pub fn epochs(&self) -> Vec<Epoch> {
-        self.header.epochs.iter().rev().copied().collect()
+        let mut newest: Vec<Epoch> = Vec::new();
+        for (_, epoch) in self.header.epochs.iter().rev() {
+            if newest.len() < EPOCHS_MAX && !newest.contains(epoch) {
+                newest.push(*epoch);
+            }
+        }
+        newest
+    }
+
+    /// The last epoch that is known to have been welcomed.
+    pub(super) fn epoch_last(&self) -> Option<Epoch> {
+        self.header.epochs.last().map(|(_, epoch)| *epoch)
+    }
+
+    /// The epoch of a record, by its number; `None` if its welcome is damaged, or so many others were welcomed
+    /// since that it is forgotten.
+    #[must_use]
+    pub fn epoch(&self, number: u32) -> Option<Epoch> {
+        let at = self.header.epochs.binary_search_by_key(&number, |(known, _)| *known).ok()?;
+        self.header.epochs.get(at).map(|(_, epoch)| *epoch)
     }
 
     /// The peer's wall clock less ours, as last learnt, in milliseconds.
@@ -397,8 +433,8 @@ impl Replica {
                 }
             }
             Entry::HealBegun { subscription, seq } => self.heal_begun(subscription, seq),
-            Entry::Healed { subscription, gone } => {
-                self.healed(subscription, gone);
+            Entry::Healed { subscription, gone, reach } => {
+                self.healed(subscription, gone, reach);
                 if self.has(Bug::VisibleAtWalkEnd) {
                     self.cut_at_heal(subscription, &mut applied);
                 }
@@ -507,11 +543,10 @@ impl Replica {
     }
 
     fn welcomed(&mut self, welcomed: Welcomed) {
-        self.header.welcomed = Some(welcomed.incarnation);
-        self.header.since.clear();
+        self.header.welcome(welcomed.incarnation);
         self.header.principal = Some(welcomed.principal);
         self.header.skew_ms = welcomed.skew_ms;
-        if self.header.epochs.last() != Some(&welcomed.epoch) && !self.has(Bug::SettledForGood) {
+        if self.epoch_last() != Some(welcomed.epoch) && !self.has(Bug::SettledForGood) {
             // Another run of the peer may have lost what an earlier one had acknowledged.
             self.overlay.unsettle(self.header.replica);
         }
@@ -592,6 +627,7 @@ impl Replica {
         self.header.acked = Hlc::ZERO;
         self.header.welcomed = None;
         self.header.since.clear();
+        self.header.past.clear();
         let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
         self.header.clock = self.header.clock.max(latest);
     }

@@ -405,7 +405,7 @@ fn pages_split_when_they_grow_and_go_when_they_are_empty() {
     same(&disk.load(), &replica);
     let gone = replica.base().iter().map(|(key, _)| key.clone()).collect();
     replica.apply(Entry::HealBegun { subscription: 0, seq: Seq(3) }).unwrap();
-    replica.apply(Entry::Healed { subscription: 0, gone }).unwrap();
+    replica.apply(Entry::Healed { subscription: 0, gone, reach: Seq(0) }).unwrap();
     feed(&mut replica, 3, true, Vec::new());
     disk.fold(&mut replica);
     assert!(replica.base().is_empty());
@@ -618,7 +618,7 @@ impl Source {
                 let records = wire::encode(&Message::Records(records));
                 entries.push(Entry::Staged(records));
                 let gone = gone.into_iter().filter(|key| *key != some).collect();
-                entries.push(Entry::Healed { subscription: 0, gone });
+                entries.push(Entry::Healed { subscription: 0, gone, reach: Seq(0) });
             }
             2 | 3 => {
                 let add = field("n", FieldAction::Add(1));
@@ -763,7 +763,7 @@ fn row_that_came_twice_outlasts_a_fold_that_was_cut_off() {
     let lost =
         message::Records { subscription: 0, entries: vec![entry(second.clone(), 1, before)] };
     disk.log(&mut replica, Entry::Staged(wire::encode(&Message::Records(lost))));
-    disk.log(&mut replica, Entry::Healed { subscription: 0, gone: Vec::new() });
+    disk.log(&mut replica, Entry::Healed { subscription: 0, gone: Vec::new(), reach: Seq(0) });
     let changes = source.changes(&replica, true, Vec::new());
     disk.log(&mut replica, changes);
     let echoes = [&first, &second].map(|key| source.echo(&replica, key).unwrap());
@@ -790,6 +790,10 @@ fn epoch_that_the_peer_returns_to_is_the_present_one_and_the_list_is_bounded() {
     assert_eq!(replica.standings()[0].1.epoch, Some(epoch(190)));
     let (_, held) = replica.base.iter().next().unwrap();
     assert_eq!(held.epoch, 201, "other than that of what came from 190 before");
+    let (_, held) = replica.base.iter().next().unwrap();
+    assert_eq!(replica.epoch(held.epoch), Some(epoch(190)), "what it came with, to be proved by");
+    let header = super::page::decode_header(&super::page::encode_header(&replica.header, 0));
+    assert_eq!(header.map(|(header, _)| header.epochs), Ok(replica.header.epochs.clone()));
 }
 
 /// Changes that come while a fold is under way make earlier pages dirty again, more than one batch of them.

@@ -12,9 +12,9 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, Conflict, Entry, Hello, Identity, Left, Limits, Message, Mode, Outcome, Place,
-        Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume, Right, Roots,
-        Stated, Subscription, Walk, Welcome,
+        ChunkPlace, Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Outcome,
+        Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome,
+        Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
     },
     time::{Millis, WallMillis},
     tree::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many types of messages there are.
-pub const MESSAGE_TYPES: u64 = 18;
+pub const MESSAGE_TYPES: u64 = 20;
 
 /// A well-formed message of any type.
 pub fn arbitrary_message(rng: &mut Rng) -> Message {
@@ -71,7 +71,24 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
         14 => Message::Ping { nonce: rng.any_size() },
         15 => Message::Pong { nonce: rng.any_size(), state: maybe(rng, stated) },
         16 => Message::Refresh { token: arbitrary_text(rng) },
-        _ => Message::Bye(bye(rng)),
+        17 => Message::Bye(bye(rng)),
+        18 => Message::Refill(Refill {
+            subscription: small(rng),
+            entries: some(rng, 3, |rng| Kept {
+                key: arbitrary_key(rng),
+                epoch: epoch(rng),
+                seq: seq(rng),
+                proof: rng.bytes(),
+                record: arbitrary_record(rng),
+            }),
+        }),
+        _ => Message::Refilled(Refilled {
+            subscription: small(rng),
+            outcomes: some(rng, 3, |rng| match rng.below(2) {
+                0 => RefillOutcome::Joined(seq(rng)),
+                _ => RefillOutcome::Refused(reject_code(rng)),
+            }),
+        }),
     }
 }
 
@@ -182,25 +199,25 @@ fn outcome(rng: &mut Rng) -> Outcome {
     let number = rng.any_size();
     match rng.below(5) {
         0 => Outcome::Accepted { seq: seq(rng) },
-        1 => Outcome::Rejected {
-            number,
-            code: rng.one_of(
-                RejectCode::Forbidden,
-                &[
-                    RejectCode::TooLarge,
-                    RejectCode::Forged,
-                    RejectCode::Invalid,
-                    RejectCode::RecordGone,
-                    RejectCode::Unsure,
-                    RejectCode::UpgradeServer,
-                ],
-            ),
-            reason: reason(rng),
-        },
+        1 => Outcome::Rejected { number, code: reject_code(rng), reason: reason(rng) },
         2 => Outcome::Returned { number },
         3 => Outcome::Ahead { number, by: Millis(rng.any_size()) },
         _ => Outcome::Stale { number, seq: seq(rng) },
     }
+}
+
+fn reject_code(rng: &mut Rng) -> RejectCode {
+    rng.one_of(
+        RejectCode::Forbidden,
+        &[
+            RejectCode::TooLarge,
+            RejectCode::Forged,
+            RejectCode::Invalid,
+            RejectCode::RecordGone,
+            RejectCode::Unsure,
+            RejectCode::UpgradeServer,
+        ],
+    )
 }
 
 fn reason(rng: &mut Rng) -> alloc::string::String {

@@ -11,6 +11,7 @@
 mod damage;
 mod limits;
 mod push;
+mod refill;
 mod rest;
 mod session;
 mod sketch;

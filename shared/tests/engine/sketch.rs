@@ -41,13 +41,14 @@ fn parted(server_cells: usize, client_cells: usize) -> (Server, Client) {
     (server, client)
 }
 
-/// How walks went: those that opened, each with its salt, and whether one was a sketch.
+/// How walks went: those that opened, each with its salt, and whether one was a sketch. What the server had lost
+/// is brought back.
 fn heal(server: &mut Server, client: &mut Client) -> Vec<(u64, bool)> {
     client.connect();
     server.settle(&mut [client]);
     assert!(client.is_agreed(), "{:?} {:?}", client.engine.status(), client.notices);
     let keys = client.engine.replica().base().iter().map(|(key, _)| key.id.as_str());
-    assert_eq!(keys.filter(|id| ["lost", "new"].contains(id)).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(keys.filter(|id| ["lost", "new"].contains(id)).collect::<Vec<_>>(), ["lost", "new"]);
     let mut opened: Vec<(u64, bool)> = Vec::new();
     for walk in &server.walks {
         if opened.last().is_none_or(|(salt, _)| *salt != walk.salt) {

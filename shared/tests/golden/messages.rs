@@ -10,9 +10,10 @@ use rejoin_core::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Left, Limits, Message, Mode,
-        Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, RejectCode, Resume,
-        Right, Roots, Stated, Subscription, Walk, Welcome,
+        ChunkPlace, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message,
+        Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
+        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
+        Welcome,
     },
     record::Value,
     time::{Millis, WallMillis},
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<(&'static str, Message)> {
     all.extend(feed());
     all.extend(finding());
     all.extend(snapshot());
+    all.extend(refilling());
     all.extend(closing());
     all
 }
@@ -289,6 +291,23 @@ fn snapshot() -> Vec<(&'static str, Message)> {
             ),
         ),
         ("chunk_last", chunk(Some(place("tasks", prefix)), Vec::new(), false)),
+    ]
+}
+
+fn refilling() -> Vec<(&'static str, Message)> {
+    let kept = |id, byte| Kept {
+        key: key("tasks", id),
+        epoch: epoch(byte),
+        seq: Seq(301),
+        proof: [4; 16],
+        record: full(),
+    };
+    let refill = Refill { subscription: 1, entries: vec![kept(UUID, 5), kept("2", 6)] };
+    let codes = [RejectCode::Forbidden, RejectCode::Forged].map(RefillOutcome::Refused);
+    let outcomes = core::iter::once(RefillOutcome::Joined(Seq(302))).chain(codes).collect();
+    vec![
+        ("refill", Message::Refill(refill)),
+        ("refilled", Message::Refilled(Refilled { subscription: 1, outcomes })),
     ]
 }
 

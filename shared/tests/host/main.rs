@@ -11,5 +11,6 @@
 mod heal;
 mod history;
 mod push;
+mod refill;
 mod session;
 mod world;

@@ -11,10 +11,10 @@ use rejoin_core::{
     io::{CommitOutcome, FaultClass, Keyspace},
     port::Store,
     protocol::{
-        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
+        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, RefillPolicy},
         message::{
-            Body, Bye, Changes, Entry, Hello, Message, Place, Push, PushRow, PushWrite, Right,
-            Subscription, Welcome,
+            Body, Bye, Changes, Entry, Hello, Kept, Message, Place, Push, PushRow, PushWrite,
+            Right, Subscription, Welcome,
         },
         wire,
     },
@@ -74,6 +74,21 @@ impl World {
         let mut config = config(1);
         config.recent_bytes_max = 0;
         Self::with(MemoryStore::new(), config)
+    }
+
+    /// Under a policy for what comes back; another secret than before, if the old one is lost.
+    pub(crate) fn refilled_by(
+        store: MemoryStore,
+        number: u8,
+        policy: RefillPolicy,
+        lost: bool,
+    ) -> Self {
+        let mut config = config(number);
+        config.refill = policy;
+        if lost {
+            config.proof_key = [number; 32];
+        }
+        Self::with(store, config)
     }
 
     fn with(store: MemoryStore, config: HostConfig) -> Self {
@@ -224,6 +239,8 @@ pub(crate) struct Client {
     pub(crate) features: u64,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) base: BTreeMap<RecordKey, Record>,
+    /// With what each record of the base came: position and proof.
+    pub(crate) marks: BTreeMap<RecordKey, (Epoch, Seq, [u8; 16])>,
     pub(crate) place: Place,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) epoch: Epoch,
@@ -247,6 +264,7 @@ impl Client {
             features: 0,
             patterns: vec![Pattern::All],
             base: BTreeMap::new(),
+            marks: BTreeMap::new(),
             place: Place::default(),
             cursor: None,
             epoch: epoch(0),
@@ -260,7 +278,7 @@ impl Client {
         }
     }
 
-    fn incarnation_of(&self, number: u8) -> Incarnation {
+    pub(crate) fn incarnation_of(&self, number: u8) -> Incarnation {
         let mut bytes = *self.replica.as_bytes();
         bytes[15] = number;
         Incarnation::from_bytes(bytes)
@@ -300,8 +318,12 @@ impl Client {
     }
 
     pub(crate) fn connect_as(&mut self, world: &mut World, principal: &str, root: bool) -> Welcome {
+        self.connect_with(world, grant(principal), root)
+    }
+
+    pub(crate) fn connect_with(&mut self, world: &mut World, grant: Grant, root: bool) -> Welcome {
         let hello = self.hello(root);
-        self.peer = world.open(hello, grant(principal));
+        self.peer = world.open(hello, grant);
         self.named = 0;
         let heard = world.hear(self.peer);
         let mut heard = heard.into_iter();
@@ -393,6 +415,14 @@ impl Client {
             self.conflicts.push((entry.key.clone(), conflict.clone()));
         }
         self.base.insert(entry.key.clone(), record);
+        self.marks.insert(entry.key.clone(), (self.epoch, entry.seq, entry.proof));
+    }
+
+    /// A record of the base, to be brought back.
+    pub(crate) fn kept(&self, id: &str) -> Kept {
+        let key = key(id);
+        let (epoch, seq, proof) = self.marks[&key];
+        Kept { epoch, seq, proof, record: self.base[&key].clone(), key }
     }
 
     pub(crate) fn trie(&self, collection: &CollectionName) -> Trie {

@@ -12,11 +12,12 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
         Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPart, ChunkPlace,
-        Conflict, Entry, Hello, Left, Limits, Message, Outcome, Place, Push, PushRow, PushWrite,
-        Recall, Recalled, Records, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        Conflict, Entry, Hello, Kept, Left, Limits, Message, Outcome, Place, Push, PushRow,
+        PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right,
+        Roots, Stated, Subscription, Walk, Welcome,
         limits::{
-            BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PUSH_ROWS_MAX, REASON_BYTES_MAX,
-            SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
+            BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX, PUSH_ROWS_MAX,
+            REASON_BYTES_MAX, REFILL_RECORDS_MAX, SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
         },
     },
     time::{Millis, WallMillis},
@@ -63,6 +64,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
         15 => pong(&mut input)?,
         16 => refresh(&mut input)?,
         17 => Message::Bye(bye(&mut input)?),
+        18 => Message::Refill(refill(&mut input)?),
+        19 => Message::Refilled(refilled(&mut input)?),
         _ => {
             return Err(out_of_range(at));
         }
@@ -154,7 +157,7 @@ fn hello(input: &mut Reader<'_>) -> Read<Hello> {
         features: input.uint()?,
         replica: input.replica()?,
         incarnation: incarnation(input)?,
-        known: list(input, INCARNATIONS_MAX, incarnation)?,
+        known: list(input, INCARNATIONS_MAX + PAST_INCARNATIONS_MAX, incarnation)?,
         space: space(input)?,
         token: input.optional(|input| text(input, TOKEN_BYTES_MAX))?,
         clock: wall(input)?,
@@ -437,6 +440,36 @@ fn recalled(input: &mut Reader<'_>) -> Read<Recalled> {
         accepted: list(input, BY_BYTES, Reader::hlc)?,
         unsure: list(input, BY_BYTES, Reader::hlc)?,
     })
+}
+
+fn refill(input: &mut Reader<'_>) -> Read<Refill> {
+    input.array_exact(2)?;
+    let subscription = input.uint32()?;
+    let entries = list(input, REFILL_RECORDS_MAX, |input| {
+        input.array_exact(5)?;
+        Ok(Kept {
+            key: key(input)?,
+            epoch: epoch(input)?,
+            seq: seq(input)?,
+            proof: input.bytes_exact()?,
+            record: read_record(input)?,
+        })
+    })?;
+    Ok(Refill { subscription, entries })
+}
+
+fn refilled(input: &mut Reader<'_>) -> Read<Refilled> {
+    input.array_exact(2)?;
+    let subscription = input.uint32()?;
+    let outcomes = list(input, REFILL_RECORDS_MAX, |input| {
+        let at = input.position();
+        match variant(input)? {
+            (1, 0) => seq(input).map(RefillOutcome::Joined),
+            (1, 1) => numbered(input).map(RefillOutcome::Refused),
+            _ => Err(out_of_range(at)),
+        }
+    })?;
+    Ok(Refilled { subscription, outcomes })
 }
 
 fn ping(input: &mut Reader<'_>) -> Read<Message> {

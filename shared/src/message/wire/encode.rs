@@ -10,9 +10,9 @@ use crate::{
     },
     id::{Cursor, Digest, Pattern, RecordKey},
     message::{
-        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPlace, Conflict, Entry, Hello, Left,
-        Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Right, Roots, Stated,
-        Subscription, Welcome,
+        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPlace, Conflict, Entry, Hello, Kept,
+        Left, Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome,
+        Refilled, Right, Roots, Stated, Subscription, Welcome,
     },
 };
 use alloc::vec::Vec;
@@ -54,6 +54,8 @@ const fn type_number(message: &Message) -> u64 {
         Message::Pong { .. } => 15,
         Message::Refresh { .. } => 16,
         Message::Bye(_) => 17,
+        Message::Refill(_) => 18,
+        Message::Refilled(_) => 19,
     }
 }
 
@@ -122,6 +124,8 @@ fn write_body(out: &mut Writer, message: &Message) {
             out.text(token);
         }
         Message::Bye(message) => bye(out, message),
+        Message::Refill(message) => refill(out, message),
+        Message::Refilled(message) => refilled(out, message),
     }
 }
 
@@ -402,6 +406,41 @@ fn ask_chunk(out: &mut Writer, message: &AskChunk) {
 fn chunk_place(out: &mut Writer, place: &ChunkPlace) {
     out.name(place.collection.as_str());
     write_prefix(out, &place.prefix);
+}
+
+fn refill(out: &mut Writer, message: &Refill) {
+    out.array(2);
+    out.uint(u64::from(message.subscription));
+    list(out, &message.entries, kept);
+}
+
+fn refilled(out: &mut Writer, message: &Refilled) {
+    out.array(2);
+    out.uint(u64::from(message.subscription));
+    list(out, &message.outcomes, refill_outcome);
+}
+
+fn kept(out: &mut Writer, value: &Kept) {
+    out.array(5);
+    key(out, &value.key);
+    out.bytes(value.epoch.as_bytes());
+    out.uint(value.seq.0);
+    out.bytes(&value.proof);
+    write_record(out, &value.record);
+}
+
+fn refill_outcome(out: &mut Writer, value: &RefillOutcome) {
+    out.array(2);
+    match value {
+        RefillOutcome::Joined(seq) => {
+            out.uint(0);
+            out.uint(seq.0);
+        }
+        RefillOutcome::Refused(code) => {
+            out.uint(1);
+            out.uint(code.number());
+        }
+    }
 }
 
 fn bye(out: &mut Writer, message: &Bye) {

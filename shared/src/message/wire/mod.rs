@@ -12,7 +12,7 @@ mod walk;
 pub use decode::decode;
 pub use encode::encode;
 
-use super::{ByeCode, Identity, Message, Mode, Push, PushRow, RejectCode};
+use super::{ByeCode, Identity, Kept, Message, Mode, Push, PushRow, Refill, RejectCode};
 use crate::{
     codec::{CodecError, CodecFault},
     tree::Levels,
@@ -35,6 +35,13 @@ pub fn encode_frame(channel: u64, message: &Message) -> Vec<u8> {
 pub fn row_frame_bytes(row: &PushRow) -> usize {
     let alone = Push { named: u64::MAX, rows: Vec::from([row.clone()]) };
     CHANNEL_BYTES_MAX + encode(&Message::Push(alone)).len()
+}
+
+/// The bytes of a frame that brings this record back alone, its channel included.
+#[must_use]
+pub fn kept_frame_bytes(kept: &Kept) -> usize {
+    let alone = Refill { subscription: u32::MAX, entries: Vec::from([kept.clone()]) };
+    CHANNEL_BYTES_MAX + encode(&Message::Refill(alone)).len()
 }
 
 /// What a frame of a channel begins with, before the bytes of its message.

@@ -4,6 +4,7 @@
 use super::{
     Engine,
     pipeline::{Then, Want},
+    refill::Refilling,
     session::HEALS_MAX,
     snapshot::Pulling,
 };
@@ -32,11 +33,13 @@ pub(super) struct Heal {
     /// Collections to be brought up, by name.
     pub(super) todo: VecDeque<(CollectionName, Digest)>,
     /// Every collection that the peer has.
-    named: BTreeSet<CollectionName>,
+    pub(super) named: BTreeSet<CollectionName>,
     /// Key hashes that only this side has, or holds differently, by collection.
-    differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
+    pub(super) differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
     /// Key hashes that came.
     came: BTreeSet<Digest>,
+    /// What the peer has lost, once all is known.
+    pub(super) refilling: Option<Refilling>,
     /// Entries on their way into the log.
     pub(super) staging: usize,
     /// Whether all has come and only the log is waited for.
@@ -92,6 +95,7 @@ impl Engine {
                 named: BTreeSet::new(),
                 differs: BTreeMap::new(),
                 came: BTreeSet::new(),
+                refilling: None,
                 staging: 0,
                 complete: false,
                 // What a sketch has missed, the next heal finds without.
@@ -151,7 +155,7 @@ impl Engine {
             };
             let Some((collection, root)) = heal.todo.front().cloned() else {
                 heal.complete = true;
-                self.heal_finish(subscription);
+                self.heal_finish(now, subscription);
                 return;
             };
             heal.walks += 1;
@@ -230,18 +234,29 @@ impl Engine {
             standing.and_then(|standing| standing.heal.as_ref()).is_some_and(|heal| heal.complete);
         if complete {
             let place = Place::at(heal.seq.unwrap_or_default());
-            session.heals.remove(&subscription);
+            let healed = session.heals.remove(&subscription);
             session.expected.insert(subscription, place.clone());
             session.moved.insert(subscription);
             self.say(now, &Message::Resume(Resume { subscription, place }));
+            let refilled = healed.and_then(|heal| heal.refilling);
+            if let Some(notice) = refilled.and_then(|refilled| refilled.notice(subscription)) {
+                self.notice(notice);
+            }
         } else {
             self.ask_chunks(now, subscription);
-            self.heal_finish(subscription);
+            self.heal_finish(now, subscription);
         }
     }
 
-    /// Once all has come and is in the log: names what the peer does not have.
-    pub(super) fn heal_finish(&mut self, subscription: u32) {
+    /// Once all has come and is in the log: brings back what the peer has lost, and then names what it does
+    /// not have.
+    pub(super) fn heal_finish(&mut self, now: Now, subscription: u32) {
+        let heal = self.session.as_ref().and_then(|s| s.heals.get(&subscription));
+        if heal.is_none_or(|heal| !heal.complete || heal.staging > 0)
+            || !self.refill(now, subscription)
+        {
+            return;
+        }
         let at = usize::try_from(subscription).unwrap_or(usize::MAX);
         let Some((pattern, _)) = self.replica.standings().get(at) else {
             return;
@@ -249,9 +264,8 @@ impl Engine {
         let Some(heal) = self.session.as_mut().and_then(|s| s.heals.get_mut(&subscription)) else {
             return;
         };
-        if !heal.complete || heal.staging > 0 {
-            return;
-        }
+        let refilled = heal.refilling.as_ref();
+        let reach = refilled.map(|refilled| refilled.reach).unwrap_or_default();
         let gone: Vec<RecordKey> = self
             .replica
             .base()
@@ -260,15 +274,14 @@ impl Engine {
             .filter(|key| pattern.covers(&key.collection))
             .filter(|key| {
                 let hash = key_hash(key);
-                let named = heal.named.contains(&key.collection);
-                let differs = heal.differs.get(&key.collection);
-                let only_here = differs.is_some_and(|differs| differs.contains(&hash));
-                !named || (only_here && !heal.came.contains(&hash))
+                heal.is_other(key, &hash)
+                    && !heal.came.contains(&hash)
+                    && refilled.is_none_or(|refilled| !refilled.has(key))
             })
             .cloned()
             .collect();
         heal.staging += 1;
-        let entry = Entry::Healed { subscription, gone };
+        let entry = Entry::Healed { subscription, gone, reach };
         self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
     }
 }

@@ -13,6 +13,7 @@ mod outcome;
 mod pipeline;
 mod push;
 mod queue;
+mod refill;
 mod rejected;
 mod session;
 mod snapshot;
@@ -311,6 +312,15 @@ pub enum Notice {
         /// Why, for people.
         reason: String,
     },
+    /// The peer had lost a part of its history, and what is held here of that was brought back to it.
+    Refilled {
+        /// Which subscription.
+        subscription: u32,
+        /// Records that the peer has again.
+        returned: u64,
+        /// Why it did not take others, and how many: they are not shown any more.
+        refused: Vec<(RejectCode, u64)>,
+    },
     /// A root differed from the peer's at the same position; it is being healed.
     Diverged {
         /// Which subscription.
@@ -396,6 +406,8 @@ pub struct Engine {
     verified: BTreeMap<u32, (Seq, Digest)>,
     needs_token: bool,
     other_account: Option<String>,
+    /// The last hello was taken for a fork's: the next one names earlier incarnations too.
+    names_past: bool,
     /// A bug, in tests, and how often they fold.
     #[cfg(feature = "test-util")]
     planted: (crate::planted::Planted, Option<u64>),
@@ -421,6 +433,7 @@ impl Engine {
             verified: BTreeMap::new(),
             needs_token: false,
             other_account: None,
+            names_past: false,
             #[cfg(feature = "test-util")]
             planted: Default::default(),
         };

@@ -5,6 +5,7 @@ use super::{
     heal::Heal,
     pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
+    refill::History,
     trace::describe,
 };
 use crate::{
@@ -65,6 +66,8 @@ pub(super) struct Session {
     /// Abilities that both have.
     pub(super) features: u64,
     pub(super) welcome: Option<Welcome>,
+    /// What the welcome told of the peer's history.
+    pub(super) history: History,
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
     early_bytes: usize,
@@ -189,6 +192,7 @@ impl Engine {
             salt,
             features: 0,
             welcome: None,
+            history: History::default(),
             early: Vec::new(),
             early_bytes: 0,
             pushing: Pushing::default(),
@@ -308,6 +312,7 @@ impl Engine {
             Message::Walk(walk) if open => self.heal_walk(now, &walk),
             Message::Records(records) if open => self.heal_records(now, &records, encoded),
             Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
+            Message::Refilled(refilled) if open => self.refilled(now, refilled),
             Message::Recalled(recalled)
                 if matches!(session.phase, Phase::Recalling | Phase::Checking) =>
             {
@@ -329,6 +334,7 @@ impl Engine {
             | Message::Walk(_)
             | Message::Records(_)
             | Message::Chunk(_)
+            | Message::Refilled(_)
             | Message::Recalled(_)
                 if !open => {}
             Message::Welcome(_)
@@ -338,6 +344,8 @@ impl Engine {
             | Message::Walk(_)
             | Message::Records(_)
             | Message::Chunk(_)
+            | Message::Refilled(_)
+            | Message::Refill(_)
             | Message::Recalled(_)
             | Message::Hello(_)
             | Message::Push(_)
@@ -409,6 +417,9 @@ impl Engine {
         };
         let Some(space) = self.replica.space().cloned() else { return };
         let mut known = self.replica.incarnations();
+        if self.names_past {
+            known.extend_from_slice(self.replica.past_incarnations());
+        }
         known.retain(|earlier| *earlier != incarnation);
         // Holders may ask for more together than a hello can name: then one's own come first.
         let mut asked: Vec<_> = self.replica.asked().collect();
@@ -442,6 +453,14 @@ impl Engine {
                 session.phase = Phase::Blocked;
             }
             self.notice(Notice::AccountChanged { ours, theirs });
+            return;
+        }
+        let past = self.replica.past_incarnations().len();
+        let again = welcome.identity == Identity::Forked && !self.names_past && past > 0;
+        self.names_past = again && !self.has(Bug::PastForgotten);
+        if self.names_past {
+            // A peer that was put back to an earlier state knows one that it had welcomed by then.
+            self.reconnect();
             return;
         }
         let in_doubt = welcome.identity != Identity::Confirmed || self.replica.is_in_doubt();
@@ -523,6 +542,7 @@ impl Engine {
         session.phase = Phase::Open;
         session.head = welcome.head;
         session.features = welcome.features & features;
+        session.history = History::of(&welcome);
         session.pushing = Pushing::default();
         let mut starting = Vec::new();
         for (id, mode) in welcome.modes {

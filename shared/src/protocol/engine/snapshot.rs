@@ -118,7 +118,7 @@ impl Engine {
         heal.complete = !chunk.more;
         session.totals.insert(subscription, chunk.total);
         self.ask_chunks(now, subscription);
-        self.heal_finish(subscription);
+        self.heal_finish(now, subscription);
     }
 
     /// Asks for a chunk again; if that does not help, what is left is walked.

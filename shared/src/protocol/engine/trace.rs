@@ -38,5 +38,7 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
         }
         Message::Refresh { .. } => ("Refresh", String::new()),
         Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
+        Message::Refill(refill) => ("Refill", format!("{} records", refill.entries.len())),
+        Message::Refilled(refilled) => ("Refilled", format!("{} records", refilled.outcomes.len())),
     }
 }

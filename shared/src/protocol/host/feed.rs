@@ -50,7 +50,13 @@ impl core::fmt::Debug for ProofKey {
 
 impl Marks {
     /// Keyed BLAKE3 over (space, collection, id, digest, epoch, seq), each with its length.
-    fn proof(&self, key: &RecordKey, digest: &Digest, seq: Seq) -> [u8; 16] {
+    pub(super) fn proof(
+        &self,
+        key: &RecordKey,
+        digest: &Digest,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key.0);
         let seq = seq.0.to_be_bytes();
         let parts: [&[u8]; 6] = [
@@ -58,7 +64,7 @@ impl Marks {
             key.collection.as_str().as_bytes(),
             key.id.as_str().as_bytes(),
             digest.as_bytes(),
-            self.epoch.as_bytes(),
+            epoch.as_bytes(),
             &seq,
         ];
         for part in parts {
@@ -73,7 +79,7 @@ impl Marks {
             key: key.clone(),
             seq: stored.positions.latest,
             check: first(stored.digest.as_bytes()),
-            proof: self.proof(key, &stored.digest, stored.positions.latest),
+            proof: self.proof(key, &stored.digest, self.epoch, stored.positions.latest),
             body,
             conflicts: Vec::new(),
         }

@@ -4,13 +4,14 @@
 //! sockets; nothing here is said before the group is durable.
 
 use super::{
-    HostNote, PeerId,
+    HostNote, PeerId, RefillPolicy,
+    feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
     layout::{self, Accepted, Damaged, Head, ReplicaRow, Stored},
     peer::{Peer, Stage},
     pipeline::{Job, WaitingRow},
-    welcome,
+    refill, welcome,
 };
 use crate::{
     hlc::{Hlc, HlcClock, Stamp},
@@ -19,7 +20,9 @@ use crate::{
     planted::{Bug, Planted},
     protocol::{
         limits::BATCH_RECORDS_MAX,
-        message::{Conflict, Identity, Limits, Outcome, PushRow, Recall, Recalled, RejectCode},
+        message::{
+            Conflict, Identity, Limits, Outcome, PushRow, PushWrite, Recall, Recalled, RejectCode,
+        },
     },
     time::{Millis, Now},
 };
@@ -35,6 +38,8 @@ use alloc::{
 pub(super) struct Known {
     pub(super) replicas: BTreeMap<ReplicaId, Option<ReplicaRow>>,
     pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Option<Accepted>>,
+    /// The greatest time of each replica that others have brought back.
+    pub(super) returned: BTreeMap<ReplicaId, Option<Hlc>>,
     pub(super) records: BTreeMap<RecordKey, Option<Arc<Stored>>>,
 }
 
@@ -45,15 +50,24 @@ impl Known {
         match job {
             Job::Open(_) => {
                 self.replicas.insert(replica, None);
+                self.returned.insert(replica, None);
             }
             Job::Row(waiting) => {
                 self.replicas.insert(replica, None);
+                self.returned.insert(replica, None);
                 self.accepted.insert((replica, waiting.row.hlc), None);
                 for write in &waiting.row.writes {
                     self.records.insert(write.key.clone(), None);
                 }
             }
+            Job::Refill(waiting) => {
+                for kept in &waiting.refill.entries {
+                    self.records.insert(kept.key.clone(), None);
+                    self.returned.extend(kept.record.seen.iter().map(|seen| (seen.replica, None)));
+                }
+            }
             Job::Recall(_, recall) => {
+                self.returned.insert(replica, None);
                 for (hlc, _) in &recall.rows {
                     self.accepted.insert((replica, *hlc), None);
                 }
@@ -65,11 +79,13 @@ impl Known {
         let get = |keyspace, key| Query::Get { keyspace, key };
         let replicas = self.replicas.keys();
         let accepted = self.accepted.keys();
+        let returned = self.returned.keys();
         replicas
             .map(|replica| get(Keyspace::Meta, layout::replica_key(replica)))
             .chain(
                 accepted.map(|(replica, hlc)| get(Keyspace::Log, layout::log_key(replica, *hlc))),
             )
+            .chain(returned.map(|replica| get(Keyspace::Meta, layout::returned_key(replica))))
             .chain(self.records.keys().map(get_record))
             .collect()
     }
@@ -85,6 +101,9 @@ impl Known {
         }
         for accepted in self.accepted.values_mut() {
             *accepted = next().map(|value| Accepted::decode(&value)).transpose()?;
+        }
+        for returned in self.returned.values_mut() {
+            *returned = next().map(|value| layout::decode_time(&value)).transpose()?;
         }
         for record in self.records.values_mut() {
             *record = next().map(|value| Stored::decode(&value).map(Arc::new)).transpose()?;
@@ -111,11 +130,15 @@ pub(super) struct Judged {
     pub(super) acks: BTreeMap<PeerId, Vec<(u64, Outcome)>>,
     pub(super) welcomes: Vec<(PeerId, Identity, Option<Hlc>)>,
     pub(super) recalled: Vec<(PeerId, Recalled)>,
+    pub(super) refilled: Vec<refill::Answer>,
+    /// Peers that must say hello again: what is known of their replica is more than they were told.
+    pub(super) outdated: BTreeSet<PeerId>,
     pub(super) notes: Vec<HostNote>,
     /// Everyone who has a part in it, and hears of it if it fails.
     pub(super) peers: BTreeSet<PeerId>,
     pub(super) replicas: BTreeMap<ReplicaId, ReplicaRow>,
     pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Accepted>,
+    pub(super) returned: BTreeMap<ReplicaId, Hlc>,
 }
 
 /// A group while it is judged.
@@ -124,6 +147,8 @@ pub(super) struct Judging {
     pub(super) clock: HlcClock,
     pub(super) limits: Limits,
     pub(super) planted: Planted,
+    pub(super) refill: RefillPolicy,
+    pub(super) marks: Marks,
     pub(super) known: Known,
     pub(super) judged: Judged,
 }
@@ -145,6 +170,8 @@ impl Judging {
             };
             self.set_replica(replica, row);
         }
+        // What others brought back counts as accepted: a replica that was rolled back is found out by it.
+        let accepted = accepted.max(self.returned(&replica));
         let accepted = accepted.filter(|_| identity != Identity::Foreign);
         self.judged.welcomes.push((id, identity, accepted));
     }
@@ -160,8 +187,13 @@ impl Judging {
         if peer.stage != (Stage::Denied { foreign: true }) {
             for (hlc, digest) in &recall.rows {
                 let accepted = self.known.accepted.get(&(peer.hello.replica, *hlc));
-                if accepted.is_some_and(|row| row.is_some_and(|row| row.digest == *digest)) {
-                    recalled.accepted.push(*hlc);
+                match accepted.copied().flatten() {
+                    Some(row) if row.digest == *digest => recalled.accepted.push(*hlc),
+                    // Its effect may have come back, or that of another row with this stamp.
+                    None if self.returned(&peer.hello.replica) >= Some(*hlc) => {
+                        recalled.unsure.push(*hlc);
+                    }
+                    Some(_) | None => {}
                 }
             }
         }
@@ -176,6 +208,9 @@ impl Judging {
         // Another session took over in this very group: this one will hear no more.
         let owner = owner.filter(|owner| owner.incarnation == peer.hello.incarnation);
         let Some(owner) = owner else { return };
+        if self.judged.outdated.contains(&waiting.peer) {
+            return;
+        }
         peer.held.retain(|_, number| *number > waiting.named);
         let verdict = self.verdict(peer, row);
         let outcome = match verdict {
@@ -186,6 +221,10 @@ impl Judging {
                 Outcome::Accepted { seq }
             }
             Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
+            Verdict::Outdated => {
+                self.judged.outdated.insert(waiting.peer);
+                return;
+            }
         };
         let acks = self.judged.acks.entry(waiting.peer).or_default();
         acks.push((row.number, outcome));
@@ -209,7 +248,15 @@ impl Judging {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
-        if let Some(by) = self.clock.ahead(row.hlc, self.now.wall) {
+        let own = Stamp { hlc: row.hlc, replica };
+        let mut there = row.writes.iter().map(|write| self.is_there(own, write));
+        // Whether it is the row that was lost, or another one of a history that was rolled back, is found out
+        // by a peer that knows of it.
+        if there.clone().any(|is_there| is_there) && peer.told < Some(row.hlc) {
+            return Verdict::Outdated;
+        }
+        let is_new = !there.all(|is_there| is_there);
+        if let Some(by) = self.clock.ahead(row.hlc, self.now.wall).filter(|_| is_new) {
             if self.planted.is(Bug::AheadRejected) {
                 return Verdict::forged("the stamp is ahead");
             }
@@ -219,6 +266,19 @@ impl Judging {
             return Verdict::rejected(RejectCode::TooLarge, "the row touches too many records");
         }
         self.join(replica, row)
+    }
+
+    /// The greatest time of a replica that others have brought back.
+    fn returned(&self, replica: &ReplicaId) -> Option<Hlc> {
+        self.known.returned.get(replica).copied().flatten()
+    }
+
+    /// Whether a write has come back with its record, which was lost with its row's acceptance.
+    fn is_there(&self, own: Stamp, write: &PushWrite) -> bool {
+        let stored = self.known.records.get(&write.key).and_then(Option::as_deref);
+        self.returned(&own.replica) >= Some(own.hlc)
+            && stored.is_some_and(|stored| stored.record.seen.covers(&own))
+            && !self.planted.is(Bug::ReturnedIgnored)
     }
 
     fn join(&self, replica: ReplicaId, row: &PushRow) -> Verdict {
@@ -233,6 +293,9 @@ impl Judging {
         let mut refusal = None;
         for write in &row.writes {
             let stored = self.known.records.get(&write.key).and_then(Option::as_deref);
+            if self.is_there(context.own, write) {
+                continue;
+            }
             match judge::join_write(&context, stored, write) {
                 Ok(record) => {
                     if joined.records.insert(write.key.clone(), record).is_some() {
@@ -243,7 +306,7 @@ impl Judging {
             }
         }
         match refusal {
-            None => Verdict::Joined(joined),
+            None => Verdict::Joined(joined.placed(row, &self.known)),
             Some(Refusal::Forged(reason)) => Verdict::forged(reason),
             Some(Refusal::Order) => Verdict::forged("the record has a later write of this replica"),
             Some(Refusal::UpgradeServer) => {
@@ -259,7 +322,7 @@ impl Judging {
         let replica = peer.hello.replica;
         // It is not ahead, that was asked first: who sees the row can go on behind it.
         let _taken = self.clock.observe(row.hlc, self.now.wall);
-        self.judged.head.seq = joined.seq;
+        self.judged.head.seq = self.judged.head.seq.max(joined.seq);
         let accepted = Accepted { digest: row.digest, seq: joined.seq };
         self.known.accepted.insert((replica, row.hlc), Some(accepted));
         self.judged.accepted.insert((replica, row.hlc), accepted);
@@ -322,6 +385,8 @@ enum Verdict {
     Again(Seq),
     Joined(JoinedRow),
     Refused(Refused),
+    /// The peer must first hear what is known of its replica.
+    Outdated,
 }
 
 #[derive(Clone, Copy)]
@@ -335,6 +400,18 @@ enum Refused {
 struct JoinedRow {
     seq: Seq,
     records: BTreeMap<RecordKey, judge::Joined>,
+}
+
+impl JoinedRow {
+    /// A row of which all has come back takes no position: its effect is where the records are.
+    fn placed(self, row: &PushRow, known: &Known) -> Self {
+        if !self.records.is_empty() {
+            return self;
+        }
+        let stored = row.writes.iter().filter_map(|write| known.records.get(&write.key)?.as_ref());
+        let seq = stored.map(|stored| stored.positions.latest).max();
+        Self { seq: seq.unwrap_or_default(), ..self }
+    }
 }
 
 impl Verdict {
@@ -355,11 +432,19 @@ impl Judged {
             acks: BTreeMap::new(),
             welcomes: Vec::new(),
             recalled: Vec::new(),
+            refilled: Vec::new(),
+            outdated: BTreeSet::new(),
             notes: Vec::new(),
             peers: BTreeSet::new(),
             replicas: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            returned: BTreeMap::new(),
         }
+    }
+
+    /// Whether it changes nothing that is stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replicas.is_empty() && self.touched.is_empty()
     }
 
     pub(super) fn batch(&self, head: &Option<Vec<u8>>) -> Batch {
@@ -371,6 +456,9 @@ impl Judged {
         }
         for ((replica, hlc), row) in &self.accepted {
             batch.put(Keyspace::Log, layout::log_key(replica, *hlc), row.encode());
+        }
+        for (replica, hlc) in &self.returned {
+            batch.put(Keyspace::Meta, layout::returned_key(replica), layout::encode_time(*hlc));
         }
         for (key, touched) in &self.touched {
             let stored = &touched.stored;

@@ -43,6 +43,8 @@ pub struct HostConfig {
     pub chunk_bytes_aim: u64,
     /// How much work one message of a walk may cause.
     pub walk: WalkLimits,
+    /// Who may return what the store has lost.
+    pub refill: RefillPolicy,
     /// A bug, in tests.
     pub planted: Planted,
 }
@@ -68,9 +70,26 @@ impl HostConfig {
             page_bytes_aim: PAGE_BYTES_AIM,
             chunk_bytes_aim: PAGE_BYTES_AIM as u64,
             walk: WALK_LIMITS,
+            refill: RefillPolicy::default(),
             planted: Planted::default(),
         }
     }
+}
+
+/// Who may return records that a store has lost, as one that was put back from an old copy has.
+///
+/// A record is *proved* by the mark that the host once sent with it: anybody who may read it may return it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RefillPolicy {
+    /// Whoever may write a collection, also without proof; others what is proved. Should the secret be lost
+    /// with the store, a writer could return a record as others never wrote it.
+    #[default]
+    Writers,
+    /// Only what is proved.
+    Proved,
+    /// Nothing: the store is older on purpose.
+    None,
 }
 
 impl core::fmt::Debug for HostConfig {
@@ -278,6 +297,17 @@ pub enum HostNote {
         /// The write that lost.
         lost: Stamp,
     },
+    /// A peer has returned records that the store had lost.
+    Refilled {
+        /// Who.
+        peer: PeerId,
+        /// How many the store lacked, or lacked a part of.
+        restored: usize,
+        /// How many it had.
+        known: usize,
+        /// How many it did not take.
+        refused: usize,
+    },
     /// A peer was told which rows of an id that it gives up were accepted.
     Recalled {
         /// Who.
@@ -331,7 +361,7 @@ pub struct HostFacts {
     pub clock: Hlc,
     /// Peers, those included that are not welcomed yet.
     pub peers: usize,
-    /// Rows, openings and recalls that wait.
+    /// Rows, openings, refills and recalls that wait.
     pub waiting: usize,
     /// Root and number of records, by collection.
     pub collections: Vec<(CollectionName, Digest, usize)>,

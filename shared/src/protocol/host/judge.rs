@@ -216,7 +216,7 @@ fn admit_siblings(own: &Stamp, held: &Siblings, siblings: &Siblings) -> Result<S
     Ok(Siblings { context, values })
 }
 
-fn check_values(delta: &Record, limits: &Limits) -> Result<(), Refusal> {
+pub(super) fn check_values(delta: &Record, limits: &Limits) -> Result<(), Refusal> {
     let too_large = |value: &Value| {
         let mut out = Writer::new();
         codec::write_value(&mut out, value);
@@ -258,24 +258,36 @@ fn conflicts(row: &RowContext, stored: &Record, write: &PushWrite) -> Vec<Confli
     found
 }
 
-/// Joins part by part, to know which of them changed.
-fn join(row: &RowContext, stored: &Stored, delta: &Record, admitted: &Record) -> Stored {
-    let mut record = stored.record.clone();
-    let mut positions = stored.positions.clone();
-    positions.latest = row.seq;
-    for stamp in admitted.seen.iter() {
+/// What a join has changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Grown {
+    /// Anything.
+    pub(super) any: bool,
+    /// Which writes are removed.
+    pub(super) removed: bool,
+}
+
+/// Joins all but `buried`, part by part, to know which of them changed at `seq`.
+pub(super) fn join_parts(
+    record: &mut Record,
+    positions: &mut Positions,
+    parts: &Record,
+    seq: Seq,
+) -> Grown {
+    let mut grown = Grown::default();
+    for stamp in parts.seen.iter() {
         if record.seen.raise(stamp.replica, stamp.hlc) {
-            positions.seen.insert(stamp.replica, row.seq);
+            positions.seen.insert(stamp.replica, seq);
+            grown.any = true;
         }
     }
-    let mut buried = false;
-    for stamp in admitted.removed.seen.iter() {
+    for stamp in parts.removed.seen.iter() {
         if record.removed.seen.raise(stamp.replica, stamp.hlc) {
-            positions.removed.insert(stamp.replica, row.seq);
-            buried = true;
+            positions.removed.insert(stamp.replica, seq);
+            grown = Grown { any: true, removed: true };
         }
     }
-    for (key, cell) in &admitted.cells {
+    for (key, cell) in &parts.cells {
         let before = record.cells.get(key);
         let mut after = cell.clone();
         if let Some(before) = before {
@@ -284,9 +296,19 @@ fn join(row: &RowContext, stored: &Stored, delta: &Record, admitted: &Record) ->
         }
         if before != Some(&after) {
             record.cells.insert(key.clone(), after);
-            positions.cells.insert(key.clone(), row.seq);
+            positions.cells.insert(key.clone(), seq);
+            grown.any = true;
         }
     }
+    grown
+}
+
+/// Joins what a row may add.
+fn join(row: &RowContext, stored: &Stored, delta: &Record, admitted: &Record) -> Stored {
+    let mut record = stored.record.clone();
+    let mut positions = stored.positions.clone();
+    positions.latest = row.seq;
+    let buried = join_parts(&mut record, &mut positions, admitted, row.seq).removed;
     let altered = {
         let mut spoken = delta.clone();
         spoken.removed.buried = None;

@@ -273,6 +273,24 @@ pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
     [b"replica/".as_slice(), replica.as_bytes()].concat()
 }
 
+/// Where it is kept how far a replica's rows were brought back by others.
+pub(super) fn returned_key(replica: &ReplicaId) -> Vec<u8> {
+    [b"returned/".as_slice(), replica.as_bytes()].concat()
+}
+
+pub(super) fn encode_time(hlc: Hlc) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.hlc(hlc);
+    versioned(out)
+}
+
+pub(super) fn decode_time(value: &[u8]) -> Result<Hlc, Damaged> {
+    let mut input = open(value)?;
+    let hlc = input.hlc()?;
+    input.finish()?;
+    Ok(hlc)
+}
+
 /// Names have no control characters: the zero byte parts them.
 pub(super) fn record_key(key: &RecordKey) -> Vec<u8> {
     let parts = [key.collection.as_str(), "\0", key.id.as_str()];

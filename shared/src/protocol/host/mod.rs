@@ -3,7 +3,8 @@
 //!
 //! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
-//! `welcome` is the handshake, `heal` and `snapshot` answer questions about trees, `layout` is what is stored.
+//! `welcome` is the handshake, `refill` takes back what was lost, `heal` and `snapshot` answer questions
+//! about trees, `layout` is what is stored.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
 //! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:
@@ -19,6 +20,7 @@ mod layout;
 mod peer;
 mod pipeline;
 mod receive;
+mod refill;
 mod snapshot;
 mod stream;
 mod welcome;
@@ -47,7 +49,9 @@ use peer::{Due, Peer};
 use pipeline::{Job, Pipeline};
 use stream::Read;
 
-pub use interface::{Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId};
+pub use interface::{
+    Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RefillPolicy,
+};
 
 /// Serves one space to many peers.
 ///

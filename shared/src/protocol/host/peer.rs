@@ -9,6 +9,7 @@ use super::{
     heal::{Active, Pull},
 };
 use crate::{
+    hlc::Hlc,
     id::{Pattern, RecordKey, Seq},
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
@@ -51,6 +52,10 @@ pub(super) struct Peer {
     pub(super) held: BTreeMap<RecordKey, u64>,
     pub(super) rows_waiting: usize,
     pub(super) bytes_waiting: usize,
+    /// Refills that are not answered yet.
+    pub(super) refills_waiting: usize,
+    /// The greatest time accepted from its replica, as its welcome said.
+    pub(super) told: Option<Hlc>,
     /// A recall is not answered yet.
     pub(super) recall_waits: bool,
     unsent: usize,
@@ -87,6 +92,8 @@ impl Peer {
             held: BTreeMap::new(),
             rows_waiting: 0,
             bytes_waiting: 0,
+            refills_waiting: 0,
+            told: None,
             recall_waits: false,
             unsent: 0,
             stuck_since: now,

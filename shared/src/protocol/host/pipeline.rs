@@ -9,6 +9,7 @@ use super::{
     feed::Recent,
     group::{Judged, Judging, Known, Touched},
     layout::{self, Damaged},
+    refill::WaitingRefill,
 };
 use crate::{
     id::RecordKey,
@@ -16,11 +17,11 @@ use crate::{
     planted::Bug,
     protocol::{
         limits::BATCH_RECORDS_MAX,
-        message::{Ack, ByeCode, Message, Outcome, PushRow, Recall},
+        message::{Ack, Bye, ByeCode, Message, Outcome, PushRow, Recall},
     },
-    time::Now,
+    time::{Millis, Now},
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 /// Most jobs, bytes and records of one group.
 const GROUP_JOBS_MAX: usize = 512;
@@ -37,6 +38,7 @@ pub(super) enum Job {
     Open(PeerId),
     Row(WaitingRow),
     Recall(PeerId, Recall),
+    Refill(WaitingRefill),
 }
 
 /// A pushed row that waits.
@@ -53,6 +55,7 @@ impl Job {
         match self {
             Self::Open(peer) | Self::Recall(peer, _) => *peer,
             Self::Row(row) => row.peer,
+            Self::Refill(refill) => refill.peer,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Host {
         while let Some(job) = self.jobs.front() {
             let size = match job {
                 Job::Row(row) => row.bytes,
+                Job::Refill(refill) => refill.bytes,
                 Job::Recall(_, recall) => recall.rows.len() * RECALL_ROW_BYTES,
                 Job::Open(_) => 0,
             };
@@ -127,6 +131,8 @@ impl Host {
             clock,
             limits: self.config.limits,
             planted: self.config.planted,
+            refill: self.config.refill,
+            marks: self.marks.clone(),
             known,
             judged: Judged::new(self.head),
         };
@@ -146,12 +152,13 @@ impl Host {
                     peer.bytes_waiting = peer.bytes_waiting.saturating_sub(row.bytes);
                     group.row(peer, &row);
                 }
+                Job::Refill(waiting) => group.refill(peer, waiting),
             }
         }
         self.clock = group.clock;
         let mut judged = group.judged;
         judged.head.clock = self.clock.last();
-        if judged.replicas.is_empty() {
+        if judged.is_empty() {
             self.settle(now, judged);
         } else {
             if self.config.planted.is(Bug::AckBeforeCommit) {
@@ -214,6 +221,17 @@ impl Host {
             let accepted = recalled.accepted.len();
             self.send(now, id, &Message::Recalled(recalled));
             self.out(HostOutput::Note(HostNote::Recalled { peer: id, accepted }));
+        }
+        for answer in judged.refilled {
+            self.refilled(now, answer);
+        }
+        for id in judged.outdated {
+            let bye = Bye {
+                code: ByeCode::Busy,
+                reason: String::from("rows of this replica were brought back: say hello again"),
+                retry_after: Some(Millis(0)),
+            };
+            self.bye(now, id, bye);
         }
         for (id, identity, accepted) in judged.welcomes {
             self.welcome(now, id, identity, accepted);

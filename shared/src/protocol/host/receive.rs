@@ -13,8 +13,9 @@ use crate::{
     id::{Pattern, Seq},
     protocol::{
         limits::{
-            EPOCHS_MAX, FRAME_BYTES_MAX, INCARNATIONS_MAX, PEER_ROWS_WAITING_MAX,
-            PUSH_BYTES_IN_FLIGHT_MAX, RECALL_ROWS_MAX, SUBSCRIPTIONS_MAX, VERSIONS,
+            EPOCHS_MAX, FRAME_BYTES_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX,
+            PEER_ROWS_WAITING_MAX, PUSH_BYTES_IN_FLIGHT_MAX, RECALL_ROWS_MAX, SUBSCRIPTIONS_MAX,
+            VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Message, Push, Recall, Resume},
         wire,
@@ -62,7 +63,7 @@ impl Host {
             Some((ByeCode::Version, "no common version"))
         } else if hello.subscriptions.len() > SUBSCRIPTIONS_MAX
             || hello.epochs.len() > EPOCHS_MAX
-            || hello.known.len() > INCARNATIONS_MAX
+            || hello.known.len() > INCARNATIONS_MAX + PAST_INCARNATIONS_MAX
         {
             Some((ByeCode::TooLarge, "a list of the hello is too long"))
         } else if ids.len() != hello.subscriptions.len() {
@@ -117,6 +118,9 @@ impl Host {
                 self.recall(now, id, recall);
             }
             (Message::Push(push), Stage::Confirmed) => self.push(now, id, push, bytes.len()),
+            (Message::Refill(refill), Stage::Confirmed) => {
+                self.refill(now, id, refill, bytes.len());
+            }
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
             (Message::AskRoots(ask), Stage::Confirmed) => self.ask_for(now, id, Pull::Roots(ask)),
             (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk)),
@@ -136,6 +140,8 @@ impl Host {
                 | Message::Chunk(_)
                 | Message::Recall(_)
                 | Message::Recalled(_)
+                | Message::Refill(_)
+                | Message::Refilled(_)
                 | Message::Refresh { .. },
                 _,
             ) => self.dismiss(now, id, ByeCode::Misbehaved, "a message has no place here"),

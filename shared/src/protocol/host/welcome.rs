@@ -49,6 +49,7 @@ impl Host {
             Identity::Forked => Stage::Denied { foreign: false },
             Identity::Foreign => Stage::Denied { foreign: true },
         };
+        peer.told = accepted;
         let hello = peer.hello.clone();
         let grant = peer.grant.clone();
         if identity == Identity::Confirmed {

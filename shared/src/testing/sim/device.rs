@@ -242,22 +242,9 @@ impl World {
                 self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
             }
             Notice::Reborn { .. } => self.mark("reborn"),
+            Notice::Refilled { .. } => self.mark("refilled"),
             Notice::Rejected { number, code, .. } => {
-                self.mark("rejected");
-                // Acknowledged under an id that the replica had before a fork, and lost by the server since.
-                let given_back = *code == RejectCode::Unsure && self.server_rewound;
-                let expected = given_back
-                    || *code == RejectCode::Forbidden
-                    || (*code == RejectCode::TooLarge && self.plan.has_small_records());
-                if *code == RejectCode::TooLarge {
-                    self.mark("record full");
-                    self.refused(device, at, *number);
-                }
-                if given_back {
-                    self.mark("given back");
-                    self.refused(device, at, *number);
-                }
-                if !expected {
+                if !self.rejected(device, at, *number, *code) {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
@@ -279,6 +266,24 @@ impl World {
             | Notice::Delayed { .. }
             | Notice::Trace { .. } => {}
         }
+    }
+
+    /// A row was refused for good; whether that was to be expected.
+    fn rejected(&mut self, device: usize, at: usize, number: u64, code: RejectCode) -> bool {
+        self.mark("rejected");
+        let too_large = code == RejectCode::TooLarge;
+        let unsure = code == RejectCode::Unsure;
+        if too_large || unsure {
+            self.mark(if too_large { "record full" } else { "unsure" });
+            self.refused(device, at, number);
+        }
+        if unsure {
+            // Whether a lost history had it cannot be told: the user decides, and need not keep it.
+            self.batches.may_go(device);
+        }
+        code == RejectCode::Forbidden
+            || (too_large && self.plan.has_small_records())
+            || (unsure && self.server_rewound)
     }
 
     fn start_op(&mut self, device: usize, at: usize, ticket: Ticket, op: Op) {

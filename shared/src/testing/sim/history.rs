@@ -1,18 +1,26 @@
 //! Stores that are erased or put back: a device that starts from nothing, a server that comes back with an
-//! old copy of its file, without a word.
+//! old copy of its file, or with an empty one, without a word.
+//!
+//! The oracle: what a device showed of the lost history, and still had when it came back, is there again.
 
 use super::{Event, World};
 use crate::{
-    id::ReplicaId,
+    crdt::Join,
+    id::{RecordKey, ReplicaId},
     port::Store,
-    record::Value,
+    record::{Record, Value},
     replica::{Intent, Replica, Row, Stored, load_queries},
     testing::{
         block_on,
         memory::{MemoryImage, MemoryStore},
     },
 };
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
 
 /// A copy of the server's store.
 #[derive(Debug)]
@@ -22,8 +30,8 @@ pub(super) struct Copy {
     tokens: BTreeSet<String>,
 }
 
-/// The rows of the outbox that a device's store holds.
-fn outbox_of(store: &MemoryStore) -> Vec<Row> {
+/// What a device's store holds.
+fn replica_of(store: &MemoryStore) -> Replica {
     let answers = block_on(store.read(&load_queries())).unwrap_or_default();
     let mut answers = answers.into_iter();
     let mut value = || match answers.next() {
@@ -37,8 +45,22 @@ fn outbox_of(store: &MemoryStore) -> Vec<Row> {
     };
     let stored = Stored { header, folded, finished, pages: rows(), log: rows() };
     let replica = Replica::load(&stored, ReplicaId::from_bytes([0; 16]), &[]);
-    let replica = replica.expect("what an engine stored can be loaded");
+    replica.expect("what an engine stored can be loaded")
+}
+
+fn rows_of(replica: &Replica) -> Vec<Row> {
     replica.overlay().rows().map(|(_, outbox)| outbox.row.clone()).collect()
+}
+
+/// The rows of the outbox that a device's store holds.
+fn outbox_of(store: &MemoryStore) -> Vec<Row> {
+    rows_of(&replica_of(store))
+}
+
+/// What the server has sent to a device, and it shows.
+fn base_of(replica: &Replica) -> BTreeMap<RecordKey, Record> {
+    let record = |key: &RecordKey| replica.base().record(key).unwrap_or_default();
+    replica.base().iter().map(|(key, _)| (key.clone(), record(key))).collect()
 }
 
 /// The tokens that rows add to the ledger.
@@ -88,6 +110,27 @@ impl World {
             held.backup = None;
         }
         self.disown(device);
+        self.gave_away(device);
+    }
+
+    /// What a device held it does not hold any more: it may have been the only one.
+    pub(super) fn gave_away(&mut self, device: usize) {
+        self.server.held.remove(&device);
+        if self.server_rewound {
+            let left = self.tokens_of_devices();
+            self.ledger.keep(&left);
+        }
+    }
+
+    /// Whatever a device has, sent or not.
+    fn tokens_of_devices(&self) -> BTreeSet<String> {
+        let replicas = self.devices.iter().map(|device| replica_of(&device.store));
+        let tokens = replicas.map(|replica| {
+            let mut tokens = tokens_of(&rows_of(&replica));
+            tokens.extend(super::oracle::noted_in_base(&replica));
+            tokens
+        });
+        tokens.flatten().collect()
     }
 
     /// A copy of the server's store is taken, or put back.
@@ -101,7 +144,16 @@ impl World {
             self.server.copy = Some(Copy { image, tokens });
             return;
         };
+        let copy = if self.faults.once_in(4) {
+            self.mark("server erased");
+            Copy { image: MemoryStore::new().snapshot(), tokens: BTreeSet::new() }
+        } else {
+            copy
+        };
         self.mark("server rolled back");
+        if self.plan.loses_secret {
+            self.server.secret = self.faults.bytes();
+        }
         self.server_die();
         let lines: Vec<u64> = self.lines.keys().copied().collect();
         lines.into_iter().for_each(|line| self.cut(line));
@@ -111,8 +163,7 @@ impl World {
         self.at(delay, Event::ServerStart);
     }
 
-    /// The copy takes the place of the server's store. What nobody holds unsent any more and came after the
-    /// copy may be lost.
+    /// The copy takes the place of the server's store. What came after the copy, and no device holds, is lost.
     pub(super) fn restore_server(&mut self) {
         let Some(copy) = self.server.restoring.take() else {
             return;
@@ -121,13 +172,40 @@ impl World {
         self.server_rewound = true;
         self.doubles |= self.devices.iter().any(|device| device.rewound);
         let mut left = copy.tokens;
-        for device in &self.devices {
-            left.extend(tokens_of(&outbox_of(&device.store)));
-        }
+        left.extend(self.tokens_of_devices());
         self.ledger.keep(&left);
+        let bases =
+            self.devices.iter().map(|device| (device.at, base_of(&replica_of(&device.store))));
+        self.server.held = bases.collect();
     }
 
     fn tokens_of_bases(&self) -> BTreeSet<String> {
-        self.engines().flat_map(|(_, _, engine)| super::oracle::noted_in_base(engine)).collect()
+        let bases = self.engines().map(|(_, _, engine)| engine.replica());
+        bases.flat_map(super::oracle::noted_in_base).collect()
+    }
+
+    /// At rest: whatever a device showed when the server lost its history is part of what is there.
+    pub(super) fn check_held(&self, all: &BTreeMap<RecordKey, Record>) -> Result<(), String> {
+        if self.plan.has_small_records() {
+            // Two records that fitted can be too large together.
+            return Ok(());
+        }
+        for (device, base) in &self.server.held {
+            for (key, held) in base {
+                let mut there = all.get(key).cloned().unwrap_or_default();
+                // When it was removed is the server's to say.
+                there.removed.buried = None;
+                let mut both = there.clone();
+                both.join(held);
+                both.removed.buried = None;
+                if both != there {
+                    return Err(format!(
+                        "device {device} showed {key} when the server lost its history, as {held:?}; now it is {there:?}: {}",
+                        self.summary()
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     planted::Bug,
     protocol::engine::{Engine, Link, Receipt, WishError},
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
-    replica::{Action, Change, FieldAction, Held, Intent, Row},
+    replica::{Action, Change, FieldAction, Held, Intent, Replica, Row},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -153,8 +153,8 @@ fn ledger_of(engine: &Engine) -> Result<(i64, i64, BTreeSet<String>), String> {
 }
 
 /// The tokens in what the server has sent.
-pub(super) fn noted_in_base(engine: &Engine) -> BTreeSet<String> {
-    let notes = engine.replica().base().record(&key("ledger", "notes")).unwrap_or_default();
+pub(super) fn noted_in_base(replica: &Replica) -> BTreeSet<String> {
+    let notes = replica.base().record(&key("ledger", "notes")).unwrap_or_default();
     tokens_in(&notes)
 }
 
@@ -371,6 +371,7 @@ impl World {
         }
         if let Some(all) = &first {
             self.check_lives(all)?;
+            self.check_held(all)?;
         }
         // Every device is connected: a copy has met the original's incarnation, or the other way round.
         let mut ids = BTreeSet::new();

@@ -63,6 +63,8 @@ pub struct Plan {
     pub account_one_in: u64,
     /// One in so many steps copies the server's store, or puts the copy back; 0 for never.
     pub copy_one_in: u64,
+    /// Whether the server's secret is lost with its history: nothing that devices return is proved.
+    pub loses_secret: bool,
     /// One in so many messages of changes is lost on its way, though its line lives on; 0 for never.
     pub lose_one_in: u64,
     /// Largest record that the server takes.
@@ -107,6 +109,7 @@ impl Plan {
             account_one_in: if rng.once_in(5) { 10 + rng.below(40) } else { 0 },
             copy_one_in: if rng.once_in(4) { 5 + rng.below(20) } else { 0 },
             lose_one_in: if rng.once_in(8) { 20 + rng.below(40) } else { 0 },
+            loses_secret: false,
             record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
             bug: None,
         };
@@ -118,6 +121,7 @@ impl Plan {
         }
         plan.server_sketches = !rng.once_in(4);
         plan.device_sketches = !rng.once_in(4);
+        plan.loses_secret = rng.once_in(3);
         if plan.account_one_in > 0 {
             // Whose a copy is would be a question of its own.
             plan.rollback_one_in = 0;

@@ -2,7 +2,7 @@
 
 use super::{Event, Line, World, history::Copy, space, wires::Passed};
 use crate::{
-    id::{Epoch, Pattern},
+    id::{Epoch, Pattern, RecordKey},
     io::{Answer, Batch, FaultClass, Query, Ticket},
     planted::Planted,
     port::Store,
@@ -11,6 +11,7 @@ use crate::{
         message::{Message, Right},
         wire,
     },
+    record::Record,
     testing::{block_on, memory::MemoryStore},
     time::MonoMillis,
 };
@@ -34,6 +35,10 @@ pub(super) struct Server {
     pub(super) copy: Option<Copy>,
     /// The copy that takes the store's place when it starts.
     pub(super) restoring: Option<Copy>,
+    /// The secret of its proofs.
+    pub(super) secret: [u8; 32],
+    /// What each device showed when history was lost last.
+    pub(super) held: BTreeMap<usize, BTreeMap<RecordKey, Record>>,
 }
 
 impl Server {
@@ -47,6 +52,8 @@ impl Server {
             deadline: None,
             copy: None,
             restoring: None,
+            secret: [7; 32],
+            held: BTreeMap::new(),
         }
     }
 }
@@ -75,7 +82,7 @@ impl World {
         self.server.greeted.clear();
         self.server.deadline = None;
         let epoch = Epoch::from_bytes(self.faults.bytes());
-        let mut config = HostConfig::new(space(), epoch, [7; 32]);
+        let mut config = HostConfig::new(space(), epoch, self.server.secret);
         config.page_bytes_aim = self.plan.page_bytes_aim;
         config.chunk_bytes_aim = self.plan.chunk_bytes_aim;
         config.limits.record_bytes = self.plan.record_bytes_max;

@@ -2,7 +2,10 @@
 
 use super::World;
 use crate::{
-    message::{AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, Walk},
+    message::{
+        AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, RefillOutcome, RejectCode,
+        Walk,
+    },
     protocol::wire,
     tree::WalkBody,
 };
@@ -68,7 +71,7 @@ impl World {
             if plain && ask.after.is_none() && !heals(passed, &ask.subscription) {
                 self.object(format!("device {device} heals for no reason: {ask:?}"));
             }
-        } else if let Message::Push(_) | Message::Recall(_) = message {
+        } else if let Message::Push(_) | Message::Recall(_) | Message::Refill(_) = message {
             self.check_owner(line);
         }
     }
@@ -88,7 +91,9 @@ impl World {
         let Some(open) = self.lines.get_mut(&line) else {
             return;
         };
-        if let Message::Welcome(welcome) = message {
+        if let Message::Refilled(refilled) = message {
+            self.look_at_refilled(&refilled.outcomes);
+        } else if let Message::Welcome(welcome) = message {
             let (device, tab) = (open.device, open.tab);
             let wanted = |mode: &Mode| matches!(mode, Mode::Heal | Mode::Snapshot);
             let asked = welcome.modes.iter().filter(|(_, mode)| wanted(mode));
@@ -113,6 +118,22 @@ impl World {
             open.passed.chunks += 1;
             if open.passed.chunks == 4 {
                 self.mark("many chunks");
+            }
+        }
+    }
+
+    /// Two records that fitted can be too large together: then one of a batch is missing, and the app is told.
+    fn look_at_refilled(&mut self, outcomes: &[RefillOutcome]) {
+        for outcome in outcomes {
+            let RefillOutcome::Refused(code) = outcome else {
+                continue;
+            };
+            if *code == RejectCode::TooLarge && self.plan.has_small_records() {
+                self.mark("not refilled");
+                self.ledger.keep(&BTreeSet::new());
+                self.doubles = true;
+            } else {
+                self.object(format!("what the server had lost was refused: {outcome:?}"));
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{Event, World, collection};
 use crate::{
     id::{FieldName, RecordId, RecordKey},
+    message::RejectCode,
     protocol::engine::{Input, Wish},
     record::{Kind, Value},
     replica::{Action, Change, FieldAction, FieldChange, RowState},
@@ -90,6 +91,7 @@ impl World {
                     device.rewound = true;
                     device.store.restore(taken);
                 }
+                self.gave_away(device);
             } else if let Some(device) = self.devices.get_mut(device) {
                 device.backup = Some((image, device.ids.len()));
             }
@@ -106,6 +108,7 @@ impl World {
         if let Some(device) = self.devices.get_mut(device) {
             device.store.restore(image);
         }
+        self.gave_away(device);
     }
 
     fn write(&mut self) {
@@ -115,16 +118,16 @@ impl World {
         let Some(engine) = can.filter(|engine| engine.is_open()) else {
             return;
         };
-        let rejected: Vec<u64> = engine
-            .replica()
-            .overlay()
-            .rows()
-            .filter(|(_, row)| matches!(row.state, RowState::Rejected { .. }))
-            .map(|(number, _)| number)
-            .collect();
-        if let Some(number) = rejected.first().copied().filter(|_| self.apps.once_in(2)) {
+        let rejected =
+            engine.replica().overlay().rows().find_map(|(number, row)| match row.state {
+                RowState::Rejected { code, .. } => Some((number, code)),
+                RowState::Waiting | RowState::Accepted(_) => None,
+            });
+        if let Some((number, code)) = rejected.filter(|_| self.apps.once_in(2)) {
             let id = self.ledger.other(device, tab);
-            let wish = if self.apps.once_in(3) {
+            // What may have counted would count twice.
+            let may_retry = code != RejectCode::Unsure;
+            let wish = if self.apps.once_in(3) && may_retry {
                 Wish::Retry { number }
             } else {
                 Wish::Discard { number }
