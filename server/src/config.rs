@@ -4,7 +4,7 @@
 //! Absent: reading tokens (`auth`), opening anything.
 
 use clap::{CommandFactory, Parser, ValueEnum};
-use rejoin_core::protocol::limits::FRAME_BYTES_MAX;
+use rejoin_core::protocol::{host::RefillPolicy, limits::FRAME_BYTES_MAX};
 use serde::Deserialize;
 use std::{
     ffi::{OsStr, OsString},
@@ -84,6 +84,30 @@ pub enum AuthKind {
     Tokens,
 }
 
+/// Who may bring back what the database has lost: it was put back from an old copy, or erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RefillKind {
+    /// Whoever reads a record that this server's key marked; what it did not mark, whoever may write it.
+    #[default]
+    Writers,
+    /// Whoever reads a record that this server's key marked.
+    Proved,
+    /// Nobody: the copy is older on purpose.
+    None,
+}
+
+impl RefillKind {
+    pub(crate) const fn policy(self) -> RefillPolicy {
+        match self {
+            Self::Writers => RefillPolicy::Writers,
+            Self::Proved => RefillPolicy::Proved,
+            Self::None => RefillPolicy::None,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -142,6 +166,10 @@ pub struct Settings {
     /// Largest frame taken from a client, in bytes [default: 1048576].
     #[arg(long, env = "REJOIN_SERVER_FRAME_BYTES_MAX", value_name = "BYTES")]
     pub frame_bytes_max: Option<u32>,
+    /// Who brings back what a database lost that was put back or erased: writers (readers too, with this
+    /// server's mark), proved (only with the mark), none [default: writers].
+    #[arg(long, env = "REJOIN_SERVER_REFILL", value_name = "WHO")]
+    pub refill: Option<RefillKind>,
     /// A client that takes nothing for so long while something waits is cut [default: 10].
     #[arg(long, env = "REJOIN_SERVER_STALL_SECONDS", value_name = "SECONDS")]
     pub stall_seconds: Option<NonZeroU32>,
@@ -217,6 +245,8 @@ pub struct Config {
     pub tokens: Option<PathBuf>,
     /// Directory of files for browsers.
     pub static_dir: Option<PathBuf>,
+    /// Who may bring back what the database has lost.
+    pub refill: RefillKind,
     /// Allowed origins; empty: the host that the request names.
     pub origins: Vec<String>,
     /// Limits.
@@ -235,6 +265,7 @@ impl Config {
             log_format: LogFormat::default(),
             tokens: None,
             static_dir: None,
+            refill: RefillKind::default(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
         }
@@ -274,6 +305,7 @@ impl Config {
             log_format: said.log_format.or(file.log_format).unwrap_or_default(),
             tokens,
             static_dir: said.static_dir.or(file.static_dir),
+            refill: said.refill.or(file.refill).unwrap_or_default(),
             origins: if said.origin.is_empty() { file.origin } else { said.origin },
             limits: ConnectionLimits {
                 connections_max: number(
@@ -338,7 +370,7 @@ impl fmt::Display for Config {
             f,
             "listen={} data={} config={} log={} log-format={} auth={auth} tokens={} static={} \
              origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
-             frame-bytes-max={} stall-seconds={}",
+             frame-bytes-max={} refill={} stall-seconds={}",
             self.listen,
             self.data.display(),
             path(&self.file),
@@ -353,6 +385,11 @@ impl fmt::Display for Config {
             limits.connections_per_address_max,
             limits.spaces_max,
             limits.frame_bytes_max,
+            match self.refill {
+                RefillKind::Writers => "writers",
+                RefillKind::Proved => "proved",
+                RefillKind::None => "none",
+            },
             limits.stall_max.as_secs(),
         )
     }

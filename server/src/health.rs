@@ -123,6 +123,7 @@ mod tests {
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
+            refill: rejoin_core::protocol::host::RefillPolicy::default(),
             spaces_max: 10,
         };
         let hubs = Hubs::new(db.clone(), Arc::new(Auth::None), config).await.unwrap();

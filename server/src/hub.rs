@@ -340,6 +340,9 @@ impl Hub {
             HostNote::Recalled { peer, accepted } => {
                 warn!(%space, client = self.client(*peer), accepted, "forked, recalled");
             }
+            HostNote::Refilled { peer, restored, known, refused } => {
+                warn!(%space, client = self.client(*peer), restored, known, refused, "refilled");
+            }
             HostNote::Synced { peer, head, root, pushed, pulled } => {
                 let (client, root) = (self.client(*peer), root.short());
                 info!(%space, client, pushed, pulled, %head, %root, "synced");

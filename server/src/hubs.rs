@@ -11,7 +11,7 @@ use crate::{
 use rejoin_core::{
     id::{Epoch, SpaceId},
     protocol::{
-        host::{HostConfig, PeerId},
+        host::{HostConfig, PeerId, RefillPolicy},
         message::ByeCode,
     },
 };
@@ -35,6 +35,7 @@ pub(crate) struct Hubs {
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
+    refill: RefillPolicy,
     spaces_max: usize,
     next_peer: AtomicU64,
     state: Mutex<State>,
@@ -58,6 +59,7 @@ pub(crate) struct HubsConfig {
     pub(crate) epoch: Epoch,
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
+    pub(crate) refill: RefillPolicy,
     pub(crate) spaces_max: usize,
 }
 
@@ -76,6 +78,7 @@ impl Hubs {
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
+            refill: config.refill,
             spaces_max: config.spaces_max,
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
@@ -114,6 +117,7 @@ impl Hubs {
         }
         let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
         config.limits.frame_bytes = self.frame_bytes_max;
+        config.refill = self.refill;
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
         let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
         state.tasks.spawn(hub.run());
@@ -200,6 +204,7 @@ mod tests {
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
+            refill: RefillPolicy::default(),
             spaces_max: 10,
         };
         (Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(), directory)

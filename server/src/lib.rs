@@ -26,5 +26,7 @@ pub mod telemetry;
 mod ws;
 
 pub use auth::AuthError;
-pub use config::{AuthKind, Config, ConfigError, ConnectionLimits, LogFormat, Settings};
+pub use config::{
+    AuthKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
+};
 pub use server::{Server, ServerError};

@@ -123,6 +123,7 @@ impl Server {
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,
+            refill: config.refill.policy(),
             spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
