@@ -3,10 +3,10 @@
 use crate::{
     bell::Bell,
     clock::{BrowserClock, pause},
-    convert::{self, Options, columns, shown, stamp_text},
+    convert::{self, Options, columns, number, shown, stamp_text},
     database::Database,
     entropy::{BrowserEntropy, random},
-    error::{Code, Failure},
+    error::{Code, Failure, reject_name},
     js::object,
     page::{Moment, Ticks, Watch},
     poison::{self, Wires},
@@ -28,7 +28,7 @@ use rejoin_core::{
     port::Fault,
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Receipt, WishError},
-        message::{ByeCode, Conflict},
+        message::{ByeCode, Conflict, RejectCode},
     },
     replica::{Damage, LoadError},
     time::Millis,
@@ -316,6 +316,7 @@ impl Listener for Teller {
                 database.account_changed(Account { ours, theirs });
             }
             Notice::Ended { code, reason } => self.ended(code, &reason),
+            Notice::Refilled { returned, refused, .. } => self.refilled(returned, &refused),
             Notice::Diverged { subscription, seq, ours, theirs } => {
                 let (ours, theirs) = (ours.short(), theirs.short());
                 let text =
@@ -379,6 +380,20 @@ impl Teller {
         if code == ByeCode::Unauthorized && waits && database.tokens.asks {
             database.want_token(true);
         }
+    }
+
+    fn refilled(&self, returned: u64, refused: &[(RejectCode, u64)]) {
+        let pair = |(code, count): &(RejectCode, u64)| {
+            let (code, count) = (JsValue::from_str(reject_name(*code)), number(*count));
+            JsValue::from(js_sys::Array::of2(&code, &count))
+        };
+        let text = format!("the server had lost history: {returned} records are back");
+        self.database.log("state", "Refilled", 0, &text);
+        self.database.tell(&[
+            ("type", JsValue::from_str("refilled")),
+            ("returned", number(returned)),
+            ("refused", refused.iter().map(pair).collect::<js_sys::Array>().into()),
+        ]);
     }
 
     fn conflict(&self, key: &RecordKey, conflict: &Conflict) {

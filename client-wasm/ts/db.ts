@@ -405,6 +405,10 @@ export class DatabaseCore<S extends SchemaShape> {
         return this.#takeRejected(event.rows);
       case "conflict":
         return this.#events.emit("conflict", showConflict(event));
+      case "refilled": {
+        const { returned, refused } = event;
+        return this.#events.emit("refilled", { returned, refused: Object.fromEntries(refused) });
+      }
       case "log": {
         if (!this.#events.hears("log")) return;
         const { at, direction, channel, message, bytes, text } = event;

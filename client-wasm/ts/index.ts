@@ -83,6 +83,7 @@ export type {
   Patch,
   Presence,
   Receipt,
+  RefilledEvent,
   RejectCode,
   RejectedRecord,
   RejectedWrite,

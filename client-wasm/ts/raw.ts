@@ -232,6 +232,12 @@ export type RawEvent =
       /** Whether the losing write came from this database. */
       readonly own: boolean;
     }
+  /** The server had lost history: so many records are there again, and others were not taken, by code. */
+  | {
+      readonly type: "refilled";
+      readonly returned: number;
+      readonly refused: readonly (readonly [RawRejected["code"], number])[];
+    }
   | {
       readonly type: "log";
       readonly at: number;

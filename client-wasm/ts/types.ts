@@ -223,6 +223,17 @@ export interface ConflictEvent {
   readonly own: boolean;
 }
 
+/**
+ * The server had lost a part of its history, as after a restore, and this database brought back what it
+ * still holds. Told once for each pattern of the subscription.
+ */
+export interface RefilledEvent {
+  /** Records that the server has again. */
+  readonly returned: number;
+  /** How many it did not take, by reason; they are not shown any more. */
+  readonly refused: Readonly<Partial<Record<RejectCode, number>>>;
+}
+
 /** One line of the protocol log. */
 export interface LogEvent {
   /** Milliseconds since 1970. */
@@ -269,6 +280,8 @@ export interface Events {
   status: Status;
   /** A write lost against another. */
   conflict: ConflictEvent;
+  /** The server had lost history, and has some of it again. */
+  refilled: RefilledEvent;
   /** These writes were refused. */
   rejected: readonly RejectedWrite[];
   /** A message was sent or received, or the connection's state changed. */
