@@ -792,7 +792,7 @@ fn epoch_that_the_peer_returns_to_is_the_present_one_and_the_list_is_bounded() {
     assert_eq!(held.epoch, 201, "other than that of what came from 190 before");
     let (_, held) = replica.base.iter().next().unwrap();
     assert_eq!(replica.epoch(held.epoch), Some(epoch(190)), "what it came with, to be proved by");
-    let header = super::page::decode_header(&super::page::encode_header(&replica.header, 0));
+    let header = page::decode_header(&page::encode_header(&replica.header, 0));
     assert_eq!(header.map(|(header, _)| header.epochs), Ok(replica.header.epochs.clone()));
 }
 
