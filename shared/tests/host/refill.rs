@@ -174,8 +174,10 @@ fn mark_of_another_record_position_or_epoch_proves_nothing() {
         Kept { key: key("r2"), ..good.clone() },
         Kept { proof: [0; 16], ..good },
     ];
-    let outcomes = refill(&mut world, &mut bob, forged.into());
-    assert!(outcomes.iter().all(|outcome| *outcome == refused(RejectCode::Forbidden)));
+    for kept in forged {
+        let outcomes = refill(&mut world, &mut bob, vec![kept]);
+        assert_eq!(outcomes, [refused(RejectCode::Forbidden)]);
+    }
     assert_eq!(world.host.facts().head, seq(0));
 }
 
@@ -207,6 +209,17 @@ fn writer_returns_nothing_that_no_host_could_have_made() {
         [RejectCode::Forged, RejectCode::Invalid, RejectCode::TooLarge, RejectCode::Invalid];
     assert_eq!(outcomes[..4], codes.map(refused));
     assert_eq!(outcomes[4], RefillOutcome::Joined(seq(1)));
+}
+
+/// Each time it would have been read, joined and hashed: one message cost as much as a thousand large records.
+#[test]
+fn refill_that_names_a_record_twice_ends_its_session() {
+    let (_, mut bob) = known();
+    let mut world = erased();
+    bob.connect_with(&mut world, reader(), false);
+    say(&mut world, &bob, vec![bob.kept("r1"), bob.kept("r2"), bob.kept("r1")]);
+    assert_eq!(world.closed[&bob.peer].code, ByeCode::Misbehaved);
+    assert_eq!(world.host.facts().head, seq(0));
 }
 
 #[test]

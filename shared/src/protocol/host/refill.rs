@@ -27,7 +27,7 @@ use crate::{
     record::{Cell, Record, State},
     time::Now,
 };
-use alloc::sync::Arc;
+use alloc::{collections::BTreeSet, sync::Arc};
 
 /// Records that wait to be joined.
 #[derive(Debug)]
@@ -57,6 +57,12 @@ impl Host {
         });
         if !covered {
             let reason = "no such subscription, or it does not cover a record";
+            return self.dismiss(now, id, ByeCode::Misbehaved, reason);
+        }
+        let keys: BTreeSet<_> = refill.entries.iter().map(|kept| &kept.key).collect();
+        if keys.len() < refill.entries.len() {
+            // Each time it would cost as much as the record is large.
+            let reason = "a refill names a record twice";
             return self.dismiss(now, id, ByeCode::Misbehaved, reason);
         }
         peer.refills_waiting += 1;
