@@ -70,6 +70,13 @@ impl World {
         Self::with(MemoryStore::new(), config)
     }
 
+    /// Another space of the same server, which has one secret for all.
+    pub(crate) fn of_space(name: &str) -> Self {
+        let mut config = config(2);
+        config.space = SpaceId::parse(name).unwrap();
+        Self::with(MemoryStore::new(), config)
+    }
+
     pub(crate) fn with_little_memory() -> Self {
         let mut config = config(1);
         config.recent_bytes_max = 0;

@@ -21,7 +21,8 @@ use crate::{
     protocol::{
         limits::BATCH_RECORDS_MAX,
         message::{
-            Conflict, Identity, Limits, Outcome, PushRow, PushWrite, Recall, Recalled, RejectCode,
+            Conflict, Identity, Left, Limits, Outcome, PushRow, PushWrite, Recall, Recalled,
+            RejectCode,
         },
     },
     time::{Millis, Now},
@@ -131,8 +132,8 @@ pub(super) struct Judged {
     pub(super) welcomes: Vec<(PeerId, Identity, Option<Hlc>)>,
     pub(super) recalled: Vec<(PeerId, Recalled)>,
     pub(super) refilled: Vec<refill::Answer>,
-    /// Peers that must say hello again: what is known of their replica is more than they were told.
-    pub(super) outdated: BTreeSet<PeerId>,
+    /// Peers that must say hello again, after which time and why.
+    pub(super) later: BTreeMap<PeerId, (Millis, &'static str)>,
     pub(super) notes: Vec<HostNote>,
     /// Everyone who has a part in it, and hears of it if it fails.
     pub(super) peers: BTreeSet<PeerId>,
@@ -142,18 +143,19 @@ pub(super) struct Judged {
 }
 
 /// A group while it is judged.
-pub(super) struct Judging {
+pub(super) struct Judging<'a> {
     pub(super) now: Now,
     pub(super) clock: HlcClock,
     pub(super) limits: Limits,
     pub(super) planted: Planted,
     pub(super) refill: RefillPolicy,
     pub(super) marks: Marks,
+    pub(super) lineage: &'a [Left],
     pub(super) known: Known,
     pub(super) judged: Judged,
 }
 
-impl Judging {
+impl Judging<'_> {
     pub(super) fn open(&mut self, id: PeerId, peer: &Peer) {
         let replica = peer.hello.replica;
         let stored = self.known.replicas.get(&replica).cloned().flatten();
@@ -208,7 +210,7 @@ impl Judging {
         // Another session took over in this very group: this one will hear no more.
         let owner = owner.filter(|owner| owner.incarnation == peer.hello.incarnation);
         let Some(owner) = owner else { return };
-        if self.judged.outdated.contains(&waiting.peer) {
+        if self.judged.later.contains_key(&waiting.peer) {
             return;
         }
         peer.held.retain(|_, number| *number > waiting.named);
@@ -222,7 +224,8 @@ impl Judging {
             }
             Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
             Verdict::Outdated => {
-                self.judged.outdated.insert(waiting.peer);
+                let reason = "rows of this replica were brought back: say hello again";
+                self.judged.later.insert(waiting.peer, (Millis(0), reason));
                 return;
             }
         };
@@ -433,7 +436,7 @@ impl Judged {
             welcomes: Vec::new(),
             recalled: Vec::new(),
             refilled: Vec::new(),
-            outdated: BTreeSet::new(),
+            later: BTreeMap::new(),
             notes: Vec::new(),
             peers: BTreeSet::new(),
             replicas: BTreeMap::new(),

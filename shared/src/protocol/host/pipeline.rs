@@ -19,7 +19,7 @@ use crate::{
         limits::BATCH_RECORDS_MAX,
         message::{Ack, Bye, ByeCode, Message, Outcome, PushRow, Recall},
     },
-    time::{Millis, Now},
+    time::Now,
 };
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
@@ -133,6 +133,7 @@ impl Host {
             planted: self.config.planted,
             refill: self.config.refill,
             marks: self.marks.clone(),
+            lineage: &self.lineage,
             known,
             judged: Judged::new(self.head),
         };
@@ -225,12 +226,9 @@ impl Host {
         for answer in judged.refilled {
             self.refilled(now, answer);
         }
-        for id in judged.outdated {
-            let bye = Bye {
-                code: ByeCode::Busy,
-                reason: String::from("rows of this replica were brought back: say hello again"),
-                retry_after: Some(Millis(0)),
-            };
+        for (id, (after, reason)) in judged.later {
+            let bye =
+                Bye { code: ByeCode::Busy, reason: String::from(reason), retry_after: Some(after) };
             self.bye(now, id, bye);
         }
         for (id, identity, accepted) in judged.welcomes {

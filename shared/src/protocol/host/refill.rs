@@ -5,8 +5,9 @@
 //!
 //! Invariants: what is returned is joined whole and only adds, so to return it twice, or by a thousand peers,
 //! writes once; nobody speaks for others but with this host's own mark, or with the right to write while the
-//! policy lets writers; for each replica the greatest time that came back so is kept, in the same commit
-//! (`docs/PROTOCOL.md` 3.6). Absent: which records are evidence of a loss: that is the peer's to find.
+//! policy lets writers; what came at a position of this host's own history adds nothing, so what was collected
+//! since does not rise again; for each replica the greatest time that came back so is kept, in the same commit
+//! (`docs/PROTOCOL.md` 3.6). Absent: what a peer has that shows a loss: that is the peer's to find.
 
 use super::{
     Host, HostNote, HostOutput, PeerId, RefillPolicy,
@@ -17,11 +18,10 @@ use super::{
     pipeline::Job,
 };
 use crate::{
-    codec,
     hlc::Stamp,
-    id::Seq,
+    id::{Epoch, Seq},
     protocol::{
-        limits::{CELLS_MAX, REFILLS_IN_FLIGHT_MAX},
+        limits::{AHEAD_RETRY_AFTER, CELLS_MAX, REFILLS_IN_FLIGHT_MAX},
         message::{ByeCode, Kept, Message, Refill, RefillOutcome, Refilled, RejectCode},
     },
     record::{Cell, Record, State},
@@ -84,12 +84,21 @@ impl Host {
     }
 }
 
-impl Judging {
+impl Judging<'_> {
     /// Joins what a peer returns: all of one message under one position, so that batches stay whole as far as
     /// they came together.
     pub(super) fn refill(&mut self, peer: &mut Peer, waiting: WaitingRefill) {
         peer.refills_waiting = peer.refills_waiting.saturating_sub(1);
         let WaitingRefill { peer: id, refill, .. } = waiting;
+        if self.judged.later.contains_key(&id) {
+            return;
+        }
+        if refill.entries.iter().any(|kept| self.is_early(peer, kept)) {
+            // Refused it would be gone: only its peers have it.
+            let reason = "what comes back is ahead of this server's clock";
+            self.judged.later.insert(id, (AHEAD_RETRY_AFTER, reason));
+            return;
+        }
         let seq = Seq(self.judged.head.seq.0.saturating_add(1));
         let mut restored = 0;
         let outcomes = refill
@@ -114,12 +123,13 @@ impl Judging {
         seq: Seq,
         kept: Kept,
     ) -> Result<(Seq, bool), RejectCode> {
-        let digest = codec::record_digest(&codec::encode_record(&kept.record));
-        let proof = self.marks.proof(&kept.key, &digest, kept.epoch, kept.seq);
-        let is_proved = proof == kept.proof;
+        let is_proved = self.marks.prove(&kept);
         self.admit_record(peer, &kept, is_proved)?;
         let stored = self.known.records.get(&kept.key).and_then(Option::as_ref);
         let before = stored.map(|stored| stored.positions.latest);
+        if self.has_had(kept.epoch, kept.seq) {
+            return before.map(|before| (before, false)).ok_or(RejectCode::RecordGone);
+        }
         let Some(joined) =
             self.join_whole(stored.map(|stored| &**stored), &kept.record, is_proved, seq)?
         else {
@@ -139,23 +149,44 @@ impl Judging {
         Ok((seq, true))
     }
 
-    /// Whether the peer may return it.
-    fn admit_record(&self, peer: &Peer, kept: &Kept, is_proved: bool) -> Result<(), RejectCode> {
-        let may = match self.refill {
+    /// Whether a position lies in this host's history: what was lost lies beyond it.
+    fn has_had(&self, epoch: Epoch, seq: Seq) -> bool {
+        let left = if epoch == self.marks.epoch {
+            Some(self.judged.head.seq)
+        } else {
+            let left = self.lineage.iter().find(|left| left.epoch == epoch);
+            left.map(|left| left.seq)
+        };
+        left.is_some_and(|left| seq <= left)
+    }
+
+    fn may_return(&self, peer: &Peer, kept: &Kept, is_proved: bool) -> bool {
+        match self.refill {
             RefillPolicy::None => false,
             RefillPolicy::Proved => is_proved,
             RefillPolicy::Writers => is_proved || peer.grant.writes(&kept.key.collection),
-        };
-        if !may {
+        }
+    }
+
+    /// Whether it must wait until this host's clock has come as far.
+    fn is_early(&self, peer: &Peer, kept: &Kept) -> bool {
+        let ahead = |stamp: Stamp| self.clock.ahead(stamp.hlc, self.now.wall).is_some();
+        kept.record.seen.iter().any(ahead)
+            && !self.has_had(kept.epoch, kept.seq)
+            && !self.marks.prove(kept)
+            && self.may_return(peer, kept, false)
+    }
+
+    /// Whether the peer may return it.
+    fn admit_record(&self, peer: &Peer, kept: &Kept, is_proved: bool) -> Result<(), RejectCode> {
+        if !self.may_return(peer, kept, is_proved) {
             return Err(RejectCode::Forbidden);
         }
         if is_proved {
             return Ok(());
         }
         check_shape(&kept.record)?;
-        judge::check_values(&kept.record, &self.limits).map_err(|_refused| RejectCode::TooLarge)?;
-        let ahead = |stamp: Stamp| self.clock.ahead(stamp.hlc, self.now.wall).is_some();
-        if kept.record.seen.iter().any(ahead) { Err(RejectCode::Invalid) } else { Ok(()) }
+        judge::check_values(&kept.record, &self.limits).map_err(|_refused| RejectCode::TooLarge)
     }
 
     /// The stored record with all of another in it; `None` where that adds nothing.
