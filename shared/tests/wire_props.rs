@@ -68,11 +68,16 @@ proptest! {
     }
 }
 
+/// As many as `MUTATIONS` says.
 #[test]
 fn damaged_messages_are_refused_or_canonical() {
+    let mutations = match std::env::var("MUTATIONS") {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => 100_000_u64,
+    };
     let mut rng = Rng::new(7);
     let (mut refused, mut read) = (0, 0);
-    for round in 0..25_000 {
+    for round in 0..mutations / 4 {
         let mut bytes = encode(&arbitrary_message_of(&mut rng, round));
         for _ in 0..4 {
             twin::damage(&mut rng, &mut bytes);
@@ -85,9 +90,8 @@ fn damaged_messages_are_refused_or_canonical() {
             }
         }
     }
-    assert_eq!(refused + read, 100_000);
     // Both happen: damage to a digest is not visible, damage to structure is.
-    assert!(refused > 50_000 && read > 500, "{refused} refused, {read} read");
+    assert!(refused > mutations / 2 && read > mutations / 200, "{refused} refused, {read} read");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restored_or_erased_server_gets_back_what_its_clients_have() {
+async fn p11_restored_or_erased_server_gets_back_what_its_clients_have() {
     let restores: u64 = match std::env::var("REJOIN_RESTORES") {
         Ok(restores) => restores.parse().expect("REJOIN_RESTORES is a number"),
         Err(_) => 4,

@@ -68,6 +68,40 @@ mod tests {
         assert!(backoff.next(u64::MAX).0 <= 500);
     }
 
+    /// Ten thousand lose their server at one moment; it is back after three seconds and welcomes two thousand a second.
+    #[test]
+    fn p05_storm_of_clients_is_spread_and_all_are_back_within_thirty_seconds() {
+        const DOWN: u64 = 3_000;
+        const ADMITTED: u64 = 2_000;
+        let mut random = 1_u64;
+        let mut draw = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random >> 16
+        };
+        let mut due = alloc::collections::BTreeSet::new();
+        let mut clients = alloc::vec![Backoff::default(); 10_000];
+        for (number, client) in clients.iter_mut().enumerate() {
+            due.insert((client.next(draw()).0, number));
+        }
+        let mut attempts = alloc::vec![0; 60];
+        let mut welcomed = alloc::vec![0; 60];
+        let mut last = 0;
+        while let Some((now, number)) = due.pop_first() {
+            let second = usize::try_from(now / 1_000).unwrap();
+            attempts[second] += 1;
+            if now >= DOWN && welcomed[second] < ADMITTED {
+                welcomed[second] += 1;
+                last = now;
+                continue;
+            }
+            let again = clients[number].after(None, draw());
+            due.insert((now + again.0.max(1), number));
+        }
+        assert!(last <= DOWN + 30_000, "the last one is back after {last} ms");
+        // Those that were refused come no faster than the others: the storm falls off by itself.
+        assert!(attempts[5] < 10_000 && attempts[10] < 4_000, "{attempts:?}");
+    }
+
     #[test]
     fn peer_that_always_says_at_once_is_believed_once() {
         let at_once = Some(Millis(0));

@@ -434,7 +434,11 @@ fn subtrees<'a>(
 }
 
 /// Hashes of 32 bits, different under each salt.
-struct Salt([u8; 32]);
+struct Salt {
+    key: [u8; 32],
+    // All ones, but where a test wants hashes to collide.
+    mask: u32,
+}
 
 impl Salt {
     fn new(salt: u64) -> Self {
@@ -443,7 +447,11 @@ impl Salt {
         for (to, from) in key.iter_mut().rev().zip(salt.iter().rev()) {
             *to = *from;
         }
-        Self(key)
+        #[cfg(not(test))]
+        let mask = u32::MAX;
+        #[cfg(test)]
+        let mask = tests::HASH_MASK.get();
+        Self { key, mask }
     }
 
     fn of_node(&self, digest: &Digest) -> u32 {
@@ -460,8 +468,8 @@ impl Salt {
     }
 
     fn cut(&self, bytes: &[u8]) -> u32 {
-        let [a, b, c, d, ..] = *blake3::keyed_hash(&self.0, bytes).as_bytes();
-        u32::from_be_bytes([a, b, c, d])
+        let [a, b, c, d, ..] = *blake3::keyed_hash(&self.key, bytes).as_bytes();
+        u32::from_be_bytes([a, b, c, d]) & self.mask
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod damage;
 mod limits;
+mod mismatch;
 mod push;
 mod refill;
 mod rest;

@@ -53,7 +53,7 @@ fn is_seen_by_another(server: &mut Server, client: &Client) {
 }
 
 #[test]
-fn erased_server_gets_everything_back_in_bounded_messages() {
+fn p12_erased_server_gets_everything_back_in_bounded_messages() {
     let records = 2 * REFILL_RECORDS_MAX + 700;
     let mut client = agreed(records, "kept");
     let mut server = Server::on(MemoryStore::new(), 2);
@@ -110,7 +110,7 @@ fn refill_that_is_cut_off_behind_any_message_is_taken_up_again() {
 }
 
 #[test]
-fn restored_server_gets_back_what_came_after_its_copy_and_counts_it_once() {
+fn p11_restored_server_gets_back_what_came_after_its_copy_and_counts_it_once() {
     let mut server = Server::new();
     let (mut client, mut other) = (Client::new(1, &["*"]), Client::new(2, &["*"]));
     let sum = key("notes", "sum");
@@ -229,7 +229,7 @@ fn agree(server: &mut Server, client: &mut Client) {
 /// Two servers behind one name, each with a history of its own: nothing is lost between them, and who comes to
 /// the other one heals once.
 #[test]
-fn client_between_two_servers_carries_to_each_what_the_other_has() {
+fn p13_client_between_two_servers_carries_to_each_what_the_other_has() {
     let (mut blue, mut green) =
         (Server::on(MemoryStore::new(), 1), Server::on(MemoryStore::new(), 2));
     let (mut client, mut other) = (Client::new(1, &["notes"]), Client::new(2, &["notes"]));

@@ -97,7 +97,7 @@ impl Writer {
 }
 
 #[test]
-fn all_agree_after_any_history_of_faults() {
+fn m01_roots_are_those_of_the_data_after_any_history_of_faults() {
     for seed in 1..=150 {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mut world = if seed % 2 == 0 {

@@ -1,5 +1,11 @@
 use super::*;
 use alloc::{collections::BTreeSet, vec};
+use core::cell::Cell;
+
+std::thread_local! {
+    /// Which bits of the salted hashes count in this test.
+    pub(super) static HASH_MASK: Cell<u32> = const { Cell::new(u32::MAX) };
+}
 
 fn hashed(at: u32) -> Entry {
     Entry {
@@ -57,7 +63,7 @@ fn walk_with(
         assert_eq!(open, response.put_off, "what is put off is in the reply");
         message = reply;
         walked.messages += 1;
-        assert!(walked.messages < 100_000, "the walk does not end");
+        assert!(walked.messages < 20_000, "the walk does not end");
     }
 }
 
@@ -172,18 +178,24 @@ fn limits_bound_each_answer() {
 }
 
 #[test]
-fn walk_ends_while_both_trees_change_faster_than_it() {
-    for limits in [WalkLimits::default(), WalkLimits { work_max: 500, ..WalkLimits::default() }] {
+fn m03_walk_ends_while_both_trees_change_ten_times_faster_than_it() {
+    // What differs at first is found in one message or, where limits are narrow, in about ten.
+    for (limits, writes) in [
+        (WalkLimits::default(), 3_000),
+        (WalkLimits { work_max: 500, ..WalkLimits::default() }, 250),
+    ] {
         let mut sides = [trie(0..2_000), trie(1_000..3_000)];
         let before = [differing(&sides[0], &sides[1]), differing(&sides[1], &sides[0])];
         let walked = walk_with(&mut sides, [&limits, &limits], |message, sides| {
-            let at = 10_000 + u32::try_from(message).unwrap() * 20;
-            for new in at..at + 10 {
+            let at = 10_000 + u32::try_from(message).unwrap() * 2 * writes;
+            for new in at..at + writes {
                 sides[0].insert(hashed(new).key_hash, hashed(new).digest);
-                sides[1].insert(hashed(new + 10).key_hash, hashed(new + 10).digest);
+                sides[1].insert(hashed(new + writes).key_hash, hashed(new + writes).digest);
             }
         });
+        assert!(walked.messages <= 400, "{} messages", walked.messages);
         for (found, before) in walked.found.iter().zip(&before) {
+            let found: BTreeSet<&Digest> = found.iter().collect();
             assert!(before.iter().all(|key_hash| found.contains(key_hash)));
         }
     }
@@ -346,4 +358,74 @@ fn last_messages_get_no_answer() {
 fn message_without_nodes_ends_the_walk() {
     let response = respond(&mut trie(0..10), &nodes(vec![]), &WalkLimits::default()).unwrap();
     assert_eq!(response.reply, Some(WalkMessage { salt: 0, body: WalkBody::End }));
+}
+
+/// With hashes of 8 bits nearly every walk misses something: the roots tell, and walks under other salts find it.
+#[test]
+fn m04_trees_agree_in_the_end_though_hashes_of_eight_bits_collide() {
+    HASH_MASK.set(0xff);
+    let (mut missed, mut most) = (0, 0);
+    for case in 0..60_u32 {
+        let mut sides = [trie(0..3_000), trie(0..3_000)];
+        for at in 0..=case {
+            let changed = Entry { digest: Digest::from_bytes([1; 32]), ..hashed(at * 47) };
+            sides[at as usize % 2].extend([changed]);
+        }
+        let mut walks = 0;
+        while sides[0].root() != sides[1].root() {
+            let salt = u64::from(case) << 32 | walks;
+            let found = walk_salted(&mut sides, salt);
+            for (side, found) in found.into_iter().enumerate() {
+                for key_hash in found {
+                    let digest = sides[side].get(&key_hash).unwrap();
+                    let held = sides[1 - side].get(&key_hash);
+                    sides[1 - side].insert(key_hash, held.map_or(digest, |held| held.max(digest)));
+                }
+            }
+            walks += 1;
+            assert!(walks < 40, "they never agree");
+        }
+        missed += u64::from(walks > 1);
+        most = most.max(walks);
+    }
+    assert!(missed > 5 && most < 20, "{missed} walks missed something, at most {most} were needed");
+}
+
+/// What each side finds in one walk under a salt.
+fn walk_salted(sides: &mut [Trie; 2], salt: u64) -> [Vec<Digest>; 2] {
+    let limits = WalkLimits::default();
+    let mut found = [Vec::new(), Vec::new()];
+    let mut message = WalkMessage::open(&mut sides[0], salt);
+    for turn in 1..1_000 {
+        let side = turn % 2;
+        let response = respond(&mut sides[side], &message, &limits).unwrap();
+        found[side].extend(response.differs);
+        let Some(reply) = response.reply else { return found };
+        message = reply;
+    }
+    panic!("the walk does not end");
+}
+
+/// Keys that somebody made to share as many nibbles as a hash has, which nobody can with BLAKE3: no deeper than
+/// the hash is long, and a difference among them costs a walk down there and no more.
+#[test]
+fn m07_crafted_keys_make_a_tree_no_deeper_than_a_hash() {
+    let crafted = |at: u16| {
+        let mut bytes = [0x5a; 32];
+        bytes[30..].copy_from_slice(&at.to_be_bytes());
+        Entry { key_hash: Digest::from_bytes(bytes), digest: hashed(at.into()).digest }
+    };
+    let mut sides: [Trie; 2] = [(); 2].map(|()| (0..2_000).map(crafted).collect());
+    let spread = trie(0..2_000);
+    // 60 levels above them, each with one child.
+    assert!(sides[0].memory_bytes() < 2 * spread.memory_bytes() + (64 << 10));
+    sides[1].insert(crafted(77).key_hash, Digest::from_bytes([1; 32]));
+    sides[0].remove(&crafted(1_999).key_hash);
+    let walked = assert_exact(&mut sides, &WalkLimits::default());
+    assert!(walked.messages <= 64 + 4, "{} messages", walked.messages);
+    assert!(walked.nodes_max <= 16, "{} nodes", walked.nodes_max);
+    for at in 0..2_000 {
+        sides[0].remove(&crafted(at).key_hash);
+    }
+    assert_eq!(sides[0].root(), crate::tree::empty_root());
 }
