@@ -1,7 +1,7 @@
 //! What it costs to find what two replicas hold differently, beside the `negentropy` crate: bytes both
 //! ways, messages, CPU time of both sides; and what keeping the structure costs.
 //!
-//! `cargo bench -p rejoin-core --bench reconcile -- [--json] [--system S] [--n N] [--d D]`
+//! `cargo bench -p rejoin-core --bench reconcile -- [--json] [--system S] [--n N] [--d D] [--callgrind]`
 //!
 //! Each of `d` records is lacking on one side, lacking on the other, or changed on one, in turn; they
 //! lie anywhere. Records number `n` before that. Identification only: a run is over when all that
@@ -10,9 +10,9 @@
 //! names the collection. Two roots that differ are known to each other before a sketch is sent, as
 //! from `Welcome` or `Roots`; 32 bytes are counted for that.
 //!
-//! CPU time is the median of several runs on one thread, encoding and decoding included. For
-//! instructions: `valgrind --tool=callgrind --toggle-collect='*reconcile_once*' BENCH --n N --d D
-//! --system S --rounds 1`.
+//! CPU time is the median of several runs on one thread, encoding and decoding included. With
+//! `--callgrind` it is the instructions of both sides that are counted, by valgrind, for differences of
+//! up to a hundredth of the records; a million of them take it half an hour.
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
 use anyhow::{Context, ensure};
@@ -26,20 +26,61 @@ use rejoin_core::{
     },
     tree::{Entry, Trie, WalkBody, WalkLimits, WalkMessage, respond},
 };
-use std::{collections::BTreeSet, hint::black_box};
+use std::{collections::BTreeSet, hint::black_box, io::ErrorKind, process::Command};
 
 const SALT: u64 = 0x9d5c_1f2e_7a33_b60d;
 
 fn main() -> anyhow::Result<()> {
     let wishes = Wishes::parse()?;
     for n in [10_000, 100_000, 1_000_000].into_iter().filter(|n| wishes.n.is_none_or(|w| w == *n)) {
+        if wishes.callgrind {
+            count_instructions(&wishes, n)?;
+            continue;
+        }
         let base: Vec<Entry> = (0..n).map(|at| entry(at, 0)).collect();
         let mut kept = Kept::build(&wishes, &base)?;
-        for d in [0, 1, 10, 100, 1_000, 10_000].into_iter().filter(|d| wishes.wants_d(*d)) {
+        for d in [0, 1, 10, 100, 1_000, 10_000].into_iter().filter(|d| wishes.wants_d(*d, n)) {
             measure(&wishes, &mut kept, &base, d)?;
         }
-        kept.update(&wishes, n)?;
+        if !wishes.counted {
+            kept.update(&wishes, n)?;
+        }
     }
+    Ok(())
+}
+
+/// Runs this program again under callgrind, which writes a file of counts behind each reconciliation.
+fn count_instructions(wishes: &Wishes, n: u32) -> anyhow::Result<()> {
+    let dir = std::env::temp_dir().join(format!("reconcile-{}-{n}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", "--toggle-collect=*reconcile_once*"])
+        .arg("--dump-after=reconcile::reconcile_once_rejoin")
+        .arg("--dump-after=reconcile::reconcile_once_negentropy")
+        .arg(format!("--callgrind-out-file={}", dir.join("counts").display()))
+        .arg(std::env::current_exe()?)
+        .args(["--counted", "--json", "--rounds", "1", "--n", &n.to_string()]);
+    for (flag, value) in
+        [("--system", wishes.system.clone()), ("--d", wishes.d.map(|d| d.to_string()))]
+    {
+        command.args(value.iter().flat_map(|value| [flag, value]));
+    }
+    let out = match command.output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            anyhow::bail!("valgrind is not there: install it (Debian: apt-get install valgrind)")
+        }
+        out => out?,
+    };
+    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let runs = String::from_utf8(out.stdout)?;
+    for (at, run) in (1..).zip(runs.lines().filter(|run| run.contains("cpu_ns"))) {
+        let counts = std::fs::read_to_string(dir.join(format!("counts.{at}")))?;
+        let total = counts.lines().find_map(|line| line.strip_prefix("totals: "));
+        let (case, _) = run.split_once(",\"cpu_ns\"").context("a line of a run")?;
+        println!("{case},\"instructions\":{}}}", total.context("no total")?.trim());
+    }
+    std::fs::remove_dir_all(dir)?;
     Ok(())
 }
 
@@ -49,11 +90,22 @@ struct Wishes {
     n: Option<u32>,
     d: Option<u32>,
     rounds: Option<usize>,
+    callgrind: bool,
+    /// It is this program that is counted: nothing but what is to be compared.
+    counted: bool,
 }
 
 impl Wishes {
     fn parse() -> anyhow::Result<Self> {
-        let mut wishes = Self { json: false, system: None, n: None, d: None, rounds: None };
+        let mut wishes = Self {
+            json: false,
+            system: None,
+            n: None,
+            d: None,
+            rounds: None,
+            callgrind: false,
+            counted: false,
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -63,6 +115,8 @@ impl Wishes {
                 "--n" => wishes.n = Some(value()?.parse()?),
                 "--d" => wishes.d = Some(value()?.parse()?),
                 "--rounds" => wishes.rounds = Some(value()?.parse()?),
+                "--callgrind" => wishes.callgrind = true,
+                "--counted" => wishes.counted = true,
                 // What cargo itself adds.
                 "--bench" => {}
                 _ => anyhow::bail!("{word} is not known"),
@@ -75,8 +129,9 @@ impl Wishes {
         self.system.as_ref().is_none_or(|wanted| wanted == system)
     }
 
-    fn wants_d(&self, d: u32) -> bool {
-        self.d.is_none_or(|wanted| wanted == d)
+    fn wants_d(&self, d: u32, n: u32) -> bool {
+        let compared = !self.counted || (d > 0 && d <= n / 100);
+        compared && d <= n && self.d.is_none_or(|wanted| wanted == d)
     }
 }
 
