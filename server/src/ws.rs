@@ -1,9 +1,8 @@
 //! WebSocket connections: the upgrade, frames in, frames out, the end.
 //!
-//! Invariant: what one connection can make the process hold is bounded: one frame in, one fragment at
-//! the socket, and its queue. A message goes out in fragments of [`FRAGMENT_BYTES`], because the library
-//! keeps a buffer as large as the largest fragment for as long as the connection lives, and because the
-//! time limit is then one on progress. Absent: what frames mean.
+//! Invariant: what one connection can make the process hold is bounded: one frame in, one part of a
+//! message at the socket, and its queue. The library keeps a buffer as large as the largest frame that went out for as
+//! long as the connection lives: parts keep it small, and make the time limit one on progress. Absent: what frames mean.
 
 use crate::{
     census::Slot,
@@ -26,7 +25,7 @@ use futures_util::{
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rejoin_core::protocol::{
-    limits::{HANDSHAKE_WITHIN, SUBPROTOCOL},
+    limits::{HANDSHAKE_WITHIN, PART_BYTES, SUBPROTOCOL},
     message::ByeCode,
     wire,
 };
@@ -34,31 +33,24 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     io::AsyncReadExt,
     sync::watch,
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Bytes, Error, Message,
+        Error, Message,
         error::CapacityError,
         handshake::server::create_response_with_body,
-        protocol::{
-            CloseFrame, Role, WebSocketConfig,
-            frame::{
-                Frame,
-                coding::{CloseCode, Data, OpCode},
-            },
-        },
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tracing::{debug, warn};
 
-/// Most bytes given to the socket at a time.
-const FRAGMENT_BYTES: usize = 16 << 10;
+/// From this size on a message is deflated on a thread for what takes long.
+const DEFLATED_APART_BYTES_MIN: usize = 8 << 10;
 /// What is read at a time; the library's default costs an idle connection 128 KiB.
 const READ_BYTES: usize = 4 << 10;
-/// Hubs hear of progress in steps of so many bytes.
-const SENT_STEP_BYTES: usize = 64 << 10;
 /// How long the last words, and then the peer's, are waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -155,7 +147,7 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(4 * FRAGMENT_BYTES)
+        .max_write_buffer_size(4 * PART_BYTES)
         .max_message_size(Some(gate.frame_bytes_max))
         .max_frame_size(Some(gate.frame_bytes_max));
     let io = TokioIo::new(upgraded);
@@ -290,38 +282,34 @@ async fn write_item(
     stall_max: Duration,
 ) -> Result<(), Ending> {
     let Item { channel, bytes, route } = item;
-    let mut rest = Bytes::from_owner(bytes);
-    let mut begun = wire::channel_prefix(channel);
-    let mut opcode = Data::Binary;
-    let mut untold = 0;
-    loop {
-        let taken = rest.split_to(rest.len().min(FRAGMENT_BYTES));
-        untold += taken.len();
-        let fragment = if begun.is_empty() {
-            taken
-        } else {
-            begun.extend_from_slice(&taken);
-            Bytes::from(std::mem::take(&mut begun))
-        };
-        let last = rest.is_empty();
-        let frame = Frame::message(fragment, OpCode::Data(opcode), last);
-        match timeout(stall_max, sink.send(Message::Frame(frame))).await {
+    let mut whole = bytes.len();
+    let message = deflated(bytes).await;
+    let mut frames = wire::frames(channel, &message).peekable();
+    while let Some(frame) = frames.next() {
+        match timeout(stall_max, sink.send(Message::Binary(frame.into()))).await {
             Err(_elapsed) => return Err(Ending::Stalled),
             Ok(Err(_broken)) => return Err(Ending::Gone),
             Ok(Ok(())) => {}
         }
-        opcode = Data::Continue;
-        if let Some(route) = &route
-            && (last || untold >= SENT_STEP_BYTES)
-        {
+        if let Some(route) = &route {
+            // Hubs count what they gave, not what deflating has left of it.
+            let taken = if frames.peek().is_some() { whole.min(PART_BYTES) } else { whole };
+            whole -= taken;
             // A hub that is gone no longer counts.
-            route.tell(ToHub::Sent { peer: route.peer, bytes: untold }).await;
-            untold = 0;
-        }
-        if last {
-            return Ok(());
+            route.tell(ToHub::Sent { peer: route.peer, bytes: taken }).await;
         }
     }
+    Ok(())
+}
+
+/// A message as it is sent. Deflating takes long for a task that shares its thread: it gets one of its own.
+async fn deflated(bytes: Arc<[u8]>) -> Arc<[u8]> {
+    if bytes.len() < DEFLATED_APART_BYTES_MIN {
+        return wire::deflated(&bytes).map_or(bytes, Arc::from);
+    }
+    let given = Arc::clone(&bytes);
+    let deflating = spawn_blocking(move || wire::deflated(&given));
+    deflating.await.ok().flatten().map_or(bytes, Arc::from)
 }
 
 /// The closing handshake. What the peer still sends is read and dropped: a socket that is closed with

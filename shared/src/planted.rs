@@ -79,6 +79,9 @@ pub enum Bug {
     PastForgotten,
     /// A row whose effect was brought back is judged as any other.
     ReturnedIgnored,
+    /// Messages go in one piece whatever their size, and an acknowledgement is overdue after the same time for
+    /// any: a line that is slow is given up before anything large is through.
+    DeadlinesFixed,
     /// Roots are compared at whatever position the base is.
     RootsComparedAnywhere,
 }

@@ -4,6 +4,7 @@
 
 use rejoin_core::{
     planted::Bug,
+    protocol::limits::FLOOR_BYTES_PER_S,
     testing::sim::{self, Plan},
 };
 
@@ -295,5 +296,16 @@ fn a_complete_snapshot_that_goes_on_is_found() {
         plan.newcomer = true;
         plan.evict_one_in = 10;
         plan.cut_one_in = 4;
+    });
+}
+
+#[test]
+fn deadlines_that_do_not_look_at_progress_are_found() {
+    is_found_with(Bug::DeadlinesFixed, |plan| {
+        forget_nothing(plan);
+        let quiet = Plan { cut_one_in: 0, silence_one_in: 0, crash_one_in: 0, ..plan.clone() };
+        *plan = Plan { devices: 1, tabs: 1, writes: 20, restart_one_in: 0, ..quiet };
+        plan.line_bytes_per_s = FLOOR_BYTES_PER_S as u64;
+        plan.large_one_in = 2;
     });
 }

@@ -50,6 +50,7 @@ pub(crate) async fn dial(address: SocketAddr, origin: Option<&str>) -> Result<So
 /// One durable copy, with its session if it has one.
 pub(crate) struct Client {
     pub(crate) socket: Option<Socket>,
+    assembler: wire::Assembler,
     pub(crate) channel: u64,
     pub(crate) space: SpaceId,
     pub(crate) token: Option<String>,
@@ -76,6 +77,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(space: &str, name: u8) -> Self {
         Self {
+            assembler: wire::Assembler::default(),
             socket: None,
             channel: 1,
             space: SpaceId::parse(space).expect("a name"),
@@ -191,7 +193,8 @@ impl Client {
             };
             let (channel, bytes) = wire::split_frame(&frame).expect("a channel");
             assert_eq!(channel, self.channel, "a frame of another channel");
-            match wire::decode(bytes).expect("a message") {
+            let Some(message) = self.assembler.take(bytes).expect("a part") else { continue };
+            match wire::decode(&message).expect("a message") {
                 Message::Ping { nonce } => {
                     self.say(&Message::Pong { nonce, state: None }).await?;
                 }

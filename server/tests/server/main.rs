@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod interrupted;
 mod killed;
 mod operating;
 mod refusals;

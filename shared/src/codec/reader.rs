@@ -218,6 +218,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over the next item, whatever it is: only heads and lengths are looked at.
+    ///
+    /// # Errors
+    /// [`CodecError`] when no whole item stands here.
+    pub fn skip(&mut self) -> Result<(), CodecError> {
+        let mut left = 1_usize;
+        while let Some(rest) = left.checked_sub(1) {
+            left = rest;
+            match self.peek_major() {
+                Some(2) => drop(self.bytes()?),
+                Some(3) => {
+                    let len = self.argument(3, "text")?;
+                    self.sized(len)?;
+                }
+                Some(4) => left = left.saturating_add(self.array()?),
+                Some(5) => left = left.saturating_add(self.map()?.saturating_mul(2)),
+                Some(7) if self.peek() == Some(0xfb) => drop(self.take(9)?),
+                _ => drop(self.head()?),
+            }
+        }
+        Ok(())
+    }
+
     /// Start of an array; its length is at most the number of bytes left.
     ///
     /// # Errors

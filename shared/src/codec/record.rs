@@ -121,9 +121,14 @@ fn read_map(input: &mut Reader<'_>) -> Result<Value, CodecError> {
 /// Writes a record's name; an id that is a canonical UUID takes 16 bytes.
 pub fn write_key(out: &mut Writer, key: &RecordKey) {
     out.name(key.collection.as_str());
-    match uuid_bytes(key.id.as_str()) {
+    write_id(out, &key.id);
+}
+
+/// Writes a record's id.
+pub fn write_id(out: &mut Writer, id: &RecordId) {
+    match uuid_bytes(id.as_str()) {
         Some(bytes) => out.bytes(&bytes),
-        None => out.text(key.id.as_str()),
+        None => out.text(id.as_str()),
     }
 }
 
@@ -133,6 +138,14 @@ pub fn write_key(out: &mut Writer, key: &RecordKey) {
 /// [`CodecError`] when no canonical name stands here.
 pub fn read_key(input: &mut Reader<'_>) -> Result<RecordKey, CodecError> {
     let collection = input.collection()?;
+    Ok(RecordKey { collection, id: read_id(input)? })
+}
+
+/// Reads a record's id.
+///
+/// # Errors
+/// [`CodecError`] when no canonical id stands here.
+pub fn read_id(input: &mut Reader<'_>) -> Result<RecordId, CodecError> {
     let at = input.position();
     let refused = |kind| CodecError { at, kind };
     let id = if input.peek_major() == Some(2) {
@@ -144,7 +157,7 @@ pub fn read_key(input: &mut Reader<'_>) -> Result<RecordKey, CodecError> {
         }
         RecordId::parse(text)
     };
-    Ok(RecordKey { collection, id: id.map_err(|_refused| refused(CodecFault::Range))? })
+    id.map_err(|_refused| refused(CodecFault::Range))
 }
 
 /// The bytes of a UUID in its canonical text form (RFC 9562: lower case, hyphens at 8, 13, 18, 23).

@@ -26,7 +26,7 @@ use core::{
 };
 
 /// Frames that may wait for the socket.
-const SENDING_FRAMES_MAX: usize = 64;
+const SENDING_FRAMES_MAX: usize = 256;
 
 /// Shares an engine between the loop and those who ask it.
 pub trait EngineCell: MaybeSend {

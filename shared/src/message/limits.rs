@@ -9,8 +9,20 @@ pub const VERSIONS: [u32; 1] = [1];
 pub const SUBPROTOCOL: &str = "rejoin.v1";
 /// Largest frame, channel number included.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a message in one frame; a larger one goes in parts of this size.
+pub const PART_BYTES: usize = 16 << 10;
+/// Slowest line, in bytes per second, on which sessions get on: deadlines for what was sent grow with its bytes as
+/// if they took so long, and a part is through well before a silent peer counts as dead.
+pub const FLOOR_BYTES_PER_S: usize = 2_000;
 /// Size at which a sender closes a page of changes or rows, well below a frame.
 pub const PAGE_BYTES_AIM: usize = 256 << 10;
+/// Size at which a chunk of a snapshot is closed, before it is deflated: well below a frame even if nothing
+/// becomes smaller, and about a quarter of it usually.
+pub const CHUNK_BYTES_AIM: usize = 768 << 10;
+/// Most bytes that the records of a chunk take in memory.
+pub const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// Most times that what is sent deflated may grow when it is inflated.
+pub const INFLATED_RATIO_MAX: usize = 100;
 /// Largest encoded record after joining.
 pub const RECORD_BYTES_MAX: usize = 768 << 10;
 /// Largest encoded value.
@@ -72,6 +84,12 @@ pub const DEAD_AFTER: Millis = Millis(25_000);
 pub const ACK_WITHIN: Millis = Millis(15_000);
 /// Rows that are ahead of the peer's clock in spite of new stamps are tried again after so long.
 pub const AHEAD_RETRY_AFTER: Millis = Millis(10_000);
+/// What the slowest line takes for so many bytes.
+#[must_use]
+pub const fn time_for(bytes: usize) -> Millis {
+    Millis((bytes as u64).saturating_mul(1_000) / FLOOR_BYTES_PER_S as u64)
+}
+
 /// A handshake takes at most so long.
 pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
 /// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).

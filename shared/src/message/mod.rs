@@ -4,8 +4,11 @@
 //! Invariant: a message has one encoding, and what decodes is that encoding. Absent: what to do about
 //! a message (see `protocol`), sockets, stores, clocks.
 
+mod chunk;
 pub mod limits;
 pub mod wire;
+
+pub use chunk::{ChunkFault, ChunkRecord, Packed};
 
 use crate::{
     hlc::{Hlc, Stamp},
@@ -494,17 +497,17 @@ pub struct Chunk {
     pub more: bool,
     /// Records of the subscription, for progress.
     pub total: u64,
+    /// The records of all subtrees.
+    pub packed: Packed,
 }
 
-/// All records under one prefix of a collection's trie.
-#[derive(Debug, Clone, PartialEq)]
+/// One prefix of a collection's trie: the chunk has all records below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkPart {
     /// Which prefix.
     pub place: ChunkPlace,
     /// Digest of the subtree.
     pub digest: Digest,
-    /// The records; each body is [`Body::Whole`].
-    pub entries: Vec<Entry>,
 }
 
 /// Rows pushed under an id that is not to be used any more.

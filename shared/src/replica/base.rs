@@ -6,7 +6,7 @@
 use crate::{
     codec::{CodecError, decode_record, encode_record, record_digest},
     id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
-    message::{Body, Entry},
+    message::{Body, ChunkRecord, Entry},
     record::Record,
     tree::{Trie, combine_roots},
 };
@@ -149,11 +149,10 @@ impl Base {
         if self.is_ahead(&key, number) {
             return Ok(());
         }
-        let held = self.staged.get(&key).or_else(|| self.records.get(&key));
-        if held.is_some_and(|held| held.seq > seq && held.epoch == epoch) {
-            // A snapshot page that is older than what the feed brought.
+        if self.is_newer(&key, seq, epoch) {
             return Ok(());
         }
+        let held = self.staged.get(&key).or_else(|| self.records.get(&key));
         let before = held.map_or_else(|| Ok(Record::default()), |held| decode_record(&held.bytes));
         let record = match (body, before) {
             // Needs nothing of what was held: it mends a record whose bytes are damaged.
@@ -172,6 +171,20 @@ impl Base {
         }
         self.staged.insert(key, Held { seq, epoch, proof, bytes });
         Ok(())
+    }
+
+    /// Stages a record of a snapshot, as log entry `number` brings it.
+    pub(super) fn stage_whole(&mut self, record: ChunkRecord, (number, epoch): (u64, u32)) {
+        let ChunkRecord { key, seq, proof, bytes } = record;
+        if !self.is_ahead(&key, number) && !self.is_newer(&key, seq, epoch) {
+            self.staged.insert(key, Held { seq, epoch, proof, bytes });
+        }
+    }
+
+    /// Whether the feed has brought a later state than the one of `seq`.
+    fn is_newer(&self, key: &RecordKey, seq: Seq, epoch: u32) -> bool {
+        let held = self.staged.get(key).or_else(|| self.records.get(key));
+        held.is_some_and(|held| held.seq > seq && held.epoch == epoch)
     }
 
     /// Makes what is staged for `pattern` visible; returns the keys.

@@ -10,6 +10,7 @@ use super::{
     subscribe::standing_mut,
 };
 use crate::{
+    codec::{CodecError, CodecFault},
     id::{Pattern, RecordKey, Seq},
     message::{Changes, Chunk, ChunkPlace, Entry, Place, Records},
     planted::Bug,
@@ -204,32 +205,39 @@ impl Replica {
         }
     }
 
-    pub(super) fn staged(
-        &mut self,
-        records: Records,
-        chunk: Option<ChunkPlace>,
-        applied: &mut Applied,
-    ) {
+    pub(super) fn staged(&mut self, records: Records, applied: &mut Applied) {
         let reach = records.entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
         let fitted = self.stage(records.entries, applied);
         let subscription = records.subscription;
-        let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
-            return;
-        };
-        if !fitted {
+        if !fitted && standing_mut(&mut self.header.standings, subscription).is_some() {
             applied.broken.push(subscription);
         }
-        if let Some(heal) = &mut standing.heal {
+        self.staged_upto(subscription, reach, None);
+    }
+
+    /// Notes how far a heal has come: in the feed, and in a snapshot.
+    fn staged_upto(&mut self, subscription: u32, reach: Seq, chunk: Option<ChunkPlace>) {
+        let standing = standing_mut(&mut self.header.standings, subscription);
+        if let Some(heal) = standing.and_then(|(_, standing)| standing.heal.as_mut()) {
             heal.reach = heal.reach.max(reach);
             heal.upto = chunk.or_else(|| heal.upto.take());
         }
     }
 
-    pub(super) fn chunk(&mut self, chunk: Chunk, applied: &mut Applied) {
-        let Chunk { subscription, parts, .. } = chunk;
-        let last = parts.last().map(|part| part.place.clone());
-        let entries = parts.into_iter().flat_map(|part| part.entries).collect();
-        self.staged(Records { subscription, entries }, last, applied);
+    /// Stages a chunk's records, bytes as they came.
+    pub(super) fn chunk(&mut self, chunk: &Chunk, applied: &mut Applied) -> Result<(), CodecError> {
+        let damaged = CodecError { at: 0, kind: CodecFault::Damaged };
+        let records = chunk.open().ok().flatten().ok_or(damaged)?;
+        let (number, epoch) = (self.last + 1, self.header.epoch_number);
+        let mut reach = Seq(0);
+        for record in records {
+            applied.received += 1;
+            reach = reach.max(record.seq);
+            self.base.stage_whole(record, (number, epoch));
+        }
+        let last = chunk.parts.last().map(|part| part.place.clone());
+        self.staged_upto(chunk.subscription, reach, last);
+        Ok(())
     }
 
     pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {

@@ -427,9 +427,9 @@ impl Replica {
                 applied.received_bytes = bytes.len();
                 let message = wire::decode(&bytes)?;
                 if let Message::Records(records) = message {
-                    self.staged(records, None, &mut applied);
+                    self.staged(records, &mut applied);
                 } else if let Message::Chunk(chunk) = message {
-                    self.chunk(chunk, &mut applied);
+                    self.chunk(&chunk, &mut applied)?;
                 }
             }
             Entry::HealBegun { subscription, seq } => self.heal_begun(subscription, seq),

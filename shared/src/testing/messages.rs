@@ -9,12 +9,14 @@ use super::{
     rng::Rng,
 };
 use crate::{
+    codec::encode_record,
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Outcome,
-        Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome,
-        Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        ChunkPlace, ChunkRecord, Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message,
+        Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
+        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
+        Welcome,
     },
     time::{Millis, WallMillis},
     tree::{
@@ -60,7 +62,7 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
             entries: some(rng, 3, whole_entry),
         }),
         10 => Message::AskChunk(AskChunk { subscription: small(rng), from: chunk_from(rng) }),
-        11 => Message::Chunk(chunk(rng)),
+        11 => Message::Chunk(arbitrary_chunk(rng)),
         12 => {
             Message::Recall(Recall { rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())) })
         }
@@ -304,18 +306,19 @@ fn node_state(rng: &mut Rng) -> NodeState {
     }
 }
 
-fn chunk(rng: &mut Rng) -> Chunk {
-    Chunk {
-        subscription: small(rng),
-        after: maybe(rng, chunk_place),
-        parts: some(rng, 3, |rng| ChunkPart {
-            place: chunk_place(rng),
-            digest: digest(rng),
-            entries: some(rng, 3, whole_entry),
-        }),
-        more: rng.once_in(2),
-        total: rng.any_size(),
-    }
+/// A chunk whose records can be opened, deflated or not.
+pub fn arbitrary_chunk(rng: &mut Rng) -> Chunk {
+    let records = some(rng, 4, |rng| ChunkRecord {
+        key: arbitrary_key(rng),
+        seq: seq(rng),
+        proof: rng.bytes(),
+        bytes: encode_record(&arbitrary_record(rng)),
+    });
+    let part = |rng: &mut Rng| ChunkPart { place: chunk_place(rng), digest: digest(rng) };
+    let (after, parts) = (maybe(rng, chunk_place), some(rng, 3, part));
+    let ends = (rng.once_in(2), rng.any_size());
+    let chunk = Chunk::pack(small(rng), after, parts, ends, records);
+    if rng.once_in(2) { chunk.deflated() } else { chunk }
 }
 
 fn chunk_from(rng: &mut Rng) -> ChunkFrom {

@@ -1,16 +1,23 @@
 //! Snapshots: what is in flight, what came damaged, what was cut off.
 
-use crate::world::{Client, Server, key, set};
-use rejoin_core::protocol::{engine::Notice, limits::CHUNKS_IN_FLIGHT_MAX};
+use crate::world::{Client, Server, change, key, set};
+use rejoin_core::{
+    protocol::{engine::Notice, limits::CHUNKS_IN_FLIGHT_MAX},
+    replica::Action,
+};
 
 /// More than a snapshot keeps in flight, in chunks of the usual size.
-const RECORDS: u64 = 600;
+const RECORDS: u64 = 1_800;
 
 /// A server with records for seven chunks or so.
 fn filled() -> Server {
+    filled_with(RECORDS)
+}
+
+fn filled_with(records: u64) -> Server {
     let mut server = Server::new();
     let mut author = Client::new(9, &["*"]);
-    for at in 0..RECORDS {
+    for at in 0..records {
         let name = if at % 2 == 0 { "notes" } else { "tasks" };
         author.written(set(&key(name, &format!("r{at}")), &"text ".repeat(600)));
     }
@@ -97,4 +104,140 @@ fn snapshot_that_is_cut_off_again_and_again_goes_on_where_it_was() {
     client.connect();
     server.settle(&mut [&mut client]);
     is_filled(&client);
+}
+
+/// Nothing of a snapshot is visible, or all of it.
+fn is_whole_or_hidden(client: &Client) {
+    let visible = client.engine.replica().base().len() as u64;
+    assert!(visible == 0 || visible >= RECORDS, "{visible} of {RECORDS} records are visible");
+}
+
+/// P07: each life of the server is another epoch, on the records that the ones before had.
+#[test]
+fn p07_a_snapshot_goes_on_at_another_server_and_never_shows_a_mixture() {
+    let mut server = filled();
+    let mut client = Client::new(1, &["*"]);
+    let mut staged = 0;
+    for life in 2..40 {
+        client.connect();
+        for _ in 0..11 {
+            server.carry(1, &mut client);
+            is_whole_or_hidden(&client);
+        }
+        let now = client.engine.replica().base().staged_len();
+        let visible = !client.engine.replica().base().is_empty();
+        assert!(now >= staged || visible, "what one server has sent counts at the next");
+        staged = now;
+        client.disconnect();
+        let store = server.store.clone();
+        server = Server::on(store, life);
+        if visible {
+            break;
+        }
+    }
+    client.connect();
+    server.settle(&mut [&mut client]);
+    is_filled(&client);
+}
+
+/// P08: writes while chunks are on their way, to records that have come and to others, come with the feed.
+#[test]
+fn p08_writes_during_a_snapshot_are_neither_lost_nor_torn() {
+    let mut server = filled();
+    let mut author = Client::new(8, &["*"]);
+    author.connect();
+    server.settle(&mut [&mut author]);
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    for round in 0..40 {
+        server.carry(1, &mut client);
+        is_whole_or_hidden(&client);
+        // Both records of a batch, whichever of them a chunk has brought already.
+        let text = format!("round {round}");
+        let mut both = set(&key("notes", &format!("r{}", round * 2)), &text);
+        both.extend(set(&key("tasks", &format!("r{}", round * 2 + 1)), &text));
+        author.written(both);
+        server.settle(&mut [&mut author]);
+    }
+    server.settle(&mut [&mut client, &mut author]);
+    is_filled(&client);
+    let (ours, theirs) = (client.engine.replica().base(), author.engine.replica().base());
+    assert!(
+        ours.iter()
+            .map(|(key, held)| (key, &held.bytes))
+            .eq(theirs.iter().map(|(key, held)| (key, &held.bytes)))
+    );
+}
+
+/// M10: records are removed and written anew under a snapshot; what is sent of a subtree is what its digest says.
+#[test]
+fn m10_a_snapshot_of_records_that_come_and_go_is_whole() {
+    let mut server = filled();
+    let mut author = Client::new(8, &["*"]);
+    author.connect();
+    server.settle(&mut [&mut author]);
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    for round in 0..40 {
+        server.carry(1, &mut client);
+        let gone = key("notes", &format!("r{}", round * 40 % RECORDS));
+        author.written(change(&gone, Action::Remove { erase: round % 2 == 0 }));
+        author.written(set(&key("notes", &format!("new {round}")), "text"));
+        server.settle(&mut [&mut author]);
+    }
+    server.settle(&mut [&mut client, &mut author]);
+    assert!(client.is_agreed(), "{:?}", client.notices);
+    assert!(!client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));
+    let (ours, theirs) = (client.engine.replica().base(), author.engine.replica().base());
+    assert!(
+        ours.iter()
+            .map(|(key, held)| (key, &held.bytes))
+            .eq(theirs.iter().map(|(key, held)| (key, &held.bytes)))
+    );
+}
+
+/// M11: a bit that flips on its way, anywhere in a chunk, activates nothing.
+#[test]
+fn m11_a_chunk_with_a_flipped_bit_never_becomes_visible() {
+    for seed in 0..60_usize {
+        let mut server = filled_with(40);
+        let mut client = Client::new(1, &["*"]);
+        server.flipped_bits = vec![seed * 104_729, seed * 7_919 + 13];
+        for _ in 0..4 {
+            client.disconnect();
+            client.connect();
+            server.settle(&mut [&mut client]);
+            let base = client.engine.replica().base();
+            assert!(base.is_empty() || base.len() == 40, "seed {seed}");
+        }
+        assert!(client.is_agreed(), "seed {seed}: {:?}", client.notices);
+        let diverged = |notice: &Notice| matches!(notice, Notice::Diverged { .. });
+        assert!(!client.notices.iter().any(diverged), "seed {seed}");
+    }
+}
+
+/// M12: the client dies behind each step of the way and comes back with what its store has.
+#[test]
+fn m12_a_client_that_dies_while_it_stages_goes_on_and_shows_nothing_half() {
+    for every in 1..9 {
+        let mut server = filled();
+        let mut client = Client::new(1, &["*"]);
+        let mut lives = 0;
+        while client.engine.replica().base().is_empty() {
+            lives += 1;
+            assert!(lives < 100, "no progress with {every} steps in a life");
+            client.connect();
+            for _ in 0..every + 10 {
+                server.carry(1, &mut client);
+                is_whole_or_hidden(&client);
+            }
+            let (connections, now) = (client.connections, client.now);
+            client = Client::on(client.store.clone(), 1, &["*"]);
+            (client.connections, client.now) = (connections, now);
+            is_whole_or_hidden(&client);
+        }
+        client.connect();
+        server.settle(&mut [&mut client]);
+        is_filled(&client);
+    }
 }

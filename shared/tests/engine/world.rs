@@ -13,7 +13,7 @@ use rejoin_core::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Receipt, Wish, WishError},
         host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
         message::{Bye, Hello, Identity, Limits, Message, Mode, Right, Walk, Welcome},
-        wire,
+        wire::{self, Assembler},
     },
     record::{Kind, State, Value},
     replica::{Action, Change, FieldAction, FieldChange},
@@ -51,6 +51,7 @@ pub(crate) struct Client {
     pub(crate) notices: Vec<Notice>,
     /// Frames on their way to the peer.
     pub(crate) sent: VecDeque<Vec<u8>>,
+    assembler: Assembler,
     pub(crate) closed: Vec<Option<Millis>>,
     pub(crate) commit_fault: Option<Fault>,
     pub(crate) read_fault: Option<Fault>,
@@ -60,7 +61,7 @@ pub(crate) struct Client {
     peer: Option<PeerId>,
     number: u8,
     asked: u64,
-    connections: u8,
+    pub(crate) connections: u8,
 }
 
 pub(crate) fn pattern(text: &str) -> Pattern {
@@ -128,6 +129,7 @@ impl Client {
             done: BTreeMap::new(),
             notices: Vec::new(),
             sent: VecDeque::new(),
+            assembler: Assembler::default(),
             closed: Vec::new(),
             commit_fault: None,
             read_fault: None,
@@ -173,7 +175,7 @@ impl Client {
             while let Some(output) = self.engine.poll() {
                 match output {
                     Output::Query { .. } | Output::Commit { .. } => self.held.push_back(output),
-                    Output::Send(frame) => self.sent.push_back(frame),
+                    Output::Send(frame) => self.takes(&frame),
                     Output::Close { retry_after, .. } => {
                         self.closed.push(retry_after);
                         self.peer = None;
@@ -214,6 +216,14 @@ impl Client {
             None => Ok(block_on(self.store.commit(batch)).unwrap()),
         };
         self.engine.handle(self.now, Input::Committed { ticket, result });
+    }
+
+    /// Keeps what was sent as whole messages.
+    fn takes(&mut self, frame: &[u8]) {
+        let (_, content) = wire::split_frame(frame).unwrap();
+        if let Some(message) = self.assembler.take(content).unwrap() {
+            self.sent.push_back([&[0], message.as_ref()].concat());
+        }
     }
 
     pub(crate) fn pass(&mut self, millis: u64) {
@@ -333,6 +343,8 @@ pub(crate) struct Server {
     pub(crate) delivered: BTreeMap<(PeerId, RecordKey), usize>,
     /// Chunks still to be sent with a digest that is not theirs.
     pub(crate) damaged_chunks: usize,
+    /// Chunks still to be sent with a bit that is not theirs: which one.
+    pub(crate) flipped_bits: Vec<usize>,
     /// Chunks sent.
     pub(crate) chunks: usize,
     /// Whether each sketch that comes finds nothing.
@@ -368,6 +380,7 @@ impl Server {
             locked: None,
             delivered: BTreeMap::new(),
             damaged_chunks: 0,
+            flipped_bits: Vec::new(),
             chunks: 0,
             confused: false,
             walks: Vec::new(),
@@ -421,6 +434,14 @@ impl Server {
                 }
                 wire::encode(&Message::Chunk(chunk))
             }
+            Message::Chunk(_) => {
+                let mut bytes = wire::deflated(bytes).unwrap_or_else(|| bytes.to_vec());
+                if let Some(bit) = self.flipped_bits.pop() {
+                    let at = bit % (bytes.len() * 8);
+                    bytes[at / 8] ^= 1 << (at % 8);
+                }
+                bytes
+            }
             _ => bytes.to_vec(),
         }
     }
@@ -435,7 +456,10 @@ impl Server {
             }
             Message::Chunk(chunk) => {
                 self.chunks += 1;
-                chunk.parts.into_iter().flat_map(|part| part.entries).collect()
+                for record in chunk.open().unwrap().unwrap_or_default() {
+                    *self.delivered.entry((peer, record.key)).or_default() += 1;
+                }
+                return;
             }
             _ => return,
         };

@@ -6,16 +6,17 @@ use crate::{
     replica, stamp,
 };
 use rejoin_core::{
+    codec::encode_record,
     hlc::Hlc,
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message,
-        Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
-        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
-        Welcome,
+        ChunkPlace, ChunkRecord, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left,
+        Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records,
+        Refill, RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription,
+        Walk, Welcome,
     },
-    record::Value,
+    record::{Record, Value},
     time::{Millis, WallMillis},
     tree::{
         Cell, ChildHash, Levels, NodeState, Prefix, SketchCells, WalkBody, WalkMessage, WalkNode,
@@ -265,13 +266,15 @@ fn finding() -> Vec<(&'static str, Message)> {
 
 fn snapshot() -> Vec<(&'static str, Message)> {
     let place = |name, prefix| ChunkPlace { collection: collection(name), prefix };
-    let part = |name, prefix, entries| ChunkPart {
-        place: place(name, prefix),
-        digest: digest(2),
-        entries,
+    let part = |name, prefix| ChunkPart { place: place(name, prefix), digest: digest(2) };
+    let record = |id, seq, record: &Record| ChunkRecord {
+        key: key("tasks", id),
+        seq: Seq(seq),
+        proof: [4; 16],
+        bytes: encode_record(record),
     };
-    let chunk = |after, parts, more| {
-        Message::Chunk(Chunk { subscription: 1, after, parts, more, total: 100_000 })
+    let chunk = |after, parts, more, records| {
+        Message::Chunk(Chunk::pack(1, after, parts, (more, 100_000), records))
     };
     let ask_chunk = |from| Message::AskChunk(AskChunk { subscription: 1, from });
     let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).unwrap_or(Prefix::ROOT);
@@ -283,14 +286,12 @@ fn snapshot() -> Vec<(&'static str, Message)> {
             "chunk_first",
             chunk(
                 None,
-                vec![
-                    part("notes", Prefix::ROOT, Vec::new()),
-                    part("tasks", prefix, vec![entry(UUID, Body::Whole(full()))]),
-                ],
+                vec![part("notes", Prefix::ROOT), part("tasks", prefix)],
                 true,
+                vec![record("2", 301, &full()), record(UUID, 300, &full())],
             ),
         ),
-        ("chunk_last", chunk(Some(place("tasks", prefix)), Vec::new(), false)),
+        ("chunk_last", chunk(Some(place("tasks", prefix)), Vec::new(), false, Vec::new())),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
         Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPart, ChunkPlace,
-        Conflict, Entry, Hello, Kept, Left, Limits, Message, Outcome, Place, Push, PushRow,
+        Conflict, Entry, Hello, Kept, Left, Limits, Message, Outcome, Packed, Place, Push, PushRow,
         PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right,
         Roots, Stated, Subscription, Walk, Welcome,
         limits::{
@@ -408,7 +408,7 @@ fn chunk_place(input: &mut Reader<'_>) -> Read<ChunkPlace> {
 }
 
 fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
-    input.array_exact(5)?;
+    input.array_exact(9)?;
     Ok(Chunk {
         subscription: input.uint32()?,
         after: input.optional(|input| {
@@ -416,15 +416,17 @@ fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
             chunk_place(input)
         })?,
         parts: list(input, BY_BYTES, |input| {
-            input.array_exact(4)?;
-            Ok(ChunkPart {
-                place: chunk_place(input)?,
-                digest: digest(input)?,
-                entries: list(input, BY_BYTES, whole_entry)?,
-            })
+            input.array_exact(3)?;
+            Ok(ChunkPart { place: chunk_place(input)?, digest: digest(input)? })
         })?,
         more: input.bool()?,
         total: input.uint()?,
+        packed: Packed {
+            sum: input.bytes_exact()?,
+            inflated: input.optional(Reader::uint32)?,
+            columns: input.bytes()?.to_vec(),
+            proofs: input.bytes()?.to_vec(),
+        },
     })
 }
 

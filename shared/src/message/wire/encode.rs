@@ -367,17 +367,32 @@ fn roots(out: &mut Writer, message: &Roots) {
 }
 
 fn chunk(out: &mut Writer, message: &Chunk) {
-    out.array(5);
+    out.array(9);
+    write_chunk_head(out, message);
+    let packed = &message.packed;
+    out.bytes(&packed.sum);
+    optional(out, packed.inflated.as_ref(), |out, size| out.uint(u64::from(*size)));
+    out.bytes(&packed.columns);
+    out.bytes(&packed.proofs);
+}
+
+/// What a chunk says beside its records, in the form that its mark is taken over.
+pub(in crate::message) fn chunk_head(message: &Chunk) -> Vec<u8> {
+    let mut out = Writer::new();
+    write_chunk_head(&mut out, message);
+    out.into_bytes()
+}
+
+fn write_chunk_head(out: &mut Writer, message: &Chunk) {
     out.uint(u64::from(message.subscription));
     optional(out, message.after.as_ref(), |out, place| {
         out.array(2);
         chunk_place(out, place);
     });
     list(out, &message.parts, |out, part| {
-        out.array(4);
+        out.array(3);
         chunk_place(out, &part.place);
         digest(out, &part.digest);
-        list(out, &part.entries, entry);
     });
     out.bool(message.more);
     out.uint(message.total);

@@ -8,16 +8,22 @@ use super::{
 use crate::{
     hlc::{Hlc, Stamp},
     id::Seq,
-    message::{Message, Recall, Recalled, RejectCode, limits::RECALL_ROWS_MAX},
+    message::{
+        Message, Recall, Recalled, RejectCode,
+        limits::{RECALL_ROWS_MAX, time_for},
+    },
     planted::Bug,
     replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
-    time::Now,
+    time::{Millis, Now},
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
     string::String,
     vec::Vec,
 };
+
+/// Bytes of a row in a recall, at most.
+const RECALL_ROW_BYTES: usize = 32;
 
 impl Engine {
     /// Whether the peer has accepted something from this replica that it does not know of.
@@ -71,7 +77,8 @@ impl Engine {
         let rows: Vec<_> = session.to_recall.drain(..count).collect();
         let some = !rows.is_empty();
         if some {
-            session.opening_until = now.mono + OPENING_WITHIN;
+            let within = OPENING_WITHIN.0 + time_for(count * RECALL_ROW_BYTES).0;
+            session.opening_until = now.mono + Millis(within);
             self.say(now, &Message::Recall(Recall { rows }));
         }
         some

@@ -7,16 +7,17 @@ use super::{
 use crate::{
     codec::CodecError,
     id::Seq,
+    planted::Bug,
     protocol::{
         limits::{
             ACK_WITHIN, AHEAD_RETRY_AFTER, FRAME_BYTES_MAX, PAGE_BYTES_AIM,
-            PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX,
+            PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX, time_for,
         },
         message::{Ack, Message, Outcome, Push, PushRow, RejectCode},
         wire,
     },
     replica::{Entry, Replica, RowState, Settlement},
-    time::{MonoMillis, Now},
+    time::{Millis, MonoMillis, Now},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -70,6 +71,16 @@ impl Pushing {
         self.in_flight.insert(number, flight);
     }
 
+    /// How long the next acknowledgement may take: what is outstanding must get there first.
+    fn ack_within(&self, planted: bool) -> Millis {
+        if planted { ACK_WITHIN } else { Millis(ACK_WITHIN.0 + time_for(self.bytes).0) }
+    }
+
+    /// An acknowledgement may stand behind something large that is arriving.
+    pub(super) fn put_off_overdue(&mut self, now: MonoMillis) {
+        self.overdue = self.overdue.map(|overdue| overdue.max(now + ACK_WITHIN));
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && self.settling == 0
     }
@@ -96,6 +107,7 @@ impl Engine {
             return Ok(None);
         }
         let Some(session) = self.session.as_mut() else { return Ok(None) };
+        let planted = self.replica.has(Bug::DeadlinesFixed);
         let pushing = &mut session.pushing;
         let knew = knows(&self.replica);
         let mut rows: Vec<PushRow> = Vec::new();
@@ -124,7 +136,7 @@ impl Engine {
         if rows.is_empty() {
             return Ok(None);
         }
-        pushing.overdue.get_or_insert(now.mono + ACK_WITHIN);
+        pushing.overdue = Some(now.mono + pushing.ack_within(planted));
         Ok(Some(Push { named: pushing.named, rows }))
     }
 
@@ -209,6 +221,7 @@ impl Engine {
         let Some(session) = self.session.as_mut() else {
             return;
         };
+        let planted = self.replica.has(Bug::DeadlinesFixed);
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
         let mut named = 0;
@@ -261,7 +274,7 @@ impl Engine {
             }
         }
         pushing.overdue =
-            if pushing.in_flight.is_empty() { None } else { Some(now.mono + ACK_WITHIN) };
+            (!pushing.in_flight.is_empty()).then(|| now.mono + pushing.ack_within(planted));
         if settled.is_empty() {
             pushing.named = pushing.named.max(named);
         } else {

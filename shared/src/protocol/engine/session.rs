@@ -18,7 +18,7 @@ use crate::{
             SUBSCRIPTIONS_MAX, VERSIONS,
         },
         message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
-        wire,
+        wire::{self, Assembler},
     },
     replica::{Entry, Replica, Standing, Welcomed},
     time::{Millis, MonoMillis, Now},
@@ -71,6 +71,7 @@ pub(super) struct Session {
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
     early_bytes: usize,
+    assembler: Assembler,
     pub(super) pushing: Pushing,
     /// Where each subscription's next changes must begin.
     pub(super) expected: BTreeMap<u32, Place>,
@@ -195,6 +196,7 @@ impl Engine {
             history: History::default(),
             early: Vec::new(),
             early_bytes: 0,
+            assembler: Assembler::default(),
             pushing: Pushing::default(),
             expected: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -245,9 +247,16 @@ impl Engine {
             return;
         };
         session.last_sent = now.mono;
-        let frame = wire::encode_frame(CHANNEL, message);
-        self.trace(true, message, frame.len());
-        self.outputs.push_back(Output::Send(frame));
+        let encoded = wire::encode(message);
+        self.trace(true, message, encoded.len());
+        // Who opens a channel is not known yet, and a hello is small.
+        if matches!(message, Message::Hello(_)) || self.has(Bug::DeadlinesFixed) {
+            let mut frame = wire::channel_prefix(CHANNEL);
+            frame.extend_from_slice(&encoded);
+            self.outputs.push_back(Output::Send(frame));
+            return;
+        }
+        self.outputs.extend(wire::frames(CHANNEL, &encoded).map(Output::Send));
     }
 
     fn trace(&mut self, sent: bool, message: &Message, bytes: usize) {
@@ -275,20 +284,37 @@ impl Engine {
             self.put_off(now, bytes);
             return;
         }
-        let message = wire::split_frame(bytes)
-            .and_then(|(channel, message)| Ok((channel, wire::decode(message)?, message)));
-        match message {
-            Ok((CHANNEL, message, encoded)) => {
+        let content = match wire::split_frame(bytes) {
+            Ok((CHANNEL, content)) => content,
+            Ok(_) => return,
+            Err(error) => return self.end(now, ByeCode::Malformed, &error.to_string()),
+        };
+        if wire::is_part(content) {
+            // Acknowledgements stand behind what is on its way here.
+            session.pushing.put_off_overdue(now.mono);
+        }
+        let message = match session.assembler.take(content) {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
+            Err(error) => return self.end(now, ByeCode::Malformed, &error.to_string()),
+        };
+        self.whole_message(now, &message);
+    }
+
+    fn whole_message(&mut self, now: Now, encoded: &[u8]) {
+        match wire::decode(encoded) {
+            Ok(message) => {
                 let waits = !matches!(message, Message::Recalled(_) | Message::Bye(_));
                 let phase = self.session.as_ref().map(|session| session.phase);
                 if phase == Some(Phase::Checking) && waits {
-                    self.put_off(now, bytes);
+                    let mut frame = wire::channel_prefix(CHANNEL);
+                    frame.extend_from_slice(encoded);
+                    self.put_off(now, &frame);
                     return;
                 }
-                self.trace(false, &message, bytes.len());
+                self.trace(false, &message, encoded.len());
                 self.message(now, message, encoded);
             }
-            Ok(_) => {}
             Err(error) => self.end(now, ByeCode::Malformed, &error.to_string()),
         }
     }

@@ -8,17 +8,19 @@ use super::{
     pipeline::{Then, Want},
 };
 use crate::{
-    codec::{encode_record, record_digest},
-    id::{Digest, Pattern, key_hash},
+    codec::{decode_record, record_digest},
+    id::{Pattern, key_hash},
     protocol::{
         limits::CHUNKS_IN_FLIGHT_MAX,
-        message::{AskChunk, Body, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, Message},
+        message::{
+            AskChunk, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, ChunkRecord, Message,
+        },
     },
     replica::Entry,
     time::Now,
-    tree,
+    tree::{self, NIBBLES_MAX, Prefix},
 };
-use alloc::vec::Vec;
+use alloc::{string::ToString, vec::Vec};
 
 /// Times that chunks may come damaged, without a good one between, before the rest is walked.
 const CHUNK_TRIES_MAX: u32 = 3;
@@ -105,8 +107,17 @@ impl Engine {
         if !follows(chunk, pulling.place.as_ref(), pattern) {
             return self.end(now, ByeCode::Misbehaved, "a chunk that does not follow");
         }
-        if !chunk.parts.iter().all(is_whole) {
+        let records = match chunk.open() {
+            Ok(records) => records,
+            Err(fault) => return self.end(now, ByeCode::Misbehaved, &fault.to_string()),
+        };
+        let Some(records) = records.filter(|records| is_whole(&chunk.parts, records)) else {
             return self.chunk_damaged(now, subscription);
+        };
+        if let Some(Err(error)) =
+            records.iter().map(|record| decode_record(&record.bytes)).find(Result::is_err)
+        {
+            return self.end(now, ByeCode::Misbehaved, &error.to_string());
         }
         pulling.tries = 0;
         if let Some(last) = chunk.parts.last() {
@@ -152,24 +163,29 @@ fn follows(chunk: &Chunk, place: Option<&ChunkPlace>, pattern: &Pattern) -> bool
             let before = last.replace(&part.place);
             before.is_none_or(|before| *before < part.place)
                 && pattern.covers(&part.place.collection)
-                && part.entries.iter().all(|entry| entry.key.collection == part.place.collection)
         })
 }
 
-/// Whether the records of a subtree make the digest that is stated for it.
-fn is_whole(part: &ChunkPart) -> bool {
-    let leaves: Option<Vec<tree::Entry>> = part
-        .entries
+/// Whether the records make the subtrees that are stated, each its digest, and none is of another.
+fn is_whole(parts: &[ChunkPart], records: &[ChunkRecord]) -> bool {
+    let mut leaves: Vec<Vec<tree::Entry>> = alloc::vec![Vec::new(); parts.len()];
+    for record in records {
+        let hash = key_hash(&record.key);
+        let leaf = Prefix::of(&hash, NIBBLES_MAX);
+        let behind = parts.partition_point(|part| {
+            (&part.place.collection, part.place.prefix) <= (&record.key.collection, leaf)
+        });
+        let part = behind.checked_sub(1);
+        let same = |at: &usize| {
+            parts.get(*at).is_some_and(|part| part.place.collection == record.key.collection)
+        };
+        let Some(leaves) = part.filter(same).and_then(|at| leaves.get_mut(at)) else {
+            return false;
+        };
+        leaves.push(tree::Entry { key_hash: hash, digest: record_digest(&record.bytes) });
+    }
+    parts
         .iter()
-        .map(|entry| match &entry.body {
-            Body::Whole(record) => Some(tree::Entry {
-                key_hash: key_hash(&entry.key),
-                digest: record_digest(&encode_record(record)),
-            }),
-            Body::Delta(_) | Body::Own(_) => None,
-        })
-        .collect();
-    let digest: Option<Digest> =
-        leaves.and_then(|leaves| tree::verify_chunk(&part.place.prefix, &leaves).ok());
-    digest == Some(part.digest)
+        .zip(leaves)
+        .all(|(part, leaves)| tree::verify_chunk(&part.place.prefix, &leaves) == Ok(part.digest))
 }

@@ -25,7 +25,7 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
         Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
         Message::AskChunk(ask) => ("AskChunk", format!("{:?}", ask.from)),
         Message::Chunk(chunk) => {
-            let records: usize = chunk.parts.iter().map(|part| part.entries.len()).sum();
+            let records = chunk.packed.proofs.len() / 16;
             ("Chunk", format!("{} subtrees, {records} records", chunk.parts.len()))
         }
         Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),

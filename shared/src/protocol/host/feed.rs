@@ -10,7 +10,7 @@ use crate::{
     id::{CollectionName, Digest, Epoch, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     protocol::{
         limits::FRAME_BYTES_MAX,
-        message::{Body, Changes, Conflict, Entry, Kept, Place},
+        message::{Body, Changes, ChunkRecord, Conflict, Entry, Kept, Place},
     },
     record::Record,
 };
@@ -97,6 +97,13 @@ impl Marks {
 
     pub(super) fn whole(&self, key: &RecordKey, stored: &Stored) -> Entry {
         self.entry(key, stored, Body::Whole(stored.record.clone()))
+    }
+
+    /// A record as a snapshot brings it.
+    pub(super) fn in_chunk(&self, key: &RecordKey, stored: &Stored) -> ChunkRecord {
+        let seq = stored.positions.latest;
+        let proof = self.proof(key, &stored.digest, self.epoch, seq);
+        ChunkRecord { key: key.clone(), seq, proof, bytes: stored.bytes.clone() }
     }
 
     /// The entry for a stream whose last cut is `cut`.

@@ -10,7 +10,8 @@ use crate::{
     planted::Planted,
     protocol::{
         limits::{
-            BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM, RECORD_BYTES_MAX, VALUE_BYTES_MAX,
+            BATCH_RECORDS_MAX, CHUNK_BYTES_AIM, FRAME_BYTES_MAX, PAGE_BYTES_AIM, RECORD_BYTES_MAX,
+            VALUE_BYTES_MAX,
         },
         message::{Bye, ByeCode, Hello, Identity, Limits, Mode, RejectCode, Right},
     },
@@ -68,7 +69,7 @@ impl HostConfig {
             recent_bytes_max: 2 << 20,
             reads_max: 16,
             page_bytes_aim: PAGE_BYTES_AIM,
-            chunk_bytes_aim: PAGE_BYTES_AIM as u64,
+            chunk_bytes_aim: CHUNK_BYTES_AIM as u64,
             walk: WALK_LIMITS,
             refill: RefillPolicy::default(),
             planted: Planted::default(),

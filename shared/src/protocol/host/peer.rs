@@ -14,6 +14,7 @@ use crate::{
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
         message::{ChunkPlace, Hello, Place},
+        wire::Assembler,
     },
     time::MonoMillis,
 };
@@ -58,6 +59,7 @@ pub(super) struct Peer {
     pub(super) told: Option<Hlc>,
     /// A recall is not answered yet.
     pub(super) recall_waits: bool,
+    pub(super) assembler: Assembler,
     unsent: usize,
     stuck_since: MonoMillis,
     heard: MonoMillis,
@@ -95,6 +97,7 @@ impl Peer {
             refills_waiting: 0,
             told: None,
             recall_waits: false,
+            assembler: Assembler::default(),
             unsent: 0,
             stuck_since: now,
             heard: now,

@@ -98,7 +98,14 @@ impl Host {
             return self.dismiss(now, id, ByeCode::TooLarge, "a frame is too large");
         }
         let stage = peer.stage;
-        let Ok(message) = wire::decode(bytes) else {
+        let assembled = match peer.assembler.take(bytes) {
+            Ok(None) => return,
+            Ok(Some(assembled)) => Some(assembled),
+            Err(_) => None,
+        };
+        let Some((message, bytes)) =
+            assembled.and_then(|bytes| Some((wire::decode(&bytes).ok()?, bytes)))
+        else {
             return self.dismiss(now, id, ByeCode::Malformed, "a message cannot be decoded");
         };
         match (message, stage) {

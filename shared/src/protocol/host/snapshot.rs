@@ -6,16 +6,18 @@
 
 use super::{
     Host, PeerId,
-    feed::{ENTRY_BYTES, entry_bytes},
-    heal::{Active, Pull, get_record, records, rows_of, weight},
-    layout::{self, Damaged, TreeRow},
+    feed::ENTRY_BYTES,
+    heal::{Active, Pull, get_record, planned_bytes, records, rows_of, weight},
+    layout::{self, Damaged, Stored, TreeRow},
 };
 use crate::{
     id::{self, CollectionName, Digest, Pattern, RecordKey},
     io::{Answer, KeyRange, Keyspace, Query},
     protocol::{
         limits::FRAME_BYTES_MAX,
-        message::{AskChunk, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, Message},
+        message::{
+            AskChunk, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, ChunkRecord, Message,
+        },
     },
     time::Now,
     tree::{self, Prefix},
@@ -27,7 +29,7 @@ use core::{
 };
 
 /// Entries and parts of one message, at most: a frame without its head.
-const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - (32 << 10);
+const MESSAGE_BYTES_MAX: u64 = (FRAME_BYTES_MAX as u64) - (32 << 10);
 
 /// A chunk whose subtrees are chosen and whose records are not known yet.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Host {
         let aim = self.config.chunk_bytes_aim;
         let parts = self.subtrees_behind(&pattern, after.as_ref(), aim, weights);
         if parts.is_empty() {
-            return self.send_chunk(now, id, subscription, after, Vec::new());
+            return self.send_chunk(now, id, (subscription, after), Vec::new(), Vec::new());
         }
         let queries = parts
             .iter()
@@ -163,7 +165,7 @@ impl Host {
         answers: Vec<Answer>,
     ) -> Result<(), Damaged> {
         let Chosen { subscription, after, parts, sized } = chosen;
-        let bytes_max = self.config.chunk_bytes_aim.saturating_mul(2);
+        let bytes_max = self.config.chunk_bytes_aim.saturating_mul(2).min(MESSAGE_BYTES_MAX);
         let mut weights = BTreeMap::new();
         let mut named: Vec<(ChunkPlace, Vec<RecordKey>)> = Vec::new();
         let mut bytes = 0;
@@ -207,14 +209,14 @@ impl Host {
         let keys: Vec<RecordKey> = named.iter().flat_map(|(_, keys)| keys).cloned().collect();
         let held = records(&keys, answers)?;
         let mut parts = Vec::new();
-        let mut bytes = 0;
+        let mut records = Vec::new();
+        let mut bytes = 0_u64;
         for (place, keys) in named {
             let stored = || keys.iter().filter_map(|key| held.get_key_value(key));
-            let entries: Vec<_> = stored().map(|(key, held)| self.marks.whole(key, held)).collect();
-            bytes += entries.iter().map(entry_bytes).sum::<usize>();
-            bytes =
-                bytes.saturating_add(usize::try_from(part_bytes(&place.collection)).unwrap_or(0));
-            if bytes > MESSAGE_BYTES_MAX && (entries.len() > 1 || !parts.is_empty()) {
+            let planned =
+                |(key, held): (&RecordKey, &Stored)| planned_bytes(key, held.bytes.len() as u64);
+            bytes += stored().map(planned).sum::<u64>() + part_bytes(&place.collection);
+            if bytes > MESSAGE_BYTES_MAX && (stored().count() > 1 || !parts.is_empty()) {
                 break;
             }
             let hashed: Vec<tree::Entry> = stored()
@@ -224,7 +226,8 @@ impl Host {
                 self.dismiss(now, id, ByeCode::Internal, "a chunk holds a foreign record");
                 return Ok(());
             };
-            parts.push(ChunkPart { place, digest, entries });
+            parts.push(ChunkPart { place, digest });
+            records.extend(stored().map(|(key, held)| self.marks.in_chunk(key, held)));
         }
         if parts.is_empty() {
             // The first subtree has grown beyond a message since it was sized: it is sized again.
@@ -234,7 +237,7 @@ impl Host {
             }
             return Ok(());
         }
-        self.send_chunk(now, id, subscription, after, parts);
+        self.send_chunk(now, id, (subscription, after), parts, records);
         Ok(())
     }
 
@@ -242,9 +245,9 @@ impl Host {
         &mut self,
         now: Now,
         id: PeerId,
-        subscription: u32,
-        after: Option<ChunkPlace>,
+        (subscription, after): (u32, Option<ChunkPlace>),
         parts: Vec<ChunkPart>,
+        records: Vec<ChunkRecord>,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -254,11 +257,11 @@ impl Host {
         let Some(pattern) = peer.pattern(subscription).cloned() else {
             return;
         };
-        self.counts(id, parts.iter().map(|part| part.entries.len()).sum());
+        self.counts(id, records.len());
         let (more, total) = self.outlook(&pattern, last.as_ref());
         // Without a subtree there is no place to go on from: what has just come, comes with the feed.
         let more = more && !parts.is_empty();
-        let chunk = Chunk { subscription, after, parts, more, total };
+        let chunk = Chunk::pack(subscription, after, parts, (more, total), records);
         self.send(now, id, &Message::Chunk(chunk));
     }
 }

@@ -147,6 +147,8 @@ struct Line {
     peer: u64,
     /// Nothing passes any more and nobody is told.
     silent: bool,
+    /// When what was sent each way has left: slow lines take their time.
+    free: [u64; 2],
     /// Arrival of the last message each way: lines keep their order.
     last: [u64; 2],
     /// What passed on it.
@@ -174,6 +176,7 @@ struct World {
     trace: blake3::Hasher,
     events: u64,
     calm: bool,
+    calm_since: u64,
     steps_left: u64,
     /// The server has lost what it once had: it came back with an old copy of its store.
     server_rewound: bool,
@@ -189,7 +192,11 @@ struct World {
 
 /// Virtual milliseconds that a healed world is given without progress.
 const PATIENCE_MS: u64 = 600_000;
+/// Virtual milliseconds within which a healed world comes to rest, whatever it does.
+const REST_WITHIN_MS: u64 = 3 * 3_600_000;
 const STORY_LINES_MAX: usize = 4_000;
+/// Frames beyond this are told by their size.
+const STORY_FRAME_BYTES_MAX: usize = 8_000;
 const STORY_CHARS_MAX: usize = 1_500;
 const EVENTS_MAX: u64 = 400_000;
 const START_MS: u64 = 1_700_000_000_000;
@@ -261,6 +268,7 @@ impl World {
             trace: blake3::Hasher::new(),
             events: 0,
             calm: false,
+            calm_since: 0,
             steps_left: plan.writes,
             server_rewound: false,
             doubles: false,
@@ -282,6 +290,9 @@ impl World {
     }
 
     fn tell_story(&mut self, device: usize, tab: usize, way: &str, frame: &[u8]) {
+        if frame.len() > STORY_FRAME_BYTES_MAX {
+            return self.tell(device, tab, &format!("{way} {} bytes", frame.len()));
+        }
         let message = wire::split_frame(frame).and_then(|(_, message)| wire::decode(message));
         self.tell(device, tab, &format!("{way} {message:?}"));
     }
@@ -327,7 +338,7 @@ impl World {
             if self.events > EVENTS_MAX {
                 return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
             }
-            self.trace.update(format!("{} {:?}", timed.at, timed.event).as_bytes());
+            self.trace_event(&timed);
             self.happen(timed.event)?;
             self.check_step()?;
             if let Some(what) = self.objection.take() {
@@ -338,7 +349,9 @@ impl World {
                     return self.check_end();
                 }
                 let fingerprint = self.fingerprint();
-                if fingerprint != progress.1 {
+                if self.now - self.calm_since > REST_WITHIN_MS {
+                    return Err(format!("no rest: {}", self.summary()));
+                } else if fingerprint != progress.1 {
                     progress = (self.now, fingerprint);
                 } else if self.now - progress.0 > PATIENCE_MS {
                     return Err(format!("stuck: {}", self.summary()));
@@ -346,6 +359,16 @@ impl World {
             }
         }
         Err(format!("the world stood still: {}", self.summary()))
+    }
+
+    /// Bytes count as they are: as text, a large message would take longer than all that it causes.
+    fn trace_event(&mut self, timed: &Timed) {
+        if let Event::Deliver { line, to_server, bytes } = &timed.event {
+            self.trace.update(format!("{} Deliver {line} {to_server} ", timed.at).as_bytes());
+            self.trace.update(bytes);
+        } else {
+            self.trace.update(format!("{} {:?}", timed.at, timed.event).as_bytes());
+        }
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
@@ -405,7 +428,12 @@ impl World {
             return;
         }
         let way = usize::from(to_server);
-        let latency = 1 + self.net.below(40);
+        let mut latency = 1 + self.net.below(40);
+        if let Some(free) = open.free.get_mut(way) {
+            let takes = (bytes.len() as u64 * 1_000).checked_div(self.plan.line_bytes_per_s);
+            *free = self.now.max(*free) + takes.unwrap_or(0);
+            latency += *free - self.now;
+        }
         let arrival = (self.now + latency).max(open.last.get(way).copied().unwrap_or(0));
         if let Some(last) = open.last.get_mut(way) {
             *last = arrival;

@@ -2,7 +2,7 @@
 
 use crate::{
     planted::Bug,
-    protocol::limits::{PAGE_BYTES_AIM, RECORD_BYTES_MAX},
+    protocol::limits::{FLOOR_BYTES_PER_S, PAGE_BYTES_AIM, RECORD_BYTES_MAX},
     testing::rng::Rng,
     tree::{CELLS_MAX, WalkLimits},
 };
@@ -67,6 +67,10 @@ pub struct Plan {
     pub loses_secret: bool,
     /// One in so many messages of changes is lost on its way, though its line lives on; 0 for never.
     pub lose_one_in: u64,
+    /// Bytes that a line carries in a second each way; 0 for any number.
+    pub line_bytes_per_s: u64,
+    /// One in so many writes of text is of some 100 kB; 0 for never.
+    pub large_one_in: u64,
     /// Largest record that the server takes.
     pub record_bytes_max: u32,
     /// A bug, to see that an oracle finds it.
@@ -110,6 +114,8 @@ impl Plan {
             copy_one_in: if rng.once_in(4) { 5 + rng.below(20) } else { 0 },
             lose_one_in: if rng.once_in(8) { 20 + rng.below(40) } else { 0 },
             loses_secret: false,
+            line_bytes_per_s: 0,
+            large_one_in: 0,
             record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
             bug: None,
         };
@@ -122,6 +128,12 @@ impl Plan {
         plan.server_sketches = !rng.once_in(4);
         plan.device_sketches = !rng.once_in(4);
         plan.loses_secret = rng.once_in(3);
+        if rng.once_in(12) && !plan.has_small_records() {
+            // The slowest line that sessions get on on, and messages that take long on it.
+            plan.line_bytes_per_s = FLOOR_BYTES_PER_S as u64;
+            plan.large_one_in = 10;
+            plan.writes = plan.writes.min(30);
+        }
         if plan.account_one_in > 0 {
             // Whose a copy is would be a question of its own.
             plan.rollback_one_in = 0;

@@ -4,7 +4,7 @@ use super::{Event, Line, World, history::Copy, space, wires::Passed};
 use crate::{
     id::{Epoch, Pattern, RecordKey},
     io::{Answer, Batch, FaultClass, Query, Ticket},
-    planted::Planted,
+    planted::{Bug, Planted},
     port::Store,
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
@@ -147,9 +147,15 @@ impl World {
             match output {
                 HostOutput::Send { peer, bytes } => {
                     if let Some(line) = self.server.greeted.get(&peer.0).copied() {
-                        let mut frame = Vec::from([0]);
-                        frame.extend_from_slice(&bytes);
-                        self.send(line, false, frame);
+                        let deflated = wire::deflated(&bytes);
+                        let message = deflated.as_deref().unwrap_or(&bytes);
+                        if self.plan.bug == Some(Bug::DeadlinesFixed) {
+                            self.send(line, false, [&[0], message].concat());
+                        } else {
+                            for frame in wire::frames(0, message) {
+                                self.send(line, false, frame);
+                            }
+                        }
                         let sent = bytes.len();
                         let now = self.server_now();
                         if let Some(host) = &mut self.server.host {
@@ -242,6 +248,7 @@ impl World {
             life,
             peer: line,
             silent: false,
+            free: [0; 2],
             last: [0; 2],
             passed: Passed::default(),
         };

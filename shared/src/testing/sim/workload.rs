@@ -10,6 +10,9 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 
+/// Bytes of a large value.
+const LARGE_BYTES: usize = 80_000;
+
 fn field(name: &str) -> FieldName {
     FieldName::parse(name).expect("a valid name")
 }
@@ -206,6 +209,9 @@ impl World {
     }
 
     fn mixed_field(&mut self) -> FieldChange {
+        if self.plan.large_one_in > 0 && self.apps.once_in(self.plan.large_one_in) {
+            return change("title", FieldAction::Set(Kind::Lww, self.large_value()));
+        }
         let value = Value::int(i64::try_from(self.apps.below(50)).unwrap_or(0));
         let element = Value::int(i64::try_from(self.apps.below(4)).unwrap_or(0));
         match self.apps.below(9) {
@@ -220,9 +226,17 @@ impl World {
         }
     }
 
+    /// Bytes that nothing makes smaller, and that take a slow line longer than any deadline that is fixed.
+    fn large_value(&mut self) -> Value {
+        self.mark("large value");
+        let bytes = (0..LARGE_BYTES / 32).flat_map(|_| self.apps.bytes::<32>());
+        Value::Bytes(bytes.collect())
+    }
+
     /// The last fault is over: everything is up again and stays up.
     fn calm_down(&mut self) {
         self.calm = true;
+        self.calm_since = self.now;
         // Nobody is told of a message that is lost while its line lives on.
         let lossy = self.plan.lose_one_in > 0;
         let silent: Vec<u64> =

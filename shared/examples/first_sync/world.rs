@@ -1,19 +1,8 @@
-//! Prints what an import and a first sync take over a slow link: messages, virtual time, commits.
-//!
-//! `cargo run --release -p rejoin-core --example first_sync [RECORDS] [BYTES] [RTT_MS] [KBIT_PER_S]`
-//!
-//! Both ends are the shipped machines; only sockets, disks and time are played. Stores take no time, so what
-//! is shown is what the protocol costs.
-#![expect(clippy::print_stdout, reason = "it is what the program is for")]
-#![expect(clippy::wildcard_enum_match_arm, reason = "what is not measured is passed over")]
-#![expect(clippy::expect_used, reason = "what cannot be here is a broken measurement")]
-#![expect(clippy::disallowed_types, reason = "measuring takes a clock; the crate itself has none")]
+//! Both ends of a line: the shipped machines on stores in memory, with played sockets and time.
 
+use cpu_time::ThreadTime;
 use rejoin_core::{
-    id::{
-        CollectionName, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey, ReplicaId,
-        SpaceId,
-    },
+    id::{CollectionName, Epoch, Incarnation, Pattern, ReplicaId, SpaceId},
     io::{Batch, Keyspace, Write},
     port::Store,
     protocol::{
@@ -22,56 +11,20 @@ use rejoin_core::{
         message::{Message, Right},
         wire,
     },
-    record::{Kind, Value},
-    replica::{Action, Change, FieldAction, FieldChange},
+    replica::Change,
     testing::{block_on, memory::MemoryStore},
     time::{MonoMillis, Now, WallMillis},
 };
-use std::{cmp::Reverse, collections::BTreeMap, collections::BinaryHeap, time::Instant};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::Duration,
+};
 
-const COLLECTION: &str = "catalog";
-const BATCH_RECORDS: u64 = 500;
+pub(crate) const COLLECTION: &str = "catalog";
+const BATCH_RECORDS: usize = 500;
 /// Virtual milliseconds after which a run counts as stuck.
 const PATIENCE_MS: u64 = 3_600_000;
-
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
-    let mut next = |default| arguments.next().and_then(Result::ok).unwrap_or(default);
-    let (records, bytes, rtt_ms, kbit) = (next(63_666), next(1_000), next(100), next(100_000));
-    println!("{records} records of {bytes} bytes, {rtt_ms} ms round trip, {kbit} kbit/s");
-    let mut world = World::new(rtt_ms / 2, kbit);
-    let all = text_of(bytes);
-    let writer = world.open();
-    world.run(|world| world.is_verified(writer));
-    world.report("connected");
-    for first in (0..records).step_by(usize::try_from(BATCH_RECORDS).unwrap_or(1)) {
-        let changes = (first..records.min(first + BATCH_RECORDS)).map(|at| change(at, &all));
-        let wish = Wish::Write { changes: changes.collect(), relaxed: false };
-        world.tell_client(writer, Input::Ask { id: first, wish });
-    }
-    world.run(|world| world.is_verified(writer));
-    world.report("import");
-    let reader = world.open();
-    world.run(|world| world.is_verified(reader));
-    world.report("first sync");
-    world.run(|world| world.events.is_empty() || world.now > world.started + 5_000);
-    world.report("and folded");
-}
-
-fn text_of(bytes: u64) -> String {
-    (0..bytes).map(|at| char::from(b'a' + u8::try_from(at % 26).unwrap_or(0))).collect()
-}
-
-fn change(at: u64, text: &str) -> Change {
-    let collection = CollectionName::parse(COLLECTION).expect("a name");
-    let field = FieldName::parse("text").expect("a name");
-    let id = RecordId::parse(&format!("record-{at:08}")).expect("an id");
-    let action = FieldAction::Set(Kind::Lww, Value::text(&format!("{at} {text}")));
-    Change {
-        key: RecordKey { collection, id },
-        action: Action::Put(vec![FieldChange { field, action }]),
-    }
-}
 
 enum Event {
     ToHost(usize, Vec<u8>),
@@ -80,16 +33,23 @@ enum Event {
     HostWakes,
 }
 
-#[derive(Default)]
-struct Figures {
+/// What a stretch of time has cost.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
     sent: BTreeMap<&'static str, u64>,
-    bytes: u64,
+    /// Bytes of frames, both ways.
+    pub(crate) bytes: u64,
+    /// Time of the host, of deflating, of the clients.
+    pub(crate) host: Duration,
+    pub(crate) deflating: Duration,
+    pub(crate) clients: Duration,
     commits: u64,
     commit_bytes_max: usize,
     notes: Vec<String>,
 }
 
-struct World {
+/// A host, its clients and the line between them.
+pub(crate) struct World {
     host: Host,
     host_store: MemoryStore,
     clients: Vec<(Engine, MemoryStore)>,
@@ -103,11 +63,10 @@ struct World {
     free_us: [u64; 2],
     figures: Figures,
     started: u64,
-    clock: Instant,
 }
 
 impl World {
-    fn new(delay_ms: u64, kbit: u64) -> Self {
+    pub(crate) fn new(delay_ms: u64, kbit: u64) -> Self {
         let config = HostConfig::new(space(), Epoch::from_bytes([1; 16]), [7; 32]);
         let mut world = Self {
             host: Host::open(config, now(0)),
@@ -122,13 +81,12 @@ impl World {
             free_us: [0; 2],
             figures: Figures::default(),
             started: 0,
-            clock: Instant::now(),
         };
         world.drain_host();
         world
     }
 
-    fn open(&mut self) -> usize {
+    pub(crate) fn open(&mut self) -> usize {
         let at = self.clients.len();
         let byte = u8::try_from(at).unwrap_or(0);
         let config = EngineConfig {
@@ -153,7 +111,7 @@ impl World {
         at
     }
 
-    fn is_verified(&self, at: usize) -> bool {
+    pub(crate) fn is_verified(&self, at: usize) -> bool {
         self.clients.get(at).is_some_and(|(engine, _)| {
             let status = engine.status();
             status.is_verified && status.pending == 0
@@ -176,9 +134,8 @@ impl World {
         self.at(arrives, event);
     }
 
-    fn run(&mut self, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run(&mut self, done: impl Fn(&Self) -> bool) {
         self.started = self.now;
-        self.clock = Instant::now();
         while !done(self) {
             let Some(Reverse((time, order))) = self.events.pop() else {
                 break;
@@ -197,9 +154,8 @@ impl World {
     fn host_hears(&mut self, at: usize, frame: &[u8]) {
         let (_, bytes) = wire::split_frame(frame).expect("a frame");
         let peer = PeerId(at as u64);
-        let message = wire::decode(bytes).expect("a message");
-        let input = match message {
-            Message::Hello(hello) => {
+        let input = match wire::decode(bytes) {
+            Ok(Message::Hello(hello)) => {
                 let rights = vec![Right { pattern: pattern(), write: true }];
                 HostInput::Opened { peer, hello, grant: Grant { principal: "ann".into(), rights } }
             }
@@ -208,20 +164,44 @@ impl World {
         self.tell_host(input);
     }
 
+    /// Everything is written by one client, in batches.
+    pub(crate) fn import(&mut self, writer: usize, changes: &[Change]) {
+        for (at, batch) in (0..).zip(changes.chunks(BATCH_RECORDS)) {
+            let wish = Wish::Write { changes: batch.to_vec(), relaxed: false };
+            self.tell_client(writer, Input::Ask { id: at, wish });
+        }
+        self.run(|world| world.is_verified(writer));
+    }
+
+    /// Until nothing happens any more.
+    pub(crate) fn rest(&mut self) {
+        self.run(|world| world.events.is_empty() || world.now > world.started + 5_000);
+    }
+
     fn tell_host(&mut self, input: HostInput) {
-        self.host.handle(now(self.now), input);
+        self.host_takes(input);
         self.drain_host();
+    }
+
+    fn host_takes(&mut self, input: HostInput) {
+        let began = ThreadTime::now();
+        self.host.handle(now(self.now), input);
+        self.figures.host += began.elapsed();
     }
 
     fn drain_host(&mut self) {
         while let Some(output) = self.host.poll() {
             let input = match output {
                 HostOutput::Send { peer, bytes } => {
+                    let began = ThreadTime::now();
+                    let taken = bytes.len();
+                    let bytes = wire::deflated(&bytes).map_or(bytes, Into::into);
+                    self.figures.deflating += began.elapsed();
                     self.count("<-", &bytes);
                     let at = usize::try_from(peer.0).unwrap_or(usize::MAX);
                     let frame: Vec<u8> = [0].iter().chain(bytes.iter()).copied().collect();
                     self.send(false, bytes.len(), Event::ToClient(at, frame));
-                    Some(HostInput::Sent { peer, bytes: bytes.len() })
+                    Some(HostInput::Sent { peer, bytes: taken })
                 }
                 HostOutput::Query { ticket, queries } => {
                     let answers = block_on(self.host_store.read(&queries)).expect("memory");
@@ -238,7 +218,7 @@ impl World {
                 _ => None,
             };
             if let Some(input) = input {
-                self.host.handle(now(self.now), input);
+                self.host_takes(input);
             }
         }
         if let Some(at) = self.host.deadline() {
@@ -246,12 +226,18 @@ impl World {
         }
     }
 
-    fn tell_client(&mut self, at: usize, input: Input) {
+    pub(crate) fn tell_client(&mut self, at: usize, input: Input) {
+        self.client_takes(at, input);
+        self.drain_client(at);
+    }
+
+    fn client_takes(&mut self, at: usize, input: Input) {
         let now = now(self.now);
         if let Some((engine, _)) = self.clients.get_mut(at) {
+            let began = ThreadTime::now();
             engine.handle(now, input);
+            self.figures.clients += began.elapsed();
         }
-        self.drain_client(at);
     }
 
     fn drain_client(&mut self, at: usize) {
@@ -278,10 +264,7 @@ impl World {
                 Output::Close { .. } => panic_closed(),
                 _ => continue,
             };
-            let now = now(self.now);
-            if let Some((engine, _)) = self.clients.get_mut(at) {
-                engine.handle(now, input);
-            }
+            self.client_takes(at, input);
         }
         let deadline = self.clients.get(at).and_then(|(engine, _)| engine.deadline());
         if let Some(deadline) = deadline {
@@ -290,7 +273,12 @@ impl World {
     }
 
     fn count(&mut self, way: &str, bytes: &[u8]) {
-        let name = match (way, wire::decode(bytes).expect("a message")) {
+        let Ok(message) = wire::decode(bytes) else {
+            // The parts of a large message.
+            *self.figures.sent.entry("parts").or_default() += 1;
+            return;
+        };
+        let name = match (way, message) {
             (_, Message::AskRoots(_)) => "-> AskRoots",
             (_, Message::Roots(_)) => "<- Roots",
             (_, Message::AskChunk(_)) => "-> AskChunk",
@@ -306,17 +294,26 @@ impl World {
         *self.figures.sent.entry(name).or_default() += 1;
     }
 
-    fn report(&mut self, what: &str) {
-        let Figures { sent, bytes, commits, commit_bytes_max, notes } =
-            std::mem::take(&mut self.figures);
+    /// What it has cost since the last time, and the virtual milliseconds of the last run.
+    pub(crate) fn figures(&mut self) -> (Figures, u64) {
+        (std::mem::take(&mut self.figures), self.now - self.started)
+    }
+}
+
+impl Figures {
+    /// One line about a stretch of time.
+    pub(crate) fn told(&self, what: &str, ms: u64) -> String {
+        let Self { sent, bytes, commits, commit_bytes_max, notes, .. } = self;
         let messages: u64 = sent.values().sum();
-        println!(
-            "{what}: {} ms virtual, {:.1?} real, {messages} messages {sent:?}, {bytes} bytes, {commits} \
-             commits by clients, the largest {commit_bytes_max} bytes; last note: {}",
-            self.now - self.started,
-            self.clock.elapsed(),
+        format!(
+            "{what}: {ms} ms virtual, {:.0?} of the server, {:.0?} deflating, {:.0?} of the client, {messages} \
+             messages {sent:?}, {bytes} bytes, {commits} commits by clients, the largest {commit_bytes_max} \
+             bytes; last note: {}",
+            self.host,
+            self.deflating,
+            self.clients,
             notes.last().map_or("none", String::as_str),
-        );
+        )
     }
 }
 
