@@ -108,6 +108,7 @@ impl Client {
 
     /// Connects and says hello; streams the feed from where it stands.
     pub(crate) async fn join(&mut self, address: SocketAddr) -> Result<Welcome, Ended> {
+        self.assembler = wire::Assembler::default();
         self.socket =
             Some(dial(address, None).await.map_err(|error| Ended::Broken(Box::new(error)))?);
         self.say_hello().await?;
