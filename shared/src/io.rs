@@ -101,7 +101,17 @@ pub enum Query {
         range: KeyRange,
         /// At most so many rows.
         limit: NonZeroU32,
+        /// And so many bytes: the row with which the values reach them is the last one.
+        bytes: NonZeroU32,
     },
+}
+
+impl Query {
+    /// The first `limit` rows of a range, however large.
+    #[must_use]
+    pub const fn scan(keyspace: Keyspace, range: KeyRange, limit: NonZeroU32) -> Self {
+        Self::Scan { keyspace, range, limit, bytes: NonZeroU32::MAX }
+    }
 }
 
 /// What a [`Query`] found.

@@ -6,7 +6,7 @@
 )]
 
 use rejoin_core::{
-    io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query, Write},
+    io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query, Row, Write},
     port::Store,
     testing::{
         block_on,
@@ -60,6 +60,7 @@ enum Flaw {
     FullPageSaysMore,
     NeverSaysMore,
     CapsPagesSilently,
+    ForgetsBytes,
     AnswersBackwards,
     TearsReads,
     TearsDroppedCommits,
@@ -69,7 +70,7 @@ enum Flaw {
     ForgetsOnRestart,
 }
 
-const FLAWS: [Flaw; 19] = [
+const FLAWS: [Flaw; 20] = [
     Flaw::IgnoresGuards,
     Flaw::IgnoresAllButTheFirstGuard,
     Flaw::AbsentGuardAlwaysHolds,
@@ -82,6 +83,7 @@ const FLAWS: [Flaw; 19] = [
     Flaw::FullPageSaysMore,
     Flaw::NeverSaysMore,
     Flaw::CapsPagesSilently,
+    Flaw::ForgetsBytes,
     Flaw::AnswersBackwards,
     Flaw::TearsReads,
     Flaw::TearsDroppedCommits,
@@ -152,8 +154,13 @@ impl Store for Broken {
         for query in queries {
             answers.push(match query {
                 Query::Get { keyspace, key } => Answer::Value(self.get(*keyspace, key).await?),
-                Query::Scan { keyspace, range, limit } => {
-                    Answer::Page(self.scan(*keyspace, range, *limit).await?)
+                Query::Scan { keyspace, range, limit, bytes } => {
+                    let page = self.scan(*keyspace, range, *limit).await?;
+                    Answer::Page(if self.has(Flaw::ForgetsBytes) {
+                        page
+                    } else {
+                        cut(page, *bytes)
+                    })
                 }
             });
             if self.has(Flaw::TearsReads) {
@@ -223,6 +230,20 @@ impl Store for Broken {
         }
         self.apply(batch).await
     }
+}
+
+/// The rows of a page up to the one that reaches so many bytes.
+fn cut(mut page: Page, bytes: NonZeroU32) -> Page {
+    let mut room = u64::from(bytes.get());
+    let fits = |row: &Row| {
+        let fits = room > 0;
+        room = room.saturating_sub(row.value.len() as u64);
+        fits
+    };
+    let all = page.rows.len();
+    page.rows = page.rows.into_iter().take_while(fits).collect();
+    page.more |= page.rows.len() < all;
+    page
 }
 
 struct BrokenFactory(Flaw);

@@ -391,7 +391,7 @@ impl Store for SqliteStore {
         limit: NonZeroU32,
     ) -> Result<Page, SqliteError> {
         let range = range.clone();
-        self.on_rows(move |rows| rows.scan(keyspace, &range, limit)).await
+        self.on_rows(move |rows| rows.scan(keyspace, &range, limit, NonZeroU32::MAX)).await
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, SqliteError> {

@@ -138,6 +138,7 @@ impl<'c> SpaceRows<'c> {
         keyspace: Keyspace,
         range: &KeyRange,
         limit: NonZeroU32,
+        bytes: NonZeroU32,
     ) -> Result<Page, SqliteError> {
         let Some(space) = self.space else {
             return Ok(Page::default());
@@ -156,14 +157,16 @@ impl<'c> SpaceRows<'c> {
             None => statement.query(params![space, start, fetched])?,
         };
         let mut page = Page::default();
-        let mut room = limit.get();
+        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
         while let Some(row) = found.next()? {
-            if room == 0 {
+            if page.rows.len() == limit || room == 0 {
                 page.more = true;
                 break;
             }
-            room -= 1;
-            page.rows.push(Row { key: row.get(0)?, value: row.get(1)? });
+            let row = Row { key: row.get(0)?, value: row.get(1)? };
+            room = room.saturating_sub(row.value.len());
+            page.rows.push(row);
         }
         Ok(page)
     }
@@ -171,8 +174,8 @@ impl<'c> SpaceRows<'c> {
     pub(crate) fn answer(self, query: &Query) -> Result<Answer, SqliteError> {
         match query {
             Query::Get { keyspace, key } => self.get(*keyspace, key).map(Answer::Value),
-            Query::Scan { keyspace, range, limit } => {
-                self.scan(*keyspace, range, *limit).map(Answer::Page)
+            Query::Scan { keyspace, range, limit, bytes } => {
+                self.scan(*keyspace, range, *limit, *bytes).map(Answer::Page)
             }
         }
     }

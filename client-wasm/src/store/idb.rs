@@ -380,7 +380,7 @@ fn ask_value(
 /// A query under way.
 enum Reading {
     Value(Asked),
-    Page { keys: Asked, values: Asked, limit: usize },
+    Page { keys: Asked, values: Asked, limit: usize, bytes: NonZeroU32 },
     Nothing,
 }
 
@@ -393,7 +393,7 @@ impl Reading {
             {
                 Ok(Self::Nothing)
             }
-            Query::Scan { keyspace, range, limit } => {
+            Query::Scan { keyspace, range, limit, bytes } => {
                 let store = object_store(transaction, *keyspace)?;
                 let within = key_range(range)?;
                 // One more than asked for tells whether more follows.
@@ -405,7 +405,7 @@ impl Reading {
                     None => (store.get_all_keys_with_key(&within), store.get_all_with_key(&within)),
                 };
                 let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-                Ok(Self::Page { keys: ask(keys)?, values: ask(values)?, limit })
+                Ok(Self::Page { keys: ask(keys)?, values: ask(values)?, limit, bytes: *bytes })
             }
         }
     }
@@ -414,15 +414,19 @@ impl Reading {
         match self {
             Self::Value(asked) => Ok(Answer::Value(optional_value(&asked.done().await?)?)),
             Self::Nothing => Ok(Answer::Page(Page::default())),
-            Self::Page { keys, values, limit } => {
+            Self::Page { keys, values, limit, bytes } => {
                 let keys: Array = keys.done().await?.unchecked_into();
                 let values: Array = values.done().await?.unchecked_into();
-                let more = usize::try_from(keys.length()).is_ok_and(|found| found > limit);
-                let rows = keys.iter().zip(values.iter()).take(limit);
-                let rows = rows.map(|(key, value)| {
-                    Ok(Row { key: key_bytes(&key)?, value: value_bytes(&value)? })
-                });
-                Ok(Answer::Page(Page { rows: rows.collect::<Result<_, StoreError>>()?, more }))
+                let mut found = keys.iter().zip(values.iter());
+                let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+                let mut rows = Vec::new();
+                while rows.len() < limit && room > 0 {
+                    let Some((key, value)) = found.next() else { break };
+                    let row = Row { key: key_bytes(&key)?, value: value_bytes(&value)? };
+                    room = room.saturating_sub(row.value.len());
+                    rows.push(row);
+                }
+                Ok(Answer::Page(Page { rows, more: found.next().is_some() }))
             }
         }
     }
@@ -495,7 +499,7 @@ impl Store for IdbStore {
         range: &KeyRange,
         limit: NonZeroU32,
     ) -> Result<Page, StoreError> {
-        let query = Query::Scan { keyspace, range: range.clone(), limit };
+        let query = Query::scan(keyspace, range.clone(), limit);
         match self.read(core::slice::from_ref(&query)).await?.pop() {
             Some(Answer::Page(page)) => Ok(page),
             Some(Answer::Value(_)) | None => Ok(Page::default()),

@@ -19,8 +19,15 @@ impl MemoryStore {
         self.0.borrow().get(&(keyspace, key.to_vec())).cloned()
     }
 
-    fn page(&self, keyspace: Keyspace, range: &KeyRange, limit: NonZeroU32) -> Page {
+    fn page(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: NonZeroU32,
+        bytes: NonZeroU32,
+    ) -> Page {
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
         let rows = self.0.borrow();
         let start = Bound::Included((keyspace, range.start.clone()));
         let mut within = rows
@@ -29,7 +36,12 @@ impl MemoryStore {
                 *of == keyspace && range.end.as_ref().is_none_or(|end| key < end)
             })
             .map(|((_, key), value)| Row { key: key.clone(), value: value.clone() });
-        let rows = within.by_ref().take(limit).collect();
+        let mut rows = Vec::new();
+        while rows.len() < limit && room > 0 {
+            let Some(row) = within.next() else { break };
+            room = room.saturating_sub(row.value.len());
+            rows.push(row);
+        }
         Page { rows, more: within.next().is_some() }
     }
 }
@@ -47,14 +59,14 @@ impl Store for MemoryStore {
         range: &KeyRange,
         limit: NonZeroU32,
     ) -> Result<Page, StoreError> {
-        Ok(self.page(keyspace, range, limit))
+        Ok(self.page(keyspace, range, limit, NonZeroU32::MAX))
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
         let answer = |query: &Query| match query {
             Query::Get { keyspace, key } => Answer::Value(self.value(*keyspace, key)),
-            Query::Scan { keyspace, range, limit } => {
-                Answer::Page(self.page(*keyspace, range, *limit))
+            Query::Scan { keyspace, range, limit, bytes } => {
+                Answer::Page(self.page(*keyspace, range, *limit, *bytes))
             }
         };
         Ok(queries.iter().map(answer).collect())

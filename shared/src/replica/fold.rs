@@ -79,8 +79,7 @@ pub(super) fn folded_and_slices(value: &[u8]) -> Option<(u64, u64)> {
 /// What a replica is loaded from; to be read from one snapshot.
 #[must_use]
 pub fn load_queries() -> Vec<Query> {
-    let all =
-        |keyspace| Query::Scan { keyspace, range: KeyRange::default(), limit: NonZeroU32::MAX };
+    let all = |keyspace| Query::scan(keyspace, KeyRange::default(), NonZeroU32::MAX);
     let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
     Vec::from([
         get(META_HEADER),

@@ -39,7 +39,13 @@ impl State {
         self.rows.get(&keyspace)?.get(key)
     }
 
-    fn scan(&self, keyspace: Keyspace, range: &KeyRange, limit: NonZeroU32) -> Page {
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: NonZeroU32,
+        bytes: NonZeroU32,
+    ) -> Page {
         // `BTreeMap::range` panics on an inverted range; here it is an empty one
         let inverted = range.end.as_ref().is_some_and(|end| *end <= range.start);
         let Some(rows) = self.rows.get(&keyspace).filter(|_| !inverted) else {
@@ -48,19 +54,21 @@ impl State {
         let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let rows = found
-            .by_ref()
-            .take(limit)
-            .map(|(key, value)| Row { key: key.clone(), value: value.clone() })
-            .collect();
+        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+        let mut rows = Vec::new();
+        while rows.len() < limit && room > 0 {
+            let Some((key, value)) = found.next() else { break };
+            room = room.saturating_sub(value.len());
+            rows.push(Row { key: key.clone(), value: value.clone() });
+        }
         Page { rows, more: found.next().is_some() }
     }
 
     fn answer(&self, query: &Query) -> Answer {
         match query {
             Query::Get { keyspace, key } => Answer::Value(self.get(*keyspace, key).cloned()),
-            Query::Scan { keyspace, range, limit } => {
-                Answer::Page(self.scan(*keyspace, range, *limit))
+            Query::Scan { keyspace, range, limit, bytes } => {
+                Answer::Page(self.scan(*keyspace, range, *limit, *bytes))
             }
         }
     }
@@ -193,7 +201,7 @@ impl MemoryStore {
     /// All rows of `keyspace`, ascending; O(bytes).
     #[must_use]
     pub fn rows(&self, keyspace: Keyspace) -> Vec<Row> {
-        self.state().scan(keyspace, &KeyRange::default(), NonZeroU32::MAX).rows
+        self.state().scan(keyspace, &KeyRange::default(), NonZeroU32::MAX, NonZeroU32::MAX).rows
     }
 
     /// A panic of another holder cannot leave half a batch: no code of a caller runs under the lock.
@@ -215,7 +223,7 @@ impl Store for MemoryStore {
         range: &KeyRange,
         limit: NonZeroU32,
     ) -> Result<Page, Infallible> {
-        Ok(self.state().scan(keyspace, range, limit))
+        Ok(self.state().scan(keyspace, range, limit, NonZeroU32::MAX))
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, Infallible> {

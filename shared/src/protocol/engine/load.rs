@@ -212,9 +212,5 @@ pub(super) fn tail_queries(last: u64) -> Vec<Query> {
     let range = KeyRange { start: log_key(last + 1), end: None };
     let limit = NonZeroU32::new(4_096).unwrap_or(NonZeroU32::MIN);
     let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
-    Vec::from([
-        Query::Scan { keyspace: Keyspace::Log, range, limit },
-        get(META_FOLDED),
-        get(META_LEADER),
-    ])
+    Vec::from([Query::scan(Keyspace::Log, range, limit), get(META_FOLDED), get(META_LEADER)])
 }

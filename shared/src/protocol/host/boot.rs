@@ -114,7 +114,7 @@ impl Host {
     }
 
     fn scan_tree(&mut self, range: KeyRange) {
-        let scan = Query::Scan { keyspace: Keyspace::Tree, range, limit: LOAD_ROWS };
+        let scan = Query::scan(Keyspace::Tree, range, LOAD_ROWS);
         let ticket = self.ticket(Waiting::Boot);
         self.out(HostOutput::Query { ticket, queries: alloc::vec![scan] });
     }

@@ -251,11 +251,7 @@ impl Host {
             Read { peer: id, stream: stream.id, from: stream.read.clone(), step: Step::Scan };
         let queries = alloc::vec![
             Query::Get { keyspace: Keyspace::Meta, key: layout::HEAD_KEY.to_vec() },
-            Query::Scan {
-                keyspace: Keyspace::Feed,
-                range: layout::feed_behind(&stream.read),
-                limit: FEED_ROWS,
-            },
+            Query::scan(Keyspace::Feed, layout::feed_behind(&stream.read), FEED_ROWS),
         ];
         peer.reading = true;
         self.reads += 1;

@@ -46,6 +46,7 @@ pub async fn store<F: StoreFactory>(factory: &F) {
     one_handle::empty_value_is_not_absent(&opened(factory).await.store).await;
     one_handle::scan_is_ascending_and_half_open(&opened(factory).await.store).await;
     one_handle::full_page_is_not_cut_short(&opened(factory).await.store).await;
+    one_handle::scan_ends_with_the_row_that_reaches_its_bytes(&opened(factory).await.store).await;
     one_handle::read_answers_in_order(&opened(factory).await.store).await;
     one_handle::failed_guard_leaves_everything_untouched(&opened(factory).await.store).await;
     one_handle::guards_compare_exact_bytes(&opened(factory).await.store).await;

@@ -89,12 +89,37 @@ pub(super) async fn full_page_is_not_cut_short(store: &impl Store) {
     }
 }
 
+pub(super) async fn scan_ends_with_the_row_that_reaches_its_bytes(store: &impl Store) {
+    for (key, len) in [(b"a", 3), (b"b", 0), (b"c", 2), (b"d", 9)] {
+        put(store, key, &vec![7; len]).await;
+    }
+    // How many rows take so many bytes: empty values take none, and a row that goes beyond is not cut.
+    for (bytes, size) in [(1, 1), (3, 1), (4, 3), (5, 3), (6, 4), (14, 4), (u32::MAX, 4)] {
+        for limit in 1..6 {
+            let query = Query::Scan {
+                keyspace: META,
+                range: KeyRange::default(),
+                limit: NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN),
+                bytes: NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN),
+            };
+            let rows = size.min(usize::try_from(limit).unwrap_or(usize::MAX));
+            match ok(store.read(&[query]).await, "read of some bytes").pop() {
+                Some(Answer::Page(page)) => {
+                    assert_eq!(page.rows.len(), rows, "rows of {bytes} bytes, at most {limit}");
+                    assert_eq!(page.more, rows < 4, "`more` at {bytes} bytes, {limit} rows");
+                }
+                other => panic!("a scan was answered with {other:?}"),
+            }
+        }
+    }
+}
+
 pub(super) async fn read_answers_in_order(store: &impl Store) {
     put(store, b"a", b"1").await;
     put(store, b"b", b"2").await;
     assert_eq!(ok(store.read(&[]).await, "read of nothing"), [], "answers without queries");
     let key = |key: &[u8]| Query::Get { keyspace: META, key: key.to_vec() };
-    let rows = |keyspace, limit| Query::Scan { keyspace, range: KeyRange::default(), limit };
+    let rows = |keyspace, limit| Query::scan(keyspace, KeyRange::default(), limit);
     let queries = [
         key(b"b"),
         rows(META, NonZeroU32::MIN),

@@ -89,7 +89,7 @@ pub(super) async fn read_is_one_snapshot<F: StoreFactory>(factory: &F) {
     async fn reads(store: &impl Store) {
         let queries = [
             Query::Get { keyspace: META, key: b"a".to_vec() },
-            Query::Scan { keyspace: META, range: KeyRange::default(), limit: NonZeroU32::MAX },
+            Query::scan(META, KeyRange::default(), NonZeroU32::MAX),
             Query::Get { keyspace: LOG, key: b"d".to_vec() },
         ];
         for _ in 0..ROUNDS {
