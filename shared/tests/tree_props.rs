@@ -11,7 +11,7 @@ use rejoin_core::{
     id::Digest,
     tree::{
         ChildHash, Entry, Levels, NodeState, Prefix, Trie, WalkBody, WalkLimits, WalkMessage,
-        WalkNode, empty_root, respond, verify_chunk,
+        WalkNode, empty_root, respond,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,32 +235,6 @@ proptest! {
             mine.insert(*key, theirs.get(key).unwrap());
         }
         prop_assert_eq!(mine.root(), theirs.root());
-    }
-
-    #[test]
-    fn snapshot_by_chunks_is_the_whole_set(
-        model in models(),
-        bytes_max in 1_u64..5_000,
-        heaviest in 1_u64..600,
-    ) {
-        let mut source = trie(&model);
-        let weight = |key: &Digest| 1 + u64::from(key.as_bytes()[31]) % heaviest;
-        let mut copy = Trie::new();
-        let mut after: Option<Prefix> = None;
-        while let Some(chunk) = source.next_chunk(after.as_ref(), bytes_max, weight) {
-            let bytes: u64 = chunk.key_hashes.iter().map(weight).sum();
-            prop_assert!(after.is_none_or(|after| after < chunk.prefix));
-            prop_assert!(bytes <= bytes_max || chunk.key_hashes.len() == 1);
-            let entries: Vec<Entry> = chunk
-                .key_hashes
-                .iter()
-                .map(|key| Entry { key_hash: *key, digest: model[key] })
-                .collect();
-            prop_assert_eq!(verify_chunk(&chunk.prefix, &entries), Ok(chunk.digest));
-            copy.extend(entries);
-            after = Some(chunk.prefix);
-        }
-        prop_assert_eq!(copy.root(), source.root());
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! deflated (RFC 1951) where that makes them smaller; proofs, which nothing makes smaller, stand beside them.
 //!
 //! Invariants: what is opened is what was packed, bit by bit, or nothing; opening takes memory in proportion to
-//! [`CHUNK_BYTES_MAX`], whatever the bytes claim. Absent: whether the records belong to the chunk's subtrees.
+//! [`CHUNK_BYTES_MAX`], whatever the bytes claim. Absent: whether the records lie where the chunk does.
 
 mod columns;
 #[cfg(test)]
 mod tests;
 
 use super::{
-    Chunk, ChunkPart, ChunkPlace,
+    Chunk, Proof,
     limits::{CHUNK_BYTES_MAX, INFLATED_RATIO_MAX},
     wire,
 };
@@ -34,8 +34,8 @@ pub struct ChunkRecord {
     pub key: RecordKey,
     /// Its position.
     pub seq: Seq,
-    /// The responder's mark on (space, key, digest, epoch, seq).
-    pub proof: [u8; 16],
+    /// The responder's mark on it.
+    pub proof: Proof,
     /// The record in its stored form.
     pub bytes: Vec<u8>,
 }
@@ -88,8 +88,7 @@ impl Chunk {
     #[must_use]
     pub fn pack(
         subscription: u32,
-        after: Option<ChunkPlace>,
-        parts: Vec<ChunkPart>,
+        (after, upto): (Option<RecordKey>, Option<RecordKey>),
         (more, total): (bool, u64),
         mut records: Vec<ChunkRecord>,
     ) -> Self {
@@ -100,7 +99,7 @@ impl Chunk {
         let proofs = records.iter().flat_map(|record| record.proof).collect();
         let columns = columns::write(&records);
         let packed = Packed { columns, proofs, ..Packed::default() };
-        let mut chunk = Self { subscription, after, parts, more, total, packed };
+        let mut chunk = Self { subscription, after, upto, more, total, packed };
         chunk.packed.sum = chunk.sum(&chunk.packed.columns);
         chunk
     }

@@ -16,9 +16,9 @@ pub const PART_BYTES: usize = 16 << 10;
 pub const FLOOR_BYTES_PER_S: usize = 2_000;
 /// Size at which a sender closes a page of changes or rows, well below a frame.
 pub const PAGE_BYTES_AIM: usize = 256 << 10;
-/// Size at which a chunk of a snapshot is closed, before it is deflated: well below a frame even if nothing
-/// becomes smaller, and about a quarter of it usually.
-pub const CHUNK_BYTES_AIM: usize = 768 << 10;
+/// Stored bytes of records with which a chunk of a snapshot is closed. Packed they usually take a sixth of it; a
+/// chunk that would not fit into a frame is cut again.
+pub const CHUNK_BYTES_AIM: usize = 1_536 << 10;
 /// Most bytes that the records of a chunk take in memory.
 pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 /// Most times that what is sent deflated may grow when it is inflated.

@@ -18,9 +18,14 @@ use crate::{
     },
     record::{Record, Value, VersionVector},
     time::{Millis, WallMillis},
-    tree::{Prefix, WalkMessage},
+    tree::WalkMessage,
 };
 use alloc::{string::String, vec::Vec};
+
+/// Bytes of a proof. One can only be tried out on a responder, so chance is one in 2^64 for each message.
+pub const PROOF_BYTES: usize = 8;
+/// The responder's mark on (space, key, digest, epoch, seq) of a record: that it has sent it so.
+pub type Proof = [u8; PROOF_BYTES];
 
 /// One message on a channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -356,8 +361,8 @@ pub struct Entry {
     pub seq: Seq,
     /// First 8 bytes of the digest of the resulting record.
     pub check: [u8; 8],
-    /// The responder's mark on (space, key, digest, epoch, seq); opaque, kept with the record.
-    pub proof: [u8; 16],
+    /// Opaque, kept with the record.
+    pub proof: Proof,
     /// What changed.
     pub body: Body,
     /// `lww` writes that lost against a write that did not know them; live only.
@@ -468,46 +473,27 @@ pub struct AskChunk {
 pub enum ChunkFrom {
     /// At the first collection.
     Start,
-    /// Behind this place, wherever it was learnt.
-    Behind(ChunkPlace),
+    /// Behind this record, wherever it was learnt of.
+    Behind(RecordKey),
     /// Behind the chunk that answers the ask before this one.
     Next,
 }
 
-/// A place in a snapshot, which goes through the collections by name and through each one's trie by
-/// prefix.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChunkPlace {
-    /// Which collection.
-    pub collection: CollectionName,
-    /// The prefix in its trie that ends here.
-    pub prefix: Prefix,
-}
-
-/// Subtrees that follow each other, each checked by itself.
+/// All records of a subscription between two of them, by collection and id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
     /// Which subscription.
     pub subscription: u32,
-    /// Behind which place it begins.
-    pub after: Option<ChunkPlace>,
-    /// The subtrees, ascending. Only the last chunk may have none.
-    pub parts: Vec<ChunkPart>,
+    /// Behind which record it begins.
+    pub after: Option<RecordKey>,
+    /// The last record that it has, or would have. `None` only where nothing follows `after`.
+    pub upto: Option<RecordKey>,
     /// Whether anything follows.
     pub more: bool,
     /// Records of the subscription, for progress.
     pub total: u64,
-    /// The records of all subtrees.
+    /// The records.
     pub packed: Packed,
-}
-
-/// One prefix of a collection's trie: the chunk has all records below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChunkPart {
-    /// Which prefix.
-    pub place: ChunkPlace,
-    /// Digest of the subtree.
-    pub digest: Digest,
 }
 
 /// Rows pushed under an id that is not to be used any more.
@@ -544,8 +530,8 @@ pub struct Kept {
     pub epoch: Epoch,
     /// Its position then.
     pub seq: Seq,
-    /// The mark that came with it, on (space, key, digest, epoch, seq).
-    pub proof: [u8; 16],
+    /// The proof that came with it.
+    pub proof: Proof,
     /// The whole record.
     pub record: Record,
 }

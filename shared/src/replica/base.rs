@@ -6,7 +6,7 @@
 use crate::{
     codec::{CodecError, decode_record, encode_record, record_digest},
     id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
-    message::{Body, ChunkRecord, Entry},
+    message::{Body, ChunkRecord, Entry, Proof},
     record::Record,
     tree::{Trie, combine_roots},
 };
@@ -23,7 +23,7 @@ pub struct Held {
     /// Number of the epoch that `seq` lies in: how often another one than before had been welcomed.
     pub epoch: u32,
     /// The peer's mark.
-    pub proof: [u8; 16],
+    pub proof: Proof,
     /// The record in its stored form.
     pub bytes: Vec<u8>,
 }

@@ -6,7 +6,7 @@
 use super::intent::{Restamped, Row};
 use crate::{
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
-    message::{ChunkPlace, Place, RejectCode},
+    message::{Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
 
@@ -142,5 +142,5 @@ pub struct Healing {
     /// Records that leave the base at the next cut.
     pub gone: Vec<RecordKey>,
     /// Where the last chunk of the snapshot ended.
-    pub upto: Option<ChunkPlace>,
+    pub upto: Option<RecordKey>,
 }

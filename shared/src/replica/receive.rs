@@ -12,7 +12,7 @@ use super::{
 use crate::{
     codec::{CodecError, CodecFault},
     id::{Pattern, RecordKey, Seq},
-    message::{Changes, Chunk, ChunkPlace, Entry, Place, Records},
+    message::{Changes, Chunk, Entry, Place, Records},
     planted::Bug,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -216,7 +216,7 @@ impl Replica {
     }
 
     /// Notes how far a heal has come: in the feed, and in a snapshot.
-    fn staged_upto(&mut self, subscription: u32, reach: Seq, chunk: Option<ChunkPlace>) {
+    fn staged_upto(&mut self, subscription: u32, reach: Seq, chunk: Option<RecordKey>) {
         let standing = standing_mut(&mut self.header.standings, subscription);
         if let Some(heal) = standing.and_then(|(_, standing)| standing.heal.as_mut()) {
             heal.reach = heal.reach.max(reach);
@@ -235,8 +235,7 @@ impl Replica {
             reach = reach.max(record.seq);
             self.base.stage_whole(record, (number, epoch));
         }
-        let last = chunk.parts.last().map(|part| part.place.clone());
-        self.staged_upto(chunk.subscription, reach, last);
+        self.staged_upto(chunk.subscription, reach, chunk.upto.clone());
         Ok(())
     }
 

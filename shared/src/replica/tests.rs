@@ -9,7 +9,9 @@ use crate::{
         CollectionName, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey, ReplicaId, Seq,
     },
     io::{Batch, Keyspace, Row as Pair, Write},
-    message::{self, Body, Changes, Message, Place, RejectCode, limits::EPOCHS_MAX, wire},
+    message::{
+        self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
+    },
     record::{Kind, Record, Value, Visible, visible},
     testing::rng::Rng,
     time::WallMillis,
@@ -82,7 +84,7 @@ fn entry(key: RecordKey, seq: u64, record: Record) -> message::Entry {
         key,
         seq: Seq(seq),
         check,
-        proof: [7; 16],
+        proof: [7; PROOF_BYTES],
         body: Body::Whole(record),
         conflicts: Vec::new(),
     }

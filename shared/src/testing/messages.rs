@@ -12,11 +12,10 @@ use crate::{
     codec::encode_record,
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
-        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, ChunkRecord, Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message,
-        Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
-        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
-        Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
+        Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Outcome, Place, Push,
+        PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, RejectCode,
+        Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
     },
     time::{Millis, WallMillis},
     tree::{
@@ -314,23 +313,18 @@ pub fn arbitrary_chunk(rng: &mut Rng) -> Chunk {
         proof: rng.bytes(),
         bytes: encode_record(&arbitrary_record(rng)),
     });
-    let part = |rng: &mut Rng| ChunkPart { place: chunk_place(rng), digest: digest(rng) };
-    let (after, parts) = (maybe(rng, chunk_place), some(rng, 3, part));
-    let ends = (rng.once_in(2), rng.any_size());
-    let chunk = Chunk::pack(small(rng), after, parts, ends, records);
+    let ends = (maybe(rng, arbitrary_key), maybe(rng, arbitrary_key));
+    let outlook = (rng.once_in(2), rng.any_size());
+    let chunk = Chunk::pack(small(rng), ends, outlook, records);
     if rng.once_in(2) { chunk.deflated() } else { chunk }
 }
 
 fn chunk_from(rng: &mut Rng) -> ChunkFrom {
     match rng.below(3) {
         0 => ChunkFrom::Start,
-        1 => ChunkFrom::Behind(chunk_place(rng)),
+        1 => ChunkFrom::Behind(arbitrary_key(rng)),
         _ => ChunkFrom::Next,
     }
-}
-
-fn chunk_place(rng: &mut Rng) -> ChunkPlace {
-    ChunkPlace { collection: arbitrary_collection(rng), prefix: arbitrary_prefix(rng) }
 }
 
 fn bye(rng: &mut Rng) -> Bye {

@@ -1,16 +1,13 @@
-//! Finds what two replicas of a collection hold differently, and cuts a collection into chunks that
-//! can be checked one by one.
+//! Finds what two replicas of a collection hold differently.
 //!
 //! A collection is a set of entries (key hash, record digest) in a canonical trie ([`Trie`]): its
 //! shape, and with it every digest, depends on the set alone. So two roots are equal exactly if two
 //! sets are, and what differs is found from a sketch, or by comparing digests from the root down
-//! ([`respond`]). A snapshot is the same with an empty side: subtrees in order, each checked by itself
-//! ([`Trie::next_chunk`], [`verify_chunk`]).
+//! ([`respond`]).
 //!
 //! Absent: record values (only their digests come here), joins, frames and their encoding, sessions,
 //! and every state between two messages.
 
-mod chunk;
 mod prefix;
 mod sketch;
 mod trie;
@@ -19,7 +16,6 @@ mod walk;
 use crate::id::{CollectionName, Digest};
 use alloc::{collections::BTreeMap, vec::Vec};
 
-pub use chunk::{Chunk, ChunkError, verify_chunk};
 pub use prefix::{NIBBLES_MAX, Prefix, PrefixError};
 pub use sketch::{CELLS_MAX, Cell, PROBE_BYTES_MAX};
 pub use trie::{Entries, Entry, LEAF_ENTRIES_MAX, Subtree, Trie, empty_root};

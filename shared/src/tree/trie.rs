@@ -220,7 +220,7 @@ impl<'a> Subtree<'a> {
         self.count() == 0
     }
 
-    /// The digest of the set of entries, as [`super::verify_chunk`] computes it.
+    /// The digest of the set of entries.
     #[must_use]
     pub fn digest(&self) -> Digest {
         match self.part {

@@ -10,7 +10,7 @@ use rejoin_core::{
     },
     protocol::{
         engine::{Input, Notice, WishError},
-        message::{Body, ByeCode, Changes, Entry, Message, Mode, Place},
+        message::{Body, ByeCode, Changes, Entry, Message, Mode, PROOF_BYTES, Place},
     },
     record::{Record, Value},
     replica::{Action, FieldAction, FieldChange},
@@ -27,7 +27,7 @@ pub(crate) fn last_tick(client: &mut Client) {
     check.copy_from_slice(&record_digest(&encode_record(&record)).as_bytes()[..8]);
     let key = key("notes", "last");
     let body = Body::Whole(record);
-    let entry = Entry { key, seq, check, proof: [0; 16], body, conflicts: vec![] };
+    let entry = Entry { key, seq, check, proof: [0; PROOF_BYTES], body, conflicts: vec![] };
     let changes = Changes {
         subscriptions: vec![0],
         after,

@@ -8,8 +8,8 @@ use rejoin_core::{
         engine::{Input, Link, Notice, Wish},
         limits::RECALL_ROWS_MAX,
         message::{
-            Body, ByeCode, Changes, Entry, Identity, Message, Mode, Place, Recalled, Records,
-            Welcome,
+            Body, ByeCode, Changes, Entry, Identity, Message, Mode, PROOF_BYTES, Place, Recalled,
+            Records, Welcome,
         },
     },
     record::Record,
@@ -171,7 +171,7 @@ fn records_and_changes_beyond_the_subscription_end_the_session() {
         let digest = record_digest(&encode_record(&record));
         let check = *digest.as_bytes().first_chunk().unwrap();
         let (key, body) = (key("elsewhere", "a"), Body::Whole(record));
-        let (proof, conflicts) = ([0; 16], Vec::new());
+        let (proof, conflicts) = ([0; PROOF_BYTES], Vec::new());
         Entry { key, seq: Seq(1), check, proof, body, conflicts }
     };
     let records = Message::Records(Records { subscription: 0, entries: vec![entry()] });

@@ -10,11 +10,11 @@ use rejoin_core::{
     hlc::Hlc,
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
-        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkPart,
-        ChunkPlace, ChunkRecord, Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left,
-        Limits, Message, Mode, Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records,
-        Refill, RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription,
-        Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
+        Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message, Mode,
+        Outcome, PROOF_BYTES, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
+        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
+        Welcome,
     },
     record::{Record, Value},
     time::{Millis, WallMillis},
@@ -49,7 +49,7 @@ fn entry(id: &str, body: Body) -> Entry {
         key: key("tasks", id),
         seq: Seq(301),
         check: [3; 8],
-        proof: [4; 16],
+        proof: [4; PROOF_BYTES],
         body,
         conflicts: Vec::new(),
     }
@@ -265,33 +265,29 @@ fn finding() -> Vec<(&'static str, Message)> {
 }
 
 fn snapshot() -> Vec<(&'static str, Message)> {
-    let place = |name, prefix| ChunkPlace { collection: collection(name), prefix };
-    let part = |name, prefix| ChunkPart { place: place(name, prefix), digest: digest(2) };
     let record = |id, seq, record: &Record| ChunkRecord {
         key: key("tasks", id),
         seq: Seq(seq),
-        proof: [4; 16],
+        proof: [4; PROOF_BYTES],
         bytes: encode_record(record),
     };
-    let chunk = |after, parts, more, records| {
-        Message::Chunk(Chunk::pack(1, after, parts, (more, 100_000), records))
-    };
+    let chunk =
+        |ends, more, records| Message::Chunk(Chunk::pack(1, ends, (more, 100_000), records));
     let ask_chunk = |from| Message::AskChunk(AskChunk { subscription: 1, from });
-    let prefix = Prefix::from_packed(3, &[0xab, 0xc0]).unwrap_or(Prefix::ROOT);
+    let last = || key("tasks", UUID);
     vec![
         ("ask_chunk_first", ask_chunk(ChunkFrom::Start)),
-        ("ask_chunk_behind", ask_chunk(ChunkFrom::Behind(place("tasks", prefix)))),
+        ("ask_chunk_behind", ask_chunk(ChunkFrom::Behind(last()))),
         ("ask_chunk_next", ask_chunk(ChunkFrom::Next)),
         (
             "chunk_first",
             chunk(
-                None,
-                vec![part("notes", Prefix::ROOT), part("tasks", prefix)],
+                (None, Some(last())),
                 true,
                 vec![record("2", 301, &full()), record(UUID, 300, &full())],
             ),
         ),
-        ("chunk_last", chunk(Some(place("tasks", prefix)), Vec::new(), false, Vec::new())),
+        ("chunk_last", chunk((Some(last()), Some(last())), false, Vec::new())),
     ]
 }
 
@@ -300,7 +296,7 @@ fn refilling() -> Vec<(&'static str, Message)> {
         key: key("tasks", id),
         epoch: epoch(byte),
         seq: Seq(301),
-        proof: [4; 16],
+        proof: [4; PROOF_BYTES],
         record: full(),
     };
     let refill = Refill { subscription: 1, entries: vec![kept(UUID, 5), kept("2", 6)] };

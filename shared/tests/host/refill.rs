@@ -9,8 +9,8 @@ use rejoin_core::{
     protocol::{
         host::{Grant, HostNote, RefillPolicy},
         message::{
-            Ack, ByeCode, Identity, Kept, Message, Mode, Outcome, PushRow, Recall, Refill,
-            RefillOutcome, Refilled, RejectCode, Right,
+            Ack, ByeCode, Identity, Kept, Message, Mode, Outcome, PROOF_BYTES, PushRow, Recall,
+            Refill, RefillOutcome, Refilled, RejectCode, Right,
         },
     },
     record::{Counter, Kind, Record, State, Tally, Value},
@@ -173,7 +173,7 @@ fn mark_of_another_record_position_or_epoch_proves_nothing() {
         Kept { seq: seq(9), ..good.clone() },
         Kept { epoch: crate::world::epoch(2), ..good.clone() },
         Kept { key: key("r2"), ..good.clone() },
-        Kept { proof: [0; 16], ..good },
+        Kept { proof: [0; PROOF_BYTES], ..good },
     ];
     for kept in forged {
         let outcomes = refill(&mut world, &mut bob, vec![kept]);
@@ -191,7 +191,7 @@ fn writer_returns_nothing_that_no_host_could_have_made() {
         key: key(id),
         epoch: crate::world::epoch(9),
         seq: seq(1),
-        proof: [0; 16],
+        proof: [0; PROOF_BYTES],
         record,
     };
     let seen = |mut record: Record, millis: u64| {

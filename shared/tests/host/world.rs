@@ -13,8 +13,8 @@ use rejoin_core::{
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, RefillPolicy},
         message::{
-            Body, Bye, Changes, Entry, Hello, Kept, Message, Place, Push, PushRow, PushWrite,
-            Right, Subscription, Welcome,
+            Body, Bye, Changes, Entry, Hello, Kept, Message, Place, Proof, Push, PushRow,
+            PushWrite, Right, Subscription, Welcome,
         },
         wire,
     },
@@ -247,7 +247,7 @@ pub(crate) struct Client {
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) base: BTreeMap<RecordKey, Record>,
     /// With what each record of the base came: position and proof.
-    pub(crate) marks: BTreeMap<RecordKey, (Epoch, Seq, [u8; 16])>,
+    pub(crate) marks: BTreeMap<RecordKey, (Epoch, Seq, Proof)>,
     pub(crate) place: Place,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) epoch: Epoch,

@@ -11,7 +11,7 @@ use super::{ChunkFault, ChunkRecord};
 use crate::{
     codec::{CodecError, CodecFault, Reader, Writer, read_id, write_id},
     id::{CollectionName, RecordKey, Seq},
-    message::limits::CHUNK_BYTES_MAX,
+    message::{PROOF_BYTES, Proof, limits::CHUNK_BYTES_MAX},
 };
 use alloc::{
     collections::BTreeMap,
@@ -191,7 +191,7 @@ struct Template<'a> {
 /// Records from columns, each with its proof.
 pub(super) fn read(columns: &[u8], proofs: &[u8]) -> Result<Vec<ChunkRecord>, ChunkFault> {
     let mut input = Reader::new(columns);
-    let (proofs, spare) = proofs.as_chunks::<16>();
+    let (proofs, spare) = proofs.as_chunks::<PROOF_BYTES>();
     let mut records = read_keys(&mut input, proofs)?;
     if !spare.is_empty() {
         return Err(input.fault(CodecFault::Range).into());
@@ -219,7 +219,7 @@ pub(super) fn read(columns: &[u8], proofs: &[u8]) -> Result<Vec<ChunkRecord>, Ch
     Ok(records)
 }
 
-fn read_keys(input: &mut Reader<'_>, proofs: &[[u8; 16]]) -> Result<Vec<ChunkRecord>, CodecError> {
+fn read_keys(input: &mut Reader<'_>, proofs: &[Proof]) -> Result<Vec<ChunkRecord>, CodecError> {
     let mut collections = Vec::new();
     for _ in 0..input.array()? / 2 {
         collections.push((input.collection()?, input.uint()?));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     codec::{Writer, encode_record},
-    message::{Message, wire},
+    message::{Message, PROOF_BYTES, wire},
     testing::{
         generators::{arbitrary_key, arbitrary_record},
         messages::arbitrary_chunk,
@@ -20,7 +20,7 @@ fn records(rng: &mut Rng, count: usize) -> Vec<ChunkRecord> {
 }
 
 fn pack(records: Vec<ChunkRecord>) -> Chunk {
-    Chunk::pack(1, None, Vec::new(), (true, 7), records)
+    Chunk::pack(1, (None, None), (true, 7), records)
 }
 
 fn sorted(mut records: Vec<ChunkRecord>) -> Vec<ChunkRecord> {
@@ -63,7 +63,7 @@ fn m11_a_chunk_with_a_flipped_bit_brings_nothing_else_than_the_chunk() {
             flipped[bit / 8] ^= 1 << (bit % 8);
             if let Ok(Message::Chunk(other)) = wire::decode(&flipped) {
                 // The last byte of a deflated stream has bits that mean nothing.
-                let same = |opened: &_| *opened == whole && other.parts == chunk.parts;
+                let same = |opened: &_| *opened == whole && other.upto == chunk.upto;
                 let opened = other.open().ok().filter(Option::is_some);
                 assert!(opened.as_ref().is_none_or(same), "seed {seed}, bit {bit}: {other:?}");
             }
@@ -132,7 +132,7 @@ fn a_template_that_many_records_repeat_takes_no_more_memory_than_a_chunk_may() {
     out.array(0);
     let mut chunk = pack(Vec::new());
     chunk.packed.columns = out.into_bytes();
-    chunk.packed.proofs = alloc::vec![0; 16 * usize::from(count)];
+    chunk.packed.proofs = alloc::vec![0; PROOF_BYTES * usize::from(count)];
     chunk.packed.sum = chunk.sum(&chunk.packed.columns);
     assert!(matches!(chunk.open(), Err(ChunkFault::TooLarge { .. })), "{:?}", chunk.open());
 }

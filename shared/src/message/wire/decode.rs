@@ -1,9 +1,6 @@
 //! Bytes to messages. Each function reads what its namesake in `encode` writes.
 
-use super::{
-    Numbered,
-    walk::{read_prefix, read_walk},
-};
+use super::{Numbered, walk::read_walk};
 use crate::{
     codec::{
         CodecError, CodecFault, Reader, read_dictionary, read_key, read_record, read_stamp,
@@ -11,10 +8,10 @@ use crate::{
     },
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
-        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPart, ChunkPlace,
-        Conflict, Entry, Hello, Kept, Left, Limits, Message, Outcome, Packed, Place, Push, PushRow,
-        PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right,
-        Roots, Stated, Subscription, Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Entry, Hello,
+        Kept, Left, Limits, Message, Outcome, Packed, Place, Push, PushRow, PushWrite, Recall,
+        Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right, Roots, Stated,
+        Subscription, Walk, Welcome,
         limits::{
             BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX, PUSH_ROWS_MAX,
             REASON_BYTES_MAX, REFILL_RECORDS_MAX, SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
@@ -396,29 +393,19 @@ fn ask_chunk(input: &mut Reader<'_>) -> Read<AskChunk> {
     let items = input.array()?;
     let from = match (input.uint()?, items) {
         (0, 1) => ChunkFrom::Start,
-        (1, 3) => ChunkFrom::Behind(chunk_place(input)?),
+        (1, 2) => ChunkFrom::Behind(key(input)?),
         (2, 1) => ChunkFrom::Next,
         _ => return Err(input.fault(CodecFault::Range)),
     };
     Ok(AskChunk { subscription, from })
 }
 
-fn chunk_place(input: &mut Reader<'_>) -> Read<ChunkPlace> {
-    Ok(ChunkPlace { collection: input.collection()?, prefix: read_prefix(input)? })
-}
-
 fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
     input.array_exact(9)?;
     Ok(Chunk {
         subscription: input.uint32()?,
-        after: input.optional(|input| {
-            input.array_exact(2)?;
-            chunk_place(input)
-        })?,
-        parts: list(input, BY_BYTES, |input| {
-            input.array_exact(3)?;
-            Ok(ChunkPart { place: chunk_place(input)?, digest: digest(input)? })
-        })?,
+        after: input.optional(key)?,
+        upto: input.optional(key)?,
         more: input.bool()?,
         total: input.uint()?,
         packed: Packed {

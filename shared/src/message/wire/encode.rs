@@ -1,18 +1,15 @@
 //! Messages to bytes. One function per shape, items in the order of its fields.
 
-use super::{
-    Numbered,
-    walk::{write_prefix, write_walk},
-};
+use super::{Numbered, walk::write_walk};
 use crate::{
     codec::{
         Writer, write_dictionary, write_key, write_record, write_stamp, write_value, write_vector,
     },
     id::{Cursor, Digest, Pattern, RecordKey},
     message::{
-        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, ChunkPlace, Conflict, Entry, Hello, Kept,
-        Left, Limits, Message, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome,
-        Refilled, Right, Roots, Stated, Subscription, Welcome,
+        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Entry, Hello, Kept, Left, Limits,
+        Message, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome, Refilled, Right,
+        Roots, Stated, Subscription, Welcome,
     },
 };
 use alloc::vec::Vec;
@@ -385,15 +382,8 @@ pub(in crate::message) fn chunk_head(message: &Chunk) -> Vec<u8> {
 
 fn write_chunk_head(out: &mut Writer, message: &Chunk) {
     out.uint(u64::from(message.subscription));
-    optional(out, message.after.as_ref(), |out, place| {
-        out.array(2);
-        chunk_place(out, place);
-    });
-    list(out, &message.parts, |out, part| {
-        out.array(3);
-        chunk_place(out, &part.place);
-        digest(out, &part.digest);
-    });
+    optional(out, message.after.as_ref(), key);
+    optional(out, message.upto.as_ref(), key);
     out.bool(message.more);
     out.uint(message.total);
 }
@@ -407,20 +397,15 @@ fn ask_chunk(out: &mut Writer, message: &AskChunk) {
             out.uint(0);
         }
         ChunkFrom::Behind(place) => {
-            out.array(3);
+            out.array(2);
             out.uint(1);
-            chunk_place(out, place);
+            key(out, place);
         }
         ChunkFrom::Next => {
             out.array(1);
             out.uint(2);
         }
     }
-}
-
-fn chunk_place(out: &mut Writer, place: &ChunkPlace) {
-    out.name(place.collection.as_str());
-    write_prefix(out, &place.prefix);
 }
 
 fn refill(out: &mut Writer, message: &Refill) {

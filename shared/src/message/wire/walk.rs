@@ -146,14 +146,14 @@ fn packed<const N: usize, T>(
 }
 
 /// One byte string: the number of nibbles, then the nibbles, two to a byte.
-pub(super) fn write_prefix(out: &mut Writer, prefix: &Prefix) {
+fn write_prefix(out: &mut Writer, prefix: &Prefix) {
     let mut bytes = Vec::with_capacity(1 + prefix.packed().len());
     bytes.push(prefix.nibbles());
     bytes.extend_from_slice(prefix.packed());
     out.bytes(&bytes);
 }
 
-pub(super) fn read_prefix(input: &mut Reader<'_>) -> Read<Prefix> {
+fn read_prefix(input: &mut Reader<'_>) -> Read<Prefix> {
     let at = input.position();
     input
         .bytes()?

@@ -8,19 +8,16 @@ use super::{
     pipeline::{Then, Want},
 };
 use crate::{
-    codec::{decode_record, record_digest},
-    id::{Pattern, key_hash},
+    codec::decode_record,
+    id::{Pattern, RecordKey},
     protocol::{
         limits::CHUNKS_IN_FLIGHT_MAX,
-        message::{
-            AskChunk, ByeCode, Chunk, ChunkFrom, ChunkPart, ChunkPlace, ChunkRecord, Message,
-        },
+        message::{AskChunk, ByeCode, Chunk, ChunkFrom, ChunkRecord, Message},
     },
     replica::Entry,
     time::Now,
-    tree::{self, NIBBLES_MAX, Prefix},
 };
-use alloc::{string::ToString, vec::Vec};
+use alloc::{collections::BTreeSet, string::ToString};
 
 /// Times that chunks may come damaged, without a good one between, before the rest is walked.
 const CHUNK_TRIES_MAX: u32 = 3;
@@ -29,7 +26,7 @@ const CHUNK_TRIES_MAX: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Pulling {
     /// What has been taken: everything up to here.
-    place: Option<ChunkPlace>,
+    place: Option<RecordKey>,
     /// Whether the next ask names `place`; else it goes on behind the one before it.
     from_place: bool,
     /// Chunks asked for that have not come.
@@ -104,24 +101,27 @@ impl Engine {
             pulling.passed_over -= 1;
             return self.ask_chunks(now, subscription);
         }
-        if !follows(chunk, pulling.place.as_ref(), pattern) {
+        if chunk.after != pulling.place || (chunk.more && chunk.upto <= chunk.after) {
             return self.end(now, ByeCode::Misbehaved, "a chunk that does not follow");
         }
         let records = match chunk.open() {
             Ok(records) => records,
             Err(fault) => return self.end(now, ByeCode::Misbehaved, &fault.to_string()),
         };
-        let Some(records) = records.filter(|records| is_whole(&chunk.parts, records)) else {
+        let Some(records) = records else {
             return self.chunk_damaged(now, subscription);
         };
+        if !lie_within(chunk, &records, pattern) {
+            return self.end(now, ByeCode::Misbehaved, "a chunk with records of another place");
+        }
         if let Some(Err(error)) =
             records.iter().map(|record| decode_record(&record.bytes)).find(Result::is_err)
         {
             return self.end(now, ByeCode::Misbehaved, &error.to_string());
         }
         pulling.tries = 0;
-        if let Some(last) = chunk.parts.last() {
-            pulling.place = Some(last.place.clone());
+        if chunk.upto.is_some() {
+            pulling.place.clone_from(&chunk.upto);
             heal.staging += 1;
             let entry = Entry::Staged(encoded.to_vec());
             self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
@@ -154,38 +154,12 @@ impl Engine {
     }
 }
 
-/// Whether a chunk begins behind `place`, and its subtrees ascend and belong to the subscription.
-fn follows(chunk: &Chunk, place: Option<&ChunkPlace>, pattern: &Pattern) -> bool {
-    let mut last = place;
-    chunk.after.as_ref() == place
-        && (!chunk.more || !chunk.parts.is_empty())
-        && chunk.parts.iter().all(|part| {
-            let before = last.replace(&part.place);
-            before.is_none_or(|before| *before < part.place)
-                && pattern.covers(&part.place.collection)
-        })
-}
-
-/// Whether the records make the subtrees that are stated, each its digest, and none is of another.
-fn is_whole(parts: &[ChunkPart], records: &[ChunkRecord]) -> bool {
-    let mut leaves: Vec<Vec<tree::Entry>> = alloc::vec![Vec::new(); parts.len()];
-    for record in records {
-        let hash = key_hash(&record.key);
-        let leaf = Prefix::of(&hash, NIBBLES_MAX);
-        let behind = parts.partition_point(|part| {
-            (&part.place.collection, part.place.prefix) <= (&record.key.collection, leaf)
-        });
-        let part = behind.checked_sub(1);
-        let same = |at: &usize| {
-            parts.get(*at).is_some_and(|part| part.place.collection == record.key.collection)
-        };
-        let Some(leaves) = part.filter(same).and_then(|at| leaves.get_mut(at)) else {
-            return false;
-        };
-        leaves.push(tree::Entry { key_hash: hash, digest: record_digest(&record.bytes) });
-    }
-    parts
-        .iter()
-        .zip(leaves)
-        .all(|(part, leaves)| tree::verify_chunk(&part.place.prefix, &leaves) == Ok(part.digest))
+/// Whether the records lie between the ends of their chunk, within the subscription, and none comes twice.
+fn lie_within(chunk: &Chunk, records: &[ChunkRecord], pattern: &Pattern) -> bool {
+    let mut keys = BTreeSet::new();
+    records.iter().map(|record| &record.key).all(|key| {
+        let between = chunk.after.as_ref().is_none_or(|after| after < key)
+            && chunk.upto.as_ref().is_some_and(|upto| key <= upto);
+        between && pattern.covers(&key.collection) && keys.insert(key)
+    })
 }

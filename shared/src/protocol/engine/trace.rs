@@ -1,6 +1,6 @@
 //! Messages in words, for a protocol log.
 
-use crate::message::{Message, Mode};
+use crate::message::{Message, Mode, PROOF_BYTES};
 use alloc::{format, string::String, vec::Vec};
 
 /// A message in a few words, for people.
@@ -25,8 +25,8 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
         Message::Records(records) => ("Records", format!("{} records", records.entries.len())),
         Message::AskChunk(ask) => ("AskChunk", format!("{:?}", ask.from)),
         Message::Chunk(chunk) => {
-            let records = chunk.packed.proofs.len() / 16;
-            ("Chunk", format!("{} subtrees, {records} records", chunk.parts.len()))
+            let records = chunk.packed.proofs.len() / PROOF_BYTES;
+            ("Chunk", format!("{records} records"))
         }
         Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
         Message::Recalled(recalled) => {

@@ -10,7 +10,7 @@ use crate::{
     id::{CollectionName, Digest, Epoch, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     protocol::{
         limits::FRAME_BYTES_MAX,
-        message::{Body, Changes, ChunkRecord, Conflict, Entry, Kept, Place},
+        message::{Body, Changes, ChunkRecord, Conflict, Entry, Kept, Place, Proof},
     },
     record::Record,
 };
@@ -50,13 +50,7 @@ impl core::fmt::Debug for ProofKey {
 
 impl Marks {
     /// Keyed BLAKE3 over (space, collection, id, digest, epoch, seq), each with its length.
-    pub(super) fn proof(
-        &self,
-        key: &RecordKey,
-        digest: &Digest,
-        epoch: Epoch,
-        seq: Seq,
-    ) -> [u8; 16] {
+    pub(super) fn proof(&self, key: &RecordKey, digest: &Digest, epoch: Epoch, seq: Seq) -> Proof {
         let mut hasher = blake3::Hasher::new_keyed(&self.key.0);
         let seq = seq.0.to_be_bytes();
         let parts: [&[u8]; 6] = [

@@ -8,7 +8,7 @@ use super::{
     Host, HostOutput, PeerId, Waiting,
     feed::{ENTRY_BYTES, entry_bytes, key_bytes},
     layout::{self, Damaged, Stored, TreeRow},
-    snapshot::{Chosen, Named},
+    snapshot::Chosen,
 };
 use crate::{
     codec::{CodecError, CodecFault},
@@ -75,10 +75,8 @@ pub(super) enum Active {
     WalkNames { found: Found, asked: usize },
     /// Records are to be sent, or being read, before the walk goes on.
     WalkRecords { found: Found, asked: Vec<RecordKey> },
-    /// Names and sizes below the prefixes of a chunk are being read.
-    ChunkNames(Chosen),
     /// The records of a chunk are being read.
-    ChunkRecords(Named),
+    Chunk(Chosen),
 }
 
 /// What a step of a walk has found, and the message that follows it.
@@ -95,14 +93,6 @@ pub(super) struct Collection {
     pub(super) trie: Trie,
     /// Sum of the lengths of its records, about.
     pub(super) bytes: u64,
-}
-
-impl Collection {
-    /// What a record weighs as long as its size is not known.
-    pub(super) fn mean_weight(&self) -> u64 {
-        let len = self.trie.len().max(1) as u64;
-        self.bytes / len + ENTRY_BYTES as u64
-    }
 }
 
 impl Host {
@@ -132,10 +122,10 @@ impl Host {
             Active::WalkRecords { found, asked } if asked.is_empty() => {
                 self.walk_records(now, id, found);
             }
-            reading @ (Active::WalkNames { .. }
-            | Active::WalkRecords { .. }
-            | Active::ChunkNames(_)
-            | Active::ChunkRecords(_)) => self.set_active(id, reading),
+            reading
+            @ (Active::WalkNames { .. } | Active::WalkRecords { .. } | Active::Chunk(_)) => {
+                self.set_active(id, reading);
+            }
         }
     }
 
@@ -249,8 +239,7 @@ impl Host {
                 self.send_records(now, id, found.walk.subscription, &held);
                 self.set_active(id, Active::WalkRecords { found, asked: Vec::new() });
             }
-            Some(Active::ChunkNames(chosen)) => self.chunk_named(now, id, chosen, answers)?,
-            Some(Active::ChunkRecords(named)) => self.chunk_read(now, id, named, answers)?,
+            Some(Active::Chunk(chosen)) => self.chunk_read(now, id, chosen, answers)?,
             None => {}
         }
         self.pull(now, id);
@@ -297,7 +286,7 @@ impl Active {
     fn is_reading(&self) -> bool {
         match self {
             Self::WalkRecords { asked, .. } => !asked.is_empty(),
-            Self::WalkNames { .. } | Self::ChunkNames(_) | Self::ChunkRecords(_) => true,
+            Self::WalkNames { .. } | Self::Chunk(_) => true,
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct HostConfig {
     pub reads_max: usize,
     /// Size at which a page of changes is closed, in bytes, about.
     pub page_bytes_aim: usize,
-    /// Size that a chunk of a snapshot aims at, in bytes; one twice as large is cut again.
+    /// Stored bytes of records with which a chunk of a snapshot is closed.
     pub chunk_bytes_aim: u64,
     /// How much work one message of a walk may cause.
     pub walk: WalkLimits,

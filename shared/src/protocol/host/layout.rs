@@ -297,6 +297,29 @@ pub(super) fn record_key(key: &RecordKey) -> Vec<u8> {
     parts.concat().into_bytes()
 }
 
+/// The rows of a collection's records, of those behind a place that lies in it.
+pub(super) fn records_behind(collection: &CollectionName, place: Option<&RecordKey>) -> KeyRange {
+    let mut range = KeyRange::prefix(&[collection.as_str().as_bytes(), b"\0"].concat());
+    if let Some(place) = place.filter(|place| place.collection == *collection) {
+        range.start = record_key(place);
+        range.start.push(0);
+    }
+    range
+}
+
+/// Whose row a key of a collection's records is.
+pub(super) fn parse_record_key(
+    collection: &CollectionName,
+    key: &[u8],
+) -> Result<RecordKey, Damaged> {
+    let name = collection.as_str().as_bytes();
+    let id = key.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"\0"));
+    let id =
+        id.and_then(|id| core::str::from_utf8(id).ok()).and_then(|id| RecordId::parse(id).ok());
+    let id = id.ok_or_else(|| fault(key, CodecFault::Range))?;
+    Ok(RecordKey { collection: collection.clone(), id })
+}
+
 pub(super) fn tree_key(collection: &CollectionName, key_hash: &Digest) -> Vec<u8> {
     let parts = [collection.as_str().as_bytes(), b"\0", key_hash.as_bytes()];
     parts.concat()
@@ -403,5 +426,28 @@ fn open(value: &[u8]) -> Result<Reader<'_>, Damaged> {
             Err(CodecError { at: 0, kind: CodecFault::Version(u64::from(*version)) })
         }
         None => Err(fault(value, CodecFault::Truncated)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{generators::arbitrary_key, rng::Rng};
+
+    /// A snapshot goes through rows by their keys, and peers through records by theirs.
+    #[test]
+    fn rows_of_records_stand_in_the_order_of_the_records_and_behind_each_other() {
+        let rng = &mut Rng::new(1);
+        let keys: Vec<RecordKey> = (0..300).map(|_| arbitrary_key(rng)).collect();
+        for one in &keys {
+            assert_eq!(parse_record_key(&one.collection, &record_key(one)), Ok(one.clone()));
+            for other in &keys {
+                assert_eq!(record_key(one).cmp(&record_key(other)), one.cmp(other));
+                let range = records_behind(&one.collection, Some(other));
+                let key = record_key(one);
+                let within = range.start <= key && range.end.is_none_or(|end| key < end);
+                assert_eq!(within, other.collection != one.collection || other < one);
+            }
+        }
     }
 }

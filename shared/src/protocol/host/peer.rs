@@ -13,7 +13,7 @@ use crate::{
     id::{Pattern, RecordKey, Seq},
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
-        message::{ChunkPlace, Hello, Place},
+        message::{Hello, Place},
         wire::Assembler,
     },
     time::MonoMillis,
@@ -46,7 +46,7 @@ pub(super) struct Peer {
     pub(super) pulls: VecDeque<Pull>,
     pub(super) active: Option<Active>,
     /// Where the last chunk of each subscription's snapshot ended.
-    pub(super) chunked: BTreeMap<u32, Option<ChunkPlace>>,
+    pub(super) chunked: BTreeMap<u32, Option<RecordKey>>,
     /// The last outcome number given out.
     pub(super) outcomes: u64,
     /// Records under the number of an outcome that the peer may not know of.

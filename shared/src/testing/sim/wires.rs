@@ -113,7 +113,7 @@ impl World {
         } else if let Message::Walk(walk) = message {
             self.look_at_walk(line, walk);
         } else if let Message::Chunk(chunk) = message
-            && !chunk.parts.is_empty()
+            && chunk.upto > chunk.after
         {
             open.passed.chunks += 1;
             if open.passed.chunks == 4 {
