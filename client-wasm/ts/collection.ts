@@ -220,7 +220,8 @@ export class Collection<F extends Fields> extends Query<Row<F>> {
 
   /**
    * Removes a record; an edit that was made elsewhere without knowing of this keeps it. `erase` also
-   * overwrites the values. Nothing happens if there is no such record.
+   * overwrites the values, on every device and on the server, also those of a record that was removed before.
+   * Nothing happens if there is no such record.
    *
    * @example
    * await db.tasks.remove(task.id, { erase: true });

@@ -7,6 +7,7 @@
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use rejoin_core::{
+    hlc::Hlc,
     id::{Incarnation, Pattern, ReplicaId, SpaceId},
     protocol::{
         message::{Hello, Message, Place, Subscription},
@@ -118,6 +119,7 @@ fn hello(serial: u32) -> anyhow::Result<Hello> {
             cursor: None,
             place: Place::default(),
             root: None,
+            time: Hlc::ZERO,
         }],
         epochs: Vec::new(),
     })

@@ -84,6 +84,20 @@ pub enum Bug {
     DeadlinesFixed,
     /// Roots are compared at whatever position the base is.
     RootsComparedAnywhere,
+    /// Roots are compared under whatever horizon they were stated.
+    HorizonOfRootsIgnored,
+    /// A base that is older than the horizon goes on as any other.
+    HorizonIgnored,
+    /// What a base older than the horizon holds stays where a snapshot does not have it.
+    BaseKeptAtRebase,
+    /// What a base older than the horizon holds counts as lost by the peer.
+    StaleIsEvidence,
+    /// The horizon follows the clock, wherever that jumps.
+    HorizonByClock,
+    /// Rows that may have been accepted before the horizon are judged as any other.
+    UnsureIgnored,
+    /// An update of a record that is gone makes it anew.
+    GoneComesBack,
 }
 
 /// The bug that is planted, if one is.

@@ -309,3 +309,59 @@ fn deadlines_that_do_not_look_at_progress_are_found() {
         plan.large_one_in = 2;
     });
 }
+
+/// What is removed is soon forgotten, and devices are away for longer.
+fn server_forgets(plan: &mut Plan) {
+    forget_nothing(plan);
+    plan.devices = 3;
+    plan.records = 3;
+    plan.writes += 40;
+    plan.step_one_in = 0;
+    plan.relaxed = false;
+    plan.line_bytes_per_s = 0;
+    plan.large_one_in = 0;
+    plan.retention_ms = Some(40_000);
+    plan.away_one_in = 4;
+}
+
+#[test]
+fn c02_a_base_older_than_the_horizon_that_goes_on_is_found() {
+    is_found_with(Bug::HorizonIgnored, server_forgets);
+}
+
+#[test]
+fn c02_a_base_that_a_snapshot_does_not_replace_is_found() {
+    is_found_with(Bug::BaseKeptAtRebase, server_forgets);
+}
+
+#[test]
+fn c02_a_base_older_than_the_horizon_that_counts_as_evidence_is_found() {
+    is_found_with(Bug::StaleIsEvidence, server_forgets);
+}
+
+#[test]
+fn c02_an_update_that_brings_back_what_is_gone_is_found() {
+    is_found_with(Bug::GoneComesBack, server_forgets);
+}
+
+#[test]
+fn c02_a_row_of_which_nothing_is_known_and_that_is_judged_as_any_other_is_found() {
+    is_found_with(Bug::UnsureIgnored, |plan| {
+        server_forgets(plan);
+        plan.cut_one_in = 5;
+    });
+}
+
+#[test]
+fn c02_a_horizon_that_follows_a_clock_that_jumps_is_found() {
+    is_found_with(Bug::HorizonByClock, |plan| {
+        server_forgets(plan);
+        plan.step_one_in = 40;
+        plan.restart_one_in = 5;
+    });
+}
+
+#[test]
+fn c03_roots_that_are_compared_under_different_horizons_are_found() {
+    is_found_with(Bug::HorizonOfRootsIgnored, server_forgets);
+}

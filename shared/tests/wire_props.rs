@@ -170,6 +170,7 @@ fn lists_and_texts_end_at_their_limits() {
             cursor: None,
             place: Place::default(),
             root: None,
+            time: Hlc::ZERO,
         };
         Message::Hello(Hello {
             known: vec![Incarnation::from_bytes([1; 16]); known],

@@ -60,6 +60,8 @@ pub(crate) struct Client {
     clock: u64,
     pub(crate) cursor: Option<Cursor>,
     place: Place,
+    /// The server's clock when it was last at the head.
+    time: Hlc,
     epochs: Vec<Epoch>,
     number: u64,
     /// What was pushed, by row number, until it is acknowledged.
@@ -88,6 +90,7 @@ impl Client {
             clock: 0,
             cursor: None,
             place: Place::default(),
+            time: Hlc::ZERO,
             epochs: Vec::new(),
             number: 0,
             outbox: BTreeMap::new(),
@@ -125,7 +128,8 @@ impl Client {
                 );
                 if !streams {
                     let place = self.place.clone();
-                    self.say(&Message::Resume(Resume { subscription: 1, place })).await?;
+                    self.say(&Message::Resume(Resume { subscription: 1, place, time: self.time }))
+                        .await?;
                 }
                 let seq = self.cursor.map_or(Seq(0), |cursor| cursor.seq);
                 self.cursor = Some(Cursor { epoch: welcome.epoch, seq });
@@ -162,6 +166,7 @@ impl Client {
                 cursor: self.cursor,
                 place: self.place.clone(),
                 root: None,
+                time: self.time,
             }],
             epochs: self.epochs.clone(),
         }
@@ -299,6 +304,7 @@ impl Client {
         }
         if let Some(stated) = changes.state {
             assert_eq!(stated.seq, self.place.seq);
+            self.time = stated.hlc;
             let root = roots_of(&mut self.tries);
             assert_eq!(stated.roots, [(1, root)], "another root at {}", stated.seq);
             self.verified = Some((stated.seq, root));
@@ -396,7 +402,12 @@ fn to_row(number: u64, key: &RecordKey, hlc: Hlc, delta: &Record) -> PushRow {
     let digest = Digest::of("test.row", &[&codec::encode_record(delta)]);
     let mut short = [0; 16];
     short.copy_from_slice(digest.as_bytes().first_chunk::<16>().expect("32 bytes"));
-    let write = PushWrite { key: key.clone(), saw: VersionVector::new(), delta: delta.clone() };
+    let write = PushWrite {
+        key: key.clone(),
+        saw: VersionVector::new(),
+        updates: false,
+        delta: delta.clone(),
+    };
     PushRow { number, hlc, digest: short, writes: vec![write] }
 }
 

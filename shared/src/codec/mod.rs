@@ -15,7 +15,7 @@ mod writer;
 pub use dictionary::{Dictionary, read_dictionary, write_dictionary};
 pub use reader::Reader;
 pub use record::{
-    decode_record, encode_record, read_id, read_key, read_record, read_stamp, read_value,
+    burial, decode_record, encode_record, read_id, read_key, read_record, read_stamp, read_value,
     read_vector, record_digest, write_id, write_key, write_record, write_stamp, write_value,
     write_vector,
 };

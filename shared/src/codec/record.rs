@@ -2,7 +2,7 @@
 
 use super::{CodecError, CodecFault, Reader, Writer};
 use crate::{
-    hlc::Stamp,
+    hlc::{Hlc, Stamp},
     id::{Digest, RecordId, RecordKey},
     record::{
         AddWinsSet, Cell, Counter, Kind, Number, Record, Removed, Siblings, State, Tally, Value,
@@ -272,6 +272,20 @@ pub fn write_record(out: &mut Writer, record: &Record) {
         write_optional(out, cell.since.as_ref(), write_stamp);
         write_state(out, &cell.state);
     }
+}
+
+/// When a record in its stored form was buried, if it is dead; its cells are not looked at. O(length of its
+/// two vectors).
+///
+/// # Errors
+/// [`CodecError`] when no record stands here.
+pub fn burial(bytes: &[u8]) -> Result<Option<Hlc>, CodecError> {
+    let mut input = Reader::new(bytes);
+    input.array_exact(4)?;
+    let seen = read_vector(&mut input)?;
+    let removed = read_vector(&mut input)?;
+    let buried = input.optional(Reader::hlc)?;
+    Ok(buried.filter(|_| !seen.exceeds(&removed)))
 }
 
 /// Reads a record, or a delta of one.

@@ -125,6 +125,8 @@ pub struct Subscription {
     pub place: Place,
     /// The root of what it holds at `cursor`, if computed.
     pub root: Option<Digest>,
+    /// The responder's clock when `cursor`, at the latest, was its head.
+    pub time: Hlc,
 }
 
 /// A place in the feed: behind the entry (seq, key), or behind all of `seq` without a key.
@@ -199,6 +201,8 @@ pub enum Mode {
     Heal,
     /// Nothing held: snapshot, then feed.
     Snapshot,
+    /// What is held is older than the horizon: a snapshot takes its place, then feed.
+    Rebase,
 }
 
 /// Where the responder left an earlier epoch.
@@ -263,6 +267,8 @@ pub struct PushWrite {
     pub key: RecordKey,
     /// The record's `seen` as the writer saw it: tells a conflict from a succession.
     pub saw: VersionVector,
+    /// Whether it updates a record that was there: it means nothing without that.
+    pub updates: bool,
     /// The touched cells in full, and the changed entries of `seen` and `removed.seen`.
     pub delta: Record,
 }
@@ -327,9 +333,9 @@ pub enum RejectCode {
     Forged,
     /// A rule of the responder refused it.
     Invalid,
-    /// The record is gone.
+    /// It updates a record that is gone.
     RecordGone,
-    /// Whether it was accepted before a fork cannot be told any more.
+    /// Whether it was accepted before cannot be told any more.
     Unsure,
     /// The responder lacks a kind that it uses.
     UpgradeServer,
@@ -415,6 +421,8 @@ pub struct Resume {
     pub subscription: u32,
     /// From where.
     pub place: Place,
+    /// The responder's clock when that, at the latest, was its head.
+    pub time: Hlc,
 }
 
 /// Asks for collections and roots.
@@ -433,6 +441,10 @@ pub struct Roots {
     pub subscription: u32,
     /// The head when this was said.
     pub seq: Seq,
+    /// Dead records buried at or before this are not in the trees.
+    pub horizon: Hlc,
+    /// The responder's clock then.
+    pub hlc: Hlc,
     /// Collections that are not empty, by name.
     pub roots: Vec<(CollectionName, Digest)>,
     /// Whether more follow.

@@ -212,4 +212,10 @@ impl Record {
     pub fn is_live(&self) -> bool {
         self.seen.exceeds(&self.removed.seen)
     }
+
+    /// When it was buried, if it is dead.
+    #[must_use]
+    pub fn burial(&self) -> Option<Hlc> {
+        self.removed.buried.filter(|_| !self.is_live())
+    }
 }

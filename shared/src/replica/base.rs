@@ -4,7 +4,8 @@
 //! staged beside it. The trees are derived from the records when first asked for, never stored.
 
 use crate::{
-    codec::{CodecError, decode_record, encode_record, record_digest},
+    codec::{CodecError, burial, decode_record, encode_record, record_digest},
+    hlc::Hlc,
     id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
     message::{Body, ChunkRecord, Entry, Proof},
     record::Record,
@@ -52,6 +53,8 @@ pub struct Base {
     staged: BTreeMap<RecordKey, Held>,
     /// Built for all collections at the first use.
     trees: Option<BTreeMap<CollectionName, Trie>>,
+    /// Visible dead records by the time of their burial; found when first asked for.
+    graves: Option<BTreeSet<(Hlc, RecordKey)>>,
     /// Changed since they were last written to a page, and whether no page has them.
     dirty: BTreeMap<RecordKey, bool>,
     /// Dropped since the last fold was completed: until then pages say of them that they are gone.
@@ -143,7 +146,7 @@ impl Base {
         &mut self,
         entry: Entry,
         (number, epoch): (u64, u32),
-        own: impl FnOnce(&mut Record, crate::hlc::Hlc),
+        own: impl FnOnce(&mut Record, Hlc),
     ) -> Result<(), Mismatch> {
         let Entry { key, seq, check, proof, body, .. } = entry;
         if self.is_ahead(&key, number) {
@@ -197,6 +200,8 @@ impl Base {
                     let tree = trees.entry(key.collection.clone()).or_default();
                     tree.insert(key_hash(key), record_digest(&held.bytes));
                 }
+                self.fill_grave(key);
+                self.dig_grave(key, &held);
                 let is_new = self.records.insert(key.clone(), held).is_none();
                 let is_new = is_new && !self.gone.contains(key);
                 self.dirty.entry(key.clone()).or_insert(is_new);
@@ -214,6 +219,7 @@ impl Base {
                 write.apply(row.stamp, &mut record);
                 held.bytes = encode_record(&record);
                 self.trees = None;
+                self.graves = None;
             }
         }
     }
@@ -223,8 +229,44 @@ impl Base {
         self.staged.retain(|key, _| !pattern.covers(&key.collection));
     }
 
+    fn dig_grave(&mut self, key: &RecordKey, held: &Held) {
+        if let (Some(graves), Ok(Some(at))) = (&mut self.graves, burial(&held.bytes)) {
+            graves.insert((at, key.clone()));
+        }
+    }
+
+    fn fill_grave(&mut self, key: &RecordKey) {
+        let held = self.records.get(key);
+        if let (Some(graves), Some(held)) = (&mut self.graves, held)
+            && let Ok(Some(at)) = burial(&held.bytes)
+        {
+            graves.remove(&(at, key.clone()));
+        }
+    }
+
+    /// Visible dead records of `pattern` that were buried at or before `horizon`. The first call looks at every
+    /// record; later ones cost what they find, and what other patterns have kept.
+    pub(super) fn buried(&mut self, pattern: &Pattern, horizon: Hlc) -> Vec<RecordKey> {
+        let records = &self.records;
+        let graves = self.graves.get_or_insert_with(|| {
+            let grave = |(key, held): (&RecordKey, &Held)| {
+                burial(&held.bytes).ok().flatten().map(|at| (at, key.clone()))
+            };
+            records.iter().filter_map(grave).collect()
+        });
+        let due = graves.iter().take_while(|(at, _)| *at <= horizon).map(|(_, key)| key);
+        due.filter(|key| pattern.covers(&key.collection)).cloned().collect()
+    }
+
+    /// Whether something is staged for the key.
+    #[must_use]
+    pub fn is_staged(&self, key: &RecordKey) -> bool {
+        self.staged.contains_key(key)
+    }
+
     /// Drops a visible record that the peer does not have.
     pub(super) fn drop_record(&mut self, key: &RecordKey) -> bool {
+        self.fill_grave(key);
         if self.records.remove(key).is_none() {
             return false;
         }

@@ -35,10 +35,12 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         }
         Entry::Feed(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
         Entry::Staged(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
-        Entry::HealBegun { subscription, seq } => {
-            start(&mut out, tag, 2);
+        Entry::HealBegun { subscription, seq, horizon, time } => {
+            start(&mut out, tag, 4);
             out.uint(u64::from(*subscription));
             out.uint(seq.0);
+            out.hlc(*horizon);
+            out.hlc(*time);
         }
         Entry::Healed { subscription, gone, reach } => {
             start(&mut out, tag, 3);
@@ -62,7 +64,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         }
         Entry::Session(incarnation) => one(&mut out, tag, |out| out.bytes(incarnation.as_bytes())),
         Entry::Welcomed(welcomed) => {
-            start(&mut out, tag, 6);
+            start(&mut out, tag, 7);
             write_welcomed(&mut out, welcomed);
         }
         Entry::Reborn { replica, accepted, unsure, restamped } => {
@@ -80,6 +82,13 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             out.array(patterns.len());
             patterns.iter().for_each(|pattern| out.text(&alloc::format!("{pattern}")));
             out.bool(*only);
+        }
+        Entry::Stated { subscriptions, seq, horizon, time } => {
+            start(&mut out, tag, 4);
+            write_numbers(&mut out, subscriptions.iter().map(|id| u64::from(*id)));
+            out.uint(seq.0);
+            out.hlc(*horizon);
+            out.hlc(*time);
         }
     }
     seal(tag, out.into_bytes())
@@ -102,6 +111,7 @@ const fn tag_of(entry: &Entry) -> u8 {
         Entry::Adopted(_) => 11,
         Entry::Subscribed { .. } => 12,
         Entry::Bound(_) => 13,
+        Entry::Stated { .. } => 14,
     }
 }
 
@@ -156,10 +166,10 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, CodecError> {
     let items = match tag {
         0..=2 | 5 | 7 | 10 | 11 | 13 => 1,
-        3 | 6 | 12 => 2,
+        6 | 12 => 2,
         4 => 3,
-        8 => 6,
-        9 => 4,
+        3 | 9 | 14 => 4,
+        8 => 7,
         _ => return Err(input.fault(CodecFault::Range)),
     };
     if len != 2 + items {
@@ -169,7 +179,12 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         0 => Entry::Commit(read_row(input)?),
         1 => Entry::Feed(input.bytes()?.to_vec()),
         2 => Entry::Staged(input.bytes()?.to_vec()),
-        3 => Entry::HealBegun { subscription: input.uint32()?, seq: Seq(input.uint()?) },
+        3 => Entry::HealBegun {
+            subscription: input.uint32()?,
+            seq: Seq(input.uint()?),
+            horizon: input.hlc()?,
+            time: input.hlc()?,
+        },
         4 => {
             let subscription = input.uint32()?;
             let gone = input.array()? / 2;
@@ -198,6 +213,12 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         10 => Entry::Dropped(input.uint()?),
         11 => Entry::Adopted(String::from(input.text()?)),
         13 => Entry::Bound(read_space(input)?),
+        14 => Entry::Stated {
+            subscriptions: read_ids(input)?,
+            seq: Seq(input.uint()?),
+            horizon: input.hlc()?,
+            time: input.hlc()?,
+        },
         _ => {
             let pattern = |input: &mut Reader<'_>| {
                 Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
@@ -220,9 +241,10 @@ pub(super) fn write_row(out: &mut Writer, row: &Row) {
     write_stamp(out, &row.stamp);
     out.array(row.writes.len());
     for write in &row.writes {
-        out.array(3 + 1);
+        out.array(3 + 2);
         write_key(out, &write.key);
         write_vector(out, &write.saw);
+        out.bool(write.updates);
         out.array(write.intents.len());
         write.intents.iter().for_each(|intent| write_intent(out, intent));
     }
@@ -234,12 +256,13 @@ pub(super) fn read_row(input: &mut Reader<'_>) -> Result<Row, CodecError> {
     let stamp = read_stamp(input)?;
     let writes = (0..input.array()?)
         .map(|_| {
-            input.array_exact(3 + 1)?;
+            input.array_exact(3 + 2)?;
             let key = read_key(input)?;
             let saw = read_vector(input)?;
+            let updates = input.bool()?;
             let intents =
                 (0..input.array()?).map(|_| read_intent(input)).collect::<Result<_, _>>()?;
-            Ok(RowWrite { key, saw, intents })
+            Ok(RowWrite { key, saw, updates, intents })
         })
         .collect::<Result<_, CodecError>>()?;
     Ok(Row { stamp, writes })
@@ -419,18 +442,21 @@ fn write_welcomed(out: &mut Writer, welcomed: &Welcomed) {
     out.int(welcomed.skew_ms);
     write_numbers(out, welcomed.good.iter().map(|id| u64::from(*id)));
     write_numbers(out, welcomed.afresh.iter().map(|id| u64::from(*id)));
+    write_numbers(out, welcomed.stale.iter().map(|id| u64::from(*id)));
 }
 
 fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
-    let ids = |input: &mut Reader<'_>| {
-        (0..input.array()?).map(|_| input.uint32()).collect::<Result<Vec<_>, _>>()
-    };
     Ok(Welcomed {
         incarnation: Incarnation::from_bytes(input.bytes_exact()?),
         principal: String::from(input.text()?),
         epoch: Epoch::from_bytes(input.bytes_exact()?),
         skew_ms: input.int()?,
-        good: ids(input)?,
-        afresh: ids(input)?,
+        good: read_ids(input)?,
+        afresh: read_ids(input)?,
+        stale: read_ids(input)?,
     })
+}
+
+fn read_ids(input: &mut Reader<'_>) -> Result<Vec<u32>, CodecError> {
+    (0..input.array()?).map(|_| input.uint32()).collect()
 }

@@ -85,7 +85,7 @@ pub enum Action {
     Upsert(Vec<FieldChange>),
     /// Remove it; nothing happens if it is not live.
     Remove {
-        /// Whether its values are overwritten too.
+        /// Whether its values are overwritten too, also those of a record that is not live.
         erase: bool,
     },
 }
@@ -237,7 +237,8 @@ pub(super) fn plan(change: &Change, current: &Record) -> Result<RowWrite, Change
         }
     }
     let intents = plan.intents;
-    Ok(RowWrite { key: change.key.clone(), saw: current.seen.clone(), intents })
+    let updates = matches!(change.action, Action::Update(_));
+    Ok(RowWrite { key: change.key.clone(), saw: current.seen.clone(), updates, intents })
 }
 
 struct Plan<'a> {

@@ -5,6 +5,7 @@
 
 use super::intent::{Restamped, Row};
 use crate::{
+    hlc::Hlc,
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{Place, RejectCode},
 };
@@ -25,6 +26,10 @@ pub enum Entry {
         subscription: u32,
         /// From where the feed will continue.
         seq: Seq,
+        /// The peer's horizon then.
+        horizon: Hlc,
+        /// The peer's clock then.
+        time: Hlc,
     },
     /// A snapshot or heal has brought everything; the feed follows from where it began.
     Healed {
@@ -72,6 +77,17 @@ pub enum Entry {
         /// Whether subscriptions that none of them needs are put to rest.
         only: bool,
     },
+    /// The peer has said of itself at what position, horizon and time it stands.
+    Stated {
+        /// Subscriptions of which it spoke.
+        subscriptions: Vec<u32>,
+        /// Its head.
+        seq: Seq,
+        /// Dead records buried at or before this are not in its trees.
+        horizon: Hlc,
+        /// Its clock.
+        time: Hlc,
+    },
 }
 
 /// What became of an outbox row.
@@ -103,6 +119,8 @@ pub struct Welcomed {
     pub good: Vec<u32>,
     /// Subscriptions that start over: what they had staged is dropped.
     pub afresh: Vec<u32>,
+    /// Those among them whose base is older than the peer's horizon: it goes when a snapshot has come.
+    pub stale: Vec<u32>,
 }
 
 /// A subscription's stored position.
@@ -120,6 +138,16 @@ pub struct Standing {
     pub heal: Option<Healing>,
     /// Whether nobody asks for it at present: it keeps what it has, and is not brought up to date.
     pub resting: bool,
+    /// The peer's clock when `cursor`, at the latest, was its head.
+    pub time: Hlc,
+    /// Dead records buried at or before this are not in the base.
+    pub horizon: Hlc,
+    /// Whether what is visible is older than the peer's horizon: it is shown until a snapshot has come, and
+    /// is evidence of nothing.
+    pub stale: bool,
+    /// Where a snapshot last took the place of what was visible. Rows that were accepted up to there are in it,
+    /// or their record is gone.
+    pub based: Seq,
 }
 
 impl Standing {
@@ -128,6 +156,17 @@ impl Standing {
         self.heal = None;
         self.place = Place::at(self.cursor);
     }
+
+    /// Whether all up to `seq` is visible and nothing beyond it has come.
+    pub fn is_at(&self, seq: Seq) -> bool {
+        self.arrived && self.heal.is_none() && self.cursor == seq && self.place == Place::at(seq)
+    }
+
+    /// Becomes a newcomer's, over what is visible.
+    pub(super) fn go_stale(&mut self) {
+        let (resting, horizon) = (self.resting, self.horizon);
+        *self = Self { resting, horizon, stale: true, ..Self::default() };
+    }
 }
 
 /// A snapshot or heal under way.
@@ -135,6 +174,10 @@ impl Standing {
 pub struct Healing {
     /// From where the feed continues.
     pub seq: Seq,
+    /// The peer's clock when that was its head.
+    pub time: Hlc,
+    /// The peer's horizon then.
+    pub horizon: Hlc,
     /// Greatest position received: nothing is visible before a cut that reaches it.
     pub reach: Seq,
     /// Whether everything has come.

@@ -7,6 +7,7 @@ use crate::{
     crdt::Join,
     hlc::Stamp,
     id::{FieldName, RecordKey},
+    message::PushWrite,
     record::{
         AddWinsSet, Cell, CellKey, Counter, Kind, Record, Siblings, State, Tally, Value,
         VersionVector,
@@ -33,6 +34,8 @@ pub struct RowWrite {
     pub key: RecordKey,
     /// The record's `seen` as the writer saw it.
     pub saw: VersionVector,
+    /// Whether it updates a record that was live: it means nothing without that.
+    pub updates: bool,
     /// Applied in order.
     pub intents: Vec<Intent>,
 }
@@ -181,6 +184,12 @@ impl RowWrite {
             }
         }
         delta
+    }
+
+    /// The write as it is sent, with what it adds.
+    pub(super) fn sent(&self, delta: Record) -> PushWrite {
+        let Self { key, saw, updates, intents: _ } = self;
+        PushWrite { key: key.clone(), saw: saw.clone(), updates: *updates, delta }
     }
 
     /// Applies the write, at `stamp`, to `record`.

@@ -292,7 +292,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
 
 /// A heal under way is not written: nothing is folded before its end.
 fn write_standing(out: &mut Writer, standing: &Standing) {
-    out.array(6);
+    out.array(10);
     match &standing.epoch {
         Some(epoch) => out.bytes(epoch.as_bytes()),
         None => out.null(),
@@ -308,10 +308,14 @@ fn write_standing(out: &mut Writer, standing: &Standing) {
         None => out.null(),
     }
     out.bool(standing.resting);
+    out.hlc(standing.time);
+    out.hlc(standing.horizon);
+    out.bool(standing.stale);
+    out.uint(standing.based.0);
 }
 
 fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
-    input.array_exact(6)?;
+    input.array_exact(10)?;
     Ok(Standing {
         epoch: input.optional(|input| input.bytes_exact().map(Epoch::from_bytes))?,
         cursor: Seq(input.uint()?),
@@ -325,5 +329,9 @@ fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
         },
         heal: None,
         resting: input.bool()?,
+        time: input.hlc()?,
+        horizon: input.hlc()?,
+        stale: input.bool()?,
+        based: Seq(input.uint()?),
     })
 }

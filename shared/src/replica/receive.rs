@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     codec::{CodecError, CodecFault},
+    hlc::Hlc,
     id::{Pattern, RecordKey, Seq},
     message::{Changes, Chunk, Entry, Place, Records},
     planted::Bug,
@@ -41,7 +42,7 @@ impl Replica {
     }
 
     pub(super) fn feed(&mut self, changes: Changes, applied: &mut Applied) {
-        let Changes { subscriptions, after, upto, cut, mut entries, state: _ } = changes;
+        let Changes { subscriptions, after, upto, cut, mut entries, state } = changes;
         // A subscription that is being healed, or that was moved, takes its changes up again later.
         let planted = self.has(Bug::AfterIgnored);
         let taking: Vec<u32> = subscriptions
@@ -71,10 +72,48 @@ impl Replica {
             standing.place = upto.clone();
             if !fitted {
                 let seq = upto.seq;
+                // Of what time it is, the heal will tell.
                 standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
                 applied.broken.push(subscription);
             } else if cut || self.planted.is(Bug::CutsIgnored) {
                 self.cut(subscription, upto.seq, applied);
+                if let Some(state) = &state {
+                    let stated = (state.seq, state.horizon, state.hlc);
+                    self.stands_at(subscription, stated, applied);
+                }
+            }
+        }
+    }
+
+    /// The peer has said at what position, horizon and time it stands: a base that is at that position is of
+    /// that time, and dead records that the peer's trees do not have leave it.
+    pub(super) fn stands_at(
+        &mut self,
+        subscription: u32,
+        (seq, horizon, time): (Seq, Hlc, Hlc),
+        applied: &mut Applied,
+    ) {
+        let standing = standing_mut(&mut self.header.standings, subscription);
+        let Some((_, standing)) = standing.filter(|(_, standing)| standing.is_at(seq)) else {
+            return;
+        };
+        standing.time = standing.time.max(time);
+        if horizon > standing.horizon {
+            standing.horizon = horizon;
+            self.bury(subscription, horizon, applied);
+        }
+    }
+
+    /// Drops the dead records of a subscription that the peer's trees do not have. No app sees them, unless a
+    /// row builds on one.
+    fn bury(&mut self, subscription: u32, horizon: Hlc, applied: &mut Applied) {
+        let standing = standing_mut(&mut self.header.standings, subscription);
+        let Some((pattern, _)) = standing else { return };
+        for key in self.base.buried(pattern, horizon) {
+            let is_ahead = self.base.is_ahead(&key, self.last + 1);
+            let shows = self.overlay.numbers_of(&key).next().is_some();
+            if !is_ahead && self.base.drop_record(&key) && shows {
+                applied.keys.insert(key);
             }
         }
     }
@@ -89,7 +128,14 @@ impl Replica {
         if standing.heal.as_ref().is_some_and(|heal| !heal.complete || heal.reach > seq) {
             return;
         }
-        let gone = standing.heal.take().map(|heal| heal.gone).unwrap_or_default();
+        let heal = standing.heal.take();
+        if let Some(heal) = &heal {
+            standing.time = heal.time;
+            standing.horizon = heal.horizon;
+            standing.based = if standing.stale { seq } else { Seq(0) };
+        }
+        let gone = heal.map(|heal| heal.gone).unwrap_or_default();
+        let was_stale = core::mem::take(&mut standing.stale);
         standing.cursor = seq;
         standing.arrived = true;
         standing.epoch = epoch;
@@ -110,6 +156,17 @@ impl Replica {
         applied.keys.extend(keys.iter().cloned());
         applied.cuts.push(subscription);
         self.retire(&keys, applied);
+        if was_stale {
+            // Of what was accepted before, the base has all that is left.
+            let rows = self.overlay.rows();
+            let accepted = rows.filter(|(_, outbox)| matches!(outbox.state, RowState::Accepted(_)));
+            let numbers: Vec<u64> = accepted.map(|(number, _)| number).collect();
+            for number in
+                numbers.into_iter().filter(|number| self.is_done(*number)).collect::<Vec<_>>()
+            {
+                self.finish(number, applied);
+            }
+        }
     }
 
     /// Makes visible what a heal has brought, where it stands: a bug, in tests.
@@ -154,13 +211,14 @@ impl Replica {
         let accepted = matches!(outbox.state, RowState::Accepted(_));
         !matches!(outbox.state, RowState::Rejected { .. })
             && outbox.row.writes.iter().all(|write| {
-                if self.holds(&write.key) {
-                    self.base
-                        .record(&write.key)
-                        .is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
-                } else {
-                    accepted
-                }
+                let mut standings = self.header.standings.iter();
+                let standing = standings.find(|(held, _)| held.covers(&write.key.collection));
+                standing.map_or(accepted, |(_, standing)| {
+                    let record = self.base.record(&write.key);
+                    record.is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
+                        || matches!(outbox.state, RowState::Accepted(seq)
+                            if seq > Seq(0) && seq <= standing.based)
+                })
             })
     }
 
@@ -239,13 +297,19 @@ impl Replica {
         Ok(())
     }
 
-    pub(super) fn heal_begun(&mut self, subscription: u32, seq: Seq) {
+    pub(super) fn heal_begun(&mut self, subscription: u32, begun: Healing, applied: &mut Applied) {
         let epoch = self.epoch_last();
-        if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
-            if !standing.arrived {
-                standing.epoch = epoch;
-            }
-            standing.heal = Some(Healing { seq, reach: seq, ..Healing::default() });
+        let horizon = begun.horizon;
+        let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+            return;
+        };
+        if !standing.arrived {
+            standing.epoch = epoch;
+        }
+        standing.heal = Some(begun);
+        if !standing.stale {
+            // What the peer does not keep any more is no difference.
+            self.bury(subscription, horizon, applied);
         }
     }
 

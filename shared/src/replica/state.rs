@@ -3,7 +3,7 @@
 use super::{
     base::Base,
     bytes::decode_entry,
-    entry::{Entry, Settlement, Standing, Welcomed},
+    entry::{Entry, Healing, Settlement, Standing, Welcomed},
     intent::{Restamped, Row},
     load::Damage,
     overlay::{Counts, Overlay, RowState},
@@ -432,7 +432,10 @@ impl Replica {
                     self.chunk(&chunk, &mut applied)?;
                 }
             }
-            Entry::HealBegun { subscription, seq } => self.heal_begun(subscription, seq),
+            Entry::HealBegun { subscription, seq, horizon, time } => {
+                let begun = Healing { seq, reach: seq, horizon, time, ..Healing::default() };
+                self.heal_begun(subscription, begun, &mut applied);
+            }
             Entry::Healed { subscription, gone, reach } => {
                 self.healed(subscription, gone, reach);
                 if self.has(Bug::VisibleAtWalkEnd) {
@@ -460,6 +463,11 @@ impl Replica {
             Entry::Subscribed { patterns, only } => {
                 let rested = only && self.rest_but(&patterns);
                 applied.subscribed = self.subscribe(&patterns) || rested;
+            }
+            Entry::Stated { subscriptions, seq, horizon, time } => {
+                for subscription in subscriptions {
+                    self.stands_at(subscription, (seq, horizon, time), &mut applied);
+                }
             }
         }
         self.end_recorded(&mut applied);
@@ -568,6 +576,11 @@ impl Replica {
             {
                 self.base.unstage(pattern);
                 standing.start_over();
+            }
+        }
+        for subscription in welcomed.stale {
+            if let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) {
+                standing.go_stale();
             }
         }
     }

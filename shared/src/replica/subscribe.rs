@@ -69,11 +69,6 @@ impl Replica {
         woke
     }
 
-    /// Whether a subscription covers the record, be it asked for or at rest.
-    pub(super) fn holds(&self, key: &RecordKey) -> bool {
-        self.header.standings.iter().any(|(held, _)| held.covers(&key.collection))
-    }
-
     /// Whether each pattern is asked for, by itself or within another.
     #[must_use]
     pub fn is_subscribed(&self, patterns: &[Pattern]) -> bool {

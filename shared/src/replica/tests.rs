@@ -177,6 +177,31 @@ fn erase_overwrites_the_values() {
 }
 
 #[test]
+fn erase_overwrites_the_values_of_a_removed_record_too_and_once() {
+    let mut replica = replica();
+    commit(&mut replica, &[change("a", Action::Add(secrets()))]);
+    commit(&mut replica, &[change("a", Action::Remove { erase: false })]);
+    let erase = [change("a", Action::Remove { erase: true })];
+    commit(&mut replica, &erase);
+    let record = replica.view(&key("a")).unwrap();
+    assert!(!record.is_live());
+    assert!(!format!("{record:?}").contains("secret"), "{record:?}");
+    assert!(replica.write(&erase, NOW).is_err(), "nothing is left to be overwritten");
+}
+
+/// A value in a cell of every kind that holds some.
+fn secrets() -> Vec<FieldChange> {
+    let secret = || Value::text("secret");
+    let single = [("lww", Kind::Lww), ("fww", Kind::Fww), ("max", Kind::Max), ("min", Kind::Min)];
+    let single = single.map(|(name, kind)| field(name, FieldAction::Set(kind, secret())));
+    let more = [
+        field("set", FieldAction::Insert(vec![secret()])),
+        field("review", FieldAction::Resolve(secret())),
+    ];
+    single.into_iter().chain(more).collect()
+}
+
+#[test]
 fn a_write_is_hidden_until_it_is_durable_and_undo_leaves_no_trace() {
     let mut replica = replica();
     commit(&mut replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 1)]))]);
@@ -406,7 +431,7 @@ fn pages_split_when_they_grow_and_go_when_they_are_empty() {
     assert!(disk.rows(Keyspace::Page).iter().all(|page| page.value.len() < 100_000));
     same(&disk.load(), &replica);
     let gone = replica.base().iter().map(|(key, _)| key.clone()).collect();
-    replica.apply(Entry::HealBegun { subscription: 0, seq: Seq(3) }).unwrap();
+    replica.apply(heal_begun(3)).unwrap();
     replica.apply(Entry::Healed { subscription: 0, gone, reach: Seq(0) }).unwrap();
     feed(&mut replica, 3, true, Vec::new());
     disk.fold(&mut replica);
@@ -443,7 +468,8 @@ fn drawn_base(rng: &mut Rng, replica: &Replica, id_of_record: &str, seq: u64) ->
         let stamp = Stamp { hlc: Hlc::at(WallMillis(NOW.0 + seq)), replica: id(9) };
         let intents =
             vec![Intent::Clear { field: FieldName::parse("votes").unwrap(), kind: Kind::Counter }];
-        let write = RowWrite { key: key(id_of_record), saw: record.seen.clone(), intents };
+        let write =
+            RowWrite { key: key(id_of_record), saw: record.seen.clone(), updates: true, intents };
         write.apply(stamp, &mut record);
     }
     record
@@ -549,7 +575,12 @@ fn welcomed(run: u8) -> Entry {
         skew_ms: 0,
         good: vec![0],
         afresh: Vec::new(),
+        stale: Vec::new(),
     })
+}
+
+fn heal_begun(seq: u64) -> Entry {
+    Entry::HealBegun { subscription: 0, seq: Seq(seq), horizon: Hlc::ZERO, time: Hlc::ZERO }
 }
 
 /// A peer whose records change in every way that reaches a base.
@@ -613,7 +644,7 @@ impl Source {
                     self.records.keys().filter(|_| rng.once_in(3)).cloned().collect();
                 self.records.retain(|key, _| !gone.contains(key));
                 self.seq += 1;
-                entries.push(Entry::HealBegun { subscription: 0, seq: Seq(self.seq) });
+                entries.push(heal_begun(self.seq));
                 let came = self.write(rng, &some);
                 let came = entry(some.clone(), self.seq, self.records[&came.key].clone());
                 let records = message::Records { subscription: 0, entries: vec![came] };
@@ -761,7 +792,7 @@ fn row_that_came_twice_outlasts_a_fold_that_was_cut_off() {
     let changes = source.changes(&replica, true, vec![echo]);
     disk.log(&mut replica, changes);
     disk.log(&mut replica, welcomed(1));
-    disk.log(&mut replica, Entry::HealBegun { subscription: 0, seq: Seq(source.seq) });
+    disk.log(&mut replica, heal_begun(source.seq));
     let lost =
         message::Records { subscription: 0, entries: vec![entry(second.clone(), 1, before)] };
     disk.log(&mut replica, Entry::Staged(wire::encode(&Message::Records(lost))));

@@ -13,12 +13,12 @@ use crate::{
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
-        PushRow, PushWrite,
+        PushRow,
         limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
         wire::row_frame_bytes,
     },
     planted::Bug,
-    record::Record,
+    record::{Cell, Record, State},
     time::WallMillis,
 };
 use alloc::{
@@ -51,6 +51,25 @@ pub struct Tentative {
 
 /// What an entry of a version vector takes, stored.
 const DOT_BYTES: usize = 26;
+
+/// Whether a removal finds nothing to remove, and nothing to overwrite.
+fn is_done(action: &Action, view: &Record) -> bool {
+    let Action::Remove { erase } = action else {
+        return false;
+    };
+    let holds = |cell: &Cell| match &cell.state {
+        State::Lww { value, .. } => value.is_some(),
+        State::Later { .. } => false,
+        state @ (State::Fww(_)
+        | State::Max(_)
+        | State::Min(_)
+        | State::Counter(_)
+        | State::Set(_)
+        | State::Review(_)) => State::empty(state.kind()).is_some_and(|empty| empty != *state),
+    };
+    let overwrites = *erase && view.cells.values().any(holds);
+    !view.is_live() && !overwrites
+}
 
 /// What changes come to.
 struct Planned {
@@ -111,7 +130,7 @@ impl Replica {
         let mut writes = Vec::with_capacity(row.writes.len());
         for write in &row.writes {
             let delta = write.delta(row.stamp, &self.latest(&write.key)?);
-            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
+            writes.push(write.sent(delta));
         }
         let (number, digest) = (self.last + 1, row_digest(row));
         let sent = PushRow { number, hlc: row.stamp.hlc, digest, writes };
@@ -139,7 +158,7 @@ impl Replica {
                 Some(known) => known,
                 None => (self.latest(&change.key)?, 0),
             };
-            if matches!(change.action, Action::Remove { .. }) && !view.is_live() {
+            if is_done(&change.action, &view) {
                 views.insert(&change.key, (view, bytes));
                 continue;
             }
@@ -154,6 +173,8 @@ impl Replica {
                     if !matches!(change.action, Action::Update(_) | Action::Remove { .. }) {
                         known.intents.retain(|intent| *intent != Intent::Remove);
                     }
+                    // What it makes whole, or may make anew, it does not need.
+                    known.updates &= write.updates;
                     known.intents.extend(write.intents);
                 }
                 None => writes.push(write),
@@ -219,7 +240,7 @@ impl Replica {
             if self.overlay.is_last_of(&write.key, number) {
                 replays.forget(&write.key);
             }
-            writes.push(PushWrite { key: write.key.clone(), saw: write.saw.clone(), delta });
+            writes.push(write.sent(delta));
         }
         Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
     }

@@ -40,7 +40,11 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
         2 => Message::Push(Push { named: rng.any_size(), rows: some(rng, 3, row) }),
         3 => Message::Ack(Ack { outcomes: some(rng, 5, |rng| (rng.any_size(), outcome(rng))) }),
         4 => Message::Changes(changes(rng)),
-        5 => Message::Resume(Resume { subscription: small(rng), place: place(rng) }),
+        5 => Message::Resume(Resume {
+            subscription: small(rng),
+            place: place(rng),
+            time: arbitrary_hlc(rng),
+        }),
         6 => Message::AskRoots(AskRoots {
             subscription: small(rng),
             after: maybe(rng, arbitrary_collection),
@@ -48,6 +52,8 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
         7 => Message::Roots(Roots {
             subscription: small(rng),
             seq: seq(rng),
+            horizon: arbitrary_hlc(rng),
+            hlc: arbitrary_hlc(rng),
             roots: some(rng, 4, |rng| (arbitrary_collection(rng), digest(rng))),
             more: rng.once_in(2),
         }),
@@ -148,6 +154,7 @@ fn hello(rng: &mut Rng) -> Hello {
             cursor: maybe(rng, |rng| Cursor { epoch: epoch(rng), seq: seq(rng) }),
             place: place(rng),
             root: maybe(rng, digest),
+            time: arbitrary_hlc(rng),
         }),
         epochs: some(rng, 3, epoch),
     }
@@ -177,7 +184,8 @@ fn welcome(rng: &mut Rng) -> Welcome {
         accepted: maybe(rng, arbitrary_hlc),
         identity: rng.one_of(Identity::Confirmed, &[Identity::Forked, Identity::Foreign]),
         modes: some(rng, 3, |rng| {
-            let mode = rng.one_of(Mode::InSync, &[Mode::Feed, Mode::Heal, Mode::Snapshot]);
+            let mode =
+                rng.one_of(Mode::InSync, &[Mode::Feed, Mode::Heal, Mode::Snapshot, Mode::Rebase]);
             (small(rng), mode)
         }),
     }
@@ -191,6 +199,7 @@ fn row(rng: &mut Rng) -> PushRow {
         writes: some(rng, 2, |rng| PushWrite {
             key: arbitrary_key(rng),
             saw: arbitrary_vector(rng),
+            updates: rng.once_in(2),
             delta: arbitrary_record(rng),
         }),
     }

@@ -66,9 +66,13 @@ pub(crate) fn all() -> Vec<(&'static str, Message)> {
     all
 }
 
+const MODES: [Mode; 5] = [Mode::InSync, Mode::Feed, Mode::Heal, Mode::Snapshot, Mode::Rebase];
+
 fn opening() -> Vec<(&'static str, Message)> {
-    let subscription =
-        |id, pattern, cursor, place, root| Subscription { id, pattern, cursor, place, root };
+    let subscription = |id, pattern, cursor: Option<Cursor>, place, root| {
+        let time = cursor.map_or(Hlc::ZERO, |_| hlc(5));
+        Subscription { id, pattern, cursor, place, root, time }
+    };
     let cursor = Cursor { epoch: epoch(5), seq: Seq(300) };
     let hello = Hello {
         versions: vec![1],
@@ -82,25 +86,15 @@ fn opening() -> Vec<(&'static str, Message)> {
         subscriptions: Vec::new(),
         epochs: Vec::new(),
     };
+    let tasks = Pattern::Exact(collection("tasks"));
+    let notes = Pattern::Prefix(collection("notes"));
     let returning = Hello {
         known: vec![Incarnation::from_bytes([3; 16])],
         token: Some("secret".to_owned()),
         subscriptions: vec![
             subscription(0, Pattern::All, None, Place::default(), None),
-            subscription(
-                1,
-                Pattern::Exact(collection("tasks")),
-                Some(cursor),
-                place(),
-                Some(digest(7)),
-            ),
-            subscription(
-                2,
-                Pattern::Prefix(collection("notes")),
-                Some(cursor),
-                Place::at(Seq(300)),
-                None,
-            ),
+            subscription(1, tasks, Some(cursor), place(), Some(digest(7))),
+            subscription(2, notes, Some(cursor), Place::at(Seq(300)), None),
         ],
         epochs: vec![epoch(5), epoch(6)],
         ..hello.clone()
@@ -126,7 +120,7 @@ fn opening() -> Vec<(&'static str, Message)> {
         head: Seq(u64::MAX),
         accepted,
         identity,
-        modes: vec![(0, Mode::InSync), (1, Mode::Feed), (2, Mode::Heal), (3, Mode::Snapshot)],
+        modes: (0..).zip(MODES).collect(),
     };
     vec![
         ("hello_first", Message::Hello(hello)),
@@ -145,6 +139,7 @@ fn writing() -> Vec<(&'static str, Message)> {
         writes: vec![PushWrite {
             key: key("tasks", UUID),
             saw: [(replica(2), hlc(0))].into_iter().collect(),
+            updates: number == 1,
             delta: delta(1, time),
         }],
     };
@@ -206,7 +201,7 @@ fn feed() -> Vec<(&'static str, Message)> {
     vec![
         ("changes_nothing", Message::Changes(Changes::default())),
         ("changes_entries", Message::Changes(changes)),
-        ("resume", Message::Resume(Resume { subscription: 1, place: place() })),
+        ("resume", Message::Resume(Resume { subscription: 1, place: place(), time: hlc(2) })),
     ]
 }
 
@@ -246,6 +241,8 @@ fn finding() -> Vec<(&'static str, Message)> {
     let roots = Roots {
         subscription: 1,
         seq: Seq(300),
+        horizon: hlc(0),
+        hlc: hlc(3),
         roots: vec![(collection("notes"), digest(1)), (collection("tasks"), digest(2))],
         more: true,
     };

@@ -116,7 +116,7 @@ fn check(client: &mut Client, chunk: &Chunk) {
 
 fn resume(world: &mut World, client: &mut Client, place: Place) {
     client.place = place.clone();
-    let resume = Resume { subscription: 0, place };
+    let resume = Resume { subscription: 0, place, time: client.time };
     world.say(client.peer, &Message::Resume(resume));
     client.listen(world);
 }

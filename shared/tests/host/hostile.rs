@@ -98,7 +98,7 @@ fn m05_forged_hashes_change_nothing_but_the_view_of_who_forges_them() {
     ann.listen(&mut world);
     let mut newcomer = Client::new(6);
     newcomer.connect_as(&mut world, "newcomer", false);
-    let resume = Resume { subscription: 0, place: Place::default() };
+    let resume = Resume { subscription: 0, place: Place::default(), time: Hlc::ZERO };
     world.say(newcomer.peer, &Message::Resume(resume));
     newcomer.listen(&mut world);
     assert_eq!(newcomer.base, ann.base, "everybody else has all of it");
@@ -180,9 +180,14 @@ fn m09_trees_tell_nothing_of_other_spaces_and_collections() {
             eve.connect_as(world, "eve", false);
             world.say(eve.peer, &Message::AskRoots(AskRoots { subscription: 0, after: None }));
             let roots = world.hear(eve.peer).into_iter().map(|message| match message {
-                // The head is the space's, of which it is a member.
+                // Head and time are the space's, of which it is a member.
                 Message::Roots(roots) => {
-                    Message::Roots(rejoin_core::protocol::message::Roots { seq: seq(0), ..roots })
+                    let hlc = Hlc::ZERO;
+                    Message::Roots(rejoin_core::protocol::message::Roots {
+                        seq: seq(0),
+                        hlc,
+                        ..roots
+                    })
                 }
                 other => other,
             });

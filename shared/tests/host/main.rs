@@ -10,6 +10,7 @@
 
 mod heal;
 mod history;
+mod horizon;
 mod hostile;
 mod push;
 mod refill;

@@ -344,6 +344,7 @@ fn total(world: &mut World, id: &str) -> i64 {
     let resume = rejoin_core::protocol::message::Resume {
         subscription: 0,
         place: rejoin_core::protocol::message::Place::default(),
+        time: Hlc::ZERO,
     };
     world.say(reader.peer, &Message::Resume(resume));
     reader.listen(world);
@@ -483,6 +484,7 @@ fn removed_record_comes_back_removed() {
         &Message::Resume(rejoin_core::protocol::message::Resume {
             subscription: 0,
             place: rejoin_core::protocol::message::Place::default(),
+            time: Hlc::ZERO,
         }),
     );
     carl.listen(&mut world);

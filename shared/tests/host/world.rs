@@ -20,7 +20,7 @@ use rejoin_core::{
     },
     record::{Cell, Kind, Record, State, Value, VersionVector},
     testing::{block_on, memory::MemoryStore},
-    time::{MonoMillis, Now, WallMillis},
+    time::{Millis, MonoMillis, Now, WallMillis},
     tree::{Trie, combine_roots},
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -98,8 +98,27 @@ impl World {
         Self::with(store, config)
     }
 
+    /// A host that keeps what is dead for so long, of a server that has run for so long, when the wall clock shows
+    /// so much beyond the usual.
+    pub(crate) fn keeping(
+        store: MemoryStore,
+        number: u8,
+        retention: u64,
+        (ran, beyond): (u64, u64),
+    ) -> Self {
+        let mut config = config(number);
+        config.retention = Millis(retention);
+        config.ran = Millis(ran);
+        config.recent_bytes_max = 0;
+        Self::at(store, config, WallMillis(WALL + beyond))
+    }
+
     fn with(store: MemoryStore, config: HostConfig) -> Self {
-        let now = Now { wall: WallMillis(WALL), mono: MonoMillis(1_000) };
+        Self::at(store, config, WallMillis(WALL))
+    }
+
+    fn at(store: MemoryStore, config: HostConfig, wall: WallMillis) -> Self {
+        let now = Now { wall, mono: MonoMillis(1_000) };
         let mut world = Self {
             host: Host::open(config, now),
             store,
@@ -249,6 +268,9 @@ pub(crate) struct Client {
     /// With what each record of the base came: position and proof.
     pub(crate) marks: BTreeMap<RecordKey, (Epoch, Seq, Proof)>,
     pub(crate) place: Place,
+    /// The host's clock when it was last at the head, and the horizon then.
+    pub(crate) time: Hlc,
+    pub(crate) horizon: Hlc,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) epoch: Epoch,
     pub(crate) rows: BTreeMap<Hlc, PushRow>,
@@ -273,6 +295,8 @@ impl Client {
             base: BTreeMap::new(),
             marks: BTreeMap::new(),
             place: Place::default(),
+            time: Hlc::ZERO,
+            horizon: Hlc::ZERO,
             cursor: None,
             epoch: epoch(0),
             rows: BTreeMap::new(),
@@ -313,6 +337,7 @@ impl Client {
                     cursor: self.cursor,
                     place: self.place.clone(),
                     root,
+                    time: self.time,
                 })
                 .collect(),
             epochs: Vec::new(),
@@ -375,12 +400,21 @@ impl Client {
         }
         if let Some(state) = changes.state {
             assert_eq!(state.seq, self.place.seq);
+            self.stands_at(&state);
             for (id, root) in state.roots {
                 let pattern = self.patterns[id as usize].clone();
                 assert_eq!(root, self.root_of(&pattern), "what I hold is what the host holds");
                 self.verified += 1;
             }
         }
+    }
+
+    /// Forgets what the host has collected.
+    pub(crate) fn stands_at(&mut self, state: &rejoin_core::protocol::message::Stated) {
+        self.time = state.hlc;
+        self.horizon = state.horizon;
+        let collected = |record: &Record| record.burial().is_some_and(|at| at <= state.horizon);
+        self.base.retain(|_, record| !collected(record));
     }
 
     pub(crate) fn apply_entry(&mut self, entry: &Entry) {
@@ -468,11 +502,28 @@ impl Client {
                     delta.seen.set(self.replica, hlc);
                     let saw =
                         self.base.get(&key).map(|record| record.seen.clone()).unwrap_or_default();
-                    PushWrite { key, saw, delta }
+                    PushWrite { key, saw, updates: false, delta }
                 })
                 .collect(),
         };
         self.rows.insert(hlc, row.clone());
+        row
+    }
+
+    /// Removes a record as far as it is known here.
+    pub(crate) fn remove(&mut self, millis: u64, id: &str) -> PushRow {
+        let mut delta = Record::default();
+        let seen = self.base.get(&key(id)).map(|record| record.seen.clone());
+        delta.removed.seen = seen.unwrap_or_default();
+        delta.removed.seen.raise(self.replica, self.stamp(millis).hlc);
+        self.row(millis, vec![(key(id), delta)])
+    }
+
+    /// Sets a field of a record that is there.
+    pub(crate) fn update(&mut self, millis: u64, id: &str, value: &str) -> PushRow {
+        let mut row = self.set(millis, id, "title", value);
+        row.writes.iter_mut().for_each(|write| write.updates = true);
+        self.rows.insert(row.hlc, row.clone());
         row
     }
 

@@ -169,13 +169,14 @@ fn space(input: &mut Reader<'_>) -> Read<SpaceId> {
 }
 
 fn subscription(input: &mut Reader<'_>) -> Read<Subscription> {
-    input.array_exact(5)?;
+    input.array_exact(6)?;
     Ok(Subscription {
         id: input.uint32()?,
         pattern: pattern(input)?,
         cursor: input.optional(cursor)?,
         place: place(input)?,
         root: input.optional(digest)?,
+        time: input.hlc()?,
     })
 }
 
@@ -259,8 +260,13 @@ fn row(input: &mut Reader<'_>) -> Read<PushRow> {
 }
 
 fn write(input: &mut Reader<'_>) -> Read<PushWrite> {
-    input.array_exact(3)?;
-    Ok(PushWrite { key: key(input)?, saw: read_vector(input)?, delta: read_record(input)? })
+    input.array_exact(4)?;
+    Ok(PushWrite {
+        key: key(input)?,
+        saw: read_vector(input)?,
+        updates: input.bool()?,
+        delta: read_record(input)?,
+    })
 }
 
 fn ack(input: &mut Reader<'_>) -> Read<Ack> {
@@ -354,8 +360,8 @@ fn stated(input: &mut Reader<'_>) -> Read<Stated> {
 }
 
 fn resume(input: &mut Reader<'_>) -> Read<Resume> {
-    input.array_exact(2)?;
-    Ok(Resume { subscription: input.uint32()?, place: place(input)? })
+    input.array_exact(3)?;
+    Ok(Resume { subscription: input.uint32()?, place: place(input)?, time: input.hlc()? })
 }
 
 fn ask_roots(input: &mut Reader<'_>) -> Read<AskRoots> {
@@ -364,10 +370,12 @@ fn ask_roots(input: &mut Reader<'_>) -> Read<AskRoots> {
 }
 
 fn roots(input: &mut Reader<'_>) -> Read<Roots> {
-    input.array_exact(4)?;
+    input.array_exact(6)?;
     Ok(Roots {
         subscription: input.uint32()?,
         seq: seq(input)?,
+        horizon: input.hlc()?,
+        hlc: input.hlc()?,
         roots: pairs(input, BY_BYTES, |input| Ok((input.collection()?, digest(input)?)))?,
         more: input.bool()?,
     })

@@ -70,9 +70,10 @@ fn write_body(out: &mut Writer, message: &Message) {
         }
         Message::Changes(message) => changes(out, message),
         Message::Resume(message) => {
-            out.array(2);
+            out.array(3);
             out.uint(u64::from(message.subscription));
             place(out, &message.place);
+            out.hlc(message.time);
         }
         Message::AskRoots(message) => {
             out.array(2);
@@ -165,12 +166,13 @@ fn hello(out: &mut Writer, message: &Hello) {
 }
 
 fn subscription(out: &mut Writer, value: &Subscription) {
-    out.array(5);
+    out.array(6);
     out.uint(u64::from(value.id));
     pattern(out, &value.pattern);
     optional(out, value.cursor.as_ref(), cursor);
     place(out, &value.place);
     optional(out, value.root.as_ref(), digest);
+    out.hlc(value.time);
 }
 
 fn pattern(out: &mut Writer, value: &Pattern) {
@@ -263,9 +265,10 @@ fn row(out: &mut Writer, value: &PushRow) {
 }
 
 fn write(out: &mut Writer, value: &PushWrite) {
-    out.array(3);
+    out.array(4);
     key(out, &value.key);
     write_vector(out, &value.saw);
+    out.bool(value.updates);
     write_record(out, &value.delta);
 }
 
@@ -353,9 +356,11 @@ fn stated(out: &mut Writer, value: &Stated) {
 }
 
 fn roots(out: &mut Writer, message: &Roots) {
-    out.array(4);
+    out.array(6);
     out.uint(u64::from(message.subscription));
     out.uint(message.seq.0);
+    out.hlc(message.horizon);
+    out.hlc(message.hlc);
     pairs(out, &message.roots, |out, (collection, root)| {
         out.name(collection.as_str());
         digest(out, root);

@@ -5,12 +5,36 @@ use super::{
     pipeline::{Then, Want},
 };
 use crate::{
-    message::{self, ByeCode, Changes, Place, Stated},
+    hlc::Hlc,
+    id::{Digest, Seq},
+    message::{self, ByeCode, Changes, Stated},
     planted::Bug,
-    replica::Entry,
+    replica::{Entry, Standing},
     time::Now,
 };
 use alloc::vec::Vec;
+
+/// What the peer says of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    seq: Seq,
+    horizon: Hlc,
+    time: Hlc,
+    root: Digest,
+}
+
+impl Claim {
+    /// Whether it is to be stored although nothing has changed: it raises the horizon, or the base would count
+    /// as much older than it is. A sixteenth of the time that the peer keeps its dead records for does no harm.
+    fn is_news(&self, standing: &Standing) -> bool {
+        let kept = self.time.wall().0.saturating_sub(self.horizon.wall().0);
+        let behind = self.time.wall().0.saturating_sub(standing.time.wall().0);
+        self.horizon > standing.horizon || behind > (kept / 16).min(DAY_MS)
+    }
+}
+
+/// A base is stored to be of the present time about so often.
+const DAY_MS: u64 = 24 * 3_600_000;
 
 impl Engine {
     pub(super) fn changes(&mut self, now: Now, changes: &Changes, encoded: &[u8]) {
@@ -59,7 +83,8 @@ impl Engine {
     pub(super) fn stated(&mut self, state: &Stated) {
         if let Some(session) = &mut self.session {
             for (subscription, root) in &state.roots {
-                session.stated.insert(*subscription, (state.seq, *root));
+                let Stated { seq, horizon, hlc: time, .. } = *state;
+                session.stated.insert(*subscription, Claim { seq, horizon, time, root: *root });
             }
         }
     }
@@ -70,20 +95,27 @@ impl Engine {
             return;
         };
         let mut diverged = Vec::new();
-        for (subscription, (seq, root)) in core::mem::take(&mut session.stated) {
+        let mut news = Vec::new();
+        for (subscription, claim) in core::mem::take(&mut session.stated) {
+            let Claim { seq, horizon, root, .. } = claim;
             let at = usize::try_from(subscription).unwrap_or(usize::MAX);
             let Some((_, standing)) = self.replica.standings().get(at) else {
                 continue;
             };
-            let there = (standing.arrived
-                && standing.heal.is_none()
-                && standing.cursor == seq
-                && standing.place == Place::at(seq))
-                || self.replica.has(Bug::RootsComparedAnywhere);
-            if !there {
+            let there = standing.is_at(seq) || self.replica.has(Bug::RootsComparedAnywhere);
+            let known = session.noted.get(&subscription) == Some(&claim.time);
+            if there && claim.is_news(standing) && !known {
+                session.noted.insert(subscription, claim.time);
+                news.push((subscription, claim));
+            }
+            let raises = horizon > standing.horizon;
+            if there && raises && !self.replica.has(Bug::HorizonOfRootsIgnored) {
+                // Compared once what the peer has collected is not here any more.
+                session.stated.insert(subscription, claim);
+            } else if !there {
                 // Behind it, or on the way to it: compared once what is missing has come.
                 if standing.cursor < seq || !standing.arrived || standing.heal.is_some() {
-                    session.stated.insert(subscription, (seq, root));
+                    session.stated.insert(subscription, claim);
                 }
             } else if let Some(ours) = self.replica.root(at) {
                 if ours == root {
@@ -92,6 +124,11 @@ impl Engine {
                     diverged.push((subscription, seq, ours, root));
                 }
             }
+        }
+        for (subscription, Claim { seq, horizon, time, .. }) in news {
+            let entry =
+                Entry::Stated { subscriptions: Vec::from([subscription]), seq, horizon, time };
+            self.pipeline.want(Want::Entry { entry, then: Then::Compare });
         }
         for (subscription, seq, ours, theirs) in diverged {
             self.verified.remove(&subscription);

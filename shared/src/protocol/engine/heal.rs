@@ -36,8 +36,11 @@ pub(super) struct Heal {
     pub(super) named: BTreeSet<CollectionName>,
     /// Key hashes that only this side has, or holds differently, by collection.
     pub(super) differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
-    /// Key hashes that came.
+    /// Key hashes that came in a walk.
     came: BTreeSet<Digest>,
+    /// Of which collections a snapshot brings all.
+    pub(super) fills: Fills,
+    start: Start,
     /// What the peer has lost, once all is known.
     pub(super) refilling: Option<Refilling>,
     /// Entries on their way into the log.
@@ -48,6 +51,25 @@ pub(super) struct Heal {
     sketches: bool,
     /// A fresh salt for each walk of a session.
     walks: u64,
+}
+
+/// Collections of which a snapshot brings everything that the peer has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fills {
+    None,
+    All,
+    /// Those behind it are walked, because chunks were damaged.
+    Before(CollectionName),
+}
+
+/// A walk starts when every collection is named and its beginning is in the log: until then the base may have
+/// what the peer has collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Asked,
+    Named,
+    Logged,
+    Started,
 }
 
 impl Engine {
@@ -73,9 +95,10 @@ impl Engine {
         if snapshot && let Some(standing) = standing.filter(complete) {
             // It had brought everything: only the feed is missing, from where that had come to.
             let place = standing.place.clone();
+            let time = standing.heal.as_ref().map(|heal| heal.time).unwrap_or_default();
             session.expected.insert(subscription, place.clone());
             session.moved.insert(subscription);
-            self.say(now, &Message::Resume(Resume { subscription, place }));
+            self.say(now, &Message::Resume(Resume { subscription, place, time }));
             return;
         }
         // Where it was found equal may lie in a history that the peer does not have.
@@ -95,6 +118,8 @@ impl Engine {
                 named: BTreeSet::new(),
                 differs: BTreeMap::new(),
                 came: BTreeSet::new(),
+                fills: if snapshot { Fills::All } else { Fills::None },
+                start: Start::Asked,
                 refilling: None,
                 staging: 0,
                 complete: false,
@@ -122,9 +147,12 @@ impl Engine {
         if heal.seq.is_none() {
             let resumed = resuming.filter(|_| heal.snapshot.is_some());
             heal.seq = Some(resumed.unwrap_or(roots.seq));
-            if resumed.is_none() {
+            if resumed.is_some() {
+                heal.start = Start::Logged;
+            } else {
                 heal.staging += 1;
-                let entry = Entry::HealBegun { subscription, seq: roots.seq };
+                let Roots { seq, horizon, hlc: time, .. } = roots;
+                let entry = Entry::HealBegun { subscription, seq, horizon, time };
                 self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
             }
         }
@@ -139,7 +167,11 @@ impl Engine {
                 self.say(now, &Message::AskRoots(AskRoots { subscription, after }));
             }
             None if heal.snapshot.is_some() => self.start_snapshot(now, subscription),
-            None => self.heal_next(now, subscription),
+            None => {
+                if heal.advance(Start::Named) {
+                    self.heal_next(now, subscription);
+                }
+            }
         }
     }
 
@@ -228,16 +260,19 @@ impl Engine {
             return;
         };
         heal.staging = heal.staging.saturating_sub(1);
+        if heal.advance(Start::Logged) {
+            return self.heal_next(now, subscription);
+        }
         let at = usize::try_from(subscription).unwrap_or(usize::MAX);
         let standing = self.replica.standings().get(at).map(|(_, standing)| standing);
-        let complete =
-            standing.and_then(|standing| standing.heal.as_ref()).is_some_and(|heal| heal.complete);
-        if complete {
+        let healing = standing.and_then(|standing| standing.heal.as_ref());
+        if let Some(healing) = healing.filter(|healing| healing.complete) {
+            let time = healing.time;
             let place = Place::at(heal.seq.unwrap_or_default());
             let healed = session.heals.remove(&subscription);
             session.expected.insert(subscription, place.clone());
             session.moved.insert(subscription);
-            self.say(now, &Message::Resume(Resume { subscription, place }));
+            self.say(now, &Message::Resume(Resume { subscription, place, time }));
             let refilled = healed.and_then(|heal| heal.refilling);
             if let Some(notice) = refilled.and_then(|refilled| refilled.notice(subscription)) {
                 self.notice(notice);
@@ -273,6 +308,10 @@ impl Engine {
             .map(|(key, _)| key)
             .filter(|key| pattern.covers(&key.collection))
             .filter(|key| {
+                if heal.fills_all_of(key) {
+                    return !self.replica.base().is_staged(key)
+                        && !self.replica.has(Bug::BaseKeptAtRebase);
+                }
                 let hash = key_hash(key);
                 heal.is_other(key, &hash)
                     && !heal.came.contains(&hash)
@@ -283,6 +322,30 @@ impl Engine {
         heal.staging += 1;
         let entry = Entry::Healed { subscription, gone, reach };
         self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
+    }
+}
+
+impl Heal {
+    /// Whether a snapshot brings everything that the peer has of the record's collection.
+    fn fills_all_of(&self, key: &RecordKey) -> bool {
+        match &self.fills {
+            Fills::None => false,
+            Fills::All => true,
+            Fills::Before(from) => key.collection < *from,
+        }
+    }
+
+    /// One of the two that a start waits for has happened; whether it was the last one.
+    fn advance(&mut self, step: Start) -> bool {
+        match (self.start, step) {
+            (Start::Asked, step) => self.start = step,
+            (Start::Named, Start::Logged) | (Start::Logged, Start::Named) => {
+                self.start = Start::Started;
+                return true;
+            }
+            _ => {}
+        }
+        false
     }
 }
 

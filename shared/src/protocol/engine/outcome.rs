@@ -144,6 +144,7 @@ impl Engine {
             | Entry::Healed { .. }
             | Entry::Settled(_)
             | Entry::Session(_)
+            | Entry::Stated { .. }
             | Entry::Welcomed(_)) => Want::Entry { entry, then },
             Entry::Adopted(principal) => {
                 let Then::Adopt { id, discard } = then else { return None };

@@ -11,7 +11,8 @@
 use super::{Engine, Notice, heal::Heal};
 use crate::{
     codec::decode_record,
-    id::{Digest, Epoch, RecordKey, Seq, key_hash},
+    hlc::Hlc,
+    id::{Digest, Epoch, Pattern, RecordKey, Seq, key_hash},
     planted::Bug,
     protocol::{
         limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM, REFILL_RECORDS_MAX, REFILLS_IN_FLIGHT_MAX},
@@ -20,7 +21,7 @@ use crate::{
         },
         wire,
     },
-    replica::Held,
+    replica::{Held, Standing},
     time::Now,
 };
 use alloc::{
@@ -133,19 +134,25 @@ impl Engine {
         else {
             return VecDeque::new();
         };
-        let Some(heal) = session.heals.get(&subscription) else {
+        let stale = |(_, standing): &(Pattern, Standing)| standing.stale;
+        let stale = self.replica.standings().get(at).is_some_and(stale);
+        let stale = stale && session.horizon > Hlc::ZERO;
+        let heal = session.heals.get(&subscription);
+        // What is older than the horizon may have been removed since, and be forgotten.
+        let Some(heal) = heal.filter(|_| !stale || self.has(Bug::StaleIsEvidence)) else {
             return VecDeque::new();
         };
         let is_lost = |held: &Held| {
             let epoch = self.replica.epoch(held.epoch);
-            !session.history.has(epoch, held.seq, session.head) && !self.has(Bug::RefillSkipped)
+            let has = session.history.has(epoch, held.seq, session.head);
+            (!has || stale) && !self.has(Bug::RefillSkipped)
         };
         let mut lost: Vec<Lost> = self
             .replica
             .base()
             .iter()
             .filter(|(key, held)| pattern.covers(&key.collection) && is_lost(held))
-            .filter(|(key, _)| heal.is_other(key, &key_hash(key)))
+            .filter(|(key, _)| heal.is_other(key, &key_hash(key)) || stale)
             .map(|(key, held)| (held.epoch, held.seq, key.clone()))
             .collect();
         lost.sort_unstable();

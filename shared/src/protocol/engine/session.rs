@@ -2,6 +2,7 @@
 
 use super::{
     Engine, Link, Notice, Output, Progress,
+    feed::Claim,
     heal::Heal,
     pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
@@ -84,8 +85,12 @@ pub(super) struct Session {
     /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
     pub(super) breaks: BTreeSet<u32>,
     /// Roots stated by the peer, to be compared once the log is as far.
-    pub(super) stated: BTreeMap<u32, (Seq, crate::id::Digest)>,
+    pub(super) stated: BTreeMap<u32, Claim>,
+    /// The times of statements that are on their way into the log, by subscription.
+    pub(super) noted: BTreeMap<u32, Hlc>,
     pub(super) head: Seq,
+    /// The peer's horizon at the welcome.
+    pub(super) horizon: Hlc,
     pub(super) received: u64,
     pub(super) received_bytes: u64,
     /// Records of the snapshots that are being pulled, by subscription.
@@ -142,6 +147,8 @@ impl Session {
             self.heals.contains_key(id) || !(visible || planted)
         };
         let broken = self.breaks.iter().any(heals) && !replica.has(Bug::PushBeforeHeal);
+        // What is made from a base that is older than the horizon speaks of what is gone.
+        let broken = broken || replica.asked().any(|(_, _, standing)| standing.stale);
         self.phase == Phase::Open && !broken && !replica.is_tentative()
     }
 
@@ -205,7 +212,9 @@ impl Engine {
             mended: BTreeSet::new(),
             breaks: BTreeSet::new(),
             stated: BTreeMap::new(),
+            noted: BTreeMap::new(),
             head: Seq(0),
+            horizon: Hlc::ZERO,
             received: 0,
             received_bytes: 0,
             totals: BTreeMap::new(),
@@ -519,6 +528,7 @@ impl Engine {
             .filter(|(id, mode)| !self.keeps_staged(*id, *mode, &welcome))
             .map(|(id, _)| *id)
             .collect();
+        let stale = by_mode(|mode| mode == Mode::Rebase).collect();
         let entry = Entry::Welcomed(Welcomed {
             incarnation: self
                 .session
@@ -529,6 +539,7 @@ impl Engine {
             skew_ms: if skew_ms.abs() < SKEW_MIN_MS { 0 } else { skew_ms },
             good,
             afresh,
+            stale,
         });
         if let Some(session) = &mut self.session {
             session.phase = Phase::Entering;
@@ -543,8 +554,13 @@ impl Engine {
         let Some((_, standing)) = self.replica.standings().get(at) else {
             return true;
         };
+        if standing.stale && welcome.horizon == Hlc::ZERO {
+            return false;
+        }
         match (&standing.heal, mode) {
             (None, Mode::Feed | Mode::InSync) => true,
+            // What was collected since it was begun would never be heard of.
+            (Some(heal), Mode::Snapshot) if heal.time < welcome.horizon => false,
             (Some(heal), Mode::Snapshot) => standing.epoch.is_some_and(|epoch| {
                 epoch == welcome.epoch
                     || self.has(Bug::StagedKept)
@@ -552,7 +568,7 @@ impl Engine {
                         left.epoch == epoch && heal.reach.max(standing.place.seq) <= left.seq
                     })
             }),
-            (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync) => false,
+            (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync | Mode::Rebase) => false,
         }
     }
 
@@ -567,6 +583,7 @@ impl Engine {
         };
         session.phase = Phase::Open;
         session.head = welcome.head;
+        session.horizon = welcome.horizon;
         session.features = welcome.features & features;
         session.history = History::of(&welcome);
         session.pushing = Pushing::default();
@@ -580,10 +597,17 @@ impl Engine {
             if mode == Mode::Heal {
                 session.breaks.insert(id);
             }
-            let healthy = standing.heal.is_none();
+            if standing.stale {
+                // A peer that has collected nothing has forgotten nothing: then it is evidence as ever.
+                starting.push((id, welcome.horizon > Hlc::ZERO));
+                session.breaks.insert(id);
+                continue;
+            }
+            // A peer that was put back to an earlier state may keep what it had once collected.
+            let healthy = standing.heal.is_none() && standing.horizon <= welcome.horizon;
             match mode {
                 Mode::InSync | Mode::Feed if healthy => {}
-                Mode::Snapshot => starting.push((id, true)),
+                Mode::Snapshot | Mode::Rebase => starting.push((id, true)),
                 Mode::InSync | Mode::Feed | Mode::Heal => starting.push((id, false)),
             }
         }
@@ -634,5 +658,5 @@ fn subscription((id, pattern, standing): (u32, &Pattern, &Standing)) -> Subscrip
     let started = standing.arrived || (!healing && place != Place::default());
     let cursor = standing.epoch.filter(|_| started);
     let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
-    Subscription { id, pattern: pattern.clone(), cursor, place, root: None }
+    Subscription { id, pattern: pattern.clone(), cursor, place, root: None, time: standing.time }
 }

@@ -5,6 +5,7 @@
 
 use super::{
     Engine,
+    heal::Fills,
     pipeline::{Then, Want},
 };
 use crate::{
@@ -147,9 +148,15 @@ impl Engine {
         if pulling.tries < CHUNK_TRIES_MAX {
             return self.ask_chunks(now, subscription);
         }
-        if let Some(Pulling { place: Some(place), .. }) = heal.snapshot.take() {
+        let place = heal.snapshot.take().and_then(|pulling| pulling.place);
+        if let Some(place) = &place {
             heal.todo.retain(|(collection, _)| *collection >= place.collection);
         }
+        let first = heal.todo.front().map(|(collection, _)| collection.clone());
+        heal.fills = match place.map(|place| place.collection).or(first) {
+            Some(from) => Fills::Before(from),
+            None => Fills::All,
+        };
         self.heal_next(now, subscription);
     }
 }

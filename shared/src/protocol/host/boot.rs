@@ -28,7 +28,8 @@ pub(super) const RETRY_AFTER: Millis = Millis(1_000);
 impl Host {
     pub(super) fn read_head(&mut self) {
         let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
-        let queries = alloc::vec![get(layout::HEAD_KEY), get(layout::LINEAGE_KEY)];
+        let queries =
+            alloc::vec![get(layout::HEAD_KEY), get(layout::LINEAGE_KEY), get(layout::HORIZON_KEY),];
         self.phase = Phase::Reading;
         let ticket = self.ticket(Waiting::Boot);
         self.out(HostOutput::Query { ticket, queries });
@@ -49,11 +50,14 @@ impl Host {
         });
         let head = values.next().flatten();
         let lineage = values.next().flatten();
+        let horizon = values.next().flatten();
         let stored = head.as_deref().map(Head::decode).transpose()?;
         self.lineage = match lineage {
             Some(lineage) => layout::decode_lineage(&lineage)?,
             None => Vec::new(),
         };
+        let horizon = horizon.as_deref().map(layout::decode_horizon).transpose()?;
+        self.take_horizon(now, horizon.unwrap_or_default());
         self.head_bytes = head;
         match stored {
             Some(stored) if stored.epoch == self.marks.epoch => self.load(stored),
@@ -108,6 +112,7 @@ impl Host {
         self.clock = HlcClock::resume(self.clock.last().max(head.clock));
         self.collections.clear();
         self.roots.clear();
+        self.written = head.clock;
         self.tail.reset(head.seq);
         self.phase = Phase::Loading;
         self.scan_tree(KeyRange::default());
@@ -148,6 +153,7 @@ impl Host {
             head: self.head.seq,
             records: self.collections.values().map(|collection| collection.trie.len() as u64).sum(),
         }));
+        self.keep_horizon(now);
         self.start_group();
         self.fan_out(now);
     }

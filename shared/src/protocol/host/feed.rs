@@ -4,9 +4,10 @@
 //! place): a record that moved on while a stream was paging is not in the pages already sent, so what
 //! changed in it earlier must come with its later entry. Absent: peers, sockets, the order of commits.
 
-use super::layout::Stored;
+use super::layout::{Head, Stored};
 use crate::{
     codec,
+    hlc::Hlc,
     id::{CollectionName, Digest, Epoch, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     protocol::{
         limits::FRAME_BYTES_MAX,
@@ -36,6 +37,8 @@ pub(super) struct Marks {
     pub(super) key: ProofKey,
     /// Size at which a page is closed.
     pub(super) page_bytes_aim: usize,
+    /// The present horizon.
+    pub(super) horizon: Hlc,
 }
 
 /// The secret of proofs.
@@ -101,9 +104,27 @@ impl Marks {
     }
 
     /// The entry for a stream whose last cut is `cut`.
-    fn changed(&self, reader: &ReplicaId, cut: Seq, key: &RecordKey, stored: &Stored) -> Entry {
-        self.entry(key, stored, body(reader, cut, stored))
+    fn changed(&self, to: Reader, key: &RecordKey, stored: &Stored) -> Entry {
+        let mut body = body(&to.replica, to.cut, stored);
+        if matches!(body, Body::Own(_)) && to.horizon < self.horizon {
+            // It may be there anew, and the reader may still hold what was collected under its name.
+            let delta = delta(to.cut, stored);
+            if delta == stored.record {
+                body = Body::Whole(delta);
+            }
+        }
+        self.entry(key, stored, body)
     }
+}
+
+/// For whom an entry is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader {
+    pub(super) replica: ReplicaId,
+    /// The last cut of its stream.
+    pub(super) cut: Seq,
+    /// The horizon that it was told last.
+    pub(super) horizon: Hlc,
 }
 
 fn first<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {
@@ -209,6 +230,10 @@ impl Recent {
     /// Keeps the newest conflicts, and of these the newest values for which the record leaves room in a
     /// frame.
     fn limit_conflicts(&mut self) {
+        if !self.stored.record.is_live() {
+            // What was removed, and perhaps erased, is not told about.
+            self.conflicts.iter_mut().for_each(|(_, conflict)| conflict.value = None);
+        }
         let surplus = self.conflicts.len().saturating_sub(CONFLICTS_MAX);
         self.conflicts.drain(..surplus);
         let record = self.stored.bytes.len();
@@ -264,6 +289,13 @@ impl Tail {
         self.entries.entry(seq).or_default().insert(key, recent);
     }
 
+    /// Forgets a record that was collected.
+    pub(super) fn forget(&mut self, key: &RecordKey) {
+        if let Some(seq) = self.latest.remove(key) {
+            drop(self.take(seq, key));
+        }
+    }
+
     fn take(&mut self, seq: Seq, key: &RecordKey) -> Option<Recent> {
         let position = self.entries.get_mut(&seq)?;
         let recent = position.remove(key)?;
@@ -310,21 +342,23 @@ impl Tail {
         marks: &Marks,
         reader: &ReplicaId,
         stream: &Stream,
-        head: Seq,
+        head: &Head,
     ) -> Page {
         let mut page = Page::default();
+        let to = stream.reader(*reader);
         for (_, key, recent) in self.behind(&stream.read) {
             if !stream.covers(&key.collection) {
                 continue;
             }
-            let mut entry = marks.changed(reader, stream.cut, key, &recent.stored);
+            let mut entry = marks.changed(to, key, &recent.stored);
             entry.conflicts = recent.conflicts_of(reader, stream.cut).cloned().collect();
             if !page.take(entry, marks.page_bytes_aim) {
                 return page;
             }
         }
-        page.upto = Place::at(head);
+        page.upto = Place::at(head.seq);
         page.cut = true;
+        page.time = head.clock;
         page
     }
 }
@@ -343,12 +377,14 @@ pub(super) struct Page {
     bytes: usize,
     pub(super) upto: Place,
     pub(super) cut: bool,
+    /// The clock when a cut at `upto` was the head.
+    time: Hlc,
 }
 
 impl Page {
     /// Nothing up to a head.
-    pub(super) fn empty(head: Seq) -> Self {
-        Self { upto: Place::at(head), cut: true, ..Self::default() }
+    pub(super) fn empty(head: &Head) -> Self {
+        Self { upto: Place::at(head.seq), cut: true, time: head.clock, ..Self::default() }
     }
 
     /// Adds the next entry, unless the page is full.
@@ -368,8 +404,7 @@ impl Page {
     /// `held` as read. A record that has moved on in between comes later; it breaks the cut.
     pub(super) fn of_rows(
         marks: &Marks,
-        reader: &ReplicaId,
-        cut: Seq,
+        to: Reader,
         scan: Scan,
         held: &BTreeMap<RecordKey, Stored>,
     ) -> Self {
@@ -379,16 +414,16 @@ impl Page {
             if let Some(stored) = held.get(&key) {
                 if stored.positions.latest != seq {
                     whole = whole.map(|(head, _)| (head, false));
-                } else if !page.take(marks.changed(reader, cut, &key, stored), marks.page_bytes_aim)
-                {
+                } else if !page.take(marks.changed(to, &key, stored), marks.page_bytes_aim) {
                     return page;
                 }
             }
             page.upto = Place { seq, key: Some(key) };
         }
         if let Some((head, cut)) = whole {
-            page.upto = Place::at(head);
+            page.upto = Place::at(head.seq);
             page.cut = cut;
+            page.time = head.clock;
         }
         page
     }
@@ -398,7 +433,7 @@ impl Page {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scan {
     /// The head of the scan's snapshot and whether a cut may stand there, if the scan reached it.
-    pub(super) head: Option<(Seq, bool)>,
+    pub(super) head: Option<(Head, bool)>,
     pub(super) rows: Vec<(Seq, RecordKey)>,
 }
 
@@ -416,11 +451,20 @@ pub(super) struct Stream {
     pub(super) read: Place,
     /// Whether the peer is to hear of a cut even if nothing concerns it: it needs roots, or a cut.
     pub(super) owes_state: bool,
+    /// Everything that concerns the subscriptions up to this time has come, or lies at or before `read`.
+    pub(super) time: Hlc,
+    /// The horizon that the peer was told last.
+    pub(super) horizon: Hlc,
 }
 
 impl Stream {
     pub(super) fn covers(&self, collection: &CollectionName) -> bool {
         self.subscriptions.iter().any(|(_, pattern)| pattern.covers(collection))
+    }
+
+    /// For whom its entries are made.
+    pub(super) const fn reader(&self, replica: ReplicaId) -> Reader {
+        Reader { replica, cut: self.cut, horizon: self.horizon }
     }
 
     /// Whether something is to be read, or said, to bring it to the head.
@@ -439,6 +483,9 @@ impl Stream {
     pub(super) fn advance(&mut self, page: Page) -> Option<Changes> {
         if page.entries.is_empty() && self.is_whole() && !self.owes_state {
             self.read = page.upto;
+            if page.cut {
+                self.time = page.time;
+            }
             return None;
         }
         Some(self.tell(page))
@@ -450,6 +497,7 @@ impl Stream {
         self.read.clone_from(&page.upto);
         if page.cut {
             self.cut = page.upto.seq;
+            self.time = page.time;
         }
         Changes {
             subscriptions: self.subscriptions.iter().map(|(id, _)| *id).collect(),

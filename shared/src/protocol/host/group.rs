@@ -68,6 +68,7 @@ impl Known {
                 }
             }
             Job::Recall(_, recall) => {
+                self.replicas.insert(replica, None);
                 self.returned.insert(replica, None);
                 for (hlc, _) in &recall.rows {
                     self.accepted.insert((replica, *hlc), None);
@@ -117,10 +118,25 @@ impl Known {
 #[derive(Debug)]
 pub(super) struct Touched {
     pub(super) stored: Arc<Stored>,
-    /// Its place in the feed before the group.
-    pub(super) before: Option<Seq>,
+    /// As it was stored before the group.
+    pub(super) before: Option<Before>,
     /// Each with its row's position.
     pub(super) conflicts: Vec<(Seq, Conflict)>,
+}
+
+/// Where a record that is overwritten is indexed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    /// Its place in the feed.
+    seq: Seq,
+    /// When it was buried, if it was dead.
+    burial: Option<Hlc>,
+}
+
+impl Before {
+    pub(super) fn of(stored: &Stored) -> Self {
+        Self { seq: stored.positions.latest, burial: stored.record.burial() }
+    }
 }
 
 /// What follows from a group once it is durable.
@@ -149,6 +165,9 @@ pub(super) struct Judging<'a> {
     pub(super) limits: Limits,
     pub(super) planted: Planted,
     pub(super) refill: RefillPolicy,
+    pub(super) horizon: Hlc,
+    /// Rows that were accepted at or before this are in no ledger any more.
+    pub(super) forgotten: Hlc,
     pub(super) marks: Marks,
     pub(super) lineage: &'a [Left],
     pub(super) known: Known,
@@ -185,14 +204,19 @@ impl Judging<'_> {
 
     pub(super) fn recall(&mut self, id: PeerId, peer: &Peer, recall: &Recall) {
         let mut recalled = Recalled { accepted: Vec::new(), unsure: Vec::new() };
+        let replica = peer.hello.replica;
+        let row = self.known.replicas.get(&replica).and_then(Option::as_ref);
+        let told = row.and_then(|row| row.accepted).max(self.returned(&replica));
         // What another principal pushed is not this one's to know.
         if peer.stage != (Stage::Denied { foreign: true }) {
             for (hlc, digest) in &recall.rows {
-                let accepted = self.known.accepted.get(&(peer.hello.replica, *hlc));
+                let accepted = self.known.accepted.get(&(replica, *hlc));
                 match accepted.copied().flatten() {
                     Some(row) if row.digest == *digest => recalled.accepted.push(*hlc),
                     // Its effect may have come back, or that of another row with this stamp.
-                    None if self.returned(&peer.hello.replica) >= Some(*hlc) => {
+                    None if self.returned(&replica) >= Some(*hlc)
+                        || self.is_forgotten(*hlc, told) =>
+                    {
                         recalled.unsure.push(*hlc);
                     }
                     Some(_) | None => {}
@@ -259,6 +283,10 @@ impl Judging<'_> {
             return Verdict::Outdated;
         }
         let is_new = !there.all(|is_there| is_there);
+        if is_new && self.is_forgotten(row.hlc, peer.told) {
+            let reason = "whether it was accepted before is forgotten";
+            return Verdict::rejected(RejectCode::Unsure, reason);
+        }
         if let Some(by) = self.clock.ahead(row.hlc, self.now.wall).filter(|_| is_new) {
             if self.planted.is(Bug::AheadRejected) {
                 return Verdict::forged("the stamp is ahead");
@@ -274,6 +302,12 @@ impl Judging<'_> {
     /// The greatest time of a replica that others have brought back.
     fn returned(&self, replica: &ReplicaId) -> Option<Hlc> {
         self.known.returned.get(replica).copied().flatten()
+    }
+
+    /// Whether a row that is in no ledger may have been in one: what is accepted is not earlier than its row, and
+    /// `told` is the greatest time accepted before.
+    fn is_forgotten(&self, hlc: Hlc, told: Option<Hlc>) -> bool {
+        hlc <= self.forgotten && Some(hlc) <= told && !self.planted.is(Bug::UnsureIgnored)
     }
 
     /// Whether a write has come back with its record, which was lost with its row's acceptance.
@@ -299,6 +333,11 @@ impl Judging<'_> {
             if self.is_there(context.own, write) {
                 continue;
             }
+            if write.updates && stored.is_none() && !self.planted.is(Bug::GoneComesBack) {
+                refusal =
+                    Some(refusal.map_or(Refusal::Gone, |first: Refusal| first.min(Refusal::Gone)));
+                continue;
+            }
             match judge::join_write(&context, stored, write) {
                 Ok(record) => {
                     if joined.records.insert(write.key.clone(), record).is_some() {
@@ -315,6 +354,9 @@ impl Judging<'_> {
             Some(Refusal::UpgradeServer) => {
                 let reason = "a field is of a kind that this server lacks";
                 Verdict::rejected(RejectCode::UpgradeServer, reason)
+            }
+            Some(Refusal::Gone) => {
+                Verdict::rejected(RejectCode::RecordGone, "it updates a record that is not there")
             }
             Some(Refusal::TooLarge(reason)) => Verdict::rejected(RejectCode::TooLarge, reason),
             Some(Refusal::Stale(seq)) => Verdict::Refused(Refused::Stale(seq)),
@@ -344,7 +386,7 @@ impl Judging<'_> {
             let told = record.conflicts.into_iter().map(|conflict| (joined.seq, conflict));
             let stored = Arc::new(record.stored);
             let known = self.known.records.insert(key.clone(), Some(stored.clone()));
-            let before = known.flatten().map(|known| known.positions.latest);
+            let before = known.flatten().map(|known| Before::of(&known));
             match self.judged.touched.get_mut(&key) {
                 Some(touched) => {
                     touched.stored = stored;
@@ -460,13 +502,24 @@ impl Judged {
         for ((replica, hlc), row) in &self.accepted {
             batch.put(Keyspace::Log, layout::log_key(replica, *hlc), row.encode());
         }
+        if !self.accepted.is_empty() {
+            let rows = layout::encode_ledger(self.accepted.keys());
+            batch.put(Keyspace::Meta, layout::ledger_key(self.head.clock), rows);
+        }
         for (replica, hlc) in &self.returned {
             batch.put(Keyspace::Meta, layout::returned_key(replica), layout::encode_time(*hlc));
         }
         for (key, touched) in &self.touched {
             let stored = &touched.stored;
+            let burial = stored.record.burial();
             if let Some(before) = touched.before {
-                batch.delete(Keyspace::Feed, layout::feed_key(before, key));
+                batch.delete(Keyspace::Feed, layout::feed_key(before.seq, key));
+                if let Some(at) = before.burial.filter(|_| before.burial != burial) {
+                    batch.delete(Keyspace::Meta, layout::grave_key(at, key));
+                }
+            }
+            if let Some(at) = burial {
+                batch.put(Keyspace::Meta, layout::grave_key(at, key), layout::encode_grave(stored));
             }
             let len = layout::encode_len(stored.bytes.len());
             let place = layout::feed_key(stored.positions.latest, key);

@@ -107,12 +107,15 @@ impl Host {
             }
             match peer.active.take() {
                 Some(active) => self.go_on(now, id, active),
-                None => match peer.pulls.pop_front() {
-                    Some(Pull::Roots(ask)) => self.answer_roots(now, id, &ask),
-                    Some(Pull::Walk(walk)) => self.answer_walk(now, id, walk),
-                    Some(Pull::Chunk(ask)) => self.answer_chunk(now, id, ask),
-                    None => return,
-                },
+                None => {
+                    peer.slices = self.collecting.slices;
+                    match peer.pulls.pop_front() {
+                        Some(Pull::Roots(ask)) => self.answer_roots(now, id, &ask),
+                        Some(Pull::Walk(walk)) => self.answer_walk(now, id, walk),
+                        Some(Pull::Chunk(ask)) => self.answer_chunk(now, id, ask),
+                        None => return,
+                    }
+                }
             }
         }
     }
@@ -159,7 +162,14 @@ impl Host {
             }
             roots.push((name.clone(), collection.trie.root()));
         }
-        let answer = Roots { subscription: ask.subscription, seq: self.head.seq, roots, more };
+        let answer = Roots {
+            subscription: ask.subscription,
+            seq: self.head.seq,
+            horizon: self.horizon.at,
+            hlc: self.head.clock,
+            roots,
+            more,
+        };
         self.send(now, id, &Message::Roots(answer));
     }
 
@@ -227,15 +237,15 @@ impl Host {
         let active = self.peers.get_mut(&id).and_then(|peer| peer.active.take());
         match active {
             Some(Active::WalkNames { mut found, asked }) => {
-                let rows = tree_rows(answers)?;
-                if rows.len() != asked {
+                let rows = tree_rows(answers, self.collects(id))?;
+                if rows.len() != asked && !self.collects(id) {
                     return Err(missing());
                 }
                 found.named = rows.into();
                 self.walk_records(now, id, found);
             }
             Some(Active::WalkRecords { found, asked }) => {
-                let held = records(&asked, answers)?;
+                let held = records(&asked, answers, self.collects(id))?;
                 self.send_records(now, id, found.walk.subscription, &held);
                 self.set_active(id, Active::WalkRecords { found, asked: Vec::new() });
             }
@@ -244,6 +254,11 @@ impl Host {
         }
         self.pull(now, id);
         Ok(())
+    }
+
+    /// Whether records were collected since the peer's question was begun: some of what it concerns may be gone.
+    pub(super) fn collects(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_none_or(|peer| peer.slices != self.collecting.slices)
     }
 
     fn send_records(
@@ -299,24 +314,27 @@ pub(super) fn get_record(key: &RecordKey) -> Query {
     Query::Get { keyspace: Keyspace::Records, key: layout::record_key(key) }
 }
 
-/// Records that must be there.
+/// Records that must be there, unless some were `collected` since they were named.
 pub(super) fn records(
     keys: &[RecordKey],
     answers: Vec<Answer>,
+    collected: bool,
 ) -> Result<BTreeMap<RecordKey, Stored>, Damaged> {
     let mut held = BTreeMap::new();
     for (key, answer) in keys.iter().zip(answers) {
-        let Answer::Value(Some(value)) = answer else {
-            return Err(missing());
-        };
-        held.insert(key.clone(), Stored::decode(&value)?);
+        match answer {
+            Answer::Value(Some(value)) => drop(held.insert(key.clone(), Stored::decode(&value)?)),
+            Answer::Value(None) if collected => {}
+            Answer::Value(None) | Answer::Page(_) => return Err(missing()),
+        }
     }
-    if held.len() == keys.len() { Ok(held) } else { Err(missing()) }
+    if held.len() == keys.len() || collected { Ok(held) } else { Err(missing()) }
 }
 
-fn tree_rows(answers: Vec<Answer>) -> Result<Vec<TreeRow>, Damaged> {
+fn tree_rows(answers: Vec<Answer>, collected: bool) -> Result<Vec<TreeRow>, Damaged> {
     answers
         .into_iter()
+        .filter(|answer| !collected || !matches!(answer, Answer::Value(None)))
         .map(|answer| match answer {
             Answer::Value(Some(value)) => TreeRow::decode(&value),
             Answer::Value(None) | Answer::Page(_) => Err(missing()),

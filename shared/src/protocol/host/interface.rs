@@ -15,9 +15,13 @@ use crate::{
         },
         message::{Bye, ByeCode, Hello, Identity, Limits, Mode, RejectCode, Right},
     },
+    time::Millis,
     tree::WalkLimits,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
+
+/// Thirty days.
+pub const RETENTION: Millis = Millis(30 * 24 * 3_600_000);
 
 /// What a host is opened with.
 #[derive(Clone)]
@@ -46,12 +50,17 @@ pub struct HostConfig {
     pub walk: WalkLimits,
     /// Who may return what the store has lost.
     pub refill: RefillPolicy,
+    /// How long the server runs, at least, before what is dead, and which rows were accepted, is forgotten.
+    pub retention: Millis,
+    /// How long the server had run, in all its lives, when the host was opened. It belongs to the store: who puts
+    /// back a copy of that puts back what it was then.
+    pub ran: Millis,
     /// A bug, in tests.
     pub planted: Planted,
 }
 
 impl HostConfig {
-    /// The defaults: limits of the protocol, 10,000 peers, 2 MiB of recent changes, 16 reads.
+    /// The defaults: limits of the protocol, 10,000 peers, 2 MiB of recent changes, 16 reads, 30 days.
     #[must_use]
     pub fn new(space: SpaceId, epoch: Epoch, proof_key: [u8; 32]) -> Self {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -72,6 +81,8 @@ impl HostConfig {
             chunk_bytes_aim: CHUNK_BYTES_AIM as u64,
             walk: WALK_LIMITS,
             refill: RefillPolicy::default(),
+            retention: RETENTION,
+            ran: Millis(0),
             planted: Planted::default(),
         }
     }
@@ -309,6 +320,15 @@ pub enum HostNote {
         /// How many it did not take.
         refused: usize,
     },
+    /// What was dead, or accepted, for long is forgotten.
+    Collected {
+        /// Up to when.
+        horizon: Hlc,
+        /// Dead records.
+        records: usize,
+        /// Accepted rows.
+        rows: usize,
+    },
     /// A peer was told which rows of an id that it gives up were accepted.
     Recalled {
         /// Who.
@@ -360,6 +380,8 @@ pub struct HostFacts {
     pub head: Seq,
     /// Its clock.
     pub clock: Hlc,
+    /// Its horizon.
+    pub horizon: Hlc,
     /// Peers, those included that are not welcomed yet.
     pub peers: usize,
     /// Rows, openings, refills and recalls that wait.

@@ -35,6 +35,8 @@ pub(super) enum Refusal {
     Forged(&'static str),
     UpgradeServer,
     Stale(Seq),
+    /// It updates a record that is not there.
+    Gone,
     Order,
     TooLarge(&'static str),
 }

@@ -4,6 +4,7 @@
 //! its digest is taken over; keys sort as the feed, the trees and the log are read. Absent: reading and
 //! writing themselves.
 
+use super::horizon::Horizon;
 use crate::{
     codec::{self, CodecError, CodecFault, Reader, Writer},
     hlc::Hlc,
@@ -11,6 +12,7 @@ use crate::{
     io::KeyRange,
     protocol::message::Left,
     record::{CellKey, Record},
+    time::Millis,
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -268,6 +270,102 @@ pub(super) fn decode_lineage(value: &[u8]) -> Result<Vec<Left>, Damaged> {
 
 pub(super) const HEAD_KEY: &[u8] = b"head";
 pub(super) const LINEAGE_KEY: &[u8] = b"lineage";
+pub(super) const HORIZON_KEY: &[u8] = b"horizon";
+/// Before the time of its burial and its name: a dead record.
+pub(super) const GRAVE_KEY: &[u8] = b"grave/";
+/// Before the time of a commit: the rows accepted in it.
+pub(super) const LEDGER_KEY: &[u8] = b"ledger/";
+
+pub(super) fn encode_horizon(horizon: &Horizon) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(3);
+    out.hlc(horizon.at);
+    out.hlc(horizon.rows);
+    out.array(horizon.marks.len() * 2);
+    for (ran, clock) in &horizon.marks {
+        out.uint(ran.0);
+        out.hlc(*clock);
+    }
+    versioned(out)
+}
+
+pub(super) fn decode_horizon(value: &[u8]) -> Result<Horizon, Damaged> {
+    let mut input = open(value)?;
+    input.array_exact(3)?;
+    let (at, rows) = (input.hlc()?, input.hlc()?);
+    let marks = (0..input.array()? / 2)
+        .map(|_| Ok((Millis(input.uint()?), input.hlc()?)))
+        .collect::<Result<_, Damaged>>()?;
+    input.finish()?;
+    Ok(Horizon { at, rows, marks })
+}
+
+/// What is in an index up to a time.
+pub(super) fn due(index: &[u8], upto: Hlc) -> KeyRange {
+    let all = KeyRange::prefix(index);
+    let end = upto.to_bits().checked_add(1);
+    let end = end.map(|end| [index, &end.to_be_bytes()].concat());
+    KeyRange { end: end.or(all.end), ..all }
+}
+
+/// The time in a key of an index, and what stands behind it.
+fn timed(key: &[u8]) -> Option<(Hlc, &[u8])> {
+    let slash = key.iter().position(|byte| *byte == b'/')?;
+    let (time, rest) = key.get(slash + 1..)?.split_first_chunk::<8>()?;
+    Some((Hlc::from_bits(u64::from_be_bytes(*time)), rest))
+}
+
+pub(super) fn due_time(key: &[u8]) -> Result<Hlc, Damaged> {
+    timed(key).map(|(time, _)| time).ok_or_else(|| fault(key, CodecFault::Range))
+}
+
+pub(super) fn grave_key(at: Hlc, key: &RecordKey) -> Vec<u8> {
+    [GRAVE_KEY, &at.to_bits().to_be_bytes(), &record_key(key)].concat()
+}
+
+/// What is needed to delete a dead record: its place in the feed, and the length of its canonical bytes.
+pub(super) fn encode_grave(stored: &Stored) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(2);
+    out.uint(stored.positions.latest.0);
+    out.uint(stored.bytes.len() as u64);
+    versioned(out)
+}
+
+pub(super) fn parse_grave(key: &[u8], value: &[u8]) -> Result<(RecordKey, Seq, u64), Damaged> {
+    let name = timed(key).and_then(|(_, name)| named(name));
+    let name = name.ok_or_else(|| fault(key, CodecFault::Range))?;
+    let mut input = open(value)?;
+    input.array_exact(2)?;
+    let (seq, len) = (Seq(input.uint()?), input.uint()?);
+    input.finish()?;
+    Ok((name, seq, len))
+}
+
+pub(super) fn ledger_key(at: Hlc) -> Vec<u8> {
+    [LEDGER_KEY, &at.to_bits().to_be_bytes()].concat()
+}
+
+pub(super) fn encode_ledger<'a>(
+    rows: impl ExactSizeIterator<Item = &'a (ReplicaId, Hlc)>,
+) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(rows.len() * 2);
+    for (replica, hlc) in rows {
+        out.bytes(replica.as_bytes());
+        out.hlc(*hlc);
+    }
+    versioned(out)
+}
+
+pub(super) fn decode_ledger(value: &[u8]) -> Result<Vec<(ReplicaId, Hlc)>, Damaged> {
+    let mut input = open(value)?;
+    let rows = (0..input.array()? / 2)
+        .map(|_| Ok((input.replica()?, input.hlc()?)))
+        .collect::<Result<_, Damaged>>()?;
+    input.finish()?;
+    Ok(rows)
+}
 
 pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
     [b"replica/".as_slice(), replica.as_bytes()].concat()
@@ -348,15 +446,17 @@ pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
 pub(super) fn parse_feed_key(key: &[u8]) -> Result<(Seq, RecordKey), Damaged> {
     let damaged = || fault(key, CodecFault::Range);
     let (seq, name) = key.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let zero = name.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
-    let (collection, id) = name.split_at_checked(zero).ok_or_else(damaged)?;
-    let id = id
-        .get(1..)
-        .and_then(|id| core::str::from_utf8(id).ok())
-        .and_then(|id| RecordId::parse(id).ok())
-        .ok_or_else(damaged)?;
-    let collection = collection_name(key, collection)?;
-    Ok((Seq(u64::from_be_bytes(*seq)), RecordKey { collection, id }))
+    let name = named(name).ok_or_else(damaged)?;
+    Ok((Seq(u64::from_be_bytes(*seq)), name))
+}
+
+/// A record whose key in its keyspace is `name`.
+fn named(name: &[u8]) -> Option<RecordKey> {
+    let zero = name.iter().position(|byte| *byte == 0)?;
+    let (collection, id) = name.split_at_checked(zero)?;
+    let text = |bytes| core::str::from_utf8(bytes).ok();
+    let id = RecordId::parse(text(id.get(1..)?)?).ok()?;
+    Some(RecordKey { collection: CollectionName::parse(text(collection)?).ok()?, id })
 }
 
 /// The feed behind a place, to the end.

@@ -3,7 +3,7 @@
 //!
 //! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
-//! `welcome` is the handshake, `refill` takes back what was lost, `heal` and `snapshot` answer questions
+//! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long, `heal` and `snapshot` answer questions
 //! about trees, `layout` is what is stored.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
@@ -14,6 +14,7 @@ mod boot;
 mod feed;
 mod group;
 mod heal;
+mod horizon;
 mod interface;
 mod judge;
 mod layout;
@@ -44,13 +45,14 @@ use alloc::{
 use boot::RETRY_AFTER;
 use feed::{Marks, ProofKey, Tail};
 use heal::Collection;
+use horizon::{Collecting, Horizon};
 use layout::Head;
 use peer::{Due, Peer};
 use pipeline::{Job, Pipeline};
 use stream::Read;
 
 pub use interface::{
-    Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RefillPolicy,
+    Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
 };
 
 /// Serves one space to many peers.
@@ -71,6 +73,12 @@ pub struct Host {
     head_bytes: Option<Vec<u8>>,
     lineage: Vec<Left>,
     clock: HlcClock,
+    /// When it was opened.
+    opened: MonoMillis,
+    horizon: Horizon,
+    collecting: Collecting,
+    /// The clock when anything but the horizon was last written.
+    written: Hlc,
     collections: BTreeMap<CollectionName, Collection>,
     /// Roots at the head.
     roots: BTreeMap<Pattern, Digest>,
@@ -116,12 +124,13 @@ enum Waiting {
 impl Host {
     /// A host that begins by reading its store.
     #[must_use]
-    pub fn open(config: HostConfig, _now: Now) -> Self {
+    pub fn open(config: HostConfig, now: Now) -> Self {
         let marks = Marks {
             space: config.space.clone(),
             epoch: config.epoch,
             key: ProofKey(config.proof_key),
             page_bytes_aim: config.page_bytes_aim,
+            horizon: Hlc::ZERO,
         };
         let mut host = Self {
             marks,
@@ -132,6 +141,10 @@ impl Host {
             head_bytes: None,
             lineage: Vec::new(),
             clock: HlcClock::default(),
+            opened: now.mono,
+            horizon: Horizon::default(),
+            collecting: Collecting::default(),
+            written: Hlc::ZERO,
             collections: BTreeMap::new(),
             roots: BTreeMap::new(),
             tail: Tail::default(),
@@ -203,6 +216,7 @@ impl Host {
             epoch: self.marks.epoch,
             head: self.head.seq,
             clock: self.clock.last(),
+            horizon: self.horizon.at,
             peers: self.peers.len(),
             waiting: self.jobs.len(),
             collections: self
@@ -354,7 +368,7 @@ impl Host {
 
     /// Ends once no commit is under way; what was not committed was not acknowledged.
     fn finish_stop(&mut self, now: Now) {
-        if !matches!(self.pipeline, Pipeline::Committing(_)) {
+        if !matches!(self.pipeline, Pipeline::Committing(_) | Pipeline::Collecting(_)) {
             self.phase = Phase::Over;
             self.bye_to_all(now);
         }
@@ -381,6 +395,8 @@ impl Host {
                 self.wake_by(at);
             }
         }
+        self.keep_horizon(now);
+        self.start_group();
         let due: Vec<(PeerId, Due)> = self
             .peers
             .iter()

@@ -57,6 +57,8 @@ pub(super) struct Peer {
     pub(super) refills_waiting: usize,
     /// The greatest time accepted from its replica, as its welcome said.
     pub(super) told: Option<Hlc>,
+    /// Slices that had been collected when its question was begun.
+    pub(super) slices: u64,
     /// A recall is not answered yet.
     pub(super) recall_waits: bool,
     pub(super) assembler: Assembler,
@@ -96,6 +98,7 @@ impl Peer {
             bytes_waiting: 0,
             refills_waiting: 0,
             told: None,
+            slices: 0,
             recall_waits: false,
             assembler: Assembler::default(),
             unsent: 0,
@@ -175,7 +178,7 @@ impl Peer {
         &mut self,
         subscription: u32,
         place: Place,
-        cut: Seq,
+        (cut, time): (Seq, Hlc),
         owes_state: bool,
     ) {
         let Some(pattern) = self.pattern(subscription).cloned() else {
@@ -190,6 +193,9 @@ impl Peer {
             told: place,
             cut,
             owes_state,
+            time,
+            // What an earlier session was told is not known.
+            horizon: Hlc::ZERO,
         });
         self.merge_streams();
     }
@@ -211,6 +217,8 @@ impl Peer {
                     // What lies silently behind is read again rather than compared.
                     twin.read.clone_from(&twin.told);
                     twin.owes_state |= stream.owes_state;
+                    twin.time = twin.time.min(stream.time);
+                    twin.horizon = twin.horizon.min(stream.horizon);
                 }
                 None => merged.push(stream),
             }

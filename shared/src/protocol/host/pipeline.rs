@@ -8,6 +8,7 @@ use super::{
     Host, HostNote, HostOutput, PeerId, Waiting,
     feed::Recent,
     group::{Judged, Judging, Known, Touched},
+    horizon::Slice,
     layout::{self, Damaged},
     refill::WaitingRefill,
 };
@@ -67,12 +68,18 @@ pub(super) enum Pipeline {
     Idle,
     Reading(Vec<Job>, Known),
     Committing(Judged),
+    /// What is due to be collected is being read.
+    Choosing,
+    Collecting(Slice),
 }
 
 impl Host {
     /// Starts the next group if none is at work.
     pub(super) fn start_group(&mut self) {
         if !self.is_ready() || self.stopping || !matches!(self.pipeline, Pipeline::Idle) {
+            return;
+        }
+        if self.start_slice() {
             return;
         }
         let mut jobs = Vec::new();
@@ -113,12 +120,12 @@ impl Host {
 
     /// The group was read: judge it and commit.
     pub(super) fn group_read(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
-        let Pipeline::Reading(jobs, mut known) = core::mem::take(&mut self.pipeline) else {
-            return Ok(());
+        let (jobs, mut known) = match core::mem::take(&mut self.pipeline) {
+            _ if self.stopping => return Ok(()),
+            Pipeline::Reading(jobs, known) => (jobs, known),
+            Pipeline::Choosing => return self.choose_slice(now, answers),
+            Pipeline::Idle | Pipeline::Committing(_) | Pipeline::Collecting(_) => return Ok(()),
         };
-        if self.stopping {
-            return Ok(());
-        }
         if let Err(damaged) = known.fill(answers) {
             self.pipeline = Pipeline::Reading(jobs, known);
             return Err(damaged);
@@ -132,6 +139,8 @@ impl Host {
             limits: self.config.limits,
             planted: self.config.planted,
             refill: self.config.refill,
+            horizon: self.horizon.at,
+            forgotten: self.horizon.rows,
             marks: self.marks.clone(),
             lineage: &self.lineage,
             known,
@@ -158,10 +167,10 @@ impl Host {
         }
         self.clock = group.clock;
         let mut judged = group.judged;
-        judged.head.clock = self.clock.last();
         if judged.is_empty() {
             self.settle(now, judged);
         } else {
+            judged.head.clock = self.clock.last();
             if self.config.planted.is(Bug::AckBeforeCommit) {
                 for (id, outcomes) in core::mem::take(&mut judged.acks) {
                     self.acknowledge(now, id, outcomes);
@@ -177,12 +186,15 @@ impl Host {
 
     /// The group's commit came back.
     pub(super) fn group_committed(&mut self, now: Now, outcome: CommitOutcome) {
-        let Pipeline::Committing(judged) = core::mem::take(&mut self.pipeline) else {
-            return;
+        let judged = match core::mem::take(&mut self.pipeline) {
+            Pipeline::Committing(judged) => judged,
+            Pipeline::Collecting(slice) => return self.slice_committed(now, slice, outcome),
+            Pipeline::Idle | Pipeline::Reading(..) | Pipeline::Choosing => return,
         };
         match outcome {
             CommitOutcome::Applied => {
                 self.head_bytes = Some(judged.head.encode());
+                self.written = judged.head.clock;
                 self.settle(now, judged);
             }
             CommitOutcome::Conflict => self.give_up(now, None),
@@ -193,7 +205,7 @@ impl Host {
     /// sends again what was not acknowledged.
     pub(super) fn group_failed(&mut self, now: Now, class: FaultClass) {
         let peers: BTreeSet<PeerId> = match core::mem::take(&mut self.pipeline) {
-            Pipeline::Idle => BTreeSet::new(),
+            Pipeline::Idle | Pipeline::Choosing | Pipeline::Collecting(_) => BTreeSet::new(),
             Pipeline::Reading(jobs, _) => jobs.iter().map(Job::peer).collect(),
             Pipeline::Committing(judged) => judged.peers,
         };
@@ -235,6 +247,8 @@ impl Host {
             self.welcome(now, id, identity, accepted);
         }
         self.fan_out(now);
+        self.keep_horizon(now);
+        self.collecting.turn = true;
         self.start_group();
     }
 

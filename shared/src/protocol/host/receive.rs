@@ -201,6 +201,7 @@ impl Host {
 
     fn resume(&mut self, now: Now, id: PeerId, resume: Resume) {
         let head = self.head.seq;
+        let late = self.is_behind_horizon(resume.time);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -208,12 +209,15 @@ impl Host {
             let reason = "no such subscription or place";
             return self.dismiss(now, id, ByeCode::Misbehaved, reason);
         }
+        if late {
+            return self.start_over(now, id);
+        }
         // In the middle of a position nothing is known of earlier pages: entries carry everything.
         let cut = match resume.place.key {
             None => resume.place.seq,
             Some(_) => Seq(0),
         };
-        peer.stream_from(resume.subscription, resume.place, cut, true);
+        peer.stream_from(resume.subscription, resume.place, (cut, resume.time), true);
         self.pump(now, id);
     }
 

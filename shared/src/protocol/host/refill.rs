@@ -11,7 +11,7 @@
 
 use super::{
     Host, HostNote, HostOutput, PeerId, RefillPolicy,
-    group::{Judging, Touched},
+    group::{Before, Judging, Touched},
     judge,
     layout::{Positions, Stored},
     peer::Peer,
@@ -126,14 +126,20 @@ impl Judging<'_> {
         let is_proved = self.marks.prove(&kept);
         self.admit_record(peer, &kept, is_proved)?;
         let stored = self.known.records.get(&kept.key).and_then(Option::as_ref);
-        let before = stored.map(|stored| stored.positions.latest);
+        let before = stored.map(|stored| Before::of(stored));
+        let at = stored.map(|stored| stored.positions.latest);
         if self.has_had(kept.epoch, kept.seq) {
-            return before.map(|before| (before, false)).ok_or(RejectCode::RecordGone);
+            return at.map(|at| (at, false)).ok_or(RejectCode::RecordGone);
+        }
+        let burial = kept.record.burial().filter(|_| is_proved);
+        if stored.is_none() && burial.is_some_and(|at| at <= self.horizon) {
+            // It would be collected at once.
+            return Err(RejectCode::RecordGone);
         }
         let Some(joined) =
             self.join_whole(stored.map(|stored| &**stored), &kept.record, is_proved, seq)?
         else {
-            return before.map(|before| (before, false)).ok_or(RejectCode::Invalid);
+            return at.map(|at| (at, false)).ok_or(RejectCode::Invalid);
         };
         let held = stored.map(|stored| stored.record.seen.clone()).unwrap_or_default();
         for stamp in kept.record.seen.iter().filter(|stamp| !held.covers(stamp)) {
@@ -203,7 +209,7 @@ impl Judging<'_> {
         );
         let grown = judge::join_parts(&mut record, &mut positions, whole, seq);
         // Of when it was removed only this host speaks.
-        let told = whole.removed.buried.filter(|_| is_proved);
+        let told = whole.removed.buried.filter(|at| is_proved && *at > self.horizon);
         let now = grown.removed.then(|| self.clock.last());
         let buried = record.removed.buried.max(told.or(now));
         if buried > record.removed.buried {

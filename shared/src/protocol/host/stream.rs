@@ -11,7 +11,6 @@ use super::{
     peer::Stage,
 };
 use crate::{
-    hlc::Hlc,
     id::{Digest, Pattern, RecordKey, Seq},
     io::{Answer, Keyspace, Query},
     planted::Bug,
@@ -33,6 +32,8 @@ const FEED_ROWS: NonZeroU32 = NonZeroU32::MIN.saturating_add(511);
 pub(super) struct Read {
     pub(super) peer: PeerId,
     stream: u64,
+    /// Slices that had been collected when it was begun.
+    slices: u64,
     from: Place,
     step: Step,
 }
@@ -113,7 +114,7 @@ impl Host {
                 self.send_bytes(now, id, bytes);
                 self.synced(id, root);
             } else {
-                let page = self.tail.page(&self.marks, &reader, &stream, head);
+                let page = self.tail.page(&self.marks, &reader, &stream, &self.head);
                 let told = self.deliver(now, id, stream.id, page);
                 if is_shared && let Some(told) = told {
                     shared.insert(key, told);
@@ -130,6 +131,8 @@ impl Host {
                 stream.told = Place::at(head);
                 stream.read = Place::at(head);
                 stream.cut = head;
+                stream.time = self.head.clock;
+                stream.horizon = self.horizon.at;
                 stream.owes_state = false;
             }
             peer.merge_streams();
@@ -144,6 +147,9 @@ impl Host {
         let stream = peer.stream_mut(stream)?;
         let mut changes = stream.advance(page)?;
         let at_head = changes.cut && changes.upto == Place::at(head);
+        if at_head {
+            stream.horizon = self.horizon.at;
+        }
         stream.owes_state = !at_head && (stream.owes_state || changes.upto.seq > head);
         let subscriptions = stream.subscriptions.clone();
         let entries = changes.entries.len() as u64;
@@ -176,7 +182,7 @@ impl Host {
     fn stated(&mut self, subscriptions: &[(u32, Pattern)]) -> Stated {
         Stated {
             seq: self.head.seq,
-            horizon: Hlc::ZERO,
+            horizon: self.horizon.at,
             hlc: self.head.clock,
             roots: subscriptions.iter().map(|(id, pattern)| (*id, self.root_of(pattern))).collect(),
         }
@@ -187,13 +193,13 @@ impl Host {
         let head = Place::at(self.head.seq);
         let state = if self.is_ready() {
             self.tell_silent(now, id, &head);
-            let streams = self.peers.get(&id).map(|peer| peer.streams.clone());
-            let standing: Vec<(u32, Pattern)> = streams
-                .into_iter()
-                .flatten()
-                .filter(|stream| stream.is_whole() && stream.told == head)
-                .flat_map(|stream| stream.subscriptions)
-                .collect();
+            let streams = self.peers.get_mut(&id).into_iter().flat_map(|peer| &mut peer.streams);
+            let mut standing: Vec<(u32, Pattern)> = Vec::new();
+            for stream in streams.filter(|stream| stream.is_whole() && stream.told == head) {
+                stream.time = self.head.clock;
+                stream.horizon = self.horizon.at;
+                standing.extend(stream.subscriptions.iter().cloned());
+            }
             (!standing.is_empty()).then(|| self.stated(&standing))
         } else {
             None
@@ -208,7 +214,7 @@ impl Host {
         let mut messages = Vec::new();
         for stream in &mut peer.streams {
             if stream.read == *head && stream.told != *head && stream.is_whole() {
-                messages.push(stream.tell(Page::empty(head.seq)));
+                messages.push(stream.tell(Page::empty(&self.head)));
             }
         }
         peer.merge_streams();
@@ -237,6 +243,7 @@ impl Host {
 
     fn start_read(&mut self, id: PeerId) {
         let head = self.head.seq;
+        let slices = self.collecting.slices;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -247,8 +254,13 @@ impl Host {
         let (Some(stream), false) = (far, peer.reading) else {
             return;
         };
-        let read =
-            Read { peer: id, stream: stream.id, from: stream.read.clone(), step: Step::Scan };
+        let read = Read {
+            peer: id,
+            stream: stream.id,
+            slices,
+            from: stream.read.clone(),
+            step: Step::Scan,
+        };
         let queries = alloc::vec![
             Query::Get { keyspace: Keyspace::Meta, key: layout::HEAD_KEY.to_vec() },
             Query::scan(Keyspace::Feed, layout::feed_behind(&stream.read), FEED_ROWS),
@@ -291,11 +303,18 @@ impl Host {
                 }
                 (scan, BTreeMap::new())
             }
-            Step::Fetch { scan, asked } => (scan, records(&asked, answers)?),
+            Step::Fetch { scan, asked } => {
+                // What was collected since is told by the horizon.
+                let collects = read.slices != self.collecting.slices;
+                (scan, records(&asked, answers, collects)?)
+            }
         };
         let behind_place = self.config.planted.is(Bug::DeltaBehindPlace);
-        let cut = if behind_place { stream.told.seq } else { stream.cut };
-        let page = Page::of_rows(&self.marks, &reader, cut, scan, &held);
+        let mut to = stream.reader(reader);
+        if behind_place {
+            to.cut = stream.told.seq;
+        }
+        let page = Page::of_rows(&self.marks, to, scan, &held);
         self.deliver(now, read.peer, read.stream, page);
         self.pump(now, read.peer);
         Ok(())
@@ -310,7 +329,7 @@ fn scanned(stream: &Stream, answers: Vec<Answer>) -> Result<(Scan, Vec<RecordKey
     else {
         return Err(missing());
     };
-    let head = Head::decode(&head)?.seq;
+    let head = Head::decode(&head)?;
     let mut scan = Scan::default();
     let mut asked = Vec::new();
     let mut bytes = 0;

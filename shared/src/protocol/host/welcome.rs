@@ -6,7 +6,7 @@
 use super::{Host, HostNote, HostOutput, PeerId, layout::ReplicaRow, peer::Stage};
 use crate::{
     hlc::Hlc,
-    id::{Cursor, Digest, Pattern, Seq},
+    id::{Cursor, Digest, Epoch, Pattern, Seq},
     planted::Bug,
     protocol::message::{
         ByeCode, FEATURE_SKETCH, Hello, Identity, Left, Message, Mode, Place, Subscription, Welcome,
@@ -57,7 +57,9 @@ impl Host {
         }
         let modes: Vec<(u32, Mode)> = if identity == Identity::Confirmed {
             let subscriptions = hello.subscriptions.iter();
-            subscriptions.map(|subscription| (subscription.id, self.mode(subscription))).collect()
+            subscriptions
+                .map(|subscription| (subscription.id, self.mode(subscription, &hello.epochs)))
+                .collect()
         } else {
             Vec::new()
         };
@@ -69,7 +71,7 @@ impl Host {
             limits: self.config.limits,
             clock: now.wall,
             epoch: self.marks.epoch,
-            horizon: Hlc::ZERO,
+            horizon: self.horizon.at,
             lineage: self.needed_lineage(&hello),
             head: self.head.seq,
             accepted,
@@ -116,32 +118,49 @@ impl Host {
             return;
         };
         let cut = known.cursor.map_or(Seq(0), |cursor| cursor.seq);
+        // Who has nothing, where nothing is, has all there is.
+        let time = if known.cursor.is_some() { known.time } else { self.head.clock };
         if let Some(peer) = self.peers.get_mut(&id) {
             let owes_state = mode == Mode::Feed;
-            peer.stream_from(subscription, known.place.clone(), cut, owes_state);
+            peer.stream_from(subscription, known.place.clone(), (cut, time), owes_state);
         }
     }
 
-    fn mode(&mut self, subscription: &Subscription) -> Mode {
+    fn mode(&mut self, subscription: &Subscription, epochs: &[Epoch]) -> Mode {
         let head = self.head.seq;
         let place = &subscription.place;
         let Some(cursor) = subscription.cursor else {
             return match (*place == Place::default(), head) {
                 (true, Seq(0)) => Mode::Feed,
                 (true, _) => Mode::Snapshot,
+                (false, _) if self.is_behind_horizon(subscription.time) => Mode::Rebase,
                 (false, _) => Mode::Heal,
             };
         };
         let placed = Cursor { seq: place.seq, ..cursor };
         if !self.is_good(&cursor) || !self.is_good(&placed) {
-            return Mode::Heal;
+            // Of what came after the histories parted it knows nothing, whatever its time in the other one.
+            let parted = self.parted(cursor.epoch, epochs);
+            let behind = self.is_behind_horizon(subscription.time.min(parted));
+            return if behind { Mode::Rebase } else { Mode::Heal };
+        }
+        if self.is_behind_horizon(subscription.time) {
+            return Mode::Rebase;
         }
         let at_head = cursor.seq == head && *place == Place::at(head);
         match subscription.root {
             Some(root) if at_head && root == self.root_of(&subscription.pattern) => Mode::InSync,
-            Some(_) if at_head => Mode::Heal,
+            // Under another horizon roots differ: those that are stated at once tell whether more does.
+            Some(_) if at_head && self.horizon.at == Hlc::ZERO => Mode::Heal,
             Some(_) | None => Mode::Feed,
         }
+    }
+
+    /// When a history that broke off still was this one, as far as that is known.
+    fn parted(&self, epoch: Epoch, epochs: &[Epoch]) -> Hlc {
+        let left = |epoch: &Epoch| self.lineage.iter().find(|left| left.epoch == *epoch);
+        let known = core::iter::once(&epoch).chain(epochs).find_map(left);
+        known.map(|left| left.hlc).unwrap_or_default()
     }
 
     fn is_good(&self, cursor: &Cursor) -> bool {

@@ -133,7 +133,7 @@ impl World {
         let steady = !self.devices.iter().any(|device| device.rewound);
         let lasting = steady && !self.server_rewound;
         // What the server has lost is brought back to it before it goes.
-        let returns = steady && !self.plan.has_small_records();
+        let returns = steady && !self.plan.has_small_records() && !self.forgotten;
         let Some(tab) = self.devices.get_mut(device).and_then(|device| device.tabs.get_mut(at))
         else {
             return Ok(());

@@ -50,6 +50,8 @@ pub(super) struct Device {
     pub(super) ids: Vec<ReplicaId>,
     /// Who uses it.
     pub(super) owner: Owner,
+    /// It reaches no server before.
+    pub(super) away_until: u64,
 }
 
 impl Device {
@@ -73,6 +75,7 @@ impl Device {
             backup: None,
             ids: Vec::new(),
             owner: Owner::default(),
+            away_until: 0,
         }
     }
 }
@@ -273,9 +276,19 @@ impl World {
         self.mark("rejected");
         let too_large = code == RejectCode::TooLarge;
         let unsure = code == RejectCode::Unsure;
-        if too_large || unsure {
-            self.mark(if too_large { "record full" } else { "unsure" });
+        let gone = code == RejectCode::RecordGone;
+        if too_large || unsure || gone {
+            self.mark(if too_large {
+                "record full"
+            } else if gone {
+                "record gone"
+            } else {
+                "unsure"
+            });
             self.refused(device, at, number);
+        }
+        if gone || unsure {
+            self.void(device, at, number, gone);
         }
         if unsure {
             // Whether a lost history had it cannot be told: the user decides, and need not keep it.
@@ -283,7 +296,8 @@ impl World {
         }
         code == RejectCode::Forbidden
             || (too_large && self.plan.has_small_records())
-            || (unsure && self.server_rewound)
+            || (unsure && (self.server_rewound || self.plan.retention_ms.is_some()))
+            || gone
     }
 
     fn start_op(&mut self, device: usize, at: usize, ticket: Ticket, op: Op) {
@@ -381,7 +395,8 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, device: usize, at: usize, life: u64) {
-        let up = self.server.host.is_some();
+        let away = self.devices.get(device).map_or(0, |device| device.away_until);
+        let up = self.server.host.is_some() && away <= self.now;
         let Some(tab) = self.tab_of_life(device, at, life) else {
             return;
         };

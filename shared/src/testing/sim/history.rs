@@ -3,7 +3,7 @@
 //!
 //! The oracle: what a device showed of the lost history, and still had when it came back, is there again.
 
-use super::{Event, World};
+use super::{Event, World, server::Age};
 use crate::{
     crdt::Join,
     id::{RecordKey, ReplicaId},
@@ -28,6 +28,7 @@ pub(super) struct Copy {
     image: MemoryImage,
     /// Some of the writes that it holds.
     tokens: BTreeSet<String>,
+    age: Age,
 }
 
 /// What a device's store holds.
@@ -141,12 +142,17 @@ impl World {
         let Some(copy) = self.server.copy.take() else {
             let tokens = if self.server_rewound { BTreeSet::new() } else { self.tokens_of_bases() };
             let image = self.server.store.snapshot();
-            self.server.copy = Some(Copy { image, tokens });
+            let age = self.server.age.copy(self.now);
+            self.server.copy = Some(Copy { image, tokens, age });
             return;
         };
         let copy = if self.faults.once_in(4) {
             self.mark("server erased");
-            Copy { image: MemoryStore::new().snapshot(), tokens: BTreeSet::new() }
+            Copy {
+                image: MemoryStore::new().snapshot(),
+                tokens: BTreeSet::new(),
+                age: Age::default(),
+            }
         } else {
             copy
         };
@@ -169,6 +175,7 @@ impl World {
             return;
         };
         self.server.store.restore(copy.image);
+        self.server.age = copy.age;
         self.server_rewound = true;
         self.doubles |= self.devices.iter().any(|device| device.rewound);
         let mut left = copy.tokens;
@@ -177,6 +184,16 @@ impl World {
         let bases =
             self.devices.iter().map(|device| (device.at, base_of(&replica_of(&device.store))));
         self.server.held = bases.collect();
+    }
+
+    /// A device has lost what it held of a history that the server has lost: it had been away for too long.
+    pub(super) fn rebased(&mut self) {
+        self.mark("rebased");
+        if self.server_rewound {
+            self.forgotten = true;
+            self.server.held.clear();
+            self.ledger.keep(&BTreeSet::new());
+        }
     }
 
     fn tokens_of_bases(&self) -> BTreeSet<String> {
@@ -191,7 +208,10 @@ impl World {
             return Ok(());
         }
         for (device, base) in &self.server.held {
-            for (key, held) in base {
+            // What was removed may be forgotten since.
+            let forgets = self.plan.retention_ms.is_some();
+            let kept = base.iter().filter(|(key, _)| !forgets || !self.ledger.removes(key));
+            for (key, held) in kept {
                 let mut there = all.get(key).cloned().unwrap_or_default();
                 // When it was removed is the server's to say.
                 there.removed.buried = None;

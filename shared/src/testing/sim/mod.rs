@@ -156,6 +156,7 @@ struct Line {
 }
 
 /// The world.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a world")]
 struct World {
     seed: u64,
     plan: Plan,
@@ -180,6 +181,8 @@ struct World {
     steps_left: u64,
     /// The server has lost what it once had: it came back with an old copy of its store.
     server_rewound: bool,
+    /// Some of that was with devices that came back too late to bring it.
+    forgotten: bool,
     /// Something may count twice: it was sent unsent by two copies of a store, or under two accounts.
     doubles: bool,
     /// Tabs that may show something else since the oracles last looked.
@@ -271,6 +274,7 @@ impl World {
             calm_since: 0,
             steps_left: plan.writes,
             server_rewound: false,
+            forgotten: false,
             doubles: false,
             touched: BTreeSet::new(),
             objection: None,
@@ -321,7 +325,8 @@ impl World {
     }
 
     fn server_now(&self) -> Now {
-        Now { wall: WallMillis(START_MS + self.now), mono: MonoMillis(self.now) }
+        let wall = START_MS.saturating_add_signed(self.server.skew) + self.now;
+        Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
     }
 
     fn device_now(&self, device: usize) -> Now {
@@ -331,7 +336,7 @@ impl World {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        let mut progress = (self.now, self.fingerprint());
+        let mut progress = (self.now, Vec::new());
         while let Some(Reverse(timed)) = self.queue.pop() {
             self.now = self.now.max(timed.at);
             self.events += 1;

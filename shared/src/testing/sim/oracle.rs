@@ -2,6 +2,7 @@
 
 use super::{World, collection};
 use crate::{
+    hlc::Stamp,
     id::{RecordId, RecordKey},
     planted::Bug,
     protocol::engine::{Engine, Link, Receipt, WishError},
@@ -37,6 +38,10 @@ pub(super) struct Ledger {
     dropping: BTreeSet<usize>,
     /// Every local commit that a store has carried out.
     rows: Vec<Row>,
+    /// Those that the server refused because what they update is gone.
+    void: BTreeSet<Stamp>,
+    /// Records of which it is not told any more what became of a write.
+    unsure: BTreeSet<RecordKey>,
 }
 
 impl Ledger {
@@ -106,6 +111,13 @@ impl Ledger {
     /// Remembers what a wish asked for.
     pub(super) fn remember(&mut self, id: u64, changes: Vec<Change>) {
         self.asked.insert(id, changes);
+    }
+
+    /// Whether an app has ever removed the record.
+    pub(super) fn removes(&self, key: &RecordKey) -> bool {
+        let writes = self.rows.iter().flat_map(|row| &row.writes);
+        let mut of_it = writes.filter(|write| write.key == *key);
+        of_it.any(|write| write.intents.contains(&Intent::Remove))
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -251,13 +263,17 @@ impl World {
             plan.account_one_in,
             plan.copy_one_in,
         ];
-        !plan.relaxed && !plan.has_small_records() && faults.iter().all(|one_in| *one_in == 0)
+        let renamed = self.marks.contains_key("reborn");
+        !plan.relaxed
+            && !plan.has_small_records()
+            && !renamed
+            && faults.iter().all(|one_in| *one_in == 0)
     }
 
     /// Which records live, by the definition: some write is not covered by what a remover had seen.
     fn expected_live(&self) -> BTreeMap<RecordKey, bool> {
         let mut known: BTreeMap<&RecordKey, (VersionVector, VersionVector)> = BTreeMap::new();
-        for row in &self.ledger.rows {
+        for row in self.ledger.rows.iter().filter(|row| !self.ledger.void.contains(&row.stamp)) {
             for write in &row.writes {
                 let (seen, removed) = known.entry(&write.key).or_default();
                 seen.raise(row.stamp.replica, row.stamp.hlc);
@@ -270,8 +286,42 @@ impl World {
         known
             .into_iter()
             .filter(|(key, _)| key.collection.as_str() == "mixed")
+            .filter(|(key, _)| !self.ledger.unsure.contains(*key))
             .map(|(key, (seen, removed))| (key.clone(), seen.exceeds(&removed)))
             .collect()
+    }
+
+    /// A row has no effect, or nobody knows: the app decides. What a row updates is gone only if it was removed.
+    pub(super) fn void(&mut self, device: usize, at: usize, number: u64, gone: bool) {
+        let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
+        let outbox = tab.and_then(|engine| engine.replica().overlay().get(number));
+        let Some(row) = outbox.map(|outbox| outbox.row.clone()) else {
+            return;
+        };
+        if !gone {
+            self.ledger.unsure.extend(row.writes.into_iter().map(|write| write.key));
+            return;
+        }
+        let mut updated = row.writes.iter().filter(|write| write.updates);
+        if self.is_plain() && !updated.any(|write| self.ledger.removes(&write.key)) {
+            self.object(format!("device {device} tab {at}: {row:?} updates what is there"));
+        }
+        self.ledger.void.insert(row.stamp);
+    }
+
+    /// A record begins with a write that is not an update of what was there before.
+    fn check_begun(&self, all: &BTreeMap<RecordKey, Record>) -> Result<(), String> {
+        let begins = |key: &RecordKey, record: &Record| {
+            let mut rows = self.ledger.rows.iter();
+            rows.any(|row| {
+                let mut writes = row.writes.iter();
+                record.seen.covers(&row.stamp)
+                    && writes.any(|write| write.key == *key && !write.updates)
+            })
+        };
+        let plain = self.is_plain() && self.ledger.unsure.is_empty();
+        let odd = all.iter().find(|(key, record)| plain && !begins(key, record));
+        odd.map_or(Ok(()), |(key, record)| Err(format!("{key} was never made: {record:?}")))
     }
 
     fn check_lives(&mut self, all: &BTreeMap<RecordKey, Record>) -> Result<(), String> {
@@ -328,6 +378,8 @@ impl World {
         self.check_sights()?;
         let mut first: Option<BTreeMap<RecordKey, Record>> = None;
         let mut seen_tokens = BTreeSet::new();
+        let horizon = self.server.host.as_ref().map(|host| host.facts().horizon);
+        let horizon = horizon.unwrap_or_default();
         for (device, tab, engine) in self.engines() {
             let mut all = BTreeMap::new();
             let locked = collection("locked");
@@ -340,6 +392,12 @@ impl World {
             }
             let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
             for key in keys {
+                let burial =
+                    engine.replica().base().record(&key).ok().and_then(|held| held.burial());
+                // Some have heard that it is forgotten, and some have not yet.
+                if burial.is_some_and(|at| at <= horizon) {
+                    continue;
+                }
                 let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
                 all.insert(key, view);
             }
@@ -371,6 +429,7 @@ impl World {
         }
         if let Some(all) = &first {
             self.check_lives(all)?;
+            self.check_begun(all)?;
             self.check_held(all)?;
         }
         // Every device is connected: a copy has met the original's incarnation, or the other way round.

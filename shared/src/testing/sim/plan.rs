@@ -71,6 +71,10 @@ pub struct Plan {
     pub line_bytes_per_s: u64,
     /// One in so many writes of text is of some 100 kB; 0 for never.
     pub large_one_in: u64,
+    /// Milliseconds that the server keeps what is dead for, if not as long as usual.
+    pub retention_ms: Option<u64>,
+    /// One in so many steps takes a device away, often for longer than that; 0 for never.
+    pub away_one_in: u64,
     /// Largest record that the server takes.
     pub record_bytes_max: u32,
     /// A bug, to see that an oracle finds it.
@@ -116,6 +120,8 @@ impl Plan {
             loses_secret: false,
             line_bytes_per_s: 0,
             large_one_in: 0,
+            retention_ms: None,
+            away_one_in: 0,
             record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
             bug: None,
         };
@@ -133,6 +139,13 @@ impl Plan {
             plan.line_bytes_per_s = FLOOR_BYTES_PER_S as u64;
             plan.large_one_in = 10;
             plan.writes = plan.writes.min(30);
+        }
+        // What takes longer to fetch than it is kept is never had.
+        if rng.once_in(3) && plan.line_bytes_per_s == 0 {
+            plan.retention_ms = Some(40_000 + rng.below(200_000));
+            plan.away_one_in = 3 + rng.below(12);
+            plan.writes += 40;
+            plan.records = plan.records.min(5);
         }
         if plan.account_one_in > 0 {
             // Whose a copy is would be a question of its own.

@@ -2,18 +2,19 @@
 
 use super::{Event, Line, World, history::Copy, space, wires::Passed};
 use crate::{
+    hlc::Hlc,
     id::{Epoch, Pattern, RecordKey},
     io::{Answer, Batch, FaultClass, Query, Ticket},
     planted::{Bug, Planted},
     port::Store,
     protocol::{
-        host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
+        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
         message::{Message, Right},
         wire,
     },
     record::Record,
     testing::{block_on, memory::MemoryStore},
-    time::MonoMillis,
+    time::{Millis, MonoMillis},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -39,6 +40,48 @@ pub(super) struct Server {
     pub(super) secret: [u8; 32],
     /// What each device showed when history was lost last.
     pub(super) held: BTreeMap<usize, BTreeMap<RecordKey, Record>>,
+    /// What its wall clock shows beyond the world's, in milliseconds.
+    pub(super) skew: i64,
+    /// How long it has run.
+    pub(super) age: Age,
+}
+
+/// How long a server has run, as far as its store knows, and what its clock showed by then.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Age {
+    /// As it was last stored.
+    ran: u64,
+    /// The world's time when it was started, while it runs.
+    since: Option<u64>,
+    /// Ascending.
+    clocks: Vec<(u64, Hlc)>,
+}
+
+impl Age {
+    fn at(&self, now: u64) -> u64 {
+        self.ran + self.since.map_or(0, |since| now - since)
+    }
+
+    /// The server ends: what it ran since it was last stored is forgotten.
+    pub(super) fn end(&mut self, now: u64, forgotten: u64) {
+        let ran = self.at(now).saturating_sub(forgotten).max(self.ran);
+        self.since = None;
+        self.ran = ran;
+        // It was no later than that.
+        self.clocks.iter_mut().for_each(|(at, _)| *at = (*at).min(ran));
+    }
+
+    /// As a copy of the store that is taken now knows it.
+    pub(super) fn copy(&self, now: u64) -> Self {
+        Self { ran: self.at(now), since: None, clocks: self.clocks.clone() }
+    }
+
+    /// What the clock showed a while ago, at the latest.
+    fn clock_before(&self, now: u64, retention: u64) -> Hlc {
+        let then = self.at(now).checked_sub(retention);
+        let clocks = self.clocks.iter().take_while(|(ran, _)| Some(*ran) <= then);
+        clocks.map(|(_, clock)| *clock).max().unwrap_or_default()
+    }
 }
 
 impl Server {
@@ -54,6 +97,8 @@ impl Server {
             restoring: None,
             secret: [7; 32],
             held: BTreeMap::new(),
+            skew: 0,
+            age: Age::default(),
         }
     }
 }
@@ -88,6 +133,18 @@ impl World {
         config.limits.record_bytes = self.plan.record_bytes_max;
         config.walk = self.plan.walk_of_server();
         config.planted = Planted::new(self.plan.bug);
+        if let Some(retention) = self.plan.retention_ms {
+            config.retention = Millis(retention);
+            // A server that lost what it said while its clock was ahead takes nothing of it before that time.
+            let may_jump = self.plan.step_one_in > 0 && self.plan.copy_one_in == 0;
+            if may_jump && self.faults.once_in(3) {
+                self.mark("server clock jumped");
+                let hours = self.faults.one_of(0, &[-1, 24 * 365 * 10]);
+                self.server.skew = hours * 3_600_000;
+            }
+        }
+        config.ran = Millis(self.server.age.at(self.now));
+        self.server.age.since = Some(self.now);
         self.server.host = Some(Host::open(config, self.server_now()));
         self.drain_server();
     }
@@ -106,6 +163,8 @@ impl World {
 
     pub(super) fn server_die(&mut self) {
         self.server.host = None;
+        let forgotten = self.faults.below(1_000);
+        self.server.age.end(self.now, forgotten);
         self.server.store.crash();
     }
 
@@ -178,7 +237,10 @@ impl World {
                         self.close_line(line);
                     }
                 }
-                HostOutput::Note(note) => self.tell(99, 0, &alloc::format!("{note:?}")),
+                HostOutput::Note(note) => {
+                    self.tell(99, 0, &alloc::format!("{note:?}"));
+                    self.noted(&note);
+                }
                 HostOutput::RefreshAsked { peer, token } => {
                     let grant = grant(Some(token));
                     let now = self.server_now();
@@ -194,6 +256,33 @@ impl World {
             self.server.deadline = Some(at);
             let delay = at.0.saturating_sub(self.now);
             self.at(delay, Event::ServerDeadline { life });
+        }
+    }
+
+    /// Nothing is forgotten before the server has run for long enough since, whatever clocks say.
+    fn noted(&mut self, note: &HostNote) {
+        let HostNote::Collected { horizon, records, rows } = note else {
+            return;
+        };
+        if *records > 0 {
+            self.mark("collected");
+        }
+        let retention = self.plan.retention_ms.unwrap_or(u64::MAX);
+        let before = self.server.age.clock_before(self.now, retention);
+        if *horizon > before {
+            self.object(alloc::format!(
+                "collected {records} records and {rows} rows up to {horizon:?}, beyond {before:?}"
+            ));
+        }
+    }
+
+    /// Keeps what the server's clock shows.
+    fn watch_clock(&mut self) {
+        let clock = self.server.host.as_ref().map(|host| host.facts().clock).unwrap_or_default();
+        let ran = self.server.age.at(self.now);
+        let clocks = &mut self.server.age.clocks;
+        if clocks.last().is_none_or(|(_, last)| clock > *last) {
+            clocks.push((ran, clock));
         }
     }
 
@@ -237,6 +326,7 @@ impl World {
             }
         };
         self.tell_host(input);
+        self.watch_clock();
     }
 
     pub(super) fn open_line(&mut self, device: usize, tab: usize, life: u64) -> u64 {

@@ -95,7 +95,7 @@ impl World {
             self.look_at_refilled(&refilled.outcomes);
         } else if let Message::Welcome(welcome) = message {
             let (device, tab) = (open.device, open.tab);
-            let wanted = |mode: &Mode| matches!(mode, Mode::Heal | Mode::Snapshot);
+            let wanted = |mode: &Mode| matches!(mode, Mode::Heal | Mode::Snapshot | Mode::Rebase);
             let asked = welcome.modes.iter().filter(|(_, mode)| wanted(mode));
             let begun = self.heals_begun(device, tab);
             if let Some(open) = self.lines.get_mut(&line) {
@@ -106,6 +106,9 @@ impl World {
             }
             if welcome.modes.iter().any(|(_, mode)| *mode == Mode::Heal) {
                 self.mark("heal asked for");
+            }
+            if welcome.modes.iter().any(|(_, mode)| *mode == Mode::Rebase) {
+                self.rebased();
             }
             if welcome.identity == Identity::Foreign {
                 self.mark("foreign");
@@ -132,7 +135,7 @@ impl World {
                 self.mark("not refilled");
                 self.ledger.keep(&BTreeSet::new());
                 self.doubles = true;
-            } else {
+            } else if *code != RejectCode::RecordGone {
                 self.object(format!("what the server had lost was refused: {outcome:?}"));
             }
         }

@@ -30,7 +30,12 @@ impl World {
         self.steps_left -= 1;
         self.strike();
         self.write();
-        let delay = self.apps.one_of(1, &[1, 5, 50, 500, 3_000]);
+        let mut delay = self.apps.one_of(1, &[1, 5, 50, 500, 3_000]);
+        if let Some(retention) = self.plan.retention_ms
+            && self.apps.once_in(8)
+        {
+            delay += retention / 2;
+        }
         self.at(delay, Event::Step);
         Ok(())
     }
@@ -70,8 +75,32 @@ impl World {
         if self.strikes(plan.account_one_in) {
             self.switch_account(device);
         }
+        if self.strikes(plan.away_one_in) {
+            self.go_away(device);
+        }
         if self.strikes(plan.copy_one_in) {
             self.copy_server();
+        }
+    }
+
+    /// A device is out of reach for a while: three times in ten for longer than the server keeps what is dead.
+    fn go_away(&mut self, device: usize) {
+        let retention = self.plan.retention_ms.unwrap_or_default();
+        let away = match self.faults.below(10) {
+            0..3 => retention + self.faults.below(2 * retention + 1),
+            _ => self.faults.below(retention + 1),
+        };
+        self.mark(if away > retention { "away for long" } else { "away" });
+        let until = self.now + away;
+        let lines: Vec<u64> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.device == device)
+            .map(|(at, _)| *at)
+            .collect();
+        lines.into_iter().for_each(|line| self.cut(line));
+        if let Some(device) = self.devices.get_mut(device) {
+            device.away_until = device.away_until.max(until);
         }
     }
 
@@ -199,7 +228,8 @@ impl World {
             id: RecordId::parse(&id).expect("a valid id"),
         };
         let fields = (0..1 + self.apps.index(3)).map(|_| self.mixed_field()).collect();
-        let action = match self.apps.below(10) {
+        let more = if self.plan.retention_ms.is_some() { 2 } else { 0 };
+        let action = match self.apps.below(10_u64).saturating_sub(more) {
             0 => Action::Remove { erase: self.apps.once_in(2) },
             1 | 2 => Action::Put(fields),
             3 => Action::Add(fields),
@@ -247,6 +277,7 @@ impl World {
         let devices = self.devices.iter().map(|device| (device.at, device.tabs.len()));
         let tabs: Vec<(usize, usize)> =
             devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
+        self.devices.iter_mut().for_each(|device| device.away_until = 0);
         for device in 0..self.plan.devices {
             self.will_decide(device);
         }

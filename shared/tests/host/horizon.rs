@@ -1,0 +1,355 @@
+//! The horizon: what is dead for long is forgotten, and nobody brings it back.
+
+use crate::world::{Client, World, epoch, key, seq};
+use rejoin_core::{
+    codec,
+    hlc::Hlc,
+    id::{RecordKey, key_hash},
+    io::{FaultClass, Keyspace},
+    protocol::{
+        host::HostOutput,
+        message::{
+            ByeCode, Message, Mode, Outcome, Place, Recall, Refill, RefillOutcome, RejectCode,
+            Resume,
+        },
+    },
+    record::Record,
+    testing::memory::MemoryStore,
+    tree::Trie,
+};
+
+/// The server keeps what is dead for so long here.
+const KEPT: u64 = 64_000;
+const DECADE: u64 = 10 * 365 * 24 * 3_600_000;
+
+fn world() -> World {
+    World::keeping(MemoryStore::new(), 1, KEPT, (0, 0))
+}
+
+/// Lets the server run; who says nothing meanwhile is sent away.
+fn run(world: &mut World, millis: u64) {
+    for _ in 0..millis / 1_000 {
+        world.pass(1_000);
+    }
+}
+
+fn horizon(world: &World) -> Hlc {
+    world.host.facts().horizon
+}
+
+/// Names of the records that the store holds.
+fn stored(world: &World) -> Vec<String> {
+    let names = world.store.rows(Keyspace::Records).into_iter().map(|row| row.key);
+    names.map(|key| String::from_utf8(key).unwrap().replace('\0', "/")).collect()
+}
+
+fn outcomes(messages: Vec<Message>) -> Vec<Outcome> {
+    let acks = messages.into_iter().filter_map(|message| match message {
+        Message::Ack(ack) => Some(ack.outcomes),
+        _ => None,
+    });
+    acks.flatten().map(|(_, outcome)| outcome).collect()
+}
+
+fn code(messages: Vec<Message>) -> Option<RejectCode> {
+    match outcomes(messages).pop() {
+        Some(Outcome::Rejected { code, .. }) => Some(code),
+        _ => None,
+    }
+}
+
+/// The root of what the store holds, without what its horizon leaves out.
+fn root_by_definition(world: &World, records: &[(RecordKey, Record)]) -> rejoin_core::id::Digest {
+    let mut trie = Trie::new();
+    let at = horizon(world);
+    for (key, record) in records {
+        if record.burial().is_none_or(|buried| buried > at) {
+            let digest = codec::record_digest(&codec::encode_record(record));
+            trie.insert(key_hash(key), digest);
+        }
+    }
+    trie.root()
+}
+
+/// Two records, one of them removed, and who did it: at the head, and gone since.
+fn world_with_a_dead_record() -> (World, Client) {
+    let mut world = world();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    let rows = [ann.set(1, "a", "title", "x"), ann.set(2, "b", "title", "y")];
+    ann.push(&mut world, &rows);
+    ann.listen(&mut world);
+    let row = ann.remove(3, "a");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    (world, ann)
+}
+
+#[test]
+fn c02_dead_record_is_forgotten_once_the_server_has_run_for_long_enough() {
+    let (mut world, ann) = world_with_a_dead_record();
+    assert!(!ann.base[&key("a")].is_live());
+    run(&mut world, KEPT - 1_000);
+    assert_eq!(stored(&world), ["tasks/a", "tasks/b"]);
+    assert_eq!(horizon(&world), Hlc::ZERO);
+    run(&mut world, KEPT / 16);
+    assert_eq!(stored(&world), ["tasks/b"]);
+    assert!(horizon(&world) > Hlc::ZERO);
+    for keyspace in [Keyspace::Feed, Keyspace::Tree] {
+        assert_eq!(world.store.rows(keyspace).len(), 1, "{keyspace:?}");
+    }
+    assert!(
+        world.store.rows(Keyspace::Log).is_empty(),
+        "which rows were accepted is forgotten too"
+    );
+    let is_due = |row: &rejoin_core::io::Row| row.key.contains(&b'/') && row.key.len() < 40;
+    let due: Vec<_> = world.store.rows(Keyspace::Meta).into_iter().filter(is_due).collect();
+    assert!(due.iter().all(|row| row.key.starts_with(b"replica/")), "{due:?}");
+    let mut bob = Client::new(2);
+    assert_eq!(bob.connect(&mut world).horizon, horizon(&world));
+    let resume = Resume { subscription: 0, place: Place::default(), time: horizon(&world) };
+    world.say(bob.peer, &Message::Resume(resume));
+    bob.listen(&mut world);
+    assert_eq!(bob.base.keys().collect::<Vec<_>>(), [&key("b")]);
+    assert_eq!(bob.verified, 1, "roots agree");
+}
+
+#[test]
+fn c02_nothing_is_forgotten_by_a_clock_that_jumps_while_the_server_is_off() {
+    let (world, _) = world_with_a_dead_record();
+    let mut world = World::keeping(world.store, 2, KEPT, (1_000, DECADE));
+    run(&mut world, KEPT - 4_000);
+    assert_eq!(stored(&world).len(), 2, "only {KEPT} ms of running count");
+    run(&mut world, 10_000);
+    assert_eq!(stored(&world), ["tasks/b"]);
+    let reached = horizon(&world);
+    // Back in time: it goes on, and never back.
+    let mut ann = Client::new(3);
+    let mut world = World::keeping(world.store, 3, KEPT, (80_000, 0));
+    assert_eq!(horizon(&world), reached);
+    ann.connect(&mut world);
+    let resume = Resume { subscription: 0, place: Place::default(), time: reached };
+    world.say(ann.peer, &Message::Resume(resume));
+    ann.listen(&mut world);
+    let row = ann.remove(5, "b");
+    ann.push(&mut world, &[row]);
+    run(&mut world, KEPT + 4_000);
+    assert!(stored(&world).is_empty());
+    assert!(horizon(&world) > reached);
+}
+
+/// The count of time went back with the store: what the marks of a later life say is not believed.
+#[test]
+fn c02_count_of_time_that_went_back_forgets_nothing_early() {
+    let (mut world, _) = world_with_a_dead_record();
+    run(&mut world, 40_000);
+    let mut world = World::keeping(world.store, 2, KEPT, (0, 0));
+    run(&mut world, KEPT - 4_000);
+    assert_eq!(stored(&world).len(), 2);
+    run(&mut world, 10_000);
+    assert_eq!(stored(&world).len(), 1);
+}
+
+#[test]
+fn c02_who_is_behind_the_horizon_rebases_and_who_is_not_does_not() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    // Saw all, and comes back when that is forgotten: there is nothing that it missed.
+    run(&mut world, KEPT + 8_000);
+    let mut old = ann.clone();
+    assert_eq!(ann.connect(&mut world).modes, [(0, Mode::Feed)]);
+    ann.listen(&mut world);
+    assert!(!ann.base.contains_key(&key("a")), "it hears that it can forget it too");
+    // Had gone before the record was removed.
+    old.time = Hlc::from_bits(horizon(&world).to_bits() - 1);
+    let welcome = old.connect(&mut world);
+    assert_eq!(welcome.modes, [(0, Mode::Rebase)]);
+    // Of a history that was lost nothing counts from when it parted.
+    let mut lost = old.clone();
+    lost.cursor.as_mut().unwrap().epoch = epoch(77);
+    lost.time = Hlc::from_bits(u64::MAX);
+    assert_eq!(lost.connect(&mut world).modes, [(0, Mode::Rebase)]);
+}
+
+#[test]
+fn c02_heal_that_takes_too_long_starts_over() {
+    let (mut world, _) = world_with_a_dead_record();
+    let time = Hlc::from_bits(1);
+    run(&mut world, KEPT + 8_000);
+    let mut bob = Client::new(2);
+    bob.connect(&mut world);
+    world
+        .say(bob.peer, &Message::Resume(Resume { subscription: 0, place: Place::default(), time }));
+    let Some(Message::Bye(bye)) = bob.listen(&mut world).pop() else { panic!("no bye") };
+    assert_eq!(bye.code, ByeCode::Busy);
+}
+
+#[test]
+fn c03_peer_that_has_not_heard_of_what_is_forgotten_is_sent_away() {
+    let mut world = world();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    bob.connect(&mut world);
+    ann.connect(&mut world);
+    let row = ann.set(1, "a", "title", "x");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    bob.listen(&mut world);
+    // Nothing reaches bob any more, though he is heard.
+    world.sockets_take = false;
+    let big = "x".repeat(200_000);
+    for at in 2..8 {
+        let row = ann.set(at, "b", "title", &big);
+        ann.push(&mut world, &[row]);
+        world.put(rejoin_core::protocol::host::HostInput::Sent { peer: ann.peer, bytes: 1 << 20 });
+        ann.listen(&mut world);
+    }
+    let row = ann.remove(9, "a");
+    ann.push(&mut world, &[row]);
+    for nonce in 0..(KEPT + 8_000) / 1_000 {
+        world.put(rejoin_core::protocol::host::HostInput::Sent { peer: ann.peer, bytes: 1 << 20 });
+        world.put(rejoin_core::protocol::host::HostInput::Sent { peer: bob.peer, bytes: 1 });
+        world.say(ann.peer, &Message::Ping { nonce });
+        world.say(bob.peer, &Message::Ping { nonce });
+        world.pass(1_000);
+    }
+    assert!(horizon(&world) > Hlc::ZERO);
+    assert_eq!(world.closed[&bob.peer].code, ByeCode::Busy);
+    assert!(!world.closed.contains_key(&ann.peer), "she has heard all");
+}
+
+#[test]
+fn c02_update_of_a_record_that_is_gone_is_refused_and_what_makes_it_anew_is_not() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    run(&mut world, KEPT + 8_000);
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    let row = ann.update(10, "a", "again");
+    ann.push(&mut world, &[row]);
+    assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::RecordGone));
+    ann.named = 1;
+    let row = ann.remove(11, "a");
+    ann.push(&mut world, &[row]);
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(4) }]);
+    let row = ann.set(12, "a", "title", "anew");
+    ann.push(&mut world, &[row]);
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(5) }]);
+    let row = ann.update(13, "a", "and changed");
+    ann.push(&mut world, &[row]);
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(6) }]);
+    assert!(ann.base[&key("a")].is_live());
+}
+
+#[test]
+fn c02_removed_record_that_was_edited_meanwhile_lives_on_beyond_the_horizon() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    let mut bob = Client::new(2);
+    bob.base.insert(key("a"), Record::default());
+    bob.connect(&mut world);
+    let row = bob.update(4, "a", "unseen by who removed it");
+    bob.push(&mut world, &[row]);
+    run(&mut world, KEPT + 8_000);
+    assert_eq!(stored(&world).len(), 2);
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    assert!(ann.base[&key("a")].is_live());
+    // Removed again it is kept for as long again.
+    let row = ann.remove(20, "a");
+    ann.push(&mut world, &[row]);
+    run(&mut world, KEPT - 4_000);
+    assert_eq!(stored(&world).len(), 2);
+    run(&mut world, 12_000);
+    assert_eq!(stored(&world), ["tasks/b"]);
+}
+
+#[test]
+fn c02_row_that_may_have_been_accepted_before_the_horizon_is_unsure() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    let first = ann.rows.values().next().unwrap().clone();
+    run(&mut world, KEPT + 8_000);
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    ann.push(&mut world, std::slice::from_ref(&first));
+    assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
+    let known = (first.hlc, first.digest);
+    let new = ann.set(50, "c", "title", "z");
+    let rows = vec![known, (new.hlc, new.digest)];
+    world.say(ann.peer, &Message::Recall(Recall { rows }));
+    let Some(Message::Recalled(recalled)) = ann.listen(&mut world).pop() else {
+        panic!("no answer")
+    };
+    assert_eq!(recalled.accepted, []);
+    assert_eq!(recalled.unsure, [first.hlc], "a later one was certainly not accepted");
+}
+
+#[test]
+fn c02_forgotten_record_does_not_come_back_by_a_refill() {
+    let (mut world, ann) = world_with_a_dead_record();
+    run(&mut world, KEPT + 8_000);
+    let mut bob = Client::new(2);
+    bob.connect(&mut world);
+    let refill = Refill { subscription: 0, entries: vec![ann.kept("a")] };
+    world.say(bob.peer, &Message::Refill(refill));
+    let Some(Message::Refilled(refilled)) = bob.listen(&mut world).pop() else {
+        panic!("no answer")
+    };
+    assert_eq!(refilled.outcomes, [RefillOutcome::Refused(RejectCode::RecordGone)]);
+    assert_eq!(stored(&world), ["tasks/b"]);
+}
+
+/// Many are removed at once: they go slice by slice, and wherever that is cut off the trees are what the horizon says.
+#[test]
+fn c03_slices_that_are_cut_off_anywhere_leave_what_the_horizon_says() {
+    for happened in [false, true] {
+        let mut world = world();
+        let mut ann = Client::new(1);
+        ann.connect(&mut world);
+        let names: Vec<String> = (0..2_600).map(|at| format!("r{at:04}")).collect();
+        for (at, chunk) in (1..).zip(names.chunks(500)) {
+            let made = chunk.iter().map(|id| (key(id), ann.lww(at, "title", id))).collect();
+            let row = ann.row(at, made);
+            ann.push(&mut world, &[row]);
+            ann.listen(&mut world);
+        }
+        for (at, chunk) in (100..).zip(names[..2_500].chunks(250)) {
+            let writes =
+                chunk.iter().map(|id| ann.remove(at, id).writes.remove(0)).collect::<Vec<_>>();
+            let writes = writes.into_iter().map(|write| (write.key, write.delta)).collect();
+            let row = ann.row(at, writes);
+            ann.push(&mut world, &[row]);
+            ann.listen(&mut world);
+        }
+        let all: Vec<(RecordKey, Record)> = ann.base.clone().into_iter().collect();
+        let check = |world: &World| {
+            let facts = world.host.facts();
+            let (_, root, count) = facts.collections[0].clone();
+            assert_eq!(root, root_by_definition(world, &all), "at {:?}", facts.horizon);
+            assert_eq!(stored(world).len(), count);
+            facts.horizon
+        };
+        let (mut wall, mut number) = (0, 2);
+        let mut seen = std::collections::BTreeSet::from([check(&world)]);
+        while stored(&world).len() > 100 {
+            // Two slices are carried out, the next one fails.
+            run(&mut world, KEPT);
+            wall += KEPT + 8_000;
+            world.hold = true;
+            world.pass(8_000);
+            let mut commits = 0;
+            while let Some(output) = world.held.pop_front() {
+                let is_commit = matches!(output, HostOutput::Commit { .. });
+                commits += usize::from(is_commit);
+                let fails = is_commit && commits == 3;
+                world.fail_commit = fails.then_some((FaultClass::Permanent, happened));
+                world.carry_out(output);
+                world.run();
+                if is_commit && !fails {
+                    seen.insert(check(&world));
+                }
+            }
+            world = World::keeping(world.store, number, KEPT, (0, wall));
+            number += 1;
+            seen.insert(check(&world));
+            assert!(number < 50, "it comes to an end");
+        }
+        assert!(seen.len() > 3, "slice by slice: {seen:?}");
+    }
+}
