@@ -40,6 +40,13 @@ pub fn update(key: RecordKey, fields: impl IntoIterator<Item = FieldChange>) -> 
     Change { key, action: Action::Update(fields.into_iter().collect()) }
 }
 
+/// Removes a record and overwrites its values, here and wherever this comes: of what it said nothing is kept but
+/// that it was there. Of a record that was removed before, the values are overwritten too.
+#[must_use]
+pub const fn erase(key: RecordKey) -> Change {
+    Change { key, action: Action::Remove { erase: true } }
+}
+
 /// Removes a record; refused where it is not live.
 #[must_use]
 pub const fn remove(key: RecordKey) -> Change {

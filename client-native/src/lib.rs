@@ -36,7 +36,7 @@ mod socket;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use changes::{add, key, put, remove, set, update};
+pub use changes::{add, erase, key, put, remove, set, update};
 pub use client::{Client, Rejected, Verified};
 pub use error::{ClientError, OpenError};
 pub use listener::{Missed, Notices};

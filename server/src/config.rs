@@ -4,7 +4,10 @@
 //! Absent: reading tokens (`auth`), opening anything.
 
 use clap::{CommandFactory, Parser, ValueEnum};
-use rejoin_core::protocol::{host::RefillPolicy, limits::FRAME_BYTES_MAX};
+use rejoin_core::protocol::{
+    host::{RETENTION, RefillPolicy},
+    limits::FRAME_BYTES_MAX,
+};
 use serde::Deserialize;
 use std::{
     ffi::{OsStr, OsString},
@@ -170,6 +173,10 @@ pub struct Settings {
     /// server's mark), proved (only with the mark), none [default: writers].
     #[arg(long, env = "REJOIN_SERVER_REFILL", value_name = "WHO")]
     pub refill: Option<RefillKind>,
+    /// Hours that the server runs before it forgets what was removed. A device that was away for longer fetches
+    /// everything anew, and updates of what is gone come back to its user [default: 720].
+    #[arg(long, env = "REJOIN_SERVER_RETENTION_HOURS", value_name = "HOURS")]
+    pub retention_hours: Option<u32>,
     /// A client that takes nothing for so long while something waits is cut [default: 10].
     #[arg(long, env = "REJOIN_SERVER_STALL_SECONDS", value_name = "SECONDS")]
     pub stall_seconds: Option<NonZeroU32>,
@@ -247,6 +254,8 @@ pub struct Config {
     pub static_dir: Option<PathBuf>,
     /// Who may bring back what the database has lost.
     pub refill: RefillKind,
+    /// How long the server runs before it forgets what was removed.
+    pub retention: Duration,
     /// Allowed origins; empty: the host that the request names.
     pub origins: Vec<String>,
     /// Limits.
@@ -266,6 +275,7 @@ impl Config {
             tokens: None,
             static_dir: None,
             refill: RefillKind::default(),
+            retention: Duration::from_millis(RETENTION.0),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
         }
@@ -298,6 +308,7 @@ impl Config {
         let limits = base.limits;
         let frame_bytes = said.frame_bytes_max.or(file.frame_bytes_max);
         let stall = said.stall_seconds.or(file.stall_seconds);
+        let retention = said.retention_hours.or(file.retention_hours);
         Ok(Self {
             listen: said.listen.or(file.listen).unwrap_or(base.listen),
             file: said.config,
@@ -306,6 +317,7 @@ impl Config {
             tokens,
             static_dir: said.static_dir.or(file.static_dir),
             refill: said.refill.or(file.refill).unwrap_or_default(),
+            retention: retention.map_or(Ok(base.retention), check_retention)?,
             origins: if said.origin.is_empty() { file.origin } else { said.origin },
             limits: ConnectionLimits {
                 connections_max: number(
@@ -328,6 +340,19 @@ impl Config {
         })
     }
 }
+
+/// An hour, since whoever is away for longer fetches everything anew; ten years.
+const RETENTION_HOURS: (u32, u32) = (1, 87_600);
+
+fn check_retention(got: u32) -> Result<Duration, ConfigError> {
+    let (least, most) = RETENTION_HOURS;
+    if (least..=most).contains(&got) {
+        return Ok(Duration::from_secs(u64::from(got) * SECONDS_OF_HOUR));
+    }
+    Err(ConfigError::Range { key: "retention-hours", got, least, most })
+}
+
+const SECONDS_OF_HOUR: u64 = 3_600;
 
 fn check_frame(got: u32) -> Result<u32, ConfigError> {
     let most = u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX);
@@ -370,7 +395,7 @@ impl fmt::Display for Config {
             f,
             "listen={} data={} config={} log={} log-format={} auth={auth} tokens={} static={} \
              origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
-             frame-bytes-max={} refill={} stall-seconds={}",
+             frame-bytes-max={} refill={} retention-hours={} stall-seconds={}",
             self.listen,
             self.data.display(),
             path(&self.file),
@@ -390,6 +415,7 @@ impl fmt::Display for Config {
                 RefillKind::Proved => "proved",
                 RefillKind::None => "none",
             },
+            self.retention.as_secs() / SECONDS_OF_HOUR,
             limits.stall_max.as_secs(),
         )
     }
@@ -428,6 +454,12 @@ mod tests {
         let decide = |arguments: &[&str]| Config::decide(flags(arguments), Settings::default());
         assert!(matches!(decide(&["--auth", "tokens"]), Err(ConfigError::TokensMissing)));
         assert!(matches!(decide(&["--tokens", "x"]), Err(ConfigError::TokensUnused { .. })));
-        assert!(matches!(decide(&["--frame-bytes-max", "1000"]), Err(ConfigError::Range { .. })));
+        for refused in [
+            ["--frame-bytes-max", "1000"],
+            ["--retention-hours", "0"],
+            ["--retention-hours", "87601"],
+        ] {
+            assert!(matches!(decide(&refused), Err(ConfigError::Range { .. })), "{refused:?}");
+        }
     }
 }

@@ -108,6 +108,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::age::Age;
     use crate::{auth::Auth, hubs::HubsConfig};
     use rejoin_core::id::Epoch;
     use rejoin_sqlite::{SqliteDb, SqliteOptions};
@@ -124,6 +125,8 @@ mod tests {
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
             refill: rejoin_core::protocol::host::RefillPolicy::default(),
+            retention: rejoin_core::protocol::host::RETENTION,
+            age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
             spaces_max: 10,
         };
         let hubs = Hubs::new(db.clone(), Arc::new(Auth::None), config).await.unwrap();

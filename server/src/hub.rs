@@ -343,6 +343,9 @@ impl Hub {
             HostNote::Refilled { peer, restored, known, refused } => {
                 warn!(%space, client = self.client(*peer), restored, known, refused, "refilled");
             }
+            HostNote::Collected { horizon, records, rows } => {
+                info!(%space, ?horizon, records, rows, "collected");
+            }
             HostNote::Synced { peer, head, root, pushed, pulled } => {
                 let (client, root) = (self.client(*peer), root.short());
                 info!(%space, client, pushed, pulled, %head, %root, "synced");

@@ -4,6 +4,7 @@
 //! space that is opened again goes on where it stood. Absent: what hubs do.
 
 use crate::{
+    age::Age,
     auth::Auth,
     faults::Faults,
     hub::{Hub, Inbox, ToHub},
@@ -14,6 +15,7 @@ use rejoin_core::{
         host::{HostConfig, PeerId, RefillPolicy},
         message::ByeCode,
     },
+    time::Millis,
 };
 use rejoin_sqlite::{SqliteDb, SqliteError};
 use std::{
@@ -36,6 +38,8 @@ pub(crate) struct Hubs {
     proof_key: [u8; 32],
     frame_bytes_max: u32,
     refill: RefillPolicy,
+    retention: Millis,
+    age: Arc<Age>,
     spaces_max: usize,
     next_peer: AtomicU64,
     state: Mutex<State>,
@@ -60,6 +64,8 @@ pub(crate) struct HubsConfig {
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
     pub(crate) refill: RefillPolicy,
+    pub(crate) retention: Millis,
+    pub(crate) age: Arc<Age>,
     pub(crate) spaces_max: usize,
 }
 
@@ -79,6 +85,8 @@ impl Hubs {
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
             refill: config.refill,
+            retention: config.retention,
+            age: config.age,
             spaces_max: config.spaces_max,
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
@@ -118,6 +126,8 @@ impl Hubs {
         let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
         config.limits.frame_bytes = self.frame_bytes_max;
         config.refill = self.refill;
+        config.retention = self.retention;
+        config.ran = self.age.ran();
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
         let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
         state.tasks.spawn(hub.run());
@@ -184,6 +194,7 @@ mod tests {
     use rejoin_core::{
         id::{Incarnation, ReplicaId},
         protocol::{
+            host::RETENTION,
             message::{Hello, Message, Welcome},
             wire,
         },
@@ -205,6 +216,8 @@ mod tests {
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
             refill: RefillPolicy::default(),
+            retention: RETENTION,
+            age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
             spaces_max: 10,
         };
         (Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(), directory)

@@ -7,6 +7,7 @@
 //! never waits for whoever is nearer to a socket. Absent: merging, the protocol, stored formats: they are
 //! the engine's.
 
+mod age;
 mod app;
 mod auth;
 mod census;

@@ -4,6 +4,7 @@
 //! writes any more or [`DRAIN`] is over.
 
 use crate::{
+    age::Age,
     app::App,
     auth::{Auth, AuthError},
     config::Config,
@@ -12,7 +13,10 @@ use crate::{
     listen, secret,
     ws::Gate,
 };
-use rejoin_core::id::{Epoch, NameError};
+use rejoin_core::{
+    id::{Epoch, NameError},
+    time::Millis,
+};
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
 use std::{
     fs::DirBuilder,
@@ -92,6 +96,7 @@ pub struct Server {
     address: SocketAddr,
     db: SqliteDb,
     hubs: Arc<Hubs>,
+    age: Arc<Age>,
     health: Arc<Health>,
 }
 
@@ -119,11 +124,16 @@ impl Server {
             .map_err(|source| ServerError::Data { path: data.clone(), source })?;
         let database = |source| ServerError::Database { path: data.clone(), source };
         let db = open_database(data.join("rejoin.sqlite"), options).await.map_err(database)?;
+        let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
+        let age = Arc::new(age);
+        let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
         let hubs = HubsConfig {
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,
             refill: config.refill.policy(),
+            retention: Millis(retention),
+            age: Arc::clone(&age),
             spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
@@ -131,7 +141,7 @@ impl Server {
         let cannot_listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        Ok(Self { data, config, listener, address, db, hubs, health })
+        Ok(Self { data, config, listener, address, db, hubs, age, health })
     }
 
     /// Where it listens; the port is the real one.
@@ -162,6 +172,10 @@ impl Server {
             warn!(address = %self.address, "without tokens, everyone who reaches it may write");
         }
         info!(address = %self.address, "listening");
+        let age = tokio::spawn({
+            let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
+            async move { age.keep(stopping).await }
+        });
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
         let accepting = tokio::spawn(accepting);
         tokio::select! {
@@ -176,6 +190,9 @@ impl Server {
                 error!("accepting connections had stopped by a defect");
             }
             self.hubs.stop().await;
+            if age.await.is_err() {
+                error!("counting how long the server runs had stopped by a defect");
+            }
             // Every connection holds a receiver.
             stop.closed().await;
         };

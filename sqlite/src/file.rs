@@ -97,6 +97,8 @@ pub(crate) fn open_writer(path: &Path, options: &SqliteOptions) -> Result<Connec
         return Err(SqliteError::Setting { name: "synchronous" });
     }
     let quiet = |_: &rusqlite::Row<'_>| Ok(());
+    // What is erased is not left in pages that nothing uses.
+    connection.pragma_update_and_check(None, "secure_delete", true, quiet)?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, quiet)?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, quiet)?;
     if new {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     directory: TempDir,
     pub(crate) address: SocketAddr,
     tokens: Option<PathBuf>,
+    /// From its next start on the server forgets what was removed so long ago.
+    pub(crate) retention: Option<Duration>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -54,7 +56,7 @@ impl World {
             std::fs::write(&file, text).unwrap();
             file
         });
-        let mut world = Self { directory, address, tokens, server: None };
+        let mut world = Self { directory, address, tokens, retention: None, server: None };
         world.start().await;
         world
     }
@@ -64,6 +66,7 @@ impl World {
         let mut config = Config::new(self.path("server"));
         config.listen = self.address;
         config.tokens = self.tokens.clone();
+        config.retention = self.retention.unwrap_or(config.retention);
         let server = Server::open(config).await.unwrap();
         self.address = server.address();
         let (stop, stopped) = oneshot::channel();

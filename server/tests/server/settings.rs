@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 13] = [
+const SETTINGS: [(&str, &str, &str); 14] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json "),
@@ -21,6 +21,7 @@ const SETTINGS: [(&str, &str, &str); 13] = [
     ("spaces-max", "13", "spaces-max=13 "),
     ("frame-bytes-max", "900000", "frame-bytes-max=900000 "),
     ("refill", "proved", "refill=proved "),
+    ("retention-hours", "15", "retention-hours=15 "),
     ("stall-seconds", "14", "stall-seconds=14"),
     ("data", "", "data="),
 ];

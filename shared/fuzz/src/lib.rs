@@ -115,6 +115,7 @@ impl World {
                 cursor: None,
                 place: Place::default(),
                 root: None,
+                time: rejoin_core::hlc::Hlc::ZERO,
             }],
             epochs: Vec::new(),
         };

@@ -1,0 +1,67 @@
+//! How long the server has run, in all its lives. It is kept in the database: a copy that is put back knows how
+//! long its server had run, so what it kept is kept for as long again as was left of its time.
+//!
+//! Invariant: never more than it has run; what was run since it was last stored, [`STORED_EVERY`] at most, is
+//! forgotten when the process dies. Absent: what is collected by it (see `rejoin_core::protocol::host`).
+
+use crate::clock;
+use rejoin_core::{
+    id::{NameError, SpaceId},
+    io::{Batch, Keyspace},
+    port::Store,
+    time::{Millis, MonoMillis},
+};
+use rejoin_sqlite::{SqliteError, SqliteStore};
+use std::time::Duration;
+use tokio::{sync::watch, time::sleep};
+use tracing::error;
+
+const STORED_EVERY: Duration = Duration::from_secs(60);
+/// Its key; those of hosts are names.
+const KEY: &[u8] = b"\xffran";
+
+#[derive(Debug)]
+pub(crate) struct Age {
+    store: SqliteStore,
+    before: Millis,
+    since: MonoMillis,
+}
+
+impl Age {
+    /// The space that it is kept in; no client has business there.
+    pub(crate) fn space() -> Result<SpaceId, NameError> {
+        SpaceId::parse("rejoin/age")
+    }
+
+    /// Reads how long earlier lives were; `store`: of [`Self::space`].
+    pub(crate) async fn load(store: SqliteStore) -> Result<Self, SqliteError> {
+        let stored = store.get(Keyspace::Meta, KEY).await?;
+        let stored = stored.and_then(|value| <[u8; 8]>::try_from(value).ok());
+        let before = Millis(stored.map(u64::from_be_bytes).unwrap_or_default());
+        Ok(Self { store, before, since: clock::read().mono })
+    }
+
+    pub(crate) fn ran(&self) -> Millis {
+        Millis(self.before.0.saturating_add(clock::read().mono.since(self.since).0))
+    }
+
+    /// Stores it now and then, and once more when the server stops.
+    pub(crate) async fn keep(&self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let stops = tokio::select! {
+                // Who would say it is gone: that is the end too.
+                _ = stopping.wait_for(|stopping| *stopping) => true,
+                () = sleep(STORED_EVERY) => false,
+            };
+            let mut batch = Batch::default();
+            batch.put(Keyspace::Meta, KEY.to_vec(), self.ran().0.to_be_bytes().to_vec());
+            // What is not stored is not counted: that only keeps things for longer.
+            if let Err(fault) = self.store.commit(batch).await {
+                error!(%fault, "how long the server has run cannot be stored");
+            }
+            if stops {
+                return;
+            }
+        }
+    }
+}
