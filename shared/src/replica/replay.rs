@@ -2,7 +2,8 @@
 //! the base, so n rows on one record cost n replays and not n²/2.
 //!
 //! Invariant: what is remembered is what replaying the outbox over the base would give. Whatever changes
-//! a record's base, or its rows in another way than by one behind all others, must [`Replays::forget`] it.
+//! a record's base, or its rows in another way than by one behind all others, must [`Replays::forget`] it;
+//! numbers that are given out anew must be told to [`Replays::rewind`].
 
 use super::{base::Base, overlay::Overlay};
 use crate::{
@@ -80,5 +81,11 @@ impl Replays {
 
     pub(super) fn forget(&mut self, key: &RecordKey) {
         self.0.remove(key);
+    }
+
+    /// Rows from `first` on are taken back, and others may take their numbers: what was remembered up to there does
+    /// not know of those. A write that could not be planned leaves it so, though no row of it was there.
+    pub(super) fn rewind(&mut self, first: u64) {
+        self.0.retain(|_, replay| replay.next <= first);
     }
 }

@@ -218,6 +218,23 @@ fn a_write_is_hidden_until_it_is_durable_and_undo_leaves_no_trace() {
     shows(&replica, "a", &[("n", int(2))]);
 }
 
+/// A write that failed while others were tentative left a memory of its records up to a number that, once they
+/// were taken back, another holder's row took: the record was shown without that row.
+#[test]
+fn row_that_takes_the_number_of_one_taken_back_is_shown() {
+    let (mut replica, mut other) = (replica(), replica());
+    for replica in [&mut replica, &mut other] {
+        commit(replica, &[change("a", Action::Add(vec![set("n", Kind::Lww, 1)]))]);
+    }
+    replica.write(&[change("b", Action::Add(vec![set("n", Kind::Lww, 1)]))], NOW).unwrap();
+    let update = |id: &str, value| change(id, Action::Update(vec![set("n", Kind::Lww, value)]));
+    assert!(replica.write(&[update("a", 2), update("missing", 2)], NOW).is_err());
+    replica.undo();
+    let row = other.plan(&[update("a", 3)], NOW).unwrap();
+    replica.apply(Entry::Commit(row)).unwrap();
+    shows(&replica, "a", &[("n", int(3))]);
+}
+
 #[test]
 fn an_acknowledged_row_stays_until_the_base_has_it() {
     let mut replica = replica();

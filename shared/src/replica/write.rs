@@ -212,6 +212,8 @@ impl Replica {
                     self.forget_replays(gone.row.writes.iter().map(|write| &write.key));
                 }
             }
+            self.before_push.rewind(first);
+            self.before_write.rewind(first);
             self.last = first - 1;
             self.header.clock = clock;
         }
