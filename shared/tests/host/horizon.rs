@@ -280,6 +280,42 @@ fn c02_row_that_may_have_been_accepted_before_the_horizon_is_unsure() {
     assert_eq!(recalled.unsure, [first.hlc], "a later one was certainly not accepted");
 }
 
+/// A record that was alive died of what came back, and was buried as early as its removal in the lost history: who had
+/// it alive, and was away for less than retention, never heard that it died.
+#[test]
+fn c02_record_that_dies_of_a_refill_is_forgotten_no_sooner_than_any_other() {
+    let mut world = world();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    ann.connect(&mut world);
+    let row = ann.set(1, "a", "title", "x");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    let backup = world.store.snapshot();
+    bob.base.clone_from(&ann.base);
+    let row = ann.remove(2, "a");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    let store = MemoryStore::new();
+    store.restore(backup);
+    let mut world = World::keeping(store, 2, KEPT, (0, KEPT));
+    run(&mut world, KEPT);
+    bob.connect(&mut world);
+    let resume = Resume { subscription: 0, place: Place::default(), time: horizon(&world) };
+    world.say(bob.peer, &Message::Resume(resume));
+    bob.listen(&mut world);
+    let row = bob.set(KEPT, "b", "title", "y");
+    bob.push(&mut world, &[row]);
+    let left = bob.time;
+    ann.connect(&mut world);
+    let refill = Refill { subscription: 0, entries: vec![ann.kept("a")] };
+    world.say(ann.peer, &Message::Refill(refill));
+    run(&mut world, KEPT - 4_000);
+    assert_eq!(stored(&world).len(), 2);
+    run(&mut world, 12_000);
+    assert_eq!(stored(&world), ["tasks/b"]);
+    assert!(horizon(&world) > left, "who left before it died rebases");
+}
+
 #[test]
 fn c02_forgotten_record_does_not_come_back_by_a_refill() {
     let (mut world, ann) = world_with_a_dead_record();

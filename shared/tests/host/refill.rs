@@ -488,7 +488,10 @@ fn removed_record_comes_back_removed() {
         }),
     );
     carl.listen(&mut world);
-    assert_eq!(carl.base, bob.base, "with the time of its removal");
+    let buried = |client: &Client| client.base[&key("a")].burial();
+    assert!(buried(&carl) > buried(&bob), "here it was alive until now");
+    let removed = |client: &Client| client.base[&key("a")].removed.seen.clone();
+    assert_eq!(removed(&carl), removed(&bob));
 }
 
 /// A value that no write of the old history had seen stays beside the one that comes back.

@@ -136,8 +136,7 @@ impl Judging<'_> {
             // It would be collected at once.
             return Err(RejectCode::RecordGone);
         }
-        let Some(joined) =
-            self.join_whole(stored.map(|stored| &**stored), &kept.record, is_proved, seq)?
+        let Some(joined) = self.join_whole(stored.map(|stored| &**stored), &kept.record, seq)?
         else {
             return at.map(|at| (at, false)).ok_or(RejectCode::Invalid);
         };
@@ -200,7 +199,6 @@ impl Judging<'_> {
         &self,
         stored: Option<&Stored>,
         whole: &Record,
-        is_proved: bool,
         seq: Seq,
     ) -> Result<Option<Stored>, RejectCode> {
         let (mut record, mut positions) = stored.map_or_else(
@@ -208,10 +206,9 @@ impl Judging<'_> {
             |stored| (stored.record.clone(), stored.positions.clone()),
         );
         let grown = judge::join_parts(&mut record, &mut positions, whole, seq);
-        // Of when it was removed only this host speaks.
-        let told = whole.removed.buried.filter(|at| is_proved && *at > self.horizon);
+        // Of when it was removed only this host speaks: what dies of it here was alive to all who are at its head.
         let now = grown.removed.then(|| self.clock.last());
-        let buried = record.removed.buried.max(told.or(now));
+        let buried = record.removed.buried.max(now);
         if buried > record.removed.buried {
             record.removed.buried = buried;
             positions.buried = Some(seq);
