@@ -145,9 +145,6 @@ pub struct Standing {
     /// Whether what is visible is older than the peer's horizon: it is shown until a snapshot has come, and
     /// is evidence of nothing.
     pub stale: bool,
-    /// Where a snapshot last took the place of what was visible. Rows that were accepted up to there are in it,
-    /// or their record is gone.
-    pub based: Seq,
 }
 
 impl Standing {
@@ -160,6 +157,11 @@ impl Standing {
     /// Whether all up to `seq` is visible and nothing beyond it has come.
     pub fn is_at(&self, seq: Seq) -> bool {
         self.arrived && self.heal.is_none() && self.cursor == seq && self.place == Place::at(seq)
+    }
+
+    /// Whether what is visible has all that the peer had at `seq`.
+    pub(super) fn has_all_upto(&self, seq: Seq) -> bool {
+        self.arrived && !self.stale && self.heal.is_none() && self.cursor >= seq
     }
 
     /// Becomes a newcomer's, over what is visible.

@@ -94,6 +94,17 @@ impl Overlay {
         self.rows.iter().map(|(number, row)| (*number, row))
     }
 
+    /// Acknowledged rows, with their positions. As a rule they come first, and no others are looked at.
+    pub(super) fn accepted(&self) -> impl Iterator<Item = (u64, Seq)> {
+        let Counts { waiting, rejected } = self.counts;
+        let count = self.rows.len().saturating_sub(waiting + rejected);
+        let rows = self.rows.iter().filter_map(|(number, outbox)| match outbox.state {
+            RowState::Accepted(seq) => Some((*number, seq)),
+            RowState::Waiting | RowState::Rejected { .. } => None,
+        });
+        rows.take(count)
+    }
+
     /// Rows from `number` on.
     pub fn rows_from(&self, number: u64) -> impl Iterator<Item = (u64, &OutboxRow)> {
         self.rows.range(number..).map(|(number, row)| (*number, row))

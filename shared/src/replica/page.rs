@@ -292,7 +292,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
 
 /// A heal under way is not written: nothing is folded before its end.
 fn write_standing(out: &mut Writer, standing: &Standing) {
-    out.array(10);
+    out.array(9);
     match &standing.epoch {
         Some(epoch) => out.bytes(epoch.as_bytes()),
         None => out.null(),
@@ -311,11 +311,10 @@ fn write_standing(out: &mut Writer, standing: &Standing) {
     out.hlc(standing.time);
     out.hlc(standing.horizon);
     out.bool(standing.stale);
-    out.uint(standing.based.0);
 }
 
 fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
-    input.array_exact(10)?;
+    input.array_exact(9)?;
     Ok(Standing {
         epoch: input.optional(|input| input.bytes_exact().map(Epoch::from_bytes))?,
         cursor: Seq(input.uint()?),
@@ -332,6 +331,5 @@ fn read_standing(input: &mut Reader<'_>) -> Result<Standing, CodecError> {
         time: input.hlc()?,
         horizon: input.hlc()?,
         stale: input.bool()?,
-        based: Seq(input.uint()?),
     })
 }

@@ -132,10 +132,9 @@ impl Replica {
         if let Some(heal) = &heal {
             standing.time = heal.time;
             standing.horizon = heal.horizon;
-            standing.based = if standing.stale { seq } else { Seq(0) };
         }
         let gone = heal.map(|heal| heal.gone).unwrap_or_default();
-        let was_stale = core::mem::take(&mut standing.stale);
+        standing.stale = false;
         standing.cursor = seq;
         standing.arrived = true;
         standing.epoch = epoch;
@@ -156,16 +155,11 @@ impl Replica {
         applied.keys.extend(keys.iter().cloned());
         applied.cuts.push(subscription);
         self.retire(&keys, applied);
-        if was_stale {
-            // Of what was accepted before, the base has all that is left.
-            let rows = self.overlay.rows();
-            let accepted = rows.filter(|(_, outbox)| matches!(outbox.state, RowState::Accepted(_)));
-            let numbers: Vec<u64> = accepted.map(|(number, _)| number).collect();
-            for number in
-                numbers.into_iter().filter(|number| self.is_done(*number)).collect::<Vec<_>>()
-            {
-                self.finish(number, applied);
-            }
+        // Of what was accepted up to here the base has all that is left, and that may be nothing.
+        let accepted = self.overlay.accepted().filter(|(_, at)| *at <= seq);
+        let done = accepted.map(|(number, _)| number).filter(|number| self.is_done(*number));
+        for number in done.collect::<Vec<_>>() {
+            self.finish(number, applied);
         }
     }
 
@@ -208,18 +202,23 @@ impl Replica {
         let Some(outbox) = self.overlay.get(number) else {
             return false;
         };
-        let accepted = matches!(outbox.state, RowState::Accepted(_));
-        !matches!(outbox.state, RowState::Rejected { .. })
-            && outbox.row.writes.iter().all(|write| {
-                let mut standings = self.header.standings.iter();
-                let standing = standings.find(|(held, _)| held.covers(&write.key.collection));
-                standing.map_or(accepted, |(_, standing)| {
-                    let record = self.base.record(&write.key);
-                    record.is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
-                        || matches!(outbox.state, RowState::Accepted(seq)
-                            if seq > Seq(0) && seq <= standing.based)
-                })
-            })
+        let accepted = match outbox.state {
+            RowState::Waiting => None,
+            RowState::Accepted(seq) => Some(seq),
+            RowState::Rejected { .. } => return false,
+        };
+        outbox.row.writes.iter().all(|write| {
+            let mut standings = self.header.standings.iter();
+            let standing = standings.find(|(held, _)| held.covers(&write.key.collection));
+            let Some((_, standing)) = standing else { return accepted.is_some() };
+            let record = self.base.record(&write.key);
+            // What a base that has all up to there lacks of it was removed since, and collected. (Under an earlier
+            // id it may be of a history that the peer lost: what this id has had accepted in one is asked again.)
+            let own = outbox.row.stamp.replica == self.header.replica;
+            let has_all = |seq| own && seq > Seq(0) && standing.has_all_upto(seq);
+            record.is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
+                || accepted.is_some_and(has_all)
+        })
     }
 
     /// Rows that were acknowledged under an earlier id of this replica, and of which the base lacks what it

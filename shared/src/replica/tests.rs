@@ -235,6 +235,22 @@ fn row_that_takes_the_number_of_one_taken_back_is_shown() {
     shows(&replica, "a", &[("n", int(3))]);
 }
 
+/// It was shown for ever, after a rebase, where its record was removed and forgotten before it was acknowledged.
+#[test]
+fn row_that_was_accepted_where_the_base_has_been_goes_though_the_base_lacks_it() {
+    let mut replica = replica();
+    let [there, ahead] = ["a", "b"]
+        .map(|id| commit(&mut replica, &[change(id, Action::Add(vec![set("n", Kind::Lww, 1)]))]));
+    feed(&mut replica, 5, true, Vec::new());
+    let settled =
+        vec![(there, Settlement::Accepted(Seq(5))), (ahead, Settlement::Accepted(Seq(6)))];
+    replica.apply(Entry::Settled(settled)).unwrap();
+    shows(&replica, "a", &[]);
+    shows(&replica, "b", &[("n", int(1))]);
+    feed(&mut replica, 6, true, Vec::new());
+    shows(&replica, "b", &[]);
+}
+
 #[test]
 fn an_acknowledged_row_stays_until_the_base_has_it() {
     let mut replica = replica();

@@ -2,15 +2,16 @@
 
 use crate::world::{Client, Server, add, after, apply, damage, field, key, set, welcome};
 use rejoin_core::{
+    codec::{encode_record, record_digest},
     id::Seq,
     io::{Batch, Keyspace},
     message::limits::{AHEAD_RETRY_AFTER, FRAME_BYTES_MAX},
     planted::Planted,
     protocol::{
         engine::{Notice, Wish, WishError},
-        message::{Ack, Message, Mode, Outcome, RejectCode},
+        message::{Ack, Body, Changes, Entry, Message, Mode, Outcome, Place, RejectCode, Welcome},
     },
-    record::Value,
+    record::{State, Value},
     replica::{
         Action, Change, ChangeError, FieldAction, FieldChange, Replica, RowState, WriteError,
     },
@@ -110,6 +111,61 @@ fn row_that_lost_to_what_is_not_subscribed_to_is_refused_and_not_sent_for_ever()
     assert_eq!(client.rejected(), [number], "{:?}", client.notices);
     client.pass(60_000);
     assert!(!client.said().iter().any(|message| matches!(message, Message::Push(_))));
+}
+
+/// What was made without a row that had been accepted, and was forgotten, took its marks back from some of its records.
+#[test]
+fn nothing_goes_behind_an_unsure_row_before_all_that_the_peer_had_has_come() {
+    let mut client = Client::new(1, &["notes"]);
+    let unsure = client.written(add(&key("notes", "a"), 5));
+    let behind = client.written(add(&key("notes", "a"), 3));
+    client.connect();
+    client.hello();
+    let welcome = Welcome { head: Seq(7), ..welcome(vec![(0, Mode::Feed)]) };
+    client.hear(&Message::Welcome(welcome));
+    let pushed = |client: &mut Client| {
+        let pushes = client.said().into_iter().filter_map(|message| match message {
+            Message::Push(push) => Some(push.rows),
+            _ => None,
+        });
+        pushes.flatten().collect::<Vec<_>>()
+    };
+    let rows = pushed(&mut client);
+    assert_eq!(rows.len(), 2);
+    let reason = String::from("forgotten");
+    let outcomes = vec![
+        (unsure, Outcome::Rejected { number: 1, code: RejectCode::Unsure, reason }),
+        (behind, Outcome::Returned { number: 2 }),
+    ];
+    client.hear(&Message::Ack(Ack { outcomes }));
+    assert_eq!(client.rejected(), [unsure]);
+    assert!(pushed(&mut client).is_empty());
+    // It had been accepted, after all.
+    let record = rows[0].writes[0].delta.clone();
+    let digest = record_digest(&encode_record(&record));
+    let entry = Entry {
+        key: key("notes", "a"),
+        seq: Seq(7),
+        check: digest.as_bytes()[..8].try_into().unwrap(),
+        proof: [0; 8],
+        body: Body::Whole(record),
+        conflicts: Vec::new(),
+    };
+    let changes = Changes {
+        subscriptions: vec![0],
+        after: Place::default(),
+        upto: Place::at(Seq(7)),
+        cut: true,
+        entries: vec![entry],
+        state: None,
+    };
+    client.hear(&Message::Changes(changes));
+    let rows = pushed(&mut client);
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    let own = row.writes[0].delta.cells.values().next().map(|cell| cell.state.clone());
+    let Some(State::Counter(counter)) = own else { panic!("{row:?}") };
+    assert_eq!(counter.total(), 8, "upon what it had left");
+    assert_eq!(client.total(&key("notes", "a"), "votes"), 8);
 }
 
 #[test]

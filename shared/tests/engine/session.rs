@@ -99,6 +99,26 @@ fn long_outbox_of_a_fork_is_recalled_part_by_part_however_long_that_takes() {
     assert!(rows.all(|(_, outbox)| matches!(outbox.state, RowState::Accepted(_))));
 }
 
+/// At no position at all it could not be done where its record was collected, and was shown there for ever.
+#[test]
+fn row_that_turns_out_to_be_accepted_was_so_at_the_welcome_at_the_latest() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    client.hello();
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+    let number = client.written(set(&key("notes", "a"), "one"));
+    client.disconnect();
+    client.said();
+    client.connect();
+    client.hello();
+    let hlc = client.engine.replica().overlay().get(number).unwrap().row.stamp.hlc;
+    let welcome = Welcome { accepted: Some(hlc), head: Seq(7), ..welcome(vec![(0, Mode::Feed)]) };
+    client.hear(&Message::Welcome(welcome));
+    client.hear(&Message::Recalled(Recalled { accepted: vec![hlc], unsure: Vec::new() }));
+    let state = &client.engine.replica().overlay().get(number).unwrap().state;
+    assert_eq!(*state, RowState::Accepted(Seq(7)));
+}
+
 /// It was shown as live and verified until its walk had begun, since the lost history had been verified at
 /// the very same position.
 #[test]

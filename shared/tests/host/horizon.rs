@@ -1,6 +1,6 @@
 //! The horizon: what is dead for long is forgotten, and nobody brings it back.
 
-use crate::world::{Client, World, epoch, key, seq};
+use crate::world::{Client, WALL, World, epoch, key, seq};
 use rejoin_core::{
     codec,
     hlc::Hlc,
@@ -278,6 +278,49 @@ fn c02_row_that_may_have_been_accepted_before_the_horizon_is_unsure() {
     };
     assert_eq!(recalled.accepted, []);
     assert_eq!(recalled.unsure, [first.hlc], "a later one was certainly not accepted");
+}
+
+/// It was unsure: the user was asked about what was there, and what was made without it under the same name took it
+/// back from the records that it is in.
+#[test]
+fn c02_row_that_is_forgotten_and_has_left_something_is_accepted_again() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    let both = ["a", "c"].map(|id| (key(id), ann.lww(4, "title", "made together")));
+    let batch = ann.row(4, both.into());
+    ann.push(&mut world, std::slice::from_ref(&batch));
+    let removal = ann.remove(5, "a");
+    let later = ann.set(6, "c", "title", "later");
+    ann.push(&mut world, &[removal, later]);
+    ann.listen(&mut world);
+    run(&mut world, 2 * KEPT);
+    assert_eq!(stored(&world), ["tasks/b", "tasks/c"]);
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    ann.push(&mut world, std::slice::from_ref(&batch));
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(6) }]);
+    assert_eq!(stored(&world), ["tasks/b", "tasks/c"], "what was removed of it stays so");
+    assert_eq!(world.host.facts().head, seq(6));
+}
+
+#[test]
+fn c02_row_that_is_later_than_the_horizon_and_left_nothing_was_not_accepted() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    let at = |world: &World| horizon(world).wall().0 - WALL;
+    run(&mut world, KEPT + 8_000);
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    let waits = ann.set(at(&world) + 1, "c", "title", "was never sent");
+    let before = ann.set(at(&world), "d", "title", "nor this");
+    let row = ann.set(at(&world) + 2, "b", "title", "was sent");
+    ann.push(&mut world, &[row]);
+    run(&mut world, KEPT + 8_000);
+    assert!(world.store.rows(Keyspace::Log).is_empty());
+    ann.connect(&mut world);
+    ann.listen(&mut world);
+    ann.push(&mut world, &[waits]);
+    assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(5) }]);
+    ann.push(&mut world, &[before]);
+    assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
 }
 
 /// A record that was alive died of what came back, and was buried as early as its removal in the lost history: who had

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     hlc::{Hlc, Stamp},
-    id::Seq,
     message::{
         Message, Recall, Recalled, RejectCode,
         limits::{RECALL_ROWS_MAX, time_for},
@@ -128,7 +127,8 @@ impl Engine {
             return;
         }
         let settled = core::mem::take(&mut session.recalled);
-        let settled = settled.into_iter().map(|number| (number, Settlement::Accepted(Seq(0))));
+        let accepted = Settlement::Accepted(welcome.head);
+        let settled = settled.into_iter().map(|number| (number, accepted.clone()));
         let entry = Entry::Settled(settled.collect());
         self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
         self.enter(now, welcome);

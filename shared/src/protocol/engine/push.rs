@@ -222,6 +222,7 @@ impl Engine {
             return;
         };
         let planted = self.replica.has(Bug::DeadlinesFixed);
+        let head = session.head;
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
         let mut named = 0;
@@ -238,6 +239,11 @@ impl Engine {
                 }
                 Outcome::Rejected { number: at, code, reason } => {
                     named = named.max(at);
+                    if code == RejectCode::Unsure {
+                        // What it has left, if it was accepted, must be known to what is made next: an own total
+                        // without it would take it back.
+                        pushing.until = pushing.until.max(Some(head));
+                    }
                     settled.push((number, Settlement::Rejected { code, reason }));
                 }
                 Outcome::Returned { number: at } => {

@@ -270,12 +270,16 @@ impl Judging<'_> {
                 Verdict::forged("another row has this stamp")
             };
         }
+        let own = Stamp { hlc: row.hlc, replica };
+        let is_forgotten = self.is_forgotten(row.hlc, peer.told);
+        if let Some(seq) = self.left_of(own, row).filter(|_| is_forgotten) {
+            return Verdict::Again(seq);
+        }
         let may = |collection| peer.grant.writes(collection) || self.planted.is(Bug::RightsIgnored);
         if !row.writes.iter().all(|write| may(&write.key.collection)) {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
-        let own = Stamp { hlc: row.hlc, replica };
         let mut there = row.writes.iter().map(|write| self.is_there(own, write));
         // Whether it is the row that was lost, or another one of a history that was rolled back, is found out
         // by a peer that knows of it.
@@ -283,7 +287,8 @@ impl Judging<'_> {
             return Verdict::Outdated;
         }
         let is_new = !there.all(|is_there| is_there);
-        if is_new && self.is_forgotten(row.hlc, peer.told) {
+        // Nothing that was written later than the horizon has been collected: it would be there.
+        if is_new && is_forgotten && row.hlc <= self.horizon {
             let reason = "whether it was accepted before is forgotten";
             return Verdict::rejected(RejectCode::Unsure, reason);
         }
@@ -308,6 +313,19 @@ impl Judging<'_> {
     /// `told` is the greatest time accepted before.
     fn is_forgotten(&self, hlc: Hlc, told: Option<Hlc>) -> bool {
         hlc <= self.forgotten && Some(hlc) <= told && !self.planted.is(Bug::UnsureIgnored)
+    }
+
+    /// Where a row that was accepted, and is in no ledger, has left something, unless others have brought that back.
+    /// Rows go in order per record, whole, and of a confirmed replica no two have one stamp: a record that has seen
+    /// its stamp, or a later one, has seen the row, and what others of its records lack of it was collected since.
+    fn left_of(&self, own: Stamp, row: &PushRow) -> Option<Seq> {
+        if self.returned(&own.replica) >= Some(own.hlc) {
+            return None;
+        }
+        let stored =
+            row.writes.iter().filter_map(|write| self.known.records.get(&write.key)?.as_ref());
+        let left = stored.filter(|stored| stored.record.seen.covers(&own));
+        left.map(|stored| stored.positions.latest).max()
     }
 
     /// Whether a write has come back with its record, which was lost with its row's acceptance.
