@@ -23,6 +23,8 @@ struct Batch {
     records: usize,
     /// Whether the server may refuse it.
     refusable: bool,
+    /// Whether its app has given it up, or may have, though the server may have had it.
+    given_up: bool,
 }
 
 /// The batches that apps have asked for, kept outside the system.
@@ -42,7 +44,10 @@ impl Batches {
     /// What a device has written need not last.
     pub(super) fn may_go(&mut self, device: usize) {
         let own = self.0.values_mut().filter(|batch| batch.device == device);
-        own.for_each(|batch| batch.refusable = true);
+        own.for_each(|batch| {
+            batch.refusable = true;
+            batch.given_up = true;
+        });
     }
 }
 
@@ -98,7 +103,7 @@ impl World {
             changes.push(self.mixed_change("locked"));
         }
         let refusable = refused || self.plan.has_small_records() || self.plan.account_one_in > 0;
-        self.batches.0.insert(number, Batch { device, records, refusable });
+        self.batches.0.insert(number, Batch { device, records, refusable, given_up: false });
         changes
     }
 
@@ -134,6 +139,7 @@ impl World {
         let lasting = steady && !self.server_rewound;
         // What the server has lost is brought back to it before it goes.
         let returns = steady && !self.plan.has_small_records() && !self.forgotten;
+        let whole = !self.reissued;
         let Some(tab) = self.devices.get_mut(device).and_then(|device| device.tabs.get_mut(at))
         else {
             return Ok(());
@@ -144,7 +150,7 @@ impl World {
             let Some(batch) = self.batches.0.get(&number) else {
                 continue;
             };
-            if count > 0 && count < batch.records {
+            if count > 0 && count < batch.records && whole {
                 let places = sight.marks.iter().filter(|(_, marks)| marks.contains(&number));
                 let places: Vec<String> = places.map(|(key, _)| format!("{key}")).collect();
                 return Err(format!(
@@ -153,6 +159,9 @@ impl World {
                 ));
             }
             let foreign = batch.device != device;
+            // What its app has given up goes with the server's memory of it, whoever may still bring it back: its
+            // writer goes on without it.
+            let returns = returns && !batch.given_up;
             let lasts = if foreign { lasting || returns } else { lasting && !batch.refusable };
             if count == 0 && lasts {
                 return Err(format!("device {device} tab {at} saw batch {number} go"));

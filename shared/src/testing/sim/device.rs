@@ -146,6 +146,9 @@ impl World {
         if let Some(device) = self.devices.get(device) {
             device.store.crash();
         }
+        if self.server_rewound && self.plan.relaxed {
+            self.look_for_reissues();
+        }
     }
 
     /// The lock goes to the first tab that lives, if nobody has it.

@@ -177,13 +177,34 @@ impl World {
         self.server.store.restore(copy.image);
         self.server.age = copy.age;
         self.server_rewound = true;
-        self.doubles |= self.devices.iter().any(|device| device.rewound);
+        self.look_for_reissues();
         let mut left = copy.tokens;
         left.extend(self.tokens_of_devices());
         self.ledger.keep(&left);
         let bases =
             self.devices.iter().map(|device| (device.at, base_of(&replica_of(&device.store))));
         self.server.held = bases.collect();
+    }
+
+    /// After the server has lost history: whether a device goes on under a name that it shares with another copy of
+    /// its store, or whose latest writes it has forgotten in a crash while others know them. The server that was put
+    /// back cannot tell, so one stamp may stand for two writes, and what either has seen of its own takes back the
+    /// other's.
+    pub(super) fn look_for_reissues(&mut self) {
+        let replicas = self.devices.iter().map(|device| replica_of(&device.store));
+        let replicas: Vec<Replica> = replicas.collect();
+        let forgets = |own: &Replica| {
+            let waits = |hlc| own.overlay().rows().any(|(_, outbox)| outbox.row.stamp.hlc == hlc);
+            replicas.iter().any(|other| {
+                base_of(other).into_iter().any(|(key, theirs)| {
+                    let ours = own.base().record(&key).unwrap_or_default().seen.get(&own.id());
+                    theirs.seen.get(&own.id()).is_some_and(|hlc| Some(hlc) > ours && !waits(hlc))
+                })
+            })
+        };
+        let rewound = self.devices.iter().any(|device| device.rewound);
+        self.reissued |= rewound || (self.plan.relaxed && replicas.iter().any(forgets));
+        self.doubles |= self.reissued;
     }
 
     /// A device has lost what it held of a history that the server has lost: it had been away for too long.

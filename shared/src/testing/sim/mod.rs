@@ -183,6 +183,8 @@ struct World {
     server_rewound: bool,
     /// Some of that was with devices that came back too late to bring it.
     forgotten: bool,
+    /// A name was written under twice after the server had lost what tells.
+    reissued: bool,
     /// Something may count twice: it was sent unsent by two copies of a store, or under two accounts.
     doubles: bool,
     /// Tabs that may show something else since the oracles last looked.
@@ -275,6 +277,7 @@ impl World {
             steps_left: plan.writes,
             server_rewound: false,
             forgotten: false,
+            reissued: false,
             doubles: false,
             touched: BTreeSet::new(),
             objection: None,

@@ -112,6 +112,9 @@ impl World {
             }
             if welcome.identity == Identity::Foreign {
                 self.mark("foreign");
+                // Under another principal the id was taken anew after the server had lost it, and with it whose rows
+                // others have brought back: it tells a foreigner nothing, and they count again.
+                self.doubles |= self.server_rewound;
             }
         } else if let Message::Walk(walk) = message {
             self.look_at_walk(line, walk);

@@ -119,6 +119,7 @@ impl World {
                 self.device_kill(device);
                 if let Some(device) = self.devices.get_mut(device) {
                     // What was sent under an id or a stamp that the copy does not know is sent again.
+                    self.reissued |= self.server_rewound;
                     self.doubles |= ids != device.ids.len() || self.server_rewound || restamps;
                     device.rewound = true;
                     device.store.restore(taken);
