@@ -128,8 +128,12 @@ impl World {
         }
     }
 
-    /// Two records that fitted can be too large together: then one of a batch is missing, and the app is told.
+    /// A server that lost nothing is brought nothing back: what it does not have was removed. Two records that fitted
+    /// can be too large together: then one of a batch is missing, and the app is told.
     fn look_at_refilled(&mut self, outcomes: &[RefillOutcome]) {
+        if !self.server_rewound {
+            self.object(format!("the server had lost nothing of what was brought: {outcomes:?}"));
+        }
         for outcome in outcomes {
             let RefillOutcome::Refused(code) = outcome else {
                 continue;
