@@ -3,18 +3,21 @@
 use crate::world::{Client, Server, key, set, welcome};
 use rejoin_core::{
     codec::{encode_record, record_digest},
-    id::Seq,
+    hlc::Hlc,
+    id::{Digest, Seq},
     protocol::{
         engine::{Input, Link, Notice, Wish},
         limits::RECALL_ROWS_MAX,
         message::{
             Body, ByeCode, Changes, Entry, Identity, Message, Mode, PROOF_BYTES, Place, Recalled,
-            Records, Welcome,
+            Records, Stated, Welcome,
         },
     },
     record::Record,
     replica::RowState,
     testing::memory::MemoryStore,
+    time::WallMillis,
+    tree::combine_roots,
 };
 
 /// A deadline that has passed when it is told makes its driver spin.
@@ -117,6 +120,43 @@ fn row_that_turns_out_to_be_accepted_was_so_at_the_welcome_at_the_latest() {
     client.hear(&Message::Recalled(Recalled { accepted: vec![hlc], unsure: Vec::new() }));
     let state = &client.engine.replica().overlay().get(number).unwrap().state;
     assert_eq!(*state, RowState::Accepted(Seq(7)));
+}
+
+/// A peer that was put back to an earlier state has what it had once collected: that is healed, and is no divergence.
+#[test]
+fn roots_under_an_earlier_horizon_are_not_compared() {
+    let mut client = Client::new(1, &["notes"]);
+    let stated = |horizon, root| {
+        let state = Stated { seq: Seq(0), horizon, hlc: horizon, roots: vec![(0, root)] };
+        Message::Pong { nonce: 1, state: Some(state) }
+    };
+    let (collected, nothing) = (Hlc::at(WallMillis(1)), combine_roots([]));
+    let welcomed =
+        |horizon| Message::Welcome(Welcome { horizon, ..welcome(vec![(0, Mode::Feed)]) });
+    client.connect();
+    client.hello();
+    client.hear(&welcomed(collected));
+    let changes = Changes {
+        subscriptions: vec![0],
+        after: Place::default(),
+        upto: Place::default(),
+        cut: true,
+        entries: Vec::new(),
+        state: None,
+    };
+    client.hear(&Message::Changes(changes));
+    client.hear(&stated(collected, nothing));
+    assert!(client.is_agreed());
+    client.disconnect();
+    client.said();
+    client.connect();
+    client.hello();
+    client.hear(&welcomed(Hlc::ZERO));
+    client.hear(&stated(Hlc::ZERO, Digest::from_bytes([1; 32])));
+    let diverged = |notice: &Notice| matches!(notice, Notice::Diverged { .. });
+    assert!(!client.notices.iter().any(diverged), "{:?}", client.notices);
+    let said = client.said();
+    assert!(said.iter().any(|message| matches!(message, Message::AskRoots(_))), "{said:?}");
 }
 
 /// It was shown as live and verified until its walk had begun, since the lost history had been verified at

@@ -108,10 +108,13 @@ impl Engine {
                 session.noted.insert(subscription, claim.time);
                 news.push((subscription, claim));
             }
-            let raises = horizon > standing.horizon;
-            if there && raises && !self.replica.has(Bug::HorizonOfRootsIgnored) {
-                // Compared once what the peer has collected is not here any more.
-                session.stated.insert(subscription, claim);
+            let differs = horizon != standing.horizon;
+            if there && differs && !self.replica.has(Bug::HorizonOfRootsIgnored) {
+                // Compared once what the peer has collected is not here any more. A peer that was put back may have
+                // what it had collected: that is healed, and it states its roots anew.
+                if horizon > standing.horizon {
+                    session.stated.insert(subscription, claim);
+                }
             } else if !there {
                 // Behind it, or on the way to it: compared once what is missing has come.
                 if standing.cursor < seq || !standing.arrived || standing.heal.is_some() {
