@@ -252,3 +252,27 @@ fn records_and_changes_beyond_the_subscription_end_the_session() {
         assert_eq!(client.engine.replica().base().staged_len(), 0);
     }
 }
+
+/// Others may bring them back: a set that was written without them under the same id would have removed them.
+#[test]
+fn c02_who_gives_up_rows_that_the_server_lost_with_his_base_goes_on_under_another_id() {
+    for (lost, mode) in
+        [(true, Mode::Rebase), (false, Mode::Rebase), (true, Mode::Heal), (false, Mode::Feed)]
+    {
+        let mut server = Server::new();
+        let mut client = Client::new(1, &["notes"]);
+        client.written(set(&key("notes", "a"), "kept"));
+        client.connect();
+        server.settle(&mut [&mut client]);
+        client.disconnect();
+        let before = client.engine.replica().id();
+        let acked = client.engine.replica().acked();
+        client.connect();
+        client.run();
+        let accepted = (!lost).then_some(acked);
+        client.hear(&Message::Welcome(Welcome { accepted, ..welcome(vec![(0, mode)]) }));
+        client.run();
+        let same = client.engine.replica().id() == before;
+        assert_eq!(same, !lost || mode != Mode::Rebase, "{mode:?}, lost: {lost}");
+    }
+}

@@ -499,7 +499,7 @@ impl Engine {
             return;
         }
         let in_doubt = welcome.identity != Identity::Confirmed || self.replica.is_in_doubt();
-        if in_doubt || self.has_forked(welcome.accepted) {
+        if in_doubt || self.has_forked(welcome.accepted) || self.gives_up_own(&welcome) {
             self.recall(now, Phase::Recalling, None);
         } else if welcome.accepted > Some(self.replica.acked()) {
             // A row of that stamp waits, but a history that was rolled back may have issued it twice.
@@ -511,6 +511,13 @@ impl Engine {
         } else {
             self.enter(now, welcome);
         }
+    }
+
+    /// Whether the base is given up, and with it rows of this replica that the peer has lost. Others may bring them
+    /// back: what was written without them under the same id would take them for removed.
+    fn gives_up_own(&self, welcome: &Welcome) -> bool {
+        let rebases = welcome.modes.iter().any(|(_, mode)| *mode == Mode::Rebase);
+        rebases && welcome.accepted.unwrap_or_default() < self.replica.acked()
     }
 
     /// The replica can go on: stores the welcome.
