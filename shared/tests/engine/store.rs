@@ -4,6 +4,7 @@ use crate::world::{Client, Fault, Server, key, name_of, set};
 use rejoin_core::{
     id::SpaceId,
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Page, Ticket},
+    planted::Planted,
     protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
     replica::{LoadError, log_number},
     testing::memory::MemoryStore,
@@ -29,6 +30,28 @@ fn write_that_failed_and_is_not_in_the_log_changed_nothing() {
     client.commit_fault = Some(Fault::Once(FaultClass::Full, false));
     let id = client.write(set(&key("notes", "a"), "one"));
     assert_eq!(client.done.get(&id), Some(&Err(WishError::Store(FaultClass::Full))));
+}
+
+/// Another tab's row took its place in the log, was accepted and left the log. It has a stamp of the same replica, not
+/// before that of the write that failed: by the base alone that one seemed to be there, and the app was told so.
+#[test]
+fn write_that_failed_is_not_taken_for_that_of_another_tab() {
+    let mut server = Server::new();
+    let mut tab = Client::new(1, &["notes"]);
+    tab.engine.plant(Planted::default(), Some(1));
+    let mut late = Client::on(tab.store.clone(), 1, &["notes"]);
+    tab.lead();
+    late.put(Input::Hint);
+    late.hold = true;
+    let id = late.write(set(&key("notes", "a"), "never stored"));
+    tab.written(set(&key("notes", "a"), "stored"));
+    tab.connect();
+    server.settle(&mut [&mut tab]);
+    assert!(tab.engine.replica().folded() > 2, "the row has left the log");
+    late.commit_fault = Some(Fault::Once(FaultClass::Transient, false));
+    late.release();
+    let unknown = WishError::Unknown(FaultClass::Transient);
+    assert_eq!(late.done.get(&id), Some(&Err(unknown)));
 }
 
 #[test]
