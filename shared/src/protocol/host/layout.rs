@@ -333,8 +333,8 @@ pub(super) fn encode_grave(stored: &Stored) -> Vec<u8> {
 }
 
 pub(super) fn parse_grave(key: &[u8], value: &[u8]) -> Result<(RecordKey, Seq, u64), Damaged> {
-    let name = timed(key).and_then(|(_, name)| named(name));
-    let name = name.ok_or_else(|| fault(key, CodecFault::Range))?;
+    let (_, name) = timed(key).ok_or_else(|| fault(key, CodecFault::Range))?;
+    let name = parse_record_key(name)?;
     let mut input = open(value)?;
     input.array_exact(2)?;
     let (seq, len) = (Seq(input.uint()?), input.uint()?);
@@ -405,17 +405,14 @@ pub(super) fn records_behind(collection: &CollectionName, place: Option<&RecordK
     range
 }
 
-/// Whose row a key of a collection's records is.
-pub(super) fn parse_record_key(
-    collection: &CollectionName,
-    key: &[u8],
-) -> Result<RecordKey, Damaged> {
-    let name = collection.as_str().as_bytes();
-    let id = key.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"\0"));
-    let id =
-        id.and_then(|id| core::str::from_utf8(id).ok()).and_then(|id| RecordId::parse(id).ok());
-    let id = id.ok_or_else(|| fault(key, CodecFault::Range))?;
-    Ok(RecordKey { collection: collection.clone(), id })
+/// Whose row a key of the records is, or what an index has behind its time.
+pub(super) fn parse_record_key(key: &[u8]) -> Result<RecordKey, Damaged> {
+    let damaged = || fault(key, CodecFault::Range);
+    let zero = key.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
+    let (collection, id) = key.split_at_checked(zero).ok_or_else(damaged)?;
+    let id = id.get(1..).and_then(|id| core::str::from_utf8(id).ok());
+    let id = id.and_then(|id| RecordId::parse(id).ok()).ok_or_else(damaged)?;
+    Ok(RecordKey { collection: collection_name(key, collection)?, id })
 }
 
 pub(super) fn tree_key(collection: &CollectionName, key_hash: &Digest) -> Vec<u8> {
@@ -444,19 +441,8 @@ pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
 }
 
 pub(super) fn parse_feed_key(key: &[u8]) -> Result<(Seq, RecordKey), Damaged> {
-    let damaged = || fault(key, CodecFault::Range);
-    let (seq, name) = key.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let name = named(name).ok_or_else(damaged)?;
-    Ok((Seq(u64::from_be_bytes(*seq)), name))
-}
-
-/// A record whose key in its keyspace is `name`.
-fn named(name: &[u8]) -> Option<RecordKey> {
-    let zero = name.iter().position(|byte| *byte == 0)?;
-    let (collection, id) = name.split_at_checked(zero)?;
-    let text = |bytes| core::str::from_utf8(bytes).ok();
-    let id = RecordId::parse(text(id.get(1..)?)?).ok()?;
-    Some(RecordKey { collection: CollectionName::parse(text(collection)?).ok()?, id })
+    let (seq, name) = key.split_first_chunk::<8>().ok_or_else(|| fault(key, CodecFault::Range))?;
+    Ok((Seq(u64::from_be_bytes(*seq)), parse_record_key(name)?))
 }
 
 /// The feed behind a place, to the end.
@@ -540,7 +526,7 @@ mod tests {
         let rng = &mut Rng::new(1);
         let keys: Vec<RecordKey> = (0..300).map(|_| arbitrary_key(rng)).collect();
         for one in &keys {
-            assert_eq!(parse_record_key(&one.collection, &record_key(one)), Ok(one.clone()));
+            assert_eq!(parse_record_key(&record_key(one)), Ok(one.clone()));
             for other in &keys {
                 assert_eq!(record_key(one).cmp(&record_key(other)), one.cmp(other));
                 let range = records_behind(&one.collection, Some(other));

@@ -3,8 +3,8 @@
 //!
 //! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
-//! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long, `heal` and `snapshot` answer questions
-//! about trees, `layout` is what is stored.
+//! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long,
+//! `heal` and `snapshot` answer questions about trees, `layout` is what is stored.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
 //! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:

@@ -121,7 +121,7 @@ impl Host {
         let mut records: Vec<ChunkRecord> = Vec::new();
         let mut left = usize::try_from(self.config.chunk_bytes_aim).unwrap_or(usize::MAX);
         let mut more = false;
-        for (collection, answer) in collections.iter().zip(answers) {
+        for answer in answers {
             let Answer::Page(page) = answer else {
                 return Err(missing());
             };
@@ -130,7 +130,7 @@ impl Host {
                 && let Some(row) = rows.next()
             {
                 left = left.saturating_sub(row.value.len());
-                let key = layout::parse_record_key(collection, &row.key)?;
+                let key = layout::parse_record_key(&row.key)?;
                 records.push(self.marks.in_chunk(&key, &Stored::decode(&row.value)?));
             }
             more = page.more || rows.next().is_some();
@@ -176,7 +176,10 @@ impl Host {
                 break chunk;
             }
             // It is its own copy of what it was made from.
-            records = chunk.open().ok().flatten().unwrap_or_default();
+            let Ok(Some(opened)) = chunk.open() else {
+                return self.dismiss(now, id, ByeCode::Internal, "a chunk that cannot be opened");
+            };
+            records = opened;
             records.sort_unstable_by(|left, right| left.key.cmp(&right.key));
             records.truncate(count / 2);
             upto = records.last().map(|record| record.key.clone());
