@@ -282,6 +282,10 @@ impl Listener for Teller {
             Notice::Unreadable(class) => self.unreadable(class),
             Notice::Refused(error) => self.refused(&error),
             Notice::Damaged(damage) => self.damaged(&damage),
+            Notice::Mended { found } => {
+                let text = format!("{found} damaged rows are written again from memory");
+                self.database.log("state", "Mended", 0, &text);
+            }
             Notice::OtherSpace { held } => self.other_space(&held),
             Notice::Changed(keys) => database.changed(&keys),
             Notice::LogGrew => {

@@ -20,6 +20,6 @@ pub(crate) fn until(deadline: MonoMillis) -> Duration {
     Duration::from_millis(deadline.since(read().mono).0)
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

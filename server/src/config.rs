@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] is complete and within its ranges; it holds no secret, so it can be shown.
 //! Absent: reading tokens (`auth`), opening anything.
 
+use crate::every::Every;
 use clap::{CommandFactory, Parser, ValueEnum};
 use rejoin_core::protocol::{
     host::{RETENTION, RefillPolicy},
@@ -177,6 +178,9 @@ pub struct Settings {
     /// everything anew, and updates of what is gone come back to its user [default: 720].
     #[arg(long, env = "REJOIN_SERVER_RETENTION_HOURS", value_name = "HOURS")]
     pub retention_hours: Option<u32>,
+    /// How often all that is stored is read and checked, as in 30m, 24h or 7d; or off [default: 24h].
+    #[arg(long, env = "REJOIN_SERVER_SCRUB", value_name = "EVERY")]
+    pub scrub: Option<Every>,
     /// A client that takes nothing for so long while something waits is cut [default: 10].
     #[arg(long, env = "REJOIN_SERVER_STALL_SECONDS", value_name = "SECONDS")]
     pub stall_seconds: Option<NonZeroU32>,
@@ -256,6 +260,8 @@ pub struct Config {
     pub refill: RefillKind,
     /// How long the server runs before it forgets what was removed.
     pub retention: Duration,
+    /// How often all that is stored is read and checked.
+    pub scrub: Every,
     /// Allowed origins; empty: the host that the request names.
     pub origins: Vec<String>,
     /// Limits.
@@ -276,6 +282,7 @@ impl Config {
             static_dir: None,
             refill: RefillKind::default(),
             retention: Duration::from_millis(RETENTION.0),
+            scrub: Every::DAY,
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
         }
@@ -318,6 +325,7 @@ impl Config {
             static_dir: said.static_dir.or(file.static_dir),
             refill: said.refill.or(file.refill).unwrap_or_default(),
             retention: retention.map_or(Ok(base.retention), check_retention)?,
+            scrub: said.scrub.or(file.scrub).unwrap_or(base.scrub),
             origins: if said.origin.is_empty() { file.origin } else { said.origin },
             limits: ConnectionLimits {
                 connections_max: number(
@@ -395,7 +403,7 @@ impl fmt::Display for Config {
             f,
             "listen={} data={} config={} log={} log-format={} auth={auth} tokens={} static={} \
              origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
-             frame-bytes-max={} refill={} retention-hours={} stall-seconds={}",
+             frame-bytes-max={} refill={} retention-hours={} scrub={} stall-seconds={}",
             self.listen,
             self.data.display(),
             path(&self.file),
@@ -416,6 +424,7 @@ impl fmt::Display for Config {
                 RefillKind::None => "none",
             },
             self.retention.as_secs() / SECONDS_OF_HOUR,
+            self.scrub,
             limits.stall_max.as_secs(),
         )
     }

@@ -127,6 +127,7 @@ mod tests {
             refill: rejoin_core::protocol::host::RefillPolicy::default(),
             retention: rejoin_core::protocol::host::RETENTION,
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
+            scrub: None,
             spaces_max: 10,
         };
         let hubs = Hubs::new(db.clone(), Arc::new(Auth::None), config).await.unwrap();

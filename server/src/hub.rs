@@ -22,7 +22,7 @@ use rejoin_core::{
     io::{Batch, FaultClass, Ticket},
     port::{Fault, Store},
     protocol::{
-        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
+        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, Scrubbed},
         message::{Bye, ByeCode, Hello},
     },
     time::Millis,
@@ -345,6 +345,17 @@ impl Hub {
             }
             HostNote::Collected { horizon, records, rows } => {
                 info!(%space, ?horizon, records, rows, "collected");
+            }
+            HostNote::Damaged { row, mended } => {
+                error!(%space, ?row, ?mended, "a stored row was damaged");
+            }
+            HostNote::Renewed { epoch } => {
+                let epoch = short(epoch);
+                error!(%space, %epoch, "a record was lost, clients bring back what they hold");
+            }
+            HostNote::Scrubbed { pass } => {
+                let Scrubbed { records, bytes, damaged, lost, .. } = pass;
+                info!(%space, records, bytes, damaged, lost, "scrubbed");
             }
             HostNote::Synced { peer, head, root, pushed, pulled } => {
                 let (client, root) = (self.client(*peer), root.short());

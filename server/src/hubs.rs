@@ -40,6 +40,7 @@ pub(crate) struct Hubs {
     refill: RefillPolicy,
     retention: Millis,
     age: Arc<Age>,
+    scrub: Option<Millis>,
     spaces_max: usize,
     next_peer: AtomicU64,
     state: Mutex<State>,
@@ -66,6 +67,7 @@ pub(crate) struct HubsConfig {
     pub(crate) refill: RefillPolicy,
     pub(crate) retention: Millis,
     pub(crate) age: Arc<Age>,
+    pub(crate) scrub: Option<Millis>,
     pub(crate) spaces_max: usize,
 }
 
@@ -87,6 +89,7 @@ impl Hubs {
             refill: config.refill,
             retention: config.retention,
             age: config.age,
+            scrub: config.scrub,
             spaces_max: config.spaces_max,
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
@@ -128,6 +131,7 @@ impl Hubs {
         config.refill = self.refill;
         config.retention = self.retention;
         config.ran = self.age.ran();
+        config.scrub = self.scrub;
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
         let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
         state.tasks.spawn(hub.run());
@@ -218,6 +222,7 @@ mod tests {
             refill: RefillPolicy::default(),
             retention: RETENTION,
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
+            scrub: None,
             spaces_max: 10,
         };
         (Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(), directory)

@@ -14,6 +14,7 @@ mod census;
 mod clock;
 mod config;
 mod connection;
+mod every;
 mod faults;
 mod health;
 mod hub;
@@ -30,4 +31,5 @@ pub use auth::AuthError;
 pub use config::{
     AuthKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
 };
+pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};

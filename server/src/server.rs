@@ -7,6 +7,7 @@ use crate::{
     age::Age,
     app::App,
     auth::{Auth, AuthError},
+    clock,
     config::Config,
     health::Health,
     hubs::{Hubs, HubsConfig},
@@ -134,6 +135,7 @@ impl Server {
             refill: config.refill.policy(),
             retention: Millis(retention),
             age: Arc::clone(&age),
+            scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
             spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);

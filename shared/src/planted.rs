@@ -82,6 +82,16 @@ pub enum Bug {
     /// Messages go in one piece whatever their size, and an acknowledgement is overdue after the same time for
     /// any: a line that is slow is given up before anything large is through.
     DeadlinesFixed,
+    /// What the peer has once accepted counts as accepted though its record is lost.
+    LedgerBelieved,
+    /// A record that is damaged goes, and the epoch stays.
+    QuarantinedSilently,
+    /// A write now and then leaves the tree as it was.
+    LeafSkipped,
+    /// The tree of a base lacks the first record of what becomes visible.
+    BaseLeafSkipped,
+    /// The scrub reads no rows that name others.
+    ScrubSkipsTree,
     /// Roots are compared at whatever position the base is.
     RootsComparedAnywhere,
     /// Roots are compared under whatever horizon they were stated.

@@ -39,6 +39,7 @@ fn forget_nothing(plan: &mut Plan) {
     plan.evict_one_in = 0;
     plan.account_one_in = 0;
     plan.copy_one_in = 0;
+    plan.rot_one_in = 0;
     plan.record_bytes_max = u32::MAX;
 }
 
@@ -46,6 +47,14 @@ fn forget_nothing(plan: &mut Plan) {
 fn server_rolls_back(plan: &mut Plan) {
     forget_nothing(plan);
     plan.copy_one_in = 5;
+}
+
+/// The server's store rots, and nothing else takes what somebody holds.
+fn server_rots(plan: &mut Plan) {
+    plan.keep_copies();
+    plan.retention_ms = None;
+    plan.away_one_in = 0;
+    plan.rot_one_in = 3;
 }
 
 /// A single device comes back with old copies of its store.
@@ -320,6 +329,7 @@ fn server_forgets(plan: &mut Plan) {
     plan.relaxed = false;
     plan.line_bytes_per_s = 0;
     plan.large_one_in = 0;
+    plan.rot_one_in = 0;
     plan.retention_ms = Some(40_000);
     plan.away_one_in = 4;
 }
@@ -353,6 +363,19 @@ fn c02_a_row_of_which_nothing_is_known_and_that_is_judged_as_any_other_is_found(
 }
 
 #[test]
+fn a_scrub_that_skips_the_tree_is_found() {
+    is_found_with(Bug::ScrubSkipsTree, server_rots);
+}
+
+#[test]
+fn a_leaf_that_is_not_updated_is_found() {
+    is_found_with(Bug::LeafSkipped, |plan| {
+        plan.keep_copies();
+        plan.rot_one_in = 0;
+    });
+}
+
+#[test]
 fn c02_a_horizon_that_follows_a_clock_that_jumps_is_found() {
     is_found_with(Bug::HorizonByClock, |plan| {
         server_forgets(plan);
@@ -364,4 +387,18 @@ fn c02_a_horizon_that_follows_a_clock_that_jumps_is_found() {
 #[test]
 fn c03_roots_that_are_compared_under_different_horizons_are_found() {
     is_found_with(Bug::HorizonOfRootsIgnored, server_forgets);
+}
+
+#[test]
+fn a_damaged_record_that_goes_without_a_new_epoch_is_found() {
+    is_found_with(Bug::QuarantinedSilently, server_rots);
+}
+
+#[test]
+fn a_row_that_counts_as_accepted_though_its_record_was_lost_is_found() {
+    is_found_with(Bug::LedgerBelieved, |plan| {
+        server_rots(plan);
+        plan.rots_records = true;
+        plan.cut_one_in = 4;
+    });
 }

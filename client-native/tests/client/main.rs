@@ -6,6 +6,7 @@
 )]
 
 mod cuts;
+mod damaged;
 mod horizon;
 mod restored;
 #[path = "../support/mod.rs"]

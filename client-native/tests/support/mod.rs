@@ -67,6 +67,7 @@ impl World {
         config.listen = self.address;
         config.tokens = self.tokens.clone();
         config.retention = self.retention.unwrap_or(config.retention);
+        config.scrub = "1s".parse().unwrap();
         let server = Server::open(config).await.unwrap();
         self.address = server.address();
         let (stop, stopped) = oneshot::channel();

@@ -283,6 +283,33 @@ impl Base {
         &self.dirty
     }
 
+    pub(super) const fn dirty_mut(&mut self) -> &mut BTreeMap<RecordKey, bool> {
+        &mut self.dirty
+    }
+
+    /// The records, and the trees as far as they are built.
+    pub(super) fn records_and_trees(
+        &self,
+    ) -> (&BTreeMap<RecordKey, Held>, &BTreeMap<CollectionName, Trie>) {
+        const NONE: &BTreeMap<CollectionName, Trie> = &BTreeMap::new();
+        (&self.records, self.trees.as_ref().unwrap_or(NONE))
+    }
+
+    /// The trees are built anew when next asked for.
+    pub(super) fn forget_trees(&mut self) {
+        self.trees = None;
+    }
+
+    /// A leaf is not updated: a bug, in tests.
+    pub(super) fn spoil(&mut self, keys: &[RecordKey]) {
+        let (Some(trees), Some(key)) = (&mut self.trees, keys.first()) else {
+            return;
+        };
+        if let Some(tree) = trees.get_mut(&key.collection) {
+            tree.remove(&key_hash(key));
+        }
+    }
+
     /// Pages have what was dirty, but for the rest.
     pub(super) fn paged(&mut self, rest: Option<&Rest>) {
         match rest {

@@ -15,10 +15,12 @@ mod overlay;
 mod page;
 mod receive;
 mod replay;
+mod scrub;
 mod state;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod torn;
 mod write;
 
 pub use base::{Base, Held};
@@ -31,5 +33,7 @@ pub use fold::{
 pub use intent::{Intent, Restamped, Row, RowWrite};
 pub use load::{Damage, LoadError, Stored};
 pub use overlay::{Counts, OutboxRow, Overlay, RowState};
+pub use scrub::{META_SCRUBBED, TreeCheck, decode_scrubbed, encode_scrubbed};
 pub use state::{Applied, Replica};
+pub use torn::LostRow;
 pub use write::{Tentative, WriteError};

@@ -139,6 +139,9 @@ impl Replica {
         standing.arrived = true;
         standing.epoch = epoch;
         let keys = self.base.publish(pattern);
+        if self.has(Bug::BaseLeafSkipped) {
+            self.base.spoil(&keys);
+        }
         for key in gone {
             // What was published is ascending.
             let stays = keys.binary_search(&key).is_ok() || self.base.is_ahead(&key, self.last + 1);
@@ -219,22 +222,6 @@ impl Replica {
             record.is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
                 || accepted.is_some_and(has_all)
         })
-    }
-
-    /// Rows that were acknowledged under an earlier id of this replica, and of which the base lacks what it
-    /// would learn of.
-    #[must_use]
-    pub fn lost_of_earlier_ids(&self) -> Vec<u64> {
-        let lacks = |outbox: &OutboxRow, key: &RecordKey| {
-            let record = self.base.record(key);
-            self.covers(key) && record.is_ok_and(|held| !held.seen.covers(&outbox.row.stamp))
-        };
-        let rows = self.overlay.rows().filter(|(_, outbox)| {
-            matches!(outbox.state, RowState::Accepted(_))
-                && outbox.row.stamp.replica != self.header.replica
-                && outbox.row.writes.iter().any(|write| lacks(outbox, &write.key))
-        });
-        rows.map(|(number, _)| number).collect()
     }
 
     pub(super) fn forget(&mut self, number: u64) -> Option<OutboxRow> {

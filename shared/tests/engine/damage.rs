@@ -11,14 +11,14 @@ use rejoin_core::{
     testing::memory::{MemoryImage, MemoryStore},
 };
 
-const PATTERNS: [&str; 3] = ["locked", "notes", "tasks"];
+pub(crate) const PATTERNS: [&str; 3] = ["locked", "notes", "tasks"];
 /// Records with a local write that the peer does not have.
 const UNSENT: [&str; 3] = ["a", "f", "n"];
 
 /// Stores of a client and of its host, with local writes that were not sent.
-struct World {
-    name: &'static str,
-    client: MemoryImage,
+pub(crate) struct World {
+    pub(crate) name: &'static str,
+    pub(crate) client: MemoryImage,
     server: MemoryImage,
 }
 
@@ -28,7 +28,7 @@ impl World {
         Self { name, client, server }
     }
 
-    fn rows(&self) -> Vec<(Keyspace, Row)> {
+    pub(crate) fn rows(&self) -> Vec<(Keyspace, Row)> {
         all_rows(&MemoryStore::from_image(self.client.clone()))
     }
 
@@ -56,7 +56,7 @@ fn all_rows(store: &MemoryStore) -> Vec<(Keyspace, Row)> {
 }
 
 /// Bytes of a value, each end and some between.
-fn places(value: &[u8]) -> impl Iterator<Item = usize> + '_ {
+pub(crate) fn places(value: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let some = (3..value.len().saturating_sub(10)).step_by(value.len() / 3 + 1);
     (0..3).chain(some).chain(value.len().saturating_sub(10)..value.len()).step_by(2)
 }
@@ -97,7 +97,7 @@ fn write_unsent(client: &mut Client) {
     client.written(add(&key("notes", "n"), 4));
 }
 
-fn with_a_log() -> World {
+pub(crate) fn with_a_log() -> World {
     let (mut server, mut other, client) = folded();
     let mut client = client.reopen(&PATTERNS);
     other.written(set(&key("notes", "b"), "later"));
@@ -113,7 +113,7 @@ fn with_a_log() -> World {
 }
 
 /// Unsent rows at or before what is folded.
-fn with_folded_rows() -> World {
+pub(crate) fn with_folded_rows() -> World {
     let (server, _, mut client) = folded();
     client.written(add(&key("notes", "n"), 8));
     write_unsent(&mut client);

@@ -2,6 +2,7 @@
 
 use crate::world::{Client, Server, key, set};
 use rejoin_core::{
+    codec::seal,
     io::{Batch, Keyspace, Row},
     protocol::{
         engine::{Link, Notice},
@@ -24,9 +25,11 @@ fn spoilt() -> (Server, Client) {
     client.disconnect();
     let mut batch = Batch::default();
     let Row { key, mut value } = server.store.rows(Keyspace::Tree).swap_remove(7);
-    // In the middle of the digest.
+    // In the middle of the digest, by a defect that seals what it writes.
     value[12] ^= 1;
-    batch.put(Keyspace::Tree, key, value);
+    let tag = value.pop().unwrap();
+    value.truncate(value.len() - 8);
+    batch.put(Keyspace::Tree, key, seal(tag, value));
     crate::world::apply(&server.store, batch);
     (Server::on(server.store, 2), client)
 }

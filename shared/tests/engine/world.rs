@@ -11,7 +11,7 @@ use rejoin_core::{
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Receipt, Wish, WishError},
-        host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
+        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
         message::{Bye, Hello, Identity, Limits, Message, Mode, Right, Walk, Welcome},
         wire::{self, Assembler},
     },
@@ -351,6 +351,8 @@ pub(crate) struct Server {
     pub(crate) confused: bool,
     /// Steps of walks, both ways.
     pub(crate) walks: Vec<WalkMessage>,
+    pub(crate) notes: Vec<HostNote>,
+    pub(crate) read_fault: Option<Fault>,
     inbox: BTreeMap<PeerId, VecDeque<Vec<u8>>>,
     gone: BTreeMap<PeerId, Bye>,
     peers: u64,
@@ -384,6 +386,8 @@ impl Server {
             chunks: 0,
             confused: false,
             walks: Vec::new(),
+            notes: Vec::new(),
+            read_fault: None,
             inbox: BTreeMap::new(),
             gone: BTreeMap::new(),
             peers: u64::from(number) * 1_000,
@@ -397,7 +401,7 @@ impl Server {
         self.run();
     }
 
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while let Some(output) = self.host.poll() {
             match output {
                 HostOutput::Send { peer, bytes } => {
@@ -409,7 +413,10 @@ impl Server {
                     self.host.handle(self.now, input);
                 }
                 HostOutput::Query { ticket, queries } => {
-                    let result = Ok(block_on(self.store.read(&queries)).unwrap());
+                    let result = match strike(&mut self.read_fault) {
+                        Some((class, _)) => Err(class),
+                        None => Ok(block_on(self.store.read(&queries)).unwrap()),
+                    };
                     self.host.handle(self.now, HostInput::Answered { ticket, result });
                 }
                 HostOutput::Commit { ticket, batch } => {
@@ -419,7 +426,7 @@ impl Server {
                 HostOutput::Close { peer, bye } => {
                     self.gone.insert(peer, bye);
                 }
-                HostOutput::Note(_) => {}
+                HostOutput::Note(note) => self.notes.push(note),
                 other => panic!("{other:?}"),
             }
         }

@@ -242,6 +242,9 @@ fn what_came_at_a_position_of_this_history_adds_nothing() {
     bob.listen(&mut world);
     let gone = bob.kept("r1");
     forget(&world.store, &gone.key);
+    // A host that has it in memory would take it for lost.
+    let mut world = world.restart(1);
+    bob.connect_as(&mut world, "bob", true);
     let mut altered = bob.kept("r2");
     altered.record.cells.clear();
     altered.record.seen.set(bob.replica, bob.stamp(9).hlc);

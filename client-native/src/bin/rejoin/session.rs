@@ -180,6 +180,8 @@ impl Session {
                 return Err(SessionError::Store(class));
             } else if let Notice::Damaged(damage) = notice {
                 complain(&describe_damage(&damage));
+            } else if let Notice::Mended { found } = notice {
+                complain(&format!("{found} damaged rows of the file are written again"));
             } else if let Notice::Diverged { seq, ours, theirs, .. } = notice {
                 self.difference.get_or_insert(Difference { seq, ours, theirs });
             } else if let Notice::Trace { sent, name, bytes, text } = notice {

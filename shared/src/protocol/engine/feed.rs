@@ -146,7 +146,7 @@ impl Engine {
             session.received = 0;
             session.received_bytes = 0;
             session.totals.clear();
-            self.give_back_lost();
+            self.mend_torn(now);
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     hlc::{Hlc, Stamp},
     message::{
-        Message, Recall, Recalled, RejectCode,
+        Message, Recall, Recalled,
         limits::{RECALL_ROWS_MAX, time_for},
     },
     planted::Bug,
@@ -17,7 +17,6 @@ use crate::{
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
-    string::String,
     vec::Vec,
 };
 
@@ -132,24 +131,6 @@ impl Engine {
         let entry = Entry::Settled(settled.collect());
         self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
         self.enter(now, welcome);
-    }
-
-    /// Rows that were acknowledged under an id which the replica had before are not sent again: it cannot
-    /// speak for that id any more. What a peer that lost its history has lost of them goes back to the user.
-    /// Everything that the peer had at the welcome is here, so what the base lacks the peer lacks.
-    pub(super) fn give_back_lost(&mut self) {
-        let lost = self.replica.lost_of_earlier_ids();
-        if lost.is_empty() || !self.status().is_verified {
-            return;
-        }
-        let Some(session) = &mut self.session else { return };
-        session.pushing.settling += 1;
-        let refused = |number| {
-            let reason = String::from("the server lost it after it had acknowledged it");
-            (number, Settlement::Rejected { code: RejectCode::Unsure, reason })
-        };
-        let entry = Entry::Settled(lost.into_iter().map(refused).collect());
-        self.pipeline.want(Want::Entry { entry, then: Then::Named(0) });
     }
 
     pub(super) fn be_reborn(&mut self) {

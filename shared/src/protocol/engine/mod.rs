@@ -15,8 +15,10 @@ mod push;
 mod queue;
 mod refill;
 mod rejected;
+mod scrub;
 mod session;
 mod snapshot;
+mod torn;
 mod trace;
 mod uncertain;
 
@@ -249,6 +251,12 @@ pub enum Notice {
     /// Parts of the store are damaged; the rest is in use, and what the peer has comes anew. Told whenever the
     /// store is read.
     Damaged(Damage),
+    /// What is stored was read back, and parts of it, or the trees in memory, were not what they must be. They are
+    /// made anew from what is in memory.
+    Mended {
+        /// Rows, and trees.
+        found: u64,
+    },
     /// The store holds what belongs to another space: nothing of it is shown, changed or sent.
     OtherSpace {
         /// The space that it belongs to.
@@ -501,7 +509,7 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<MonoMillis> {
         let session = self.session.as_ref().and_then(Session::deadline);
-        session.into_iter().chain(self.pipeline.retry_at()).min()
+        session.into_iter().chain(self.pipeline.retry_at()).chain(self.scrub_due()).min()
     }
 
     /// The state that all holders share.

@@ -78,6 +78,7 @@ impl Engine {
                 self.pipeline.narrowed = false;
                 self.pipeline.leader = Some(token.to_vec());
                 self.pipeline.reload_wanted |= !self.replica.knows_pages();
+                self.plan_scrub(now);
                 self.notice(Notice::Leading);
             }
             Op::Fold(fold) => {
@@ -86,7 +87,7 @@ impl Engine {
             }
             // Read back at once: `loaded` is still to come.
             Op::Found => self.pipeline.founded = true,
-            Op::Load | Op::Tail => {}
+            Op::Load | Op::Tail | Op::Scrub(_) | Op::Scrubbed => {}
         }
     }
 
@@ -112,7 +113,7 @@ impl Engine {
             }
             Op::Claim(token) => self.pipeline.queue.push_front(Want::Claim { token }),
             Op::Found => self.pipeline.founded = true,
-            Op::Fold(_) | Op::Load | Op::Tail => {}
+            Op::Fold(_) | Op::Load | Op::Tail | Op::Scrub(_) | Op::Scrubbed => {}
         }
     }
 
@@ -189,7 +190,7 @@ impl Engine {
                 self.pipeline.fold_after = Some(now.mono + FOLD_RETRY_AFTER);
                 self.notice(Notice::Unreadable(class));
             }
-            Op::Load | Op::Tail => {}
+            Op::Load | Op::Tail | Op::Scrub(_) | Op::Scrubbed => {}
         }
     }
 }

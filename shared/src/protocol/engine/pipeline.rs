@@ -4,12 +4,15 @@
 //! next: if another holder was first, its entries are read, joined, and the wants planned again.
 
 use super::{
-    Engine, Notice, Output, Receipt, Wish, WishError, load::tail_queries, queue::Queue,
+    Engine, Notice, Output, Receipt, Wish, WishError,
+    load::tail_queries,
+    queue::Queue,
+    scrub::{Place, Scrub},
     uncertain::Uncertain,
 };
 use crate::{
     id::{RecordKey, ReplicaId},
-    io::{Answer, Batch, FaultClass, Keyspace, Ticket},
+    io::{Answer, Batch, FaultClass, Keyspace, Query, Ticket},
     message::ByeCode,
     planted::Bug,
     replica::{
@@ -114,6 +117,10 @@ pub(super) enum Op {
     Entries(Vec<(Entry, Then)>, u64),
     Claim([u8; 16]),
     Fold(Fold),
+    /// A slice of the store is read back.
+    Scrub(Place),
+    /// That all of it was.
+    Scrubbed,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +157,7 @@ pub(super) struct Pipeline {
     pub(super) uncertain: Vec<Uncertain>,
     /// Counts sessions: what follows an entry concerns the session that wanted it and no other.
     pub(super) session: u64,
+    pub(super) scrub: Scrub,
 }
 
 impl Pipeline {
@@ -185,7 +193,7 @@ impl Pipeline {
         batch.guard(Keyspace::Meta, META_FOLDED.to_vec(), self.folded.clone());
     }
 
-    fn leader_guard(&self, batch: &mut Batch) {
+    pub(super) fn leader_guard(&self, batch: &mut Batch) {
         batch.guard(Keyspace::Meta, META_LEADER.to_vec(), self.token.map(|token| token.to_vec()));
     }
 
@@ -305,7 +313,7 @@ impl Engine {
                     self.start_fold();
                     return true;
                 }
-                false
+                self.next_scrub(now)
             }
             Some(Want::Write { .. }) => {
                 self.start_writes(now);
@@ -322,6 +330,11 @@ impl Engine {
                 true
             }
         }
+    }
+
+    pub(super) fn read(&mut self, op: Op, queries: Vec<Query>) {
+        let ticket = self.pipeline.start(op);
+        self.outputs.push_back(Output::Query { ticket, queries });
     }
 
     pub(super) fn commit(&mut self, op: Op, mut batch: Batch) {
@@ -495,6 +508,8 @@ impl Engine {
         match (op, result) {
             (Op::Load, Ok(answers)) => self.loaded(answers),
             (Op::Tail, Ok(answers)) => self.tail(now, answers),
+            (Op::Scrub(place), Ok(answers)) => self.scrub_read(now, place, answers),
+            (Op::Scrub(_), Err(_)) => self.scrub_failed(now),
             (_, Ok(_)) => {}
             (_, Err(class)) => {
                 self.pipeline.tries += 1;

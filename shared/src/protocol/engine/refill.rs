@@ -123,7 +123,8 @@ impl Engine {
     fn refills_in_flight(&self) -> usize {
         let heals = self.session.iter().flat_map(|session| session.heals.values());
         let refilling = heals.filter_map(|heal| heal.refilling.as_ref());
-        refilling.map(|refilling| refilling.in_flight.len()).sum()
+        let torn = self.session.iter().filter(|session| session.torn.is_awaited()).count();
+        refilling.map(|refilling| refilling.in_flight.len()).sum::<usize>() + torn
     }
 
     /// What only this side has, or holds differently, and shows that the peer lost a part of its history.
@@ -200,6 +201,9 @@ impl Engine {
     }
 
     pub(super) fn refilled(&mut self, now: Now, refilled: Refilled) {
+        if self.session.as_ref().is_some_and(|session| session.torn.is_awaited()) {
+            return self.torn_returned(now, refilled);
+        }
         let Refilled { subscription, outcomes } = refilled;
         let refilling = self.heal(subscription).and_then(|heal| heal.refilling.as_mut());
         let answered = refilling.and_then(|refilling| {

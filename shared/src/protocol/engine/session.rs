@@ -7,6 +7,7 @@ use super::{
     pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
     refill::History,
+    torn::Torn,
     trace::describe,
 };
 use crate::{
@@ -97,6 +98,7 @@ pub(super) struct Session {
     pub(super) totals: BTreeMap<u32, u64>,
     pub(super) recalled: Vec<u64>,
     pub(super) unsure: Vec<u64>,
+    pub(super) torn: Torn,
     /// Rows that are still to be asked for.
     pub(super) to_recall: VecDeque<(Hlc, [u8; 16])>,
     last_sent: MonoMillis,
@@ -220,6 +222,7 @@ impl Engine {
             totals: BTreeMap::new(),
             recalled: Vec::new(),
             unsure: Vec::new(),
+            torn: Torn::default(),
             to_recall: VecDeque::new(),
             last_sent: now.mono,
             last_heard: now.mono,

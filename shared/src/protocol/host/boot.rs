@@ -5,8 +5,10 @@
 
 use super::{
     Host, HostNote, HostOutput, Phase, Waiting,
+    damage::{Damaged, DamagedRow, Mended, is_later, next_epoch},
     heal::rows_of,
-    layout::{self, Damaged, Head, TreeRow},
+    layout::{self, Head, TreeRow},
+    peer::Stage,
 };
 use crate::{
     hlc::{Hlc, HlcClock},
@@ -28,8 +30,10 @@ pub(super) const RETRY_AFTER: Millis = Millis(1_000);
 impl Host {
     pub(super) fn read_head(&mut self) {
         let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
-        let queries =
-            alloc::vec![get(layout::HEAD_KEY), get(layout::LINEAGE_KEY), get(layout::HORIZON_KEY),];
+        let keys = [layout::HEAD_KEY, layout::LINEAGE_KEY, layout::SCRUB_KEY, layout::HORIZON_KEY];
+        let ledger = KeyRange::prefix(layout::LEDGER_KEY);
+        let first = Query::scan(Keyspace::Meta, ledger, NonZeroU32::MIN);
+        let queries = keys.map(get).into_iter().chain([first]).collect();
         self.phase = Phase::Reading;
         let ticket = self.ticket(Waiting::Boot);
         self.out(HostOutput::Query { ticket, queries });
@@ -37,29 +41,73 @@ impl Host {
 
     pub(super) fn boot_read(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
         match self.phase {
-            Phase::Reading => self.head_read(now, answers),
+            Phase::Reading | Phase::Contested => self.head_read(now, answers),
+            Phase::Surveying => {
+                self.surveyed(now, answers);
+                Ok(())
+            }
             Phase::Loading => self.rows_read(now, answers),
-            Phase::Claiming | Phase::Ready | Phase::Waiting(_) | Phase::Over => Ok(()),
+            Phase::Claiming | Phase::Mending | Phase::Ready | Phase::Waiting(_) | Phase::Over => {
+                Ok(())
+            }
         }
     }
 
     fn head_read(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
-        let mut values = answers.into_iter().map(|answer| match answer {
-            Answer::Value(value) => value,
-            Answer::Page(_) => None,
-        });
+        let mut values = Vec::new();
+        let mut ledger = None;
+        for answer in answers {
+            match answer {
+                Answer::Value(value) => values.push(value),
+                Answer::Page(page) => ledger = page.rows.into_iter().next(),
+            }
+        }
+        let mut values = values.into_iter();
         let head = values.next().flatten();
         let lineage = values.next().flatten();
-        let horizon = values.next().flatten();
-        let stored = head.as_deref().map(Head::decode).transpose()?;
-        self.lineage = match lineage {
-            Some(lineage) => layout::decode_lineage(&lineage)?,
+        self.scrub_was(values.next().flatten().as_deref());
+        let stored = head.as_deref().map(Head::decode);
+        let clock = match &stored {
+            Some(Ok(stored)) => stored.clock,
+            Some(Err(_)) | None => self.clock.last(),
+        };
+        self.horizon_read(now, values.next().flatten().as_deref(), ledger.as_ref(), clock)?;
+        let stored = match stored {
+            Some(Err(later)) if is_later(&later) => return Err(later.into()),
+            Some(Err(_)) => {
+                self.head_bytes = head;
+                self.survey(KeyRange::default());
+                return Ok(());
+            }
+            // It is whole, and not what a commit was based on: another host's.
+            Some(Ok(_)) | None if self.phase == Phase::Contested => {
+                self.give_up(now, None);
+                return Ok(());
+            }
+            Some(Ok(stored)) => Some(stored),
+            None => None,
+        };
+        self.lineage = match lineage.as_deref().map(layout::decode_lineage) {
+            Some(Ok(lineage)) => lineage,
+            Some(Err(later)) if is_later(&later) => return Err(later.into()),
+            // Without it no earlier position is trusted; the epoch of this process may be among those used.
+            Some(Err(_)) => {
+                let (row, mended) = (DamagedRow::Lineage, Mended::Assumed);
+                self.out(HostOutput::Note(HostNote::Damaged { row, mended }));
+                let left = Left { epoch: self.marks.epoch, seq: Seq(0), hlc: Hlc::ZERO };
+                alloc::vec![left]
+            }
             None => Vec::new(),
         };
-        let horizon = horizon.as_deref().map(layout::decode_horizon).transpose()?;
-        self.take_horizon(now, horizon.unwrap_or_default());
+        // Of a commit that opened the next epoch it may not be known whether it happened.
+        let renewed = self.head_bytes.as_deref().map(|head| next_epoch(&self.marks.epoch, head));
         self.head_bytes = head;
         match stored {
+            Some(stored) if self.claimed && Some(stored.epoch) == renewed => {
+                self.marks.epoch = stored.epoch;
+                self.send_back(now, Millis(0), |peer| peer.stage != Stage::Opening);
+                self.load(stored);
+            }
             Some(stored) if stored.epoch == self.marks.epoch => self.load(stored),
             // Another host has opened the store since.
             _ if self.claimed => self.give_up(now, None),
@@ -72,6 +120,11 @@ impl Host {
         let mut clock = HlcClock::resume(stored.map_or(Hlc::ZERO, |stored| stored.clock));
         let clock = clock.tick(now.wall).unwrap_or_else(|_exhausted| clock.last());
         if let Some(stored) = stored {
+            if self.lineage.iter().any(|left| left.epoch == self.marks.epoch) {
+                // This process had opened the space before, and has lost a part of it since.
+                let head = self.head_bytes.as_deref().unwrap_or_default();
+                self.marks.epoch = next_epoch(&self.marks.epoch, head);
+            }
             let left = Left { epoch: stored.epoch, seq: stored.seq, hlc: stored.clock };
             self.lineage.insert(0, left);
             self.lineage.truncate(LINEAGE_MAX);
@@ -81,6 +134,10 @@ impl Host {
             seq: stored.map_or(Seq(0), |stored| stored.seq),
             clock,
         };
+        self.commit_claim();
+    }
+
+    fn commit_claim(&mut self) {
         let mut batch = Batch::default();
         let key = || layout::HEAD_KEY.to_vec();
         batch.guard(Keyspace::Meta, key(), self.head_bytes.clone());
@@ -90,6 +147,44 @@ impl Host {
         self.phase = Phase::Claiming;
         let ticket = self.ticket(Waiting::Boot);
         self.out(HostOutput::Commit { ticket, batch });
+    }
+
+    /// The head is not what a commit was based on: it is another host's, or damaged.
+    pub(super) fn head_contested(&mut self) {
+        self.read_head();
+        self.phase = Phase::Contested;
+    }
+
+    /// The head is damaged: where the feed ends is read from the feed. No earlier position is trusted, as no
+    /// epoch is known.
+    fn survey(&mut self, range: KeyRange) {
+        self.phase = Phase::Surveying;
+        let scan = Query::scan(Keyspace::Feed, range, LOAD_ROWS);
+        let ticket = self.ticket(Waiting::Boot);
+        self.out(HostOutput::Query { ticket, queries: alloc::vec![scan] });
+    }
+
+    fn surveyed(&mut self, now: Now, answers: Vec<Answer>) {
+        let more = answers.iter().any(|answer| matches!(answer, Answer::Page(page) if page.more));
+        let last = answers.into_iter().flat_map(rows_of).last().map(|row| row.key);
+        if let (Some(mut start), true) = (last.clone(), more) {
+            start.push(0);
+            return self.survey(KeyRange { start, end: None });
+        }
+        let seq = last.and_then(|key| layout::parse_feed_key(&key).ok()).map(|(seq, _)| seq);
+        let clock = self.clock.tick(now.wall).unwrap_or_else(|_exhausted| self.clock.last());
+        // This run's epoch may have been used before.
+        let used = Left { epoch: self.marks.epoch, seq: Seq(0), hlc: clock };
+        self.lineage = alloc::vec![used];
+        let bytes = self.head_bytes.as_deref().unwrap_or_default();
+        self.marks.epoch = next_epoch(&self.marks.epoch, bytes);
+        // What was lost with the head may have been behind all that is there.
+        let seq = Seq(seq.unwrap_or_default().0.saturating_add(1));
+        self.head = Head { epoch: self.marks.epoch, seq, clock };
+        let (row, mended) = (DamagedRow::Head, Mended::Assumed);
+        self.out(HostOutput::Note(HostNote::Damaged { row, mended }));
+        self.send_back(now, Millis(0), |_| true);
+        self.commit_claim();
     }
 
     pub(super) fn boot_committed(&mut self, outcome: CommitOutcome) {
@@ -114,6 +209,8 @@ impl Host {
         self.roots.clear();
         self.written = head.clock;
         self.tail.reset(head.seq);
+        self.forget_suspects();
+        self.unread_leaves = false;
         self.phase = Phase::Loading;
         self.scan_tree(KeyRange::default());
     }
@@ -128,11 +225,16 @@ impl Host {
         let more = answers.iter().any(|answer| matches!(answer, Answer::Page(page) if page.more));
         let mut last = None;
         for row in answers.into_iter().flat_map(rows_of) {
-            let (collection, hash) = layout::parse_tree_key(&row.key)?;
-            let tree_row = TreeRow::decode(&row.value)?;
-            let collection = self.collections.entry(collection).or_default();
-            collection.trie.insert(hash, tree_row.digest);
-            collection.bytes += tree_row.len;
+            let key = layout::parse_tree_key(&row.key);
+            match (key, TreeRow::decode(&row.value)) {
+                (_, Err(later)) if is_later(&later) => return Err(later.into()),
+                (Ok((collection, hash)), Ok(tree_row)) => {
+                    let collection = self.collections.entry(collection).or_default();
+                    collection.trie.insert(hash, tree_row.digest);
+                    collection.bytes += tree_row.len;
+                }
+                (Err(_), _) | (_, Err(_)) => self.unread_leaves = true,
+            }
             last = Some(row.key);
         }
         match last {
@@ -141,13 +243,15 @@ impl Host {
                 start.push(0);
                 self.scan_tree(KeyRange { start, end: None });
             }
+            Some(_) | None if self.unread_leaves => self.mend_first(),
             Some(_) | None => self.opened(now),
         }
         Ok(())
     }
 
-    fn opened(&mut self, now: Now) {
+    pub(super) fn opened(&mut self, now: Now) {
         self.phase = Phase::Ready;
+        self.plan_scrub(now);
         self.out(HostOutput::Note(HostNote::Ready {
             epoch: self.marks.epoch,
             head: self.head.seq,

@@ -5,15 +5,17 @@
 
 use super::{
     HostNote, PeerId, RefillPolicy,
+    damage::{Suspect, is_later},
     feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
-    layout::{self, Accepted, Damaged, Head, ReplicaRow, Stored},
+    layout::{self, Accepted, Head, ReplicaRow, Stored},
     peer::{Peer, Stage},
     pipeline::{Job, WaitingRow},
     refill, welcome,
 };
 use crate::{
+    codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     io::{Answer, Batch, Keyspace, Query},
@@ -92,25 +94,54 @@ impl Known {
             .collect()
     }
 
-    pub(super) fn fill(&mut self, answers: Vec<Answer>) -> Result<(), Damaged> {
+    /// Takes in what was read; what of it is damaged.
+    ///
+    /// # Errors
+    /// [`CodecError`] when a row is of a later version.
+    pub(super) fn fill(&mut self, answers: Vec<Answer>) -> Result<Vec<Suspect>, CodecError> {
         let mut values = answers.into_iter().map(|answer| match answer {
             Answer::Value(value) => value,
             Answer::Page(_) => None,
         });
         let mut next = || values.next().flatten();
-        for replica in self.replicas.values_mut() {
-            *replica = next().map(|value| ReplicaRow::decode(&value)).transpose()?;
+        let mut damaged = Vec::new();
+        for (id, replica) in &mut self.replicas {
+            *replica = whole(next().as_deref().map(ReplicaRow::decode), || {
+                damaged.push(Suspect::Replica(*id));
+            })?;
         }
-        for accepted in self.accepted.values_mut() {
-            *accepted = next().map(|value| Accepted::decode(&value)).transpose()?;
+        for ((id, hlc), accepted) in &mut self.accepted {
+            *accepted = whole(next().as_deref().map(Accepted::decode), || {
+                damaged.push(Suspect::Accepted(*id, *hlc));
+            })?;
         }
-        for returned in self.returned.values_mut() {
-            *returned = next().map(|value| layout::decode_time(&value)).transpose()?;
+        for (id, returned) in &mut self.returned {
+            *returned = whole(next().as_deref().map(layout::decode_time), || {
+                damaged.push(Suspect::Returned(*id));
+            })?;
         }
-        for record in self.records.values_mut() {
-            *record = next().map(|value| Stored::decode(&value).map(Arc::new)).transpose()?;
+        for (key, record) in &mut self.records {
+            let stored = next().as_deref().map(Stored::decode);
+            let stored = whole(stored, || damaged.push(Suspect::record(key)))?;
+            *record = stored.map(Arc::new);
         }
-        Ok(())
+        Ok(damaged)
+    }
+}
+
+/// A row, if it is there; tells of one that is damaged.
+fn whole<T>(
+    row: Option<Result<T, CodecError>>,
+    damaged: impl FnOnce(),
+) -> Result<Option<T>, CodecError> {
+    match row {
+        None => Ok(None),
+        Some(Ok(row)) => Ok(Some(row)),
+        Some(Err(later)) if is_later(&later) => Err(later),
+        Some(Err(_)) => {
+            damaged();
+            Ok(None)
+        }
     }
 }
 
@@ -215,7 +246,7 @@ impl Judging<'_> {
                     Some(row) if row.digest == *digest => recalled.accepted.push(*hlc),
                     // Its effect may have come back, or that of another row with this stamp.
                     None if self.returned(&replica) >= Some(*hlc)
-                        || self.is_forgotten(*hlc, told) =>
+                        || self.is_forgotten(&Stamp { hlc: *hlc, replica }, told) =>
                     {
                         recalled.unsure.push(*hlc);
                     }
@@ -262,16 +293,18 @@ impl Judging<'_> {
         if row.writes.iter().any(|write| peer.held.contains_key(&write.key)) {
             return Verdict::Refused(Refused::Returned);
         }
-        let before = self.known.accepted.get(&(replica, row.hlc));
-        if let Some(Some(before)) = before.filter(|_| !self.planted.is(Bug::AcceptedForgotten)) {
-            return if before.digest == row.digest {
-                Verdict::Again(before.seq)
-            } else {
-                Verdict::forged("another row has this stamp")
-            };
-        }
         let own = Stamp { hlc: row.hlc, replica };
-        let is_forgotten = self.is_forgotten(row.hlc, peer.told);
+        if let Some(before) = self.accepted(&own) {
+            if before.digest != row.digest {
+                return Verdict::forged("another row has this stamp");
+            }
+            // A record may have been lost since, and come back without it, or not at all.
+            let planted = self.planted.is(Bug::LedgerBelieved);
+            if planted || row.writes.iter().all(|write| self.is_there(own, write)) {
+                return Verdict::Again(before.seq);
+            }
+        }
+        let is_forgotten = self.is_forgotten(&own, peer.told);
         if let Some(seq) = self.left_of(own, row).filter(|_| is_forgotten) {
             return Verdict::Again(seq);
         }
@@ -304,6 +337,12 @@ impl Judging<'_> {
         self.join(replica, row)
     }
 
+    /// What the ledger says of a row.
+    fn accepted(&self, own: &Stamp) -> Option<Accepted> {
+        let known = self.known.accepted.get(&(own.replica, own.hlc)).copied().flatten();
+        known.filter(|_| !self.planted.is(Bug::AcceptedForgotten))
+    }
+
     /// The greatest time of a replica that others have brought back.
     fn returned(&self, replica: &ReplicaId) -> Option<Hlc> {
         self.known.returned.get(replica).copied().flatten()
@@ -311,8 +350,11 @@ impl Judging<'_> {
 
     /// Whether a row that is in no ledger may have been in one: what is accepted is not earlier than its row, and
     /// `told` is the greatest time accepted before.
-    fn is_forgotten(&self, hlc: Hlc, told: Option<Hlc>) -> bool {
-        hlc <= self.forgotten && Some(hlc) <= told && !self.planted.is(Bug::UnsureIgnored)
+    fn is_forgotten(&self, own: &Stamp, told: Option<Hlc>) -> bool {
+        own.hlc <= self.forgotten
+            && Some(own.hlc) <= told
+            && self.accepted(own).is_none()
+            && !self.planted.is(Bug::UnsureIgnored)
     }
 
     /// Where a row that was accepted, and is in no ledger, has left something, unless others have brought that back.
@@ -328,10 +370,11 @@ impl Judging<'_> {
         left.map(|stored| stored.positions.latest).max()
     }
 
-    /// Whether a write has come back with its record, which was lost with its row's acceptance.
+    /// Whether a write is in its record already: its row was accepted, or it has come back with its record, which
+    /// was lost with its row's acceptance.
     fn is_there(&self, own: Stamp, write: &PushWrite) -> bool {
         let stored = self.known.records.get(&write.key).and_then(Option::as_deref);
-        self.returned(&own.replica) >= Some(own.hlc)
+        (self.accepted(&own).is_some() || self.returned(&own.replica) >= Some(own.hlc))
             && stored.is_some_and(|stored| stored.record.seen.covers(&own))
             && !self.planted.is(Bug::ReturnedIgnored)
     }
@@ -537,7 +580,7 @@ impl Judged {
                 }
             }
             if let Some(at) = burial {
-                batch.put(Keyspace::Meta, layout::grave_key(at, key), layout::encode_grave(stored));
+                batch.put(Keyspace::Meta, layout::grave_key(at, key), Vec::new());
             }
             let len = layout::encode_len(stored.bytes.len());
             let place = layout::feed_key(stored.positions.latest, key);

@@ -6,12 +6,12 @@
 
 use super::{
     Host, HostOutput, PeerId, Waiting,
+    damage::{Damaged, MISSING},
     feed::{ENTRY_BYTES, entry_bytes, key_bytes},
-    layout::{self, Damaged, Stored, TreeRow},
+    layout::{self, Stored, TreeRow},
     snapshot::Chosen,
 };
 use crate::{
-    codec::{CodecError, CodecFault},
     id::{CollectionName, Digest, RecordKey},
     io::{Answer, Keyspace, Query},
     protocol::{
@@ -323,9 +323,12 @@ pub(super) fn records(
     let mut held = BTreeMap::new();
     for (key, answer) in keys.iter().zip(answers) {
         match answer {
-            Answer::Value(Some(value)) => drop(held.insert(key.clone(), Stored::decode(&value)?)),
+            Answer::Value(Some(value)) => {
+                let stored = Stored::decode(&value).map_err(|error| Damaged::record(key, error))?;
+                held.insert(key.clone(), stored);
+            }
             Answer::Value(None) if collected => {}
-            Answer::Value(None) | Answer::Page(_) => return Err(missing()),
+            Answer::Value(None) | Answer::Page(_) => return Err(Damaged::record(key, MISSING)),
         }
     }
     if held.len() == keys.len() || collected { Ok(held) } else { Err(missing()) }
@@ -336,7 +339,7 @@ fn tree_rows(answers: Vec<Answer>, collected: bool) -> Result<Vec<TreeRow>, Dama
         .into_iter()
         .filter(|answer| !collected || !matches!(answer, Answer::Value(None)))
         .map(|answer| match answer {
-            Answer::Value(Some(value)) => TreeRow::decode(&value),
+            Answer::Value(Some(value)) => Ok(TreeRow::decode(&value)?),
             Answer::Value(None) | Answer::Page(_) => Err(missing()),
         })
         .collect()
@@ -350,8 +353,8 @@ pub(super) fn rows_of(answer: Answer) -> Vec<crate::io::Row> {
 }
 
 /// A row that another one names is not there.
-pub(super) const fn missing() -> Damaged {
-    CodecError { at: 0, kind: CodecFault::Truncated }
+pub(super) fn missing() -> Damaged {
+    Damaged::from(MISSING)
 }
 
 /// The bytes that an entry of this key takes in a message, with a body of `len` bytes.

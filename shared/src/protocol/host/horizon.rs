@@ -12,14 +12,15 @@
 
 use super::{
     Host, HostNote, HostOutput, PeerId, Pipeline, Waiting,
-    heal::rows_of,
-    layout::{self, Damaged},
+    damage::{Damaged, DamagedRow, MISSING, Mended, Suspect, is_later},
+    heal::{get_record, rows_of},
+    layout::{self, Stored},
     peer::Stage,
 };
 use crate::{
     hlc::Hlc,
     id::{RecordKey, Seq},
-    io::{Answer, Batch, CommitOutcome, Keyspace, Query},
+    io::{Answer, Batch, CommitOutcome, Keyspace, Query, Row},
     planted::Bug,
     protocol::message::{Bye, ByeCode},
     time::{Millis, MonoMillis, Now},
@@ -65,6 +66,14 @@ pub(super) struct Collecting {
     wider: u32,
 }
 
+/// What one slice is to take, before its records were read.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    slice: Slice,
+    batch: Batch,
+    graves: Vec<(RecordKey, Hlc)>,
+}
+
 /// What one slice takes.
 #[derive(Debug)]
 pub(super) struct Slice {
@@ -82,8 +91,34 @@ impl Host {
         Millis(self.config.ran.0.saturating_add(now.since(self.opened).0))
     }
 
-    /// The horizon was read. A server that lost the count of its time goes on from what it knows.
-    pub(super) fn take_horizon(&mut self, now: Now, horizon: Horizon) {
+    /// The horizon was read, and when the first rows were accepted that are in the ledger. A horizon that is damaged
+    /// is none: who was away is told by the roots what is gone, and nobody loses what he alone has. Which rows are
+    /// forgotten is taken to be as late as the ledger allows.
+    pub(super) fn horizon_read(
+        &mut self,
+        now: Now,
+        value: Option<&[u8]>,
+        ledger: Option<&Row>,
+        clock: Hlc,
+    ) -> Result<(), Damaged> {
+        let horizon = match value.map(layout::decode_horizon) {
+            None => Horizon::default(),
+            Some(Ok(horizon)) => horizon,
+            Some(Err(later)) if is_later(&later) => return Err(later.into()),
+            Some(Err(_)) => {
+                let (row, mended) = (DamagedRow::Horizon, Mended::Assumed);
+                self.out(HostOutput::Note(HostNote::Damaged { row, mended }));
+                let before = |hlc: Hlc| Hlc::from_bits(hlc.to_bits().saturating_sub(1));
+                let first = ledger.and_then(|row| layout::due_time(&row.key).ok());
+                Horizon { rows: first.map_or(clock, before), ..Horizon::default() }
+            }
+        };
+        self.take_horizon(now, horizon);
+        Ok(())
+    }
+
+    /// The horizon is known. A server that lost the count of its time goes on from what it knows.
+    fn take_horizon(&mut self, now: Now, horizon: Horizon) {
         let ran = self.ran(now.mono);
         self.horizon = horizon;
         self.marks.horizon = self.horizon.at;
@@ -140,7 +175,7 @@ impl Host {
         };
         let queries =
             Vec::from([scan(layout::GRAVE_KEY, GRAVES), scan(layout::LEDGER_KEY, LEDGERS)]);
-        self.pipeline = Pipeline::Choosing;
+        self.pipeline = Pipeline::Choosing(None);
         let ticket = self.ticket(Waiting::Group);
         self.out(HostOutput::Query { ticket, queries });
         true
@@ -153,10 +188,7 @@ impl Host {
         let mut pages = answers.into_iter().map(rows_of);
         let graves = pages.next().unwrap_or_default();
         let ledgers = pages.next().unwrap_or_default();
-        let times = |rows: &[crate::io::Row]| -> Result<Vec<Hlc>, Damaged> {
-            rows.iter().map(|row| layout::due_time(&row.key)).collect()
-        };
-        let (buried, accepted) = (times(&graves)?, times(&ledgers)?);
+        let (buried, accepted) = (times(&graves), times(&ledgers));
         let mut upto = self.collecting.due.unwrap_or_default();
         for (times, cut) in [&buried, &accepted].into_iter().zip(&cut) {
             let last = times.last().copied().unwrap_or_default();
@@ -191,21 +223,61 @@ impl Host {
         if !slice.more {
             slice.horizon.marks.retain(|(_, marked)| *marked > due);
         }
-        for row in
-            graves.into_iter().zip(&buried).filter(|(_, at)| **at <= upto).map(|(row, _)| row)
-        {
-            let (key, seq, len) = layout::parse_grave(&row.key, &row.value)?;
-            batch.delete(Keyspace::Meta, row.key);
-            delete_record(&mut batch, &key, seq);
-            slice.records.push((key, len));
-        }
-        let forgotten = ledgers.into_iter().zip(&accepted).filter(|(_, at)| **at <= upto);
-        for (row, _) in forgotten {
-            for (replica, hlc) in layout::decode_ledger(&row.value)? {
-                batch.delete(Keyspace::Log, layout::log_key(&replica, hlc));
-                slice.rows += 1;
+        let mut named = Vec::new();
+        for (row, at) in graves.into_iter().zip(buried).filter(|(_, at)| *at <= upto) {
+            if let Ok(key) = layout::parse_grave(&row.key) {
+                named.push((key, at));
             }
             batch.delete(Keyspace::Meta, row.key);
+        }
+        let ledgers = ledgers.into_iter().zip(accepted).filter(|(_, at)| *at <= upto);
+        match forget_rows(&mut batch, ledgers.map(|(row, _)| row)) {
+            Ok(rows) => slice.rows = rows,
+            // It is put right first; what is due is chosen again.
+            Err(damaged) if damaged.suspect.is_some() => {
+                self.suspect(damaged);
+                return Ok(());
+            }
+            Err(later) => return Err(later),
+        }
+        if named.is_empty() {
+            self.commit_slice(now, slice, batch);
+            return Ok(());
+        }
+        let queries = named.iter().map(|(key, _)| get_record(key)).collect();
+        self.pipeline = Pipeline::Choosing(Some(Chosen { slice, batch, graves: named }));
+        let ticket = self.ticket(Waiting::Group);
+        self.out(HostOutput::Query { ticket, queries });
+        Ok(())
+    }
+
+    /// The records were read of which an index says that they are dead. Only what they say themselves counts.
+    pub(super) fn graves_read(
+        &mut self,
+        now: Now,
+        chosen: Chosen,
+        answers: Vec<Answer>,
+    ) -> Result<(), Damaged> {
+        let Chosen { mut slice, mut batch, graves } = chosen;
+        for ((key, at), answer) in graves.into_iter().zip(answers) {
+            let stored = match answer {
+                Answer::Value(None) => continue,
+                Answer::Value(Some(value)) => Stored::decode(&value),
+                Answer::Page(_) => Err(MISSING),
+            };
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(later) if is_later(&later) => return Err(later.into()),
+                // It is put right first; what is due is chosen again.
+                Err(error) => {
+                    self.suspect(Damaged::record(&key, error));
+                    return Ok(());
+                }
+            };
+            if stored.record.burial() == Some(at) {
+                delete_record(&mut batch, &key, stored.positions.latest);
+                slice.records.push((key, stored.bytes.len() as u64));
+            }
         }
         self.commit_slice(now, slice, batch);
         Ok(())
@@ -240,7 +312,7 @@ impl Host {
     /// A slice is durable: trees and tail follow, and who is behind the horizon starts over.
     pub(super) fn slice_committed(&mut self, now: Now, slice: Slice, outcome: CommitOutcome) {
         if outcome == CommitOutcome::Conflict {
-            return self.give_up(now, None);
+            return self.head_contested();
         }
         self.head_bytes = Some(slice.head.encode());
         self.head = slice.head;
@@ -306,6 +378,28 @@ impl Host {
         };
         self.bye(now, id, bye);
     }
+}
+
+/// When each row of an index is due; one whose key does not say it is as old as can be.
+fn times(rows: &[Row]) -> Vec<Hlc> {
+    rows.iter().map(|row| layout::due_time(&row.key).unwrap_or_default()).collect()
+}
+
+/// Deletes accepted rows, and that they were to be deleted: how many.
+fn forget_rows(batch: &mut Batch, ledgers: impl Iterator<Item = Row>) -> Result<usize, Damaged> {
+    let mut count = 0;
+    for Row { key, value } in ledgers {
+        let rows = layout::decode_ledger(&value).map_err(|error| {
+            let suspect = (!is_later(&error)).then(|| Suspect::ledger(key.clone()));
+            Damaged { error, suspect }
+        })?;
+        count += rows.len();
+        for (replica, hlc) in rows {
+            batch.delete(Keyspace::Log, layout::log_key(&replica, hlc));
+        }
+        batch.delete(Keyspace::Meta, key);
+    }
+    Ok(count)
 }
 
 /// Deletes all of a record but its burial.

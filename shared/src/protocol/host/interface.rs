@@ -2,7 +2,11 @@
 //!
 //! Absent: what is done about it.
 
-use super::heal::WALK_LIMITS;
+use super::{
+    damage::{DamagedRow, Mended},
+    heal::WALK_LIMITS,
+    scrub::Scrubbed,
+};
 use crate::{
     hlc::{Hlc, Stamp},
     id::{CollectionName, Digest, Epoch, FieldName, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
@@ -55,6 +59,8 @@ pub struct HostConfig {
     /// How long the server had run, in all its lives, when the host was opened. It belongs to the store: who puts
     /// back a copy of that puts back what it was then.
     pub ran: Millis,
+    /// How often all that is stored is read again and checked; `None`: only where it is read anyway.
+    pub scrub: Option<Millis>,
     /// A bug, in tests.
     pub planted: Planted,
 }
@@ -83,6 +89,7 @@ impl HostConfig {
             refill: RefillPolicy::default(),
             retention: RETENTION,
             ran: Millis(0),
+            scrub: None,
             planted: Planted::default(),
         }
     }
@@ -356,6 +363,23 @@ pub enum HostNote {
         /// Why.
         code: ByeCode,
     },
+    /// A row of the store was damaged.
+    Damaged {
+        /// Which.
+        row: DamagedRow,
+        /// What was made of it.
+        mended: Mended,
+    },
+    /// A record is lost: a new epoch is open, and peers come again with what they hold.
+    Renewed {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// All that is stored was read and checked.
+    Scrubbed {
+        /// What this pass has found.
+        pass: Scrubbed,
+    },
     /// The store failed; everything is read again.
     StoreFailed {
         /// How.
@@ -386,6 +410,8 @@ pub struct HostFacts {
     pub peers: usize,
     /// Rows, openings, refills and recalls that wait.
     pub waiting: usize,
+    /// What was checked since the space was opened.
+    pub scrubbed: Scrubbed,
     /// Root and number of records, by collection.
     pub collections: Vec<(CollectionName, Digest, usize)>,
 }

@@ -1,18 +1,19 @@
 //! What the host stores: keys, values and their versions.
 //!
-//! Invariants: every value begins with its version; a record's value ends with exactly the bytes that
-//! its digest is taken over; keys sort as the feed, the trees and the log are read. Absent: reading and
-//! writing themselves.
+//! Invariants: every value is sealed, with its version as the tag; what is sealed of a record ends with exactly
+//! the bytes that its digest is taken over; keys sort as the feed, the trees and the log are read. Absent:
+//! reading and writing themselves, and what becomes of a value that is damaged (see `damage`).
 
 use super::horizon::Horizon;
+use super::slice::{Place, Way};
 use crate::{
     codec::{self, CodecError, CodecFault, Reader, Writer},
     hlc::Hlc,
     id::{self, CollectionName, Digest, Epoch, Incarnation, RecordId, RecordKey, ReplicaId, Seq},
-    io::KeyRange,
+    io::{KeyRange, Keyspace},
     protocol::message::Left,
     record::{CellKey, Record},
-    time::Millis,
+    time::{Millis, WallMillis},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
@@ -323,27 +324,18 @@ pub(super) fn grave_key(at: Hlc, key: &RecordKey) -> Vec<u8> {
     [GRAVE_KEY, &at.to_bits().to_be_bytes(), &record_key(key)].concat()
 }
 
-/// What is needed to delete a dead record: its place in the feed, and the length of its canonical bytes.
-pub(super) fn encode_grave(stored: &Stored) -> Vec<u8> {
-    let mut out = Writer::new();
-    out.array(2);
-    out.uint(stored.positions.latest.0);
-    out.uint(stored.bytes.len() as u64);
-    versioned(out)
-}
-
-pub(super) fn parse_grave(key: &[u8], value: &[u8]) -> Result<(RecordKey, Seq, u64), Damaged> {
+/// Which record a row of the index of the dead names.
+pub(super) fn parse_grave(key: &[u8]) -> Result<RecordKey, Damaged> {
     let (_, name) = timed(key).ok_or_else(|| fault(key, CodecFault::Range))?;
-    let name = parse_record_key(name)?;
-    let mut input = open(value)?;
-    input.array_exact(2)?;
-    let (seq, len) = (Seq(input.uint()?), input.uint()?);
-    input.finish()?;
-    Ok((name, seq, len))
+    parse_record_key(name)
 }
 
 pub(super) fn ledger_key(at: Hlc) -> Vec<u8> {
     [LEDGER_KEY, &at.to_bits().to_be_bytes()].concat()
+}
+
+pub(super) fn parse_ledger_key(key: &[u8]) -> Option<Hlc> {
+    timed(key).filter(|(_, rest)| rest.is_empty()).map(|(at, _)| at)
 }
 
 pub(super) fn encode_ledger<'a>(
@@ -367,13 +359,25 @@ pub(super) fn decode_ledger(value: &[u8]) -> Result<Vec<(ReplicaId, Hlc)>, Damag
     Ok(rows)
 }
 
+/// How far the scrub is.
+pub(super) const SCRUB_KEY: &[u8] = b"scrub";
+
+/// How many damaged rows are kept.
+pub(super) const QUARANTINE_KEY: &[u8] = b"quarantine";
+
+/// Where the bytes of a damaged row are kept, by the order in which they were found.
+pub(super) fn quarantine_key(number: u64, keyspace: Keyspace, key: &[u8]) -> Vec<u8> {
+    let name = alloc::format!("damaged/{number:04}/{}/", keyspace.name());
+    [name.as_bytes(), key].concat()
+}
+
 pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
-    [b"replica/".as_slice(), replica.as_bytes()].concat()
+    [REPLICA_PREFIX, replica.as_bytes()].concat()
 }
 
 /// Where it is kept how far a replica's rows were brought back by others.
 pub(super) fn returned_key(replica: &ReplicaId) -> Vec<u8> {
-    [b"returned/".as_slice(), replica.as_bytes()].concat()
+    [RETURNED_PREFIX, replica.as_bytes()].concat()
 }
 
 pub(super) fn encode_time(hlc: Hlc) -> Vec<u8> {
@@ -387,6 +391,46 @@ pub(super) fn decode_time(value: &[u8]) -> Result<Hlc, Damaged> {
     let hlc = input.hlc()?;
     input.finish()?;
     Ok(hlc)
+}
+
+/// How far a scrub was when that was noted last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// When the pass began.
+    pub(super) begun: WallMillis,
+    /// Where it goes on; `None`: it is over.
+    pub(super) place: Option<Place>,
+}
+
+impl Noted {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(2);
+        out.uint(self.begun.0);
+        match &self.place {
+            Some(place) => {
+                out.array(2);
+                out.uint(u64::from(place.way.number()));
+                out.bytes(&place.start);
+            }
+            None => out.null(),
+        }
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(2)?;
+        let begun = WallMillis(input.uint()?);
+        let place = input.optional(|input| {
+            input.array_exact(2)?;
+            let way =
+                Way::of_number(input.uint()?).ok_or_else(|| input.fault(CodecFault::Range))?;
+            Ok(Place { way, start: input.bytes()?.to_vec() })
+        })?;
+        input.finish()?;
+        Ok(Self { begun, place })
+    }
 }
 
 /// Names have no control characters: the zero byte parts them.
@@ -434,6 +478,22 @@ pub(super) fn log_key(replica: &ReplicaId, hlc: Hlc) -> Vec<u8> {
     [replica.as_bytes().as_slice(), &hlc.to_bits().to_be_bytes()].concat()
 }
 
+/// The stamp of an accepted row.
+pub(super) fn parse_log_key(key: &[u8]) -> Option<(ReplicaId, Hlc)> {
+    let (replica, hlc) = key.split_first_chunk::<16>()?;
+    let hlc = <[u8; 8]>::try_from(hlc).ok()?;
+    Some((ReplicaId::from_bytes(*replica), Hlc::from_bits(u64::from_be_bytes(hlc))))
+}
+
+/// The replica that a row of [`Keyspace::Meta`] is of, behind one of the prefixes.
+pub(super) fn parse_replica(key: &[u8], prefix: &[u8]) -> Option<ReplicaId> {
+    let replica = <[u8; 16]>::try_from(key.strip_prefix(prefix)?).ok()?;
+    Some(ReplicaId::from_bytes(replica))
+}
+
+pub(super) const REPLICA_PREFIX: &[u8] = b"replica/";
+pub(super) const RETURNED_PREFIX: &[u8] = b"returned/";
+
 pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
     let mut bytes = seq.0.to_be_bytes().to_vec();
     bytes.extend(record_key(key));
@@ -461,8 +521,12 @@ pub(super) fn feed_behind(place: &crate::protocol::message::Place) -> KeyRange {
 
 /// A feed row's value: the length of the record's canonical bytes, to plan reads by.
 pub(super) fn encode_len(len: usize) -> Vec<u8> {
+    encode_count(len as u64)
+}
+
+pub(super) fn encode_count(count: u64) -> Vec<u8> {
     let mut out = Writer::new();
-    out.uint(len as u64);
+    out.uint(count);
     versioned(out)
 }
 
@@ -500,19 +564,17 @@ fn fault(bytes: &[u8], kind: CodecFault) -> Damaged {
 }
 
 fn versioned(body: Writer) -> Vec<u8> {
-    let mut value = alloc::vec![VERSION];
-    value.extend(body.into_bytes());
-    value
+    codec::seal(VERSION, body.into_bytes())
 }
 
 fn open(value: &[u8]) -> Result<Reader<'_>, Damaged> {
-    match value.split_first() {
-        Some((&VERSION, body)) => Ok(Reader::new(body)),
-        Some((version, _)) => {
-            Err(CodecError { at: 0, kind: CodecFault::Version(u64::from(*version)) })
-        }
-        None => Err(fault(value, CodecFault::Truncated)),
+    if let Some(other) = value.last().copied().filter(|tag| *tag != VERSION)
+        && codec::unseal(other, value).is_ok()
+    {
+        let kind = CodecFault::Version(u64::from(other));
+        return Err(CodecError { at: value.len(), kind });
     }
+    codec::unseal(VERSION, value).map(Reader::new)
 }
 
 #[cfg(test)]

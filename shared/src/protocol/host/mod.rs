@@ -4,13 +4,15 @@
 //! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
 //! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long,
-//! `heal` and `snapshot` answer questions about trees, `layout` is what is stored.
+//! `heal` and `snapshot` answer questions about trees, `layout` is what is stored, `scrub` looks for what is damaged
+//! in it, `damage` says what is to be made of that and `mend` does it.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
 //! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:
 //! sockets, tokens, tasks, clocks, randomness.
 
 mod boot;
+mod damage;
 mod feed;
 mod group;
 mod heal;
@@ -18,12 +20,16 @@ mod horizon;
 mod interface;
 mod judge;
 mod layout;
+mod mend;
 mod peer;
 mod pipeline;
 mod receive;
 mod refill;
+mod scrub;
+mod slice;
 mod snapshot;
 mod stream;
+mod survey;
 mod welcome;
 
 use crate::{
@@ -49,11 +55,14 @@ use horizon::{Collecting, Horizon};
 use layout::Head;
 use peer::{Due, Peer};
 use pipeline::{Job, Pipeline};
+use scrub::Scrub;
 use stream::Read;
 
+pub use damage::{DamagedRow, Mended};
 pub use interface::{
     Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
 };
+pub use scrub::Scrubbed;
 
 /// Serves one space to many peers.
 ///
@@ -72,6 +81,8 @@ pub struct Host {
     /// The stored head, exactly.
     head_bytes: Option<Vec<u8>>,
     lineage: Vec<Left>,
+    /// Rows of the trees could not be read.
+    unread_leaves: bool,
     clock: HlcClock,
     /// When it was opened.
     opened: MonoMillis,
@@ -86,6 +97,7 @@ pub struct Host {
     peers: BTreeMap<PeerId, Peer>,
     jobs: VecDeque<Job>,
     pipeline: Pipeline,
+    scrub: Scrub,
     tickets: BTreeMap<Ticket, Waiting>,
     next_ticket: u64,
     reads: usize,
@@ -101,10 +113,16 @@ pub struct Host {
 enum Phase {
     /// Its head is being read.
     Reading,
+    /// It is being read again: it was not what a commit was based on.
+    Contested,
+    /// It is damaged, and where the feed ends is being read.
+    Surveying,
     /// The new epoch is being committed.
     Claiming,
     /// The trees are being loaded.
     Loading,
+    /// Rows of the trees are damaged: everything is read before anybody is served.
+    Mending,
     Ready,
     /// It failed, and is tried again then.
     Waiting(MonoMillis),
@@ -117,6 +135,7 @@ enum Phase {
 enum Waiting {
     Boot,
     Group,
+    Scrub,
     Feed(Read),
     Pull(PeerId),
 }
@@ -140,6 +159,7 @@ impl Host {
             head: Head { epoch: config.epoch, seq: Seq(0), clock: Hlc::ZERO },
             head_bytes: None,
             lineage: Vec::new(),
+            unread_leaves: false,
             clock: HlcClock::default(),
             opened: now.mono,
             horizon: Horizon::default(),
@@ -151,6 +171,7 @@ impl Host {
             peers: BTreeMap::new(),
             jobs: VecDeque::new(),
             pipeline: Pipeline::Idle,
+            scrub: Scrub::default(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
             reads: 0,
@@ -219,6 +240,7 @@ impl Host {
             horizon: self.horizon.at,
             peers: self.peers.len(),
             waiting: self.jobs.len(),
+            scrubbed: self.scrub.done,
             collections: self
                 .collections
                 .iter()
@@ -249,9 +271,11 @@ impl Host {
         let Some(waiting) = self.tickets.remove(&ticket) else {
             return;
         };
+        let is_scrub = matches!(waiting, Waiting::Scrub);
         let (peer, taken) = match waiting {
             Waiting::Boot => (None, result.map(|answers| self.boot_read(now, answers))),
             Waiting::Group => (None, result.map(|answers| self.group_read(now, answers))),
+            Waiting::Scrub => (None, result.map(|answers| self.scrub_answered(now, answers))),
             Waiting::Feed(read) => {
                 self.reads = self.reads.saturating_sub(1);
                 let peer = read.peer;
@@ -263,7 +287,17 @@ impl Host {
         };
         let class = match taken {
             Ok(Ok(())) => None,
-            Ok(Err(_damaged)) => Some(FaultClass::Corrupt),
+            Ok(Err(damaged)) if peer.is_none() || damage::is_later(&damaged.error) => {
+                Some(FaultClass::Corrupt)
+            }
+            Ok(Err(damaged)) => {
+                // Its question is answered once that is put right.
+                if let Some(peer) = peer {
+                    self.dismiss_for_fault(now, peer, FaultClass::Transient);
+                }
+                self.suspect(damaged);
+                None
+            }
             Err(class) => Some(class),
         };
         match (class, peer) {
@@ -272,6 +306,7 @@ impl Host {
                 self.out(HostOutput::Note(HostNote::StoreFailed { class }));
                 self.dismiss_for_fault(now, peer, class);
             }
+            (Some(class), None) if is_scrub => self.scrub_failed(now, class),
             (Some(class), None) => self.group_failed(now, class),
         }
         self.start_reads();
@@ -282,9 +317,11 @@ impl Host {
             return;
         };
         match (waiting, result) {
+            (Waiting::Scrub, Err(class)) => self.scrub_failed(now, class),
             (_, Err(class)) => self.group_failed(now, class),
             (Waiting::Boot, Ok(outcome)) => self.boot_committed(outcome),
             (Waiting::Group, Ok(outcome)) => self.group_committed(now, outcome),
+            (Waiting::Scrub, Ok(outcome)) => self.scrub_committed(now, outcome),
             (Waiting::Feed(_) | Waiting::Pull(_), Ok(_)) => {}
         }
         if self.stopping {
@@ -368,7 +405,7 @@ impl Host {
 
     /// Ends once no commit is under way; what was not committed was not acknowledged.
     fn finish_stop(&mut self, now: Now) {
-        if !matches!(self.pipeline, Pipeline::Committing(_) | Pipeline::Collecting(_)) {
+        if !self.pipeline.is_committing() {
             self.phase = Phase::Over;
             self.bye_to_all(now);
         }
@@ -396,6 +433,7 @@ impl Host {
             }
         }
         self.keep_horizon(now);
+        self.scrub_deadline(now);
         self.start_group();
         let due: Vec<(PeerId, Due)> = self
             .peers

@@ -5,8 +5,9 @@
 
 use super::{
     Host, PeerId,
+    damage::Damaged,
     heal::{Active, missing},
-    layout::{self, Damaged, Stored},
+    layout::{self, Stored},
 };
 use crate::{
     id::{CollectionName, RecordKey},
@@ -131,7 +132,9 @@ impl Host {
             {
                 left = left.saturating_sub(row.value.len());
                 let key = layout::parse_record_key(&row.key)?;
-                records.push(self.marks.in_chunk(&key, &Stored::decode(&row.value)?));
+                let stored = Stored::decode(&row.value);
+                let stored = stored.map_err(|error| Damaged::record(&key, error))?;
+                records.push(self.marks.in_chunk(&key, &stored));
             }
             more = page.more || rows.next().is_some();
             if more {

@@ -5,9 +5,10 @@
 
 use super::{
     Host, HostNote, HostOutput, PeerId, Waiting,
+    damage::{Damaged, MISSING},
     feed::{Page, Scan, Stream},
     heal::{get_record, missing, planned_bytes, records},
-    layout::{self, Damaged, Head},
+    layout::{self, Head},
     peer::Stage,
 };
 use crate::{
@@ -306,7 +307,14 @@ impl Host {
             Step::Fetch { scan, asked } => {
                 // What was collected since is told by the horizon.
                 let collects = read.slices != self.collecting.slices;
-                (scan, records(&asked, answers, collects)?)
+                let held = records(&asked, answers, collects)?;
+                // A record may have moved on since the rows were read, never back.
+                for (seq, key) in &scan.rows {
+                    if held.get(key).is_some_and(|stored| stored.positions.latest < *seq) {
+                        return Err(Damaged::fed(key, *seq, MISSING));
+                    }
+                }
+                (scan, held)
             }
         };
         let behind_place = self.config.planted.is(Bug::DeltaBehindPlace);
@@ -337,7 +345,9 @@ fn scanned(stream: &Stream, answers: Vec<Answer>) -> Result<(Scan, Vec<RecordKey
     for row in page.rows {
         let (seq, key) = layout::parse_feed_key(&row.key)?;
         if stream.covers(&key.collection) {
-            bytes += planned_bytes(&key, layout::decode_len(&row.value)?);
+            let len = layout::decode_len(&row.value);
+            let len = len.map_err(|error| Damaged::fed(&key, seq, error))?;
+            bytes += planned_bytes(&key, len);
             if bytes > PAGE_BYTES_AIM as u64 && !asked.is_empty() {
                 whole = false;
                 break;

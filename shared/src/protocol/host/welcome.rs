@@ -3,7 +3,7 @@
 //! Invariant: a place is trusted only within a history that this host has: its own epoch up to the
 //! head, an earlier one up to where it was left. Absent: tokens, versions of frames.
 
-use super::{Host, HostNote, HostOutput, PeerId, layout::ReplicaRow, peer::Stage};
+use super::{Host, HostNote, HostOutput, PeerId, damage::NOBODYS, layout::ReplicaRow, peer::Stage};
 use crate::{
     hlc::Hlc,
     id::{Cursor, Digest, Epoch, Pattern, Seq},
@@ -20,6 +20,8 @@ use alloc::vec::Vec;
 pub(super) fn identity(stored: Option<&ReplicaRow>, hello: &Hello, principal: &str) -> Identity {
     match stored {
         None => Identity::Confirmed,
+        // Whose it was is lost: nobody goes on with it, and what was accepted is asked for.
+        Some(row) if row.incarnation == NOBODYS => Identity::Forked,
         Some(row) if row.principal != principal => Identity::Foreign,
         Some(row) => {
             let known = hello.known.contains(&row.incarnation);
@@ -50,6 +52,7 @@ impl Host {
             Identity::Foreign => Stage::Denied { foreign: true },
         };
         peer.told = accepted;
+        self.scrub.is_unheard = false;
         let hello = peer.hello.clone();
         let grant = peer.grant.clone();
         if identity == Identity::Confirmed {

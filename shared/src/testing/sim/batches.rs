@@ -6,7 +6,7 @@ use crate::{
     id::{RecordId, RecordKey},
     protocol::engine::Engine,
     record::{Record, State, Value},
-    replica::{Action, Change, FieldAction, FieldChange},
+    replica::{Action, Change, FieldAction, FieldChange, Intent, Row, RowState},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +25,8 @@ struct Batch {
     refusable: bool,
     /// Whether its app has given it up, or may have, though the server may have had it.
     given_up: bool,
+    /// Whether its app was told that nobody knows whether it was accepted, since that had rotted.
+    unsure: bool,
 }
 
 /// The batches that apps have asked for, kept outside the system.
@@ -49,6 +51,18 @@ impl Batches {
             batch.given_up = true;
         });
     }
+}
+
+/// The batches that a row writes.
+fn batches_of(row: &Row) -> impl Iterator<Item = i64> {
+    let writes = row.writes.iter().filter(|write| is_marked(&write.key));
+    writes.flat_map(|write| &write.intents).filter_map(|intent| {
+        if let Intent::Insert { element: Value::Text(text), .. } = intent {
+            text.parse().ok()
+        } else {
+            None
+        }
+    })
 }
 
 impl Sight {
@@ -80,6 +94,25 @@ fn marks_of(record: &Record) -> BTreeSet<i64> {
 }
 
 impl World {
+    /// A device's app was told that nobody knows whether a row was accepted. (What is known to have been, and to be
+    /// lost, is another matter: if a part of it is there the rest must come back.)
+    pub(super) fn unsure(&mut self, device: usize, at: usize, number: u64) {
+        let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
+        let Some(outbox) = tab.and_then(|engine| engine.replica().overlay().get(number)) else {
+            return;
+        };
+        let RowState::Rejected { reason, .. } = &outbox.state else { return };
+        if !reason.contains("forked") {
+            return;
+        }
+        let batches: Vec<i64> = batches_of(&outbox.row).collect();
+        for number in batches {
+            if let Some(batch) = self.batches.0.get_mut(&number) {
+                batch.unsure = true;
+            }
+        }
+    }
+
     /// A batch: its number goes into a set in each of its records.
     pub(super) fn batch_write(&mut self, device: usize) -> Vec<Change> {
         let number = i64::try_from(self.batches.0.len()).unwrap_or(i64::MAX);
@@ -103,7 +136,9 @@ impl World {
             changes.push(self.mixed_change("locked"));
         }
         let refusable = refused || self.plan.has_small_records() || self.plan.account_one_in > 0;
-        self.batches.0.insert(number, Batch { device, records, refusable, given_up: false });
+        self.batches
+            .0
+            .insert(number, Batch { device, records, refusable, given_up: false, unsure: false });
         changes
     }
 
@@ -137,6 +172,7 @@ impl World {
     pub(super) fn check_batches(&mut self, device: usize, at: usize) -> Result<(), String> {
         let steady = !self.devices.iter().any(|device| device.rewound);
         let lasting = steady && !self.server_rewound;
+        let lost = self.server.lost;
         // What the server has lost is brought back to it before it goes.
         let returns = steady && !self.plan.has_small_records() && !self.forgotten;
         let whole = !self.reissued;
@@ -150,7 +186,10 @@ impl World {
             let Some(batch) = self.batches.0.get(&number) else {
                 continue;
             };
-            if count > 0 && count < batch.records && whole {
+            // Both have rotted, a record and that the row was accepted: who wrote it cannot tell whether it is his
+            // row that the others have, or another one with its stamp, and has it back to decide.
+            let torn = batch.unsure && lost;
+            if count > 0 && count < batch.records && whole && !torn {
                 let places = sight.marks.iter().filter(|(_, marks)| marks.contains(&number));
                 let places: Vec<String> = places.map(|(key, _)| format!("{key}")).collect();
                 return Err(format!(

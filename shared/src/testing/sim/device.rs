@@ -4,7 +4,7 @@ use super::{Event, World, account::Owner, batches::Sight, space};
 use crate::{
     id::{Incarnation, ReplicaId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
-    message::RejectCode,
+    message::{RejectCode, limits::PAST_INCARNATIONS_MAX},
     planted::Planted,
     port::Store,
     protocol::{
@@ -52,6 +52,8 @@ pub(super) struct Device {
     pub(super) owner: Owner,
     /// It reaches no server before.
     pub(super) away_until: u64,
+    /// How many incarnations it has had.
+    dials: usize,
 }
 
 impl Device {
@@ -76,6 +78,7 @@ impl Device {
             ids: Vec::new(),
             owner: Owner::default(),
             away_until: 0,
+            dials: 0,
         }
     }
 }
@@ -247,7 +250,16 @@ impl World {
                 self.mark("diverged");
                 self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
             }
-            Notice::Reborn { .. } => self.mark("reborn"),
+            Notice::Mended { .. } => {
+                self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
+            }
+            Notice::Reborn { .. } => {
+                self.mark("reborn");
+                // Of more incarnations than a hello names, a server that was put back may know none: rows that it lost
+                // go on under another id, and others bring back what they had done (docs/PROTOCOL.md, gaps).
+                let dials = self.devices.get(device).map_or(0, |device| device.dials);
+                self.doubles |= self.server_rewound && dials > PAST_INCARNATIONS_MAX;
+            }
             Notice::Refilled { .. } => self.mark("refilled"),
             Notice::Rejected { number, code, .. } => {
                 if !self.rejected(device, at, *number, *code) {
@@ -296,10 +308,16 @@ impl World {
         if unsure {
             // Whether a lost history had it cannot be told: the user decides, and need not keep it.
             self.batches.may_go(device);
+            // A row may be there in spite of it, and what is written on top of it does not know it.
+            self.doubles |= self.server.forgot;
+            if self.server.forgot {
+                self.unsure(device, at, number);
+            }
         }
         code == RejectCode::Forbidden
             || (too_large && self.plan.has_small_records())
-            || (unsure && (self.server_rewound || self.plan.retention_ms.is_some()))
+            || (unsure
+                && (self.server_rewound || self.server.forgot || self.plan.retention_ms.is_some()))
             || gone
     }
 
@@ -415,6 +433,9 @@ impl World {
         let line = self.open_line(device, at, life);
         if let Some(tab) = self.tab(device, at) {
             tab.line = Some(line);
+        }
+        if let Some(device) = self.devices.get_mut(device) {
+            device.dials += 1;
         }
         let input = Input::Connected {
             incarnation: Incarnation::from_bytes(self.faults.bytes()),

@@ -64,6 +64,30 @@ fn base_of(replica: &Replica) -> BTreeMap<RecordKey, Record> {
     replica.base().iter().map(|(key, _)| (key.clone(), record(key))).collect()
 }
 
+/// The same of a store, with the bytes of each record.
+pub(super) fn base_of_store(store: &MemoryStore) -> BTreeMap<RecordKey, (Vec<u8>, Record)> {
+    let replica = replica_of(store);
+    let records = base_of(&replica).into_iter();
+    records
+        .filter_map(|(key, record)| {
+            let bytes = replica.base().get(&key)?.bytes.clone();
+            Some((key, (bytes, record)))
+        })
+        .collect()
+}
+
+/// What all devices together know of a record, with the rows that they have not seen come back.
+pub(super) fn known_to_all<'a>(
+    stores: impl Iterator<Item = &'a MemoryStore>,
+    key: &RecordKey,
+) -> Record {
+    let mut known = Record::default();
+    for store in stores {
+        known.join(&replica_of(store).view(key).unwrap_or_default());
+    }
+    known
+}
+
 /// The tokens that rows add to the ledger.
 fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
     let writes = rows.iter().flat_map(|row| &row.writes);

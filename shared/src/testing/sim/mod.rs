@@ -3,7 +3,7 @@
 //! The shipped machines run here with the bytes they would send and store; only time, sockets and disks
 //! are played. A run draws its faults (cuts, half-open lines, crashes, server restarts, clock steps,
 //! rejections, failing stores, rolled-back, cloned and erased devices, newcomers, changed accounts, a server
-//! that comes back with an old copy of its store), lets chaos reign, heals, waits for progress to
+//! that comes back with an old copy of its store, or whose store rots), lets chaos reign, heals, waits for progress to
 //! end, and then asks the oracles. Same seed, same events, same digest of the trace.
 #![expect(clippy::expect_used, reason = "test code: what cannot be here is a broken test")]
 
@@ -13,6 +13,7 @@ mod device;
 mod history;
 mod oracle;
 mod plan;
+mod rot;
 mod server;
 mod wires;
 mod workload;

@@ -186,6 +186,10 @@ impl World {
         if self.plan.bug == Some(Bug::Found) {
             return Err(String::from("a bug that is always found"));
         }
+        if self.server.lacks {
+            // Whoever holds nothing of a record that was lost sees the others of its batch, until it is back.
+            return Ok(());
+        }
         for (device, tab) in core::mem::take(&mut self.touched) {
             self.check_batches(device, tab)?;
             self.check_ledger(device, tab)?;
@@ -262,6 +266,7 @@ impl World {
             plan.evict_one_in,
             plan.account_one_in,
             plan.copy_one_in,
+            plan.rot_one_in,
         ];
         let renamed = self.marks.contains_key("reborn");
         !plan.relaxed
@@ -291,7 +296,8 @@ impl World {
             .collect()
     }
 
-    /// A row has no effect, or nobody knows: the app decides. What a row updates is gone only if it was removed.
+    /// A row has no effect, or nobody knows: the app decides. What a row updates is gone only if it was removed, or if
+    /// nobody knows whether it was made.
     pub(super) fn void(&mut self, device: usize, at: usize, number: u64, gone: bool) {
         let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
         let outbox = tab.and_then(|engine| engine.replica().overlay().get(number));
@@ -302,8 +308,9 @@ impl World {
             self.ledger.unsure.extend(row.writes.into_iter().map(|write| write.key));
             return;
         }
-        let mut updated = row.writes.iter().filter(|write| write.updates);
-        if self.is_plain() && !updated.any(|write| self.ledger.removes(&write.key)) {
+        let mut updated = row.writes.iter().filter(|write| write.updates).map(|write| &write.key);
+        let may_lack = |key| self.ledger.removes(key) || self.ledger.unsure.contains(key);
+        if self.is_plain() && !updated.any(may_lack) {
             self.object(format!("device {device} tab {at}: {row:?} updates what is there"));
         }
         self.ledger.void.insert(row.stamp);
@@ -344,6 +351,7 @@ impl World {
         let facts = host.facts();
         let open: Vec<_> = self.engines().collect();
         facts.ready
+            && self.is_scrubbed()
             && facts.waiting == 0
             && self.ledger.is_answered()
             && open.len() == self.plan.devices * self.plan.tabs
@@ -376,12 +384,12 @@ impl World {
     /// At rest: everyone sees the same, nothing reported durable is missing, nothing is doubled.
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         self.check_sights()?;
+        self.check_store()?;
+        self.server.lacks = false;
+        self.check_step()?;
         let mut first: Option<BTreeMap<RecordKey, Record>> = None;
         let mut seen_tokens = BTreeSet::new();
-        let horizon = self.server.host.as_ref().map(|host| host.facts().horizon);
-        let horizon = horizon.unwrap_or_default();
         for (device, tab, engine) in self.engines() {
-            let mut all = BTreeMap::new();
             let locked = collection("locked");
             if let Some((key, _)) = engine.replica().base().collection(&locked).next() {
                 return Err(format!("{key} was written without a right to it"));
@@ -390,17 +398,7 @@ impl World {
             if let Some((key, _)) = engine.replica().base().iter().find(|(_, held)| heavy(held)) {
                 return Err(format!("{key} is larger than the server may take"));
             }
-            let keys = engine.replica().base().iter().map(|(key, _)| key.clone());
-            for key in keys {
-                let burial =
-                    engine.replica().base().record(&key).ok().and_then(|held| held.burial());
-                // Some have heard that it is forgotten, and some have not yet.
-                if burial.is_some_and(|at| at <= horizon) {
-                    continue;
-                }
-                let view = engine.replica().view(&key).map_err(|error| error.to_string())?;
-                all.insert(key, view);
-            }
+            let all = self.kept(engine)?;
             let (total, noted, tokens) = ledger_of(engine)?;
             if total != noted && !self.doubles {
                 return Err(format!("at rest the counter shows {total}, its notes say {noted}"));
@@ -446,6 +444,24 @@ impl World {
         }
         self.mark("came to rest");
         Ok(())
+    }
+
+    /// All that a device sees. Of what is forgotten some have heard, and some have not yet.
+    fn kept(&self, engine: &Engine) -> Result<BTreeMap<RecordKey, Record>, String> {
+        let replica = engine.replica();
+        let horizon = self.server.host.as_ref().map(|host| host.facts().horizon);
+        let forgotten = |key: &RecordKey| {
+            let record = replica.base().record(key).ok();
+            record
+                .and_then(|held| held.burial())
+                .is_some_and(|at| at <= horizon.unwrap_or_default())
+        };
+        let mut kept = BTreeMap::new();
+        for (key, _) in replica.base().iter().filter(|(key, _)| !forgotten(key)) {
+            let view = replica.view(key).map_err(|error| error.to_string())?;
+            kept.insert(key.clone(), view);
+        }
+        Ok(kept)
     }
 
     /// What changes while there is progress.

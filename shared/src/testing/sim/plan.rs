@@ -75,6 +75,10 @@ pub struct Plan {
     pub retention_ms: Option<u64>,
     /// One in so many steps takes a device away, often for longer than that; 0 for never.
     pub away_one_in: u64,
+    /// One in so many steps flips a bit of the server's store; 0 for never. If ever, the server scrubs.
+    pub rot_one_in: u64,
+    /// Whether only records rot.
+    pub rots_records: bool,
     /// Largest record that the server takes.
     pub record_bytes_max: u32,
     /// A bug, to see that an oracle finds it.
@@ -122,6 +126,8 @@ impl Plan {
             large_one_in: 0,
             retention_ms: None,
             away_one_in: 0,
+            rot_one_in: 0,
+            rots_records: false,
             record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
             bug: None,
         };
@@ -147,11 +153,30 @@ impl Plan {
             plan.writes += 40;
             plan.records = plan.records.min(5);
         }
-        if plan.account_one_in > 0 {
-            // Whose a copy is would be a question of its own.
-            plan.rollback_one_in = 0;
+        // What is collected and what has rotted look alike to an oracle.
+        if rng.once_in(5) && plan.retention_ms.is_none() {
+            plan.rot_one_in = 2 + rng.below(20);
+            plan.rots_records = rng.once_in(2);
+            plan.keep_copies();
         }
+        plan.narrow();
         plan
+    }
+
+    /// Whose a copy is would be a question of its own.
+    const fn narrow(&mut self) {
+        if self.account_one_in > 0 {
+            self.rollback_one_in = 0;
+        }
+    }
+
+    /// Nothing but rot takes what somebody holds.
+    pub fn keep_copies(&mut self) {
+        self.rollback_one_in = 0;
+        self.evict_one_in = 0;
+        self.account_one_in = 0;
+        self.copy_one_in = 0;
+        self.record_bytes_max = u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX);
     }
 
     /// How much a device does for one message of a walk.

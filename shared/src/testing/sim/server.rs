@@ -40,6 +40,14 @@ pub(super) struct Server {
     pub(super) secret: [u8; 32],
     /// What each device showed when history was lost last.
     pub(super) held: BTreeMap<usize, BTreeMap<RecordKey, Record>>,
+    /// A record of it has rotted, and the world did not rest since.
+    pub(super) lacks: bool,
+    /// A record of it has rotted.
+    pub(super) lost: bool,
+    /// What it knew of accepted rows and of replicas may have rotted.
+    pub(super) forgot: bool,
+    /// Passes of its scrub since its start when something rotted last.
+    pub(super) passes: u64,
     /// What its wall clock shows beyond the world's, in milliseconds.
     pub(super) skew: i64,
     /// How long it has run.
@@ -99,6 +107,10 @@ impl Server {
             held: BTreeMap::new(),
             skew: 0,
             age: Age::default(),
+            lacks: false,
+            lost: false,
+            forgot: false,
+            passes: 0,
         }
     }
 }
@@ -132,6 +144,10 @@ impl World {
         config.chunk_bytes_aim = self.plan.chunk_bytes_aim;
         config.limits.record_bytes = self.plan.record_bytes_max;
         config.walk = self.plan.walk_of_server();
+        if self.plan.rot_one_in > 0 {
+            config.scrub = Some(Millis(10_000));
+        }
+        self.server.passes = 0;
         config.planted = Planted::new(self.plan.bug);
         if let Some(retention) = self.plan.retention_ms {
             config.retention = Millis(retention);

@@ -81,6 +81,9 @@ impl World {
         if self.strikes(plan.copy_one_in) {
             self.copy_server();
         }
+        if self.strikes(plan.rot_one_in) {
+            self.rot();
+        }
     }
 
     /// A device is out of reach for a while: three times in ten for longer than the server keeps what is dead.

@@ -1,0 +1,66 @@
+//! Rows that were acknowledged under an earlier id and that the peer has lost since, whole or in part.
+//!
+//! Invariant: a record is completed under the stamps that its rows were acknowledged with: brought back by others
+//! too, it counts once. Absent: bringing it back (see `protocol::engine`).
+
+use super::{
+    overlay::{OutboxRow, RowState},
+    state::Replica,
+};
+use crate::{codec::CodecError, id::RecordKey, record::Record};
+use alloc::{collections::BTreeSet, vec::Vec};
+
+/// A row that the peer has lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRow {
+    /// Its number in the outbox.
+    pub number: u64,
+    /// Records that the base would learn of, and that lack it.
+    pub lacking: Vec<RecordKey>,
+    /// Whether other records of it have it: those who see them see half of a batch.
+    pub is_torn: bool,
+}
+
+impl Replica {
+    /// Rows that were acknowledged under an earlier id of this replica, and of which the base lacks what it
+    /// would learn of.
+    #[must_use]
+    pub fn lost_of_earlier_ids(&self) -> Vec<LostRow> {
+        let rows = self.overlay.rows().filter(|(_, outbox)| {
+            matches!(outbox.state, RowState::Accepted(_))
+                && outbox.row.stamp.replica != self.header.replica
+        });
+        rows.filter_map(|(number, outbox)| self.lost_row(number, outbox)).collect()
+    }
+
+    fn lost_row(&self, number: u64, outbox: &OutboxRow) -> Option<LostRow> {
+        let mut row = LostRow { number, lacking: Vec::new(), is_torn: false };
+        for write in outbox.row.writes.iter().filter(|write| self.covers(&write.key)) {
+            match self.base.record(&write.key) {
+                Ok(held) if held.seen.covers(&outbox.row.stamp) => row.is_torn = true,
+                Ok(_) => row.lacking.push(write.key.clone()),
+                Err(_) => {}
+            }
+        }
+        (!row.lacking.is_empty()).then_some(row)
+    }
+
+    /// A record of the base with what these rows do to it, under the stamps that they have.
+    ///
+    /// # Errors
+    /// [`CodecError`] when stored bytes are damaged.
+    pub fn completed(
+        &self,
+        key: &RecordKey,
+        numbers: &BTreeSet<u64>,
+    ) -> Result<Record, CodecError> {
+        let mut record = self.base.record(key)?;
+        for number in self.overlay.numbers_of(key).filter(|number| numbers.contains(number)) {
+            let Some(outbox) = self.overlay.get(number) else { continue };
+            for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
+                write.apply(outbox.row.stamp, &mut record);
+            }
+        }
+        Ok(record)
+    }
+}
