@@ -166,13 +166,12 @@ fn map_at(given: &JsValue, depth: usize) -> Result<BTreeMap<String, Value>, Fail
     let Some(object) = given.dyn_ref::<Object>().filter(|object| is_plain(object)) else {
         return Err(Failure::invalid("a value is not of a type that can be kept"));
     };
-    Object::entries(object)
-        .iter()
-        .map(|entry| {
-            let entry: Array = entry.unchecked_into();
-            Ok((text(&entry.get(0))?, value_at(&entry.get(1), depth + 1)?))
-        })
-        .collect()
+    let mut map = BTreeMap::new();
+    for entry in Object::entries(object).iter() {
+        let entry: Array = entry.unchecked_into();
+        map.insert(text(&entry.get(0))?, value_at(&entry.get(1), depth + 1)?);
+    }
+    Ok(map)
 }
 
 fn is_plain(object: &Object) -> bool {

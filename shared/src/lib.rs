@@ -1,7 +1,7 @@
 //! The engine of Rejoin, without IO: records and their merging, the tree that finds differences, the
 //! sync protocol as values, and the ports through which platforms lend it storage, sockets and time.
 //!
-//! Layers, lowest first, each naming only those before it: `id`, `time`, `planted`, `hlc`, `record`, `crdt`,
+//! Layers, lowest first, each naming only those before it: `gather`, `id`, `time`, `planted`, `hlc`, `record`, `crdt`,
 //! `codec`, `tree`, `io`, `message`, `replica`, `protocol`, `port`, `driver`, and `testing` behind a feature.
 //! Absent by construction (`no_std`): clocks, sockets, files, threads, randomness, hash maps.
 
@@ -14,6 +14,7 @@ extern crate std;
 pub mod codec;
 pub mod crdt;
 pub mod driver;
+mod gather;
 pub mod hlc;
 pub mod id;
 pub mod io;

@@ -12,6 +12,7 @@ use crate::{
         CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
         seal, unseal, write_key, write_stamp, write_value, write_vector,
     },
+    gather,
     id::{Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     message::RejectCode,
     record::Kind,
@@ -355,8 +356,10 @@ fn read_intent(input: &mut Reader<'_>) -> Result<Intent, CodecError> {
         4 => Intent::Delete { field, element: read_value(input)?, covers: read_vector(input)? },
         _ => {
             let value = read_value(input)?;
-            let covers: BTreeSet<_> =
-                (0..input.array()?).map(|_| read_stamp(input)).collect::<Result<_, _>>()?;
+            let mut covers = BTreeSet::new();
+            for _ in 0..input.array()? {
+                covers.insert(read_stamp(input)?);
+            }
             Intent::Resolve { field, value, covers }
         }
     })
@@ -385,7 +388,8 @@ fn write_restamped(out: &mut Writer, restamped: &Restamped) {
 }
 
 fn read_restamped(input: &mut Reader<'_>) -> Result<Restamped, CodecError> {
-    (0..input.array()? / 2).map(|_| Ok((read_stamp(input)?, read_stamp(input)?))).collect()
+    let pairs = 0..input.array()? / 2;
+    gather::try_map(pairs.map(|_| Ok((read_stamp(input)?, read_stamp(input)?))))
 }
 
 /// Writes what became of a row.

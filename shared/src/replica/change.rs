@@ -3,6 +3,7 @@
 use super::intent::{Intent, RowWrite};
 use crate::{
     codec::{DEPTH_MAX, Writer, write_value},
+    gather,
     id::{FieldName, RecordKey},
     message::limits::{CELLS_MAX, VALUE_BYTES_MAX},
     record::{Kind, Record, State, Value},
@@ -346,7 +347,7 @@ impl Plan<'_> {
 
     fn siblings(&self, field: &FieldName) -> BTreeSet<crate::hlc::Stamp> {
         match self.cell(field, Kind::Review) {
-            Some(State::Review(siblings)) => siblings.values.keys().copied().collect(),
+            Some(State::Review(siblings)) => gather::set(siblings.values.keys().copied()),
             _ => BTreeSet::new(),
         }
     }

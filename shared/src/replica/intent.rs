@@ -5,6 +5,7 @@
 
 use crate::{
     crdt::Join,
+    gather,
     hlc::Stamp,
     id::{FieldName, RecordKey},
     message::PushWrite,
@@ -127,7 +128,7 @@ impl Row {
                 match intent {
                     Intent::Delete { covers, .. } => restamp_vector(covers, changed),
                     Intent::Resolve { covers, .. } => {
-                        *covers = covers.iter().map(|stamp| new(*stamp)).collect();
+                        *covers = gather::set(covers.iter().map(|stamp| new(*stamp)));
                     }
                     Intent::Clear { .. }
                     | Intent::Set { .. }
@@ -159,12 +160,8 @@ impl RowWrite {
     pub fn delta(&self, stamp: Stamp, current: &Record) -> Record {
         let mut delta = Record::default();
         delta.seen.raise(stamp.replica, stamp.hlc);
-        let cleared: BTreeSet<CellKey> = self
-            .intents
-            .iter()
-            .filter(|intent| matches!(intent, Intent::Clear { .. }))
-            .filter_map(Intent::cell)
-            .collect();
+        let clears = self.intents.iter().filter(|intent| matches!(intent, Intent::Clear { .. }));
+        let cleared: BTreeSet<CellKey> = gather::set(clears.filter_map(Intent::cell));
         for intent in &self.intents {
             let Some(cell) = intent.cell() else {
                 delta.removed.seen.join(&self.saw);

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     codec::{CodecError, CodecFault, decode_record},
+    gather,
     id::{Pattern, RecordKey, ReplicaId},
     io::Row,
 };
@@ -146,7 +147,7 @@ impl Replica {
         let mut settled = BTreeMap::new();
         if let Some(header) = &stored.header {
             (self.header, self.folded) = decode_header(header).map_err(LoadError::Header)?;
-            settled = core::mem::take(&mut self.header.settled).into_iter().collect();
+            settled = gather::map(core::mem::take(&mut self.header.settled));
         }
         if let Some(folded) = &stored.folded {
             // The header was written with it, but for the batches of a fold under way.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     codec::{record_digest, seal, unseal},
+    gather,
     id::{RecordKey, key_hash},
     io::Row,
     time::WallMillis,
@@ -47,7 +48,7 @@ impl Replica {
             return 0;
         }
         let stored: BTreeMap<&[u8], &[u8]> =
-            rows.iter().map(|row| (row.key.as_slice(), row.value.as_slice())).collect();
+            gather::map(rows.iter().map(|row| (row.key.as_slice(), row.value.as_slice())));
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = rows.last().filter(|_| more).map(|row| row.key.as_slice());
         let end = last.map_or(Bound::Unbounded, Bound::Included);
@@ -80,7 +81,7 @@ impl Replica {
         let Some(Ok(stored)) = stored.map(decode_page) else {
             return false;
         };
-        let stored: BTreeMap<_, _> = stored.leaves.into_iter().collect();
+        let stored: BTreeMap<_, _> = gather::map(stored.leaves);
         let (from, to) = self.page_range(page);
         let Some(from) = from else {
             return false;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     codec::CodecError,
+    gather,
     hlc::{Hlc, HlcClock, Stamp},
     id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{
@@ -543,11 +544,8 @@ impl Replica {
     }
 
     fn keys_of(&self, numbers: &BTreeSet<u64>) -> BTreeSet<RecordKey> {
-        numbers
-            .iter()
-            .filter_map(|number| self.overlay.get(*number))
-            .flat_map(|outbox| outbox.row.writes.iter().map(|write| write.key.clone()))
-            .collect()
+        let rows = numbers.iter().filter_map(|number| self.overlay.get(*number));
+        gather::set(rows.flat_map(|outbox| outbox.row.writes.iter().map(|write| write.key.clone())))
     }
 
     fn welcomed(&mut self, welcomed: Welcomed) {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     codec::{CodecError, encode_record},
+    gather,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
@@ -281,7 +282,7 @@ impl Replica {
         wall: WallMillis,
     ) -> Result<Restamped, ChangeError> {
         let mut clock = self.clock();
-        let except: BTreeSet<u64> = except.iter().copied().collect();
+        let except: BTreeSet<u64> = gather::set(except.iter().copied());
         self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
             let open = match outbox.state {
                 RowState::Waiting => true,
@@ -301,13 +302,10 @@ impl Replica {
         replica: ReplicaId,
         picked: impl Fn(u64, &super::overlay::OutboxRow) -> bool,
     ) -> Result<Restamped, ChangeError> {
-        self.overlay
-            .rows()
-            .filter(|(number, outbox)| picked(*number, outbox))
-            .map(|(_, outbox)| {
-                let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
-                Ok((outbox.row.stamp, Stamp { hlc, replica }))
-            })
-            .collect()
+        let rows = self.overlay.rows().filter(|(number, outbox)| picked(*number, outbox));
+        gather::try_map(rows.map(|(_, outbox)| {
+            let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
+            Ok((outbox.row.stamp, Stamp { hlc, replica }))
+        }))
     }
 }

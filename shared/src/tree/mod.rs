@@ -13,7 +13,10 @@ mod sketch;
 mod trie;
 mod walk;
 
-use crate::id::{CollectionName, Digest};
+use crate::{
+    gather,
+    id::{CollectionName, Digest},
+};
 use alloc::{collections::BTreeMap, vec::Vec};
 
 pub use prefix::{NIBBLES_MAX, Prefix, PrefixError};
@@ -30,7 +33,7 @@ pub use walk::{
 #[must_use]
 pub fn combine_roots<'a>(roots: impl IntoIterator<Item = (&'a CollectionName, Digest)>) -> Digest {
     let empty = empty_root();
-    let roots: BTreeMap<&CollectionName, Digest> = roots.into_iter().collect();
+    let roots: BTreeMap<&CollectionName, Digest> = gather::map(roots);
     let parts: Vec<&[u8]> = roots
         .iter()
         .filter(|(_, root)| **root != empty)

@@ -6,6 +6,7 @@ use super::{
     session::{OPENING_WITHIN, Phase},
 };
 use crate::{
+    gather,
     hlc::{Hlc, Stamp},
     message::{
         Message, Recall, Recalled,
@@ -87,7 +88,7 @@ impl Engine {
         let rows = self.replica.overlay().rows();
         let rows = rows.filter(|(_, outbox)| outbox.row.stamp.replica == own);
         let numbers: BTreeMap<Hlc, u64> =
-            rows.map(|(number, outbox)| (outbox.row.stamp.hlc, number)).collect();
+            gather::map(rows.map(|(number, outbox)| (outbox.row.stamp.hlc, number)));
         let number_of = |hlc: Hlc| numbers.get(&hlc).copied();
         let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
         let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();

@@ -11,6 +11,7 @@
 use super::{Engine, Notice, heal::Heal};
 use crate::{
     codec::decode_record,
+    gather,
     hlc::Hlc,
     id::{Digest, Epoch, Pattern, RecordKey, Seq, key_hash},
     planted::Bug,
@@ -39,7 +40,7 @@ pub(super) struct History {
 impl History {
     pub(super) fn of(welcome: &Welcome) -> Self {
         let left = |left: &Left| (left.epoch, left.seq);
-        Self { epoch: Some(welcome.epoch), left: welcome.lineage.iter().map(left).collect() }
+        Self { epoch: Some(welcome.epoch), left: gather::map(welcome.lineage.iter().map(left)) }
     }
 
     /// Whether it has the position. An epoch that was not asked after counts as unknown: what is returned

@@ -3,6 +3,7 @@
 
 use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
+    gather,
     hlc::Stamp,
     replica::{Change, ChangeError, Entry, OutboxRow, RowState},
     time::Now,
@@ -32,7 +33,7 @@ impl Engine {
             };
             let mut row = outbox.row.clone();
             let stamp = Stamp { hlc, replica: self.replica.id() };
-            row.restamp(&[(row.stamp, stamp)].into());
+            row.restamp(&gather::map([(row.stamp, stamp)]));
             granted = self.replica.last() + 1;
             entries.push((Entry::Commit(row), Then::Nothing));
         }

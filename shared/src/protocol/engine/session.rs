@@ -460,10 +460,12 @@ impl Engine {
         }
         known.retain(|earlier| *earlier != incarnation);
         // Holders may ask for more together than a hello can name: then one's own come first.
-        let mut asked: Vec<_> = self.replica.asked().collect();
-        let own = |held: &Pattern| self.config.patterns.iter().any(|ours| held.contains(ours));
-        asked.sort_by_key(|(_, held, _)| !own(held));
-        let subscriptions = asked.into_iter().map(subscription).take(SUBSCRIPTIONS_MAX).collect();
+        let own = |(_, held, _): &(u32, &Pattern, &Standing)| {
+            self.config.patterns.iter().any(|ours| held.contains(ours))
+        };
+        let (asked, others): (Vec<_>, Vec<_>) = self.replica.asked().partition(own);
+        let asked = asked.into_iter().chain(others).map(subscription);
+        let subscriptions = asked.take(SUBSCRIPTIONS_MAX).collect();
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             features: self.features(),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     codec::encode_record,
+    gather,
     id::{Epoch, RecordKey, Seq},
     protocol::{
         limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM, REFILL_RECORDS_MAX},
@@ -66,10 +67,10 @@ impl Engine {
     /// Sends a part of what torn rows lack; the next one follows the answer.
     fn return_torn(&mut self, now: Now, torn: &[LostRow]) {
         let Some(session) = self.session.as_mut() else { return };
-        let numbers: BTreeSet<u64> = torn.iter().map(|row| row.number).collect();
+        let numbers: BTreeSet<u64> = gather::set(torn.iter().map(|row| row.number));
         let lacking = torn.iter().flat_map(|row| &row.lacking);
         let todo: BTreeSet<&RecordKey> =
-            lacking.filter(|key| !session.torn.answered.contains_key(*key)).collect();
+            gather::set(lacking.filter(|key| !session.torn.answered.contains_key(*key)));
         let asked = |key: &RecordKey| {
             let mut asked = self.replica.asked();
             asked.find(|(_, held, _)| held.covers(&key.collection)).map(|(id, _, _)| id)
