@@ -2,8 +2,10 @@
 
 use crate::world::{Client, Server, change, key, set};
 use rejoin_core::{
-    protocol::{engine::Notice, limits::CHUNKS_IN_FLIGHT_MAX},
+    planted::Planted,
+    protocol::{engine::Notice, host::HostConfig, limits::CHUNKS_IN_FLIGHT_MAX},
     replica::Action,
+    testing::memory::MemoryStore,
 };
 
 /// More than a snapshot keeps in flight, in chunks of the usual size.
@@ -15,7 +17,10 @@ fn filled() -> Server {
 }
 
 fn filled_with(records: u64) -> Server {
-    let mut server = Server::new();
+    filled_by(Server::new(), records)
+}
+
+fn filled_by(mut server: Server, records: u64) -> Server {
     let mut author = Client::new(9, &["*"]);
     for at in 0..records {
         let name = if at % 2 == 0 { "notes" } else { "tasks" };
@@ -216,9 +221,40 @@ fn m11_a_chunk_with_a_flipped_bit_never_becomes_visible() {
     }
 }
 
-/// M12: the client dies behind each step of the way and comes back with what its store has.
+/// M12: the client dies behind each commit of its store until all is visible, and behind some of the fold that makes
+/// pages of what was staged, and comes back with what its store has.
 #[test]
-fn m12_a_client_that_dies_while_it_stages_goes_on_and_shows_nothing_half() {
+fn m12_a_client_that_dies_behind_any_commit_goes_on_and_shows_nothing_half() {
+    let small = |config: &mut HostConfig| config.chunk_bytes_aim = 200 << 10;
+    let mut server = filled_by(Server::with(MemoryStore::new(), 1, small), RECORDS);
+    let mut dead: u8 = 0;
+    loop {
+        let mut client = Client::new(10 + dead, &["*"]);
+        client.engine.plant(Planted::default(), Some(8));
+        client.lead();
+        (client.hold, client.commits) = (true, 0);
+        client.connect();
+        while client.commits < usize::from(dead) && (server.moves(&mut client) || client.waits()) {
+            client.step();
+            is_whole_or_hidden(&client);
+        }
+        let is_over = client.commits < usize::from(dead);
+        let mut again = client.reopen(&["*"]);
+        is_whole_or_hidden(&again);
+        again.connect();
+        server.settle(&mut [&mut again]);
+        is_filled(&again);
+        if is_over {
+            break;
+        }
+        dead += if client.is_agreed() { 11 } else { 1 };
+    }
+    assert!(dead > 50, "the client dies {dead} times");
+}
+
+/// It dies again and again, behind so many steps, and each life goes on where the one before was.
+#[test]
+fn a_client_that_dies_again_and_again_while_it_stages_finishes() {
     for every in 1..9 {
         let mut server = filled();
         let mut client = Client::new(1, &["*"]);

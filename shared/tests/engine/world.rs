@@ -57,6 +57,8 @@ pub(crate) struct Client {
     pub(crate) read_fault: Option<Fault>,
     /// Store operations wait here instead of being carried out.
     pub(crate) hold: bool,
+    /// Commits that were carried out.
+    pub(crate) commits: usize,
     held: VecDeque<Output>,
     peer: Option<PeerId>,
     number: u8,
@@ -134,6 +136,7 @@ impl Client {
             commit_fault: None,
             read_fault: None,
             hold: false,
+            commits: 0,
             held: VecDeque::new(),
             peer: None,
             number,
@@ -158,6 +161,11 @@ impl Client {
     pub(crate) fn release(&mut self) {
         self.hold = false;
         self.run();
+    }
+
+    /// Whether a store operation waits.
+    pub(crate) fn waits(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Carries out the store operation that waits, and no other.
@@ -206,6 +214,7 @@ impl Client {
     }
 
     fn commit(&mut self, ticket: Ticket, batch: Batch) {
+        self.commits += 1;
         let result = match strike(&mut self.commit_fault) {
             Some((class, happens)) => {
                 if happens {
@@ -541,10 +550,15 @@ impl Server {
     /// Carries so many messages.
     pub(crate) fn carry(&mut self, count: usize, client: &mut Client) {
         for _ in 0..count {
-            if !self.take(client) && !self.give(client) {
+            if !self.moves(client) {
                 return;
             }
         }
+    }
+
+    /// Carries one message, if there is one.
+    pub(crate) fn moves(&mut self, client: &mut Client) -> bool {
+        self.take(client) || self.give(client)
     }
 
     /// Lets everybody ping, and carries what comes of it.
