@@ -353,6 +353,12 @@ impl Hub {
                 let epoch = short(epoch);
                 error!(%space, %epoch, "a record was lost, clients bring back what they hold");
             }
+            HostNote::Alternates { other, .. } => {
+                let other = short(other);
+                let why =
+                    "another server answers for this space: clients carry between two histories";
+                error!(%space, %other, "{why}");
+            }
             HostNote::Scrubbed { pass } => {
                 let Scrubbed { records, bytes, damaged, lost, .. } = pass;
                 info!(%space, records, bytes, damaged, lost, "scrubbed");

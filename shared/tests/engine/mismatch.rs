@@ -1,11 +1,12 @@
 //! Roots that differ and should not, databases that come back empty, servers that are not the same.
 
-use crate::world::{Client, Server, key, set};
+use crate::world::{Client, Server, add, key, set};
 use rejoin_core::{
     codec::seal,
     io::{Batch, Keyspace, Row},
     protocol::{
         engine::{Link, Notice},
+        host::HostNote,
         message::{ByeCode, Message},
         wire,
     },
@@ -99,7 +100,8 @@ fn b10_database_that_comes_up_empty_is_a_new_replica_and_removes_nothing() {
 }
 
 /// A balancer between two servers of their own histories and secrets: whoever flips heals, and what passes then does
-/// not grow with what is held. It comes back no faster than a client that loses its connection.
+/// not grow with what is held. It comes back no faster than a client that loses its connection. What is written on
+/// the way counts once at both, and each server tells that there is another one.
 #[test]
 fn p13_client_that_flips_between_two_servers_moves_nothing_again() {
     let start = |number: u8| {
@@ -133,11 +135,20 @@ fn p13_client_that_flips_between_two_servers_moves_nothing_again() {
             }
             server.settle(&mut [&mut client]);
         }
+        client.written(add(&key("notes", "n"), 1));
+        server.settle(&mut [&mut client]);
+        assert!(client.is_agreed());
+        let told = server.notes.iter().filter(|note| matches!(note, HostNote::Alternates { .. }));
+        assert!(told.count() >= flip / 2, "flip {flip}");
         assert!(hellos <= 2, "flip {flip}: {hellos} sessions");
         assert!(flip < 2 || bytes < 8_000, "flip {flip}: {bytes} bytes");
         client.disconnect();
     }
-    for server in [blue, green] {
-        assert_eq!(server.host.facts().collections[0].2, 2_000);
+    for (mut server, votes) in [(blue, 11), (green, 12)] {
+        let mut reader = Client::new(2, &["notes"]);
+        reader.connect();
+        server.settle(&mut [&mut reader]);
+        assert_eq!(reader.engine.replica().base().len(), 2_001);
+        assert_eq!(reader.total(&key("notes", "n"), "votes"), votes);
     }
 }

@@ -375,6 +375,14 @@ pub enum HostNote {
         /// The epoch.
         epoch: Epoch,
     },
+    /// A peer was welcomed in this epoch before, and in another one since: two hosts of their own histories answer
+    /// for one space. It carries to each what the other has.
+    Alternates {
+        /// The peer.
+        peer: PeerId,
+        /// The epoch of the other host.
+        other: Epoch,
+    },
     /// All that is stored was read and checked.
     Scrubbed {
         /// What this pass has found.

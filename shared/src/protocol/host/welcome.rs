@@ -88,6 +88,11 @@ impl Host {
             identity,
             modes: modes.clone(),
         }));
+        // No process opens an epoch that another one has opened.
+        let last = hello.epochs.first().filter(|last| **last != self.marks.epoch);
+        if let (Some(other), true) = (last, hello.epochs.contains(&self.marks.epoch)) {
+            self.out(HostOutput::Note(HostNote::Alternates { peer: id, other: *other }));
+        }
         for (subscription, mode) in modes {
             self.start_stream(id, &hello, subscription, mode);
         }
