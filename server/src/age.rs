@@ -28,7 +28,7 @@ pub(crate) struct Age {
 }
 
 impl Age {
-    /// The space that it is kept in; no client has business there.
+    /// The space that it is kept in: one of the server's own (see `hubs`).
     pub(crate) fn space() -> Result<SpaceId, NameError> {
         SpaceId::parse("rejoin/age")
     }

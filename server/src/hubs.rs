@@ -29,6 +29,11 @@ use std::{
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::error;
 
+/// Whether the server keeps something for itself there: no client has business in it.
+fn is_own(space: &SpaceId) -> bool {
+    space.as_str().starts_with("rejoin/")
+}
+
 /// The spaces of one database.
 pub(crate) struct Hubs {
     db: SqliteDb,
@@ -77,7 +82,8 @@ impl Hubs {
         auth: Arc<Auth>,
         config: HubsConfig,
     ) -> Result<Self, SqliteError> {
-        let spaces = db.spaces().await?.into_iter().map(|space| (space, None)).collect();
+        let spaces = db.spaces().await?.into_iter().filter(|space| !is_own(space));
+        let spaces = spaces.map(|space| (space, None)).collect();
         let state = State { spaces, tasks: JoinSet::new(), stopping: false };
         Ok(Self {
             db,
@@ -113,8 +119,11 @@ impl Hubs {
     /// The way to the hub of a space, which is started at need.
     ///
     /// # Errors
-    /// Why not, for programs and for people: there are too many spaces, or the process ends.
+    /// Why not, for programs and for people: the space is the server's own, there are too many, or the process ends.
     pub(crate) fn inbox(&self, space: &SpaceId) -> Result<Inbox, (ByeCode, &'static str)> {
+        if is_own(space) {
+            return Err((ByeCode::NoSpace, "what begins with rejoin/ is the server's own"));
+        }
         let mut state = self.state();
         if state.stopping {
             return Err((ByeCode::ShuttingDown, "the server stops"));
@@ -276,6 +285,16 @@ mod tests {
         assert_eq!(again.epoch, epoch, "the same run of the process");
         hubs.stop().await;
         hubs.db.close().await.unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_server_keeps_for_itself_is_opened_for_nobody() {
+        let (hubs, directory) = open("own").await;
+        let refused = hubs.inbox(&Age::space().unwrap()).map(drop);
+        assert_eq!(refused.unwrap_err().0, ByeCode::NoSpace);
+        assert!(hubs.inbox(&SpaceId::parse("rejoin").unwrap()).is_ok());
+        hubs.stop().await;
         std::fs::remove_dir_all(directory).unwrap();
     }
 
