@@ -114,6 +114,34 @@ impl Query {
     }
 }
 
+/// What a scan may still take: where each store ends its page.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    rows: u32,
+    bytes: u32,
+}
+
+impl Room {
+    /// The limits of a [`Query::Scan`].
+    #[must_use]
+    pub const fn new(limit: NonZeroU32, bytes: NonZeroU32) -> Self {
+        Self { rows: limit.get(), bytes: bytes.get() }
+    }
+
+    /// Whether the last row was taken: if there is another one, the page has more behind it.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    /// One more row was taken.
+    pub fn take(&mut self, row: &Row) {
+        self.rows = self.rows.saturating_sub(1);
+        let bytes = u32::try_from(row.value.len()).unwrap_or(u32::MAX);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// What a [`Query`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

@@ -3,7 +3,7 @@
 use crate::SqliteError;
 use rejoin_core::{
     id::SpaceId,
-    io::{Answer, Guard, KeyRange, Keyspace, Page, Query, Row, Write},
+    io::{Answer, Guard, KeyRange, Keyspace, Page, Query, Room, Row, Write},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{num::NonZeroU32, sync::OnceLock};
@@ -157,15 +157,14 @@ impl<'c> SpaceRows<'c> {
             None => statement.query(params![space, start, fetched])?,
         };
         let mut page = Page::default();
-        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+        let mut room = Room::new(limit, bytes);
         while let Some(row) = found.next()? {
-            if page.rows.len() == limit || room == 0 {
+            if room.is_over() {
                 page.more = true;
                 break;
             }
             let row = Row { key: row.get(0)?, value: row.get(1)? };
-            room = room.saturating_sub(row.value.len());
+            room.take(&row);
             page.rows.push(row);
         }
         Ok(page)

@@ -15,8 +15,8 @@ use core::{
 use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array};
 use rejoin_core::{
     io::{
-        Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Row,
-        Write,
+        Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Room,
+        Row, Write,
     },
     port::Store,
     time::Millis,
@@ -380,7 +380,7 @@ fn ask_value(
 /// A query under way.
 enum Reading {
     Value(Asked),
-    Page { keys: Asked, values: Asked, limit: usize, bytes: NonZeroU32 },
+    Page { keys: Asked, values: Asked, room: Room },
     Nothing,
 }
 
@@ -404,8 +404,8 @@ impl Reading {
                     ),
                     None => (store.get_all_keys_with_key(&within), store.get_all_with_key(&within)),
                 };
-                let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-                Ok(Self::Page { keys: ask(keys)?, values: ask(values)?, limit, bytes: *bytes })
+                let room = Room::new(*limit, *bytes);
+                Ok(Self::Page { keys: ask(keys)?, values: ask(values)?, room })
             }
         }
     }
@@ -414,16 +414,15 @@ impl Reading {
         match self {
             Self::Value(asked) => Ok(Answer::Value(optional_value(&asked.done().await?)?)),
             Self::Nothing => Ok(Answer::Page(Page::default())),
-            Self::Page { keys, values, limit, bytes } => {
+            Self::Page { keys, values, mut room } => {
                 let keys: Array = keys.done().await?.unchecked_into();
                 let values: Array = values.done().await?.unchecked_into();
                 let mut found = keys.iter().zip(values.iter());
-                let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
                 let mut rows = Vec::new();
-                while rows.len() < limit && room > 0 {
+                while !room.is_over() {
                     let Some((key, value)) = found.next() else { break };
                     let row = Row { key: key_bytes(&key)?, value: value_bytes(&value)? };
-                    room = room.saturating_sub(row.value.len());
+                    room.take(&row);
                     rows.push(row);
                 }
                 Ok(Answer::Page(Page { rows, more: found.next().is_some() }))

@@ -3,7 +3,7 @@
 use super::StoreError;
 use core::{cell::RefCell, num::NonZeroU32, ops::Bound};
 use rejoin_core::{
-    io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query, Row, Write},
+    io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query, Room, Row, Write},
     port::Store,
 };
 use std::collections::BTreeMap;
@@ -26,8 +26,7 @@ impl MemoryStore {
         limit: NonZeroU32,
         bytes: NonZeroU32,
     ) -> Page {
-        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+        let mut room = Room::new(limit, bytes);
         let rows = self.0.borrow();
         let start = Bound::Included((keyspace, range.start.clone()));
         let mut within = rows
@@ -37,9 +36,9 @@ impl MemoryStore {
             })
             .map(|((_, key), value)| Row { key: key.clone(), value: value.clone() });
         let mut rows = Vec::new();
-        while rows.len() < limit && room > 0 {
+        while !room.is_over() {
             let Some(row) = within.next() else { break };
-            room = room.saturating_sub(row.value.len());
+            room.take(&row);
             rows.push(row);
         }
         Page { rows, more: within.next().is_some() }

@@ -5,7 +5,7 @@
 //! the rest, last first. Undoing costs what was written, never the size of the store.
 
 use crate::{
-    io::{Answer, Batch, CommitOutcome, Guard, KeyRange, Keyspace, Page, Query, Row, Write},
+    io::{Answer, Batch, CommitOutcome, Guard, KeyRange, Keyspace, Page, Query, Room, Row, Write},
     port::{Fault, FaultClass, Store},
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
@@ -53,13 +53,13 @@ impl State {
         };
         let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut found = rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
-        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let mut room = usize::try_from(bytes.get()).unwrap_or(usize::MAX);
+        let mut room = Room::new(limit, bytes);
         let mut rows = Vec::new();
-        while rows.len() < limit && room > 0 {
+        while !room.is_over() {
             let Some((key, value)) = found.next() else { break };
-            room = room.saturating_sub(value.len());
-            rows.push(Row { key: key.clone(), value: value.clone() });
+            let row = Row { key: key.clone(), value: value.clone() };
+            room.take(&row);
+            rows.push(row);
         }
         Page { rows, more: found.next().is_some() }
     }
