@@ -120,6 +120,14 @@ impl Ledger {
         of_it.any(|write| write.intents.contains(&Intent::Remove))
     }
 
+    /// Whether what would have made the record was refused because of another one, or nobody knows whether it was
+    /// made.
+    fn may_be_unmade(&self, key: &RecordKey) -> bool {
+        let mut void = self.rows.iter().filter(|row| self.void.contains(&row.stamp));
+        let makes = |row: &Row| row.writes.iter().any(|write| write.key == *key && !write.updates);
+        self.unsure.contains(key) || void.any(makes)
+    }
+
     pub(super) fn written(&self) -> u64 {
         self.count
     }
@@ -296,8 +304,8 @@ impl World {
             .collect()
     }
 
-    /// A row has no effect, or nobody knows: the app decides. What a row updates is gone only if it was removed, or if
-    /// nobody knows whether it was made.
+    /// A row has no effect, or nobody knows: the app decides. What a row updates is gone only if it was removed, or may
+    /// never have been made.
     pub(super) fn void(&mut self, device: usize, at: usize, number: u64, gone: bool) {
         let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
         let outbox = tab.and_then(|engine| engine.replica().overlay().get(number));
@@ -309,7 +317,7 @@ impl World {
             return;
         }
         let mut updated = row.writes.iter().filter(|write| write.updates).map(|write| &write.key);
-        let may_lack = |key| self.ledger.removes(key) || self.ledger.unsure.contains(key);
+        let may_lack = |key| self.ledger.removes(key) || self.ledger.may_be_unmade(key);
         if self.is_plain() && !updated.any(may_lack) {
             self.object(format!("device {device} tab {at}: {row:?} updates what is there"));
         }

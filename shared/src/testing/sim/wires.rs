@@ -160,6 +160,8 @@ impl World {
     /// Whether devices and server remember everything that they told each other: then what is sent always
     /// fits, and nothing is to be healed but what the welcome names.
     fn is_faithful(&self) -> bool {
-        !self.plan.relaxed && self.plan.rollback_one_in == 0 && !self.server_rewound
+        // (What moves while it is brought back is healed once more.)
+        let lost = self.server_rewound || self.server.lost;
+        !self.plan.relaxed && self.plan.rollback_one_in == 0 && !lost
     }
 }
