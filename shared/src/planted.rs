@@ -57,8 +57,6 @@ pub enum Bug {
     DeltaBehindPlace,
     /// The greatest stamp that the peer has accepted is not looked at.
     AcceptedStampIgnored,
-    /// A forked replica counts nothing as accepted.
-    RecallIgnored,
     /// The peer forgets which rows it has accepted.
     AcceptedForgotten,
     /// Rows are sent before a broken history is healed.
@@ -79,6 +77,16 @@ pub enum Bug {
     PastForgotten,
     /// A row whose effect was brought back is judged as any other.
     ReturnedIgnored,
+    /// A row that counts as its copy goes when that is told, not when the base has the copy.
+    CopyGoesAtAck,
+    /// The peer does not ask whether another copy of a row was accepted.
+    OriginsIgnored,
+    /// The peer does not store origins with the rows that it accepts.
+    OriginsUnstored,
+    /// A row that counts as its copy holds back no row behind it.
+    RowsBehindCopyGoOn,
+    /// Nobody is told of copies that are accepted meanwhile, or were.
+    CopiesUntold,
     /// Messages go in one piece whatever their size, and an acknowledgement is overdue after the same time for
     /// any: a line that is slow is given up before anything large is through.
     DeadlinesFixed,

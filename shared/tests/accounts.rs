@@ -12,7 +12,7 @@ use rejoin_core::{
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Wish, WishError},
-        message::{Bye, ByeCode, Identity, Limits, Message, Mode, Welcome},
+        message::{Bye, ByeCode, Identity, Limits, Message, Mode, Recalled, Welcome},
         wire,
     },
     record::{Kind, Value},
@@ -107,10 +107,20 @@ impl Holder {
     fn connect(&mut self, store: &MemoryStore, number: u8, principal: &str) {
         let incarnation = Incarnation::from_bytes([number; 16]);
         let fresh = ReplicaId::from_bytes([100 + number; 16]);
+        self.sent.clear();
+        if self.engine.replica().is_denied() {
+            // It takes another id, and says nothing before.
+            self.put(store, Input::Connected { incarnation, fresh, salt: 0 });
+            assert_eq!((self.engine.replica().id(), self.sent.len()), (fresh, 0));
+        }
         self.put(store, Input::Connected { incarnation, fresh, salt: 0 });
         assert!(matches!(self.sent.last(), Some(Message::Hello(_))));
         self.sent.clear();
         self.hear(store, &welcome(principal));
+        if matches!(self.sent.last(), Some(Message::Recall(_))) {
+            let (accepted, unsure) = (Vec::new(), Vec::new());
+            self.hear(store, &Message::Recalled(Recalled { accepted, unsure }));
+        }
     }
 
     fn hear(&mut self, store: &MemoryStore, message: &Message) {
@@ -137,6 +147,7 @@ fn welcome(principal: &str) -> Message {
         accepted: None,
         identity: Identity::Confirmed,
         modes: vec![(0, Mode::Feed)],
+        copied: None,
     })
 }
 

@@ -243,11 +243,6 @@ fn the_stamp_last_accepted_if_it_is_not_looked_at_is_found() {
 }
 
 #[test]
-fn a_fork_that_counts_nothing_as_accepted_is_found() {
-    is_found_with(Bug::RecallIgnored, device_rolls_back);
-}
-
-#[test]
 fn a_peer_that_forgets_what_it_accepted_is_found() {
     is_found_with(Bug::AcceptedForgotten, forget_nothing);
 }
@@ -275,6 +270,36 @@ fn a_row_that_came_back_and_is_judged_as_any_other_is_found() {
 #[test]
 fn a_replica_that_takes_an_old_copy_of_the_server_for_its_own_fork_is_found() {
     is_found_with(Bug::PastForgotten, server_rolls_back);
+}
+
+/// In short lives in which stores are copied all the time.
+fn is_found_in_copies(bug: Bug) {
+    find(bug, |seed| Plan { bug: Some(bug), ..Plan::draw_copies(seed) });
+}
+
+#[test]
+fn origins_that_are_not_checked_are_found() {
+    is_found_in_copies(Bug::OriginsIgnored);
+}
+
+#[test]
+fn origins_that_are_not_stored_with_the_effect_are_found() {
+    is_found_in_copies(Bug::OriginsUnstored);
+}
+
+#[test]
+fn rows_that_go_on_behind_a_copy_are_found() {
+    is_found_in_copies(Bug::RowsBehindCopyGoOn);
+}
+
+#[test]
+fn a_copy_that_goes_before_the_base_has_it_is_found() {
+    is_found_in_copies(Bug::CopyGoesAtAck);
+}
+
+#[test]
+fn copies_that_nobody_is_told_of_are_found() {
+    is_found_in_copies(Bug::CopiesUntold);
 }
 
 #[test]

@@ -56,7 +56,7 @@ const SOMETIMES: [&str; 46] = [
 ];
 /// Seeds of a usual run, in which the rarest of these happens several times.
 const SEEDS: u64 = 300;
-const FIRST: u64 = 1_500;
+const FIRST: u64 = 3_000;
 
 /// Seeds of one run: `SIM_SEEDS` of them from `SIM_FROM` on.
 fn seeds() -> std::ops::Range<u64> {
@@ -97,6 +97,38 @@ fn every_seed_comes_to_rest_with_nothing_lost_or_doubled() {
     }
     let never: Vec<&str> = SOMETIMES.into_iter().filter(|mark| !marks.contains_key(mark)).collect();
     assert!(never.is_empty() || seeds().end - seeds().start < SEEDS, "never happened: {never:?}");
+}
+
+/// A store that is copied or put back, with what it has not sent: both copies run, and push the same rows. Short
+/// lives, `SIM_HISTORY_SEEDS` of them (100,000 take some minutes) from `SIM_FROM` on.
+#[test]
+fn b02_b03_each_write_of_copied_and_rolled_back_stores_counts_once() {
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let from: u64 = number("SIM_FROM", 0);
+    let mut marks: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut written, mut failed) = (0, Vec::new());
+    for seed in from..from + number("SIM_HISTORY_SEEDS", 300) {
+        match sim::run_plan(seed, sim::Plan::draw_copies(seed)) {
+            Ok(outcome) => {
+                written += outcome.written;
+                for (mark, count) in outcome.marks {
+                    *marks.entry(mark).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                println!("seed {}: {}", failure.seed, failure.what);
+                println!("{:?}", sim::Plan::draw_copies(seed));
+                if std::env::var_os("SIM_STORY").is_some() {
+                    failure.story.iter().for_each(|line| println!("  {line}"));
+                }
+                failed.push(failure.seed);
+            }
+        }
+    }
+    println!("{written} writes, {marks:?}");
+    assert!(failed.is_empty(), "failing seeds: {failed:?}");
 }
 
 #[test]

@@ -4,13 +4,13 @@
 use proptest::prelude::*;
 use rejoin_core::{
     codec::{CodecFault, DEPTH_MAX, Writer, decode_record, encode_record, write_value},
-    hlc::Hlc,
-    id::{CollectionName, Epoch, Incarnation, Pattern, Seq},
+    hlc::{Hlc, Stamp},
+    id::{CollectionName, Epoch, Incarnation, Pattern, ReplicaId, Seq},
     protocol::{
         limits,
         message::{
-            AskRoots, Bye, ByeCode, Changes, Hello, Message, Place, Push, PushRow, Recalled,
-            RefillOutcome, Refilled, Subscription, Walk,
+            AskRoots, Bye, ByeCode, Changes, Copied, Hello, Message, Origin, Place, Push, PushRow,
+            RefillOutcome, Refilled, Subscription, Taken, Walk,
         },
         wire::{decode, encode, encode_frame, split_frame},
     },
@@ -157,6 +157,11 @@ fn values_nested_beyond_the_limit_are_refused() {
     assert_eq!(decode_record(&deep).unwrap_err().kind, CodecFault::Depth);
 }
 
+fn empty_row() -> PushRow {
+    let (hlc, origin, insisted, digest) = (Hlc::ZERO, None, false, [0; 16]);
+    PushRow { number: 1, hlc, origin, insisted, digest, writes: Vec::new() }
+}
+
 #[test]
 fn lists_and_texts_end_at_their_limits() {
     let hello = |known: usize, subscriptions: usize, epochs: usize, token: usize| {
@@ -180,10 +185,7 @@ fn lists_and_texts_end_at_their_limits() {
             ..some
         })
     };
-    let push = |rows: usize| {
-        let row = PushRow { number: 1, hlc: Hlc::ZERO, digest: [0; 16], writes: Vec::new() };
-        Message::Push(Push { named: 0, rows: vec![row; rows] })
-    };
+    let push = |rows: usize| Message::Push(Push { named: 0, rows: vec![empty_row(); rows] });
     let changes = |subscriptions: usize| {
         Message::Changes(Changes { subscriptions: vec![1; subscriptions], ..Changes::default() })
     };
@@ -269,32 +271,44 @@ fn dictionaries_have_one_form() {
         assert_eq!(refused.unwrap_err().kind, CodecFault::Range);
     }
 
-    // Recalled [[times], []]: the first time is the base itself.
-    let times = |base: Option<u64>, body: &[u8]| {
+    // Copied [[taken...]]: the first time is the base itself.
+    let times = |base: Option<u64>, times: &[u8]| {
         let mut out = Writer::new();
         out.array(5);
-        out.uint(13);
-        out.array(0);
+        out.uint(20);
+        out.array(usize::from(!times.is_empty()));
+        if !times.is_empty() {
+            out.bytes(&[1; 16]);
+        }
         out.array(0);
         match base {
             Some(base) => out.uint(base),
             None => out.null(),
         }
-        out.raw(body);
+        out.array(1);
+        out.array(times.len());
+        for time in times {
+            // [[[replica, time], digest], null, seq]
+            out.raw(&[0x83, 0x82, 0x82, 0x00, *time]);
+            out.bytes(&[2; 16]);
+            out.raw(&[0xf6, 0x05]);
+        }
         decode(&out.into_bytes())
     };
+    let taken = |bits| {
+        let replica = ReplicaId::from_bytes([1; 16]);
+        let stamp = Stamp { hlc: Hlc::from_bits(bits), replica };
+        Taken { origin: Origin { stamp, digest: [2; 16] }, stamp, seq: Seq(5) }
+    };
     assert_eq!(
-        times(Some(7), &[0x82, 0x83, 0x00, 0x26, 0x02, 0x80]).unwrap(),
-        Message::Recalled(Recalled {
-            accepted: vec![Hlc::from_bits(7), Hlc::from_bits(0), Hlc::from_bits(9)],
-            unsure: Vec::new(),
-        }),
+        times(Some(7), &[0x00, 0x26, 0x02]).unwrap(),
+        Message::Copied(Copied { rows: vec![taken(7), taken(0), taken(9)] }),
     );
-    assert!(times(Some(7), &[0x82, 0x81, 0x01, 0x80]).is_err());
-    assert!(times(Some(7), &[0x82, 0x82, 0x00, 0x27, 0x80]).is_err());
-    assert!(times(Some(u64::MAX), &[0x82, 0x82, 0x00, 0x01, 0x80]).is_err());
-    assert!(times(None, &[0x82, 0x81, 0x00, 0x80]).is_err());
-    assert!(times(Some(7), &[0x82, 0x80, 0x80]).is_err());
+    assert!(times(Some(7), &[0x01]).is_err());
+    assert!(times(Some(7), &[0x00, 0x27]).is_err());
+    assert!(times(Some(u64::MAX), &[0x00, 0x01]).is_err());
+    assert!(times(None, &[0x00]).is_err());
+    assert!(times(Some(7), &[]).is_err());
 }
 
 #[test]

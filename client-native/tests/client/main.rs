@@ -5,6 +5,7 @@
     reason = "clippy's exceptions for tests do not cover the helper functions of a test file"
 )]
 
+mod copied;
 mod cuts;
 mod damaged;
 mod horizon;

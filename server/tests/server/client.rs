@@ -408,7 +408,8 @@ fn to_row(number: u64, key: &RecordKey, hlc: Hlc, delta: &Record) -> PushRow {
         updates: false,
         delta: delta.clone(),
     };
-    PushRow { number, hlc, digest: short, writes: vec![write] }
+    let (origin, insisted) = (None, false);
+    PushRow { number, hlc, origin, insisted, digest: short, writes: vec![write] }
 }
 
 pub(crate) fn wall() -> WallMillis {

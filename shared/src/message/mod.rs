@@ -55,7 +55,7 @@ pub enum Message {
     AskChunk(AskChunk),
     /// Responder: answers it.
     Chunk(Chunk),
-    /// Initiator: which of these rows were accepted under an id that is not to be used any more?
+    /// Initiator: which of these rows were accepted, as they are or as a copy?
     Recall(Recall),
     /// Responder: answers it.
     Recalled(Recalled),
@@ -82,6 +82,8 @@ pub enum Message {
     Refill(Refill),
     /// Responder: what became of them, after the durable commit.
     Refilled(Refilled),
+    /// Responder: rows of which another copy was accepted just now, ahead of the changes that bring it.
+    Copied(Copied),
 }
 
 /// The feature of walks that open with a sketch.
@@ -175,6 +177,9 @@ pub struct Welcome {
     pub identity: Identity,
     /// How each subscription starts.
     pub modes: Vec<(u32, Mode)>,
+    /// The greatest time of a row that was first this replica's and was accepted under another id: this
+    /// replica was copied.
+    pub copied: Option<Hlc>,
 }
 
 /// Whether a replica id can be used.
@@ -254,10 +259,34 @@ pub struct PushRow {
     pub number: u64,
     /// Its time; the replica is the hello's.
     pub hlc: Hlc,
-    /// First 16 bytes of the digest of its intents: the same row again, or another one with its stamp?
+    /// The stamp of its origin, where that is another one.
+    pub origin: Option<Stamp>,
+    /// Whether its user wants it to count although it may have counted before, under another stamp.
+    pub insisted: bool,
+    /// The digest of its origin: the same row again, or another one with its stamp?
     pub digest: [u8; 16],
     /// What it does to each record.
     pub writes: Vec<PushWrite>,
+}
+
+/// What a row was when it was first committed: the same for every copy of it, under whatever stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Its first stamp. Two copies of a replica may give it to different rows.
+    pub stamp: Stamp,
+    /// First 16 bytes of the digest of what it was to do.
+    pub digest: [u8; 16],
+}
+
+/// A row that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Which one.
+    pub origin: Origin,
+    /// The stamp of the copy that was accepted.
+    pub stamp: Stamp,
+    /// Its position.
+    pub seq: Seq,
 }
 
 /// What one row does to one record.
@@ -317,6 +346,15 @@ pub enum Outcome {
         /// Number of this outcome.
         number: u64,
         /// Where the feed has what is missing.
+        seq: Seq,
+    },
+    /// Another copy of it was accepted before: it counts once, as that one.
+    Taken {
+        /// Number of this outcome.
+        number: u64,
+        /// The stamp of the copy.
+        stamp: Stamp,
+        /// Its position.
         seq: Seq,
     },
 }
@@ -508,20 +546,27 @@ pub struct Chunk {
     pub packed: Packed,
 }
 
-/// Rows pushed under an id that is not to be used any more.
+/// Rows that may have been accepted: under an id that is not to be used any more, or as another's copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recall {
-    /// Their stamps and digests.
-    pub rows: Vec<(Hlc, [u8; 16])>,
+    /// Which.
+    pub rows: Vec<Origin>,
 }
 
 /// What became of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recalled {
-    /// Stamps of those that were accepted.
-    pub accepted: Vec<Hlc>,
-    /// Stamps of those of which it cannot be told any more.
-    pub unsure: Vec<Hlc>,
+    /// Those that were accepted.
+    pub accepted: Vec<Taken>,
+    /// Those of which it cannot be told any more.
+    pub unsure: Vec<Origin>,
+}
+
+/// Rows that were accepted from another initiator, and of which this one may have a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Which.
+    pub rows: Vec<Taken>,
 }
 
 /// Records that the responder has lost, as it once sent them.

@@ -13,8 +13,9 @@ use crate::{
         seal, unseal, write_key, write_stamp, write_value, write_vector,
     },
     gather,
+    hlc::Stamp,
     id::{Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
-    message::RejectCode,
+    message::{Origin, RejectCode},
     record::Kind,
 };
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
@@ -52,11 +53,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         }
         Entry::Settled(rows) => {
             start(&mut out, tag, 1);
-            out.array(rows.len() * 2);
-            for (number, settlement) in rows {
-                out.uint(*number);
-                write_settlement(&mut out, settlement);
-            }
+            write_settled(&mut out, rows);
         }
         Entry::Restamped { rows, skew_ms } => {
             start(&mut out, tag, 2);
@@ -71,7 +68,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         Entry::Reborn { replica, accepted, unsure, restamped } => {
             start(&mut out, tag, 4);
             out.bytes(replica.as_bytes());
-            write_numbers(&mut out, accepted.iter().copied());
+            write_settled(&mut out, accepted);
             write_numbers(&mut out, unsure.iter().copied());
             write_restamped(&mut out, restamped);
         }
@@ -91,6 +88,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             out.hlc(*horizon);
             out.hlc(*time);
         }
+        Entry::Denied => start(&mut out, tag, 0),
     }
     seal(tag, out.into_bytes())
 }
@@ -113,6 +111,7 @@ const fn tag_of(entry: &Entry) -> u8 {
         Entry::Subscribed { .. } => 12,
         Entry::Bound(_) => 13,
         Entry::Stated { .. } => 14,
+        Entry::Denied => 15,
     }
 }
 
@@ -171,6 +170,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         4 => 3,
         3 | 9 | 14 => 4,
         8 => 7,
+        15 => 0,
         _ => return Err(input.fault(CodecFault::Range)),
     };
     if len != 2 + items {
@@ -192,22 +192,13 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             let gone = (0..gone).map(|_| read_key(input)).collect::<Result<_, _>>()?;
             Entry::Healed { subscription, gone, reach: Seq(input.uint()?) }
         }
-        5 => {
-            let rows = input.array()? / 2;
-            Entry::Settled(
-                (0..rows).map(|_| Ok((input.uint()?, read_settlement(input)?))).collect::<Result<
-                    _,
-                    CodecError,
-                >>(
-                )?,
-            )
-        }
+        5 => Entry::Settled(read_settled(input)?),
         6 => Entry::Restamped { rows: read_restamped(input)?, skew_ms: input.int()? },
         7 => Entry::Session(Incarnation::from_bytes(input.bytes_exact()?)),
         8 => Entry::Welcomed(read_welcomed(input)?),
         9 => Entry::Reborn {
             replica: input.replica()?,
-            accepted: read_numbers(input)?,
+            accepted: read_settled(input)?,
             unsure: read_numbers(input)?,
             restamped: read_restamped(input)?,
         },
@@ -220,6 +211,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
             horizon: input.hlc()?,
             time: input.hlc()?,
         },
+        15 => Entry::Denied,
         _ => {
             let pattern = |input: &mut Reader<'_>| {
                 Pattern::parse(input.text()?).map_err(|_refused| input.fault(CodecFault::Range))
@@ -238,10 +230,23 @@ pub(super) fn read_space(input: &mut Reader<'_>) -> Result<SpaceId, CodecError> 
 
 /// Writes an outbox row.
 pub(super) fn write_row(out: &mut Writer, row: &Row) {
-    out.array(2);
+    out.array(4);
     write_stamp(out, &row.stamp);
-    out.array(row.writes.len());
-    for write in &row.writes {
+    match &row.origin {
+        Some(origin) => {
+            out.array(2);
+            write_stamp(out, &origin.stamp);
+            out.bytes(&origin.digest);
+        }
+        None => out.null(),
+    }
+    out.bool(row.insisted);
+    write_writes(out, &row.writes);
+}
+
+fn write_writes(out: &mut Writer, writes: &[RowWrite]) {
+    out.array(writes.len());
+    for write in writes {
         out.array(3 + 2);
         write_key(out, &write.key);
         write_vector(out, &write.saw);
@@ -253,8 +258,13 @@ pub(super) fn write_row(out: &mut Writer, row: &Row) {
 
 /// Reads an outbox row.
 pub(super) fn read_row(input: &mut Reader<'_>) -> Result<Row, CodecError> {
-    input.array_exact(2)?;
+    input.array_exact(4)?;
     let stamp = read_stamp(input)?;
+    let origin = input.optional(|input| {
+        input.array_exact(2)?;
+        Ok(Origin { stamp: read_stamp(input)?, digest: input.bytes_exact()? })
+    })?;
+    let insisted = input.bool()?;
     let writes = (0..input.array()?)
         .map(|_| {
             input.array_exact(3 + 2)?;
@@ -266,14 +276,17 @@ pub(super) fn read_row(input: &mut Reader<'_>) -> Result<Row, CodecError> {
             Ok(RowWrite { key, saw, updates, intents })
         })
         .collect::<Result<_, CodecError>>()?;
-    Ok(Row { stamp, writes })
+    Ok(Row { stamp, origin, insisted, writes })
 }
 
-/// What the responder remembers of a row to tell it from another one with its stamp.
+/// What tells a row from another one with its stamp: taken over what it is to do, not over the cells that it
+/// comes to, which depend on the base.
 #[must_use]
 pub fn row_digest(row: &Row) -> [u8; 16] {
     let mut out = Writer::new();
-    write_row(&mut out, row);
+    out.array(2);
+    write_stamp(&mut out, &row.stamp);
+    write_writes(&mut out, &row.writes);
     let digest = Digest::of(
         "rejoin.row.v1",
         &[row.stamp.replica.as_bytes(), &row.stamp.hlc.to_bits().to_be_bytes(), &out.into_bytes()],
@@ -392,6 +405,18 @@ fn read_restamped(input: &mut Reader<'_>) -> Result<Restamped, CodecError> {
     gather::try_map(pairs.map(|_| Ok((read_stamp(input)?, read_stamp(input)?))))
 }
 
+fn write_settled(out: &mut Writer, rows: &[(u64, Settlement)]) {
+    out.array(rows.len() * 2);
+    for (number, settlement) in rows {
+        out.uint(*number);
+        write_settlement(out, settlement);
+    }
+}
+
+fn read_settled(input: &mut Reader<'_>) -> Result<Vec<(u64, Settlement)>, CodecError> {
+    (0..input.array()? / 2).map(|_| Ok((input.uint()?, read_settlement(input)?))).collect()
+}
+
 /// Writes what became of a row.
 pub(super) fn write_settlement(out: &mut Writer, settlement: &Settlement) {
     match settlement {
@@ -403,6 +428,12 @@ pub(super) fn write_settlement(out: &mut Writer, settlement: &Settlement) {
             out.array(2);
             out.uint(reject_number(*code));
             out.text(reason);
+        }
+        Settlement::Taken(stamp, seq) => {
+            out.array(3);
+            out.uint(seq.0);
+            out.bytes(stamp.replica.as_bytes());
+            out.hlc(stamp.hlc);
         }
     }
 }
@@ -416,6 +447,10 @@ pub(super) fn read_settlement(input: &mut Reader<'_>) -> Result<Settlement, Code
         2 => {
             let code = reject_code(number).ok_or_else(|| input.fault(CodecFault::Range))?;
             Ok(Settlement::Rejected { code, reason: String::from(input.text()?) })
+        }
+        3 => {
+            let stamp = Stamp { replica: input.replica()?, hlc: input.hlc()? };
+            Ok(Settlement::Taken(stamp, Seq(number)))
         }
         _ => Err(input.fault(CodecFault::Range)),
     }

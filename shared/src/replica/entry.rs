@@ -5,7 +5,7 @@
 
 use super::intent::{Restamped, Row};
 use crate::{
-    hlc::Hlc,
+    hlc::{Hlc, Stamp},
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     message::{Place, RejectCode},
 };
@@ -57,8 +57,8 @@ pub enum Entry {
     Reborn {
         /// The new id.
         replica: ReplicaId,
-        /// Rows that the peer had accepted under the old id.
-        accepted: Vec<u64>,
+        /// Rows that the peer had accepted under the old id, or of which it had accepted a copy.
+        accepted: Vec<(u64, Settlement)>,
         /// Rows of which it cannot be told any more.
         unsure: Vec<u64>,
         /// New stamps of the others.
@@ -68,6 +68,8 @@ pub enum Entry {
     Dropped(u64),
     /// The app has taken over base and outbox for another principal.
     Adopted(String),
+    /// The peer has denied the replica its id: whoever is asked next, it takes another one.
+    Denied,
     /// The space where all rows belong, if none was named before.
     Bound(SpaceId),
     /// Patterns to be subscribed to, as far as they are new.
@@ -95,6 +97,8 @@ pub enum Entry {
 pub enum Settlement {
     /// Durable at the peer.
     Accepted(Seq),
+    /// Durable at the peer as a copy with this stamp, which takes the place of its own.
+    Taken(Stamp, Seq),
     /// Refused for good; kept until the user decides.
     Rejected {
         /// Why, for programs.

@@ -3,12 +3,13 @@
 //! Invariant: replay never widens. What a remove, a set removal, a put or a review write covers is
 //! written down when it is committed; applied to a newer base it covers exactly that.
 
+use super::bytes::row_digest;
 use crate::{
     crdt::Join,
     gather,
     hlc::Stamp,
     id::{FieldName, RecordKey},
-    message::PushWrite,
+    message::{Origin, PushWrite},
     record::{
         AddWinsSet, Cell, CellKey, Counter, Kind, Record, Siblings, State, Tally, Value,
         VersionVector,
@@ -24,6 +25,10 @@ use alloc::{
 pub struct Row {
     /// Its identity and place in the order of writes.
     pub stamp: Stamp,
+    /// What it was when it was first committed, if it has another stamp now or saw rows that have.
+    pub origin: Option<Origin>,
+    /// Whether the user wants it to count although it may have counted before.
+    pub insisted: bool,
     /// What it does, one entry per record.
     pub writes: Vec<RowWrite>,
 }
@@ -118,8 +123,22 @@ impl Intent {
 pub type Restamped = BTreeMap<Stamp, Stamp>;
 
 impl Row {
-    /// Gives the row, and what it saw of other rows, their new stamps.
+    /// What it was when it was first committed: the same for all its copies. O(its size) until it changes.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let first = || Origin { stamp: self.stamp, digest: row_digest(self) };
+        self.origin.unwrap_or_else(first)
+    }
+
+    /// The stamp of its origin.
+    #[must_use]
+    pub fn first_stamp(&self) -> Stamp {
+        self.origin.map_or(self.stamp, |origin| origin.stamp)
+    }
+
+    /// Gives the row, and what it saw of other rows, their new stamps. Its origin stays.
     pub fn restamp(&mut self, changed: &Restamped) {
+        let before = self.origin.is_none().then(|| self.clone());
         let new = |stamp: Stamp| changed.get(&stamp).copied().unwrap_or(stamp);
         self.stamp = new(self.stamp);
         for write in &mut self.writes {
@@ -137,6 +156,31 @@ impl Row {
                     | Intent::Remove => {}
                 }
             }
+        }
+        self.descends_from(before);
+    }
+
+    /// It was `before` until now, if it had no other origin already.
+    pub(super) fn descends_from(&mut self, before: Option<Self>) {
+        if let Some(before) = before.filter(|before| before != self && self.origin.is_none()) {
+            self.origin = Some(before.origin());
+        }
+    }
+}
+
+impl RowWrite {
+    /// A row counts as its copy `new`: what covered it as `old`, when this write was `before`, covers that one.
+    pub(super) fn sees(&mut self, before: &Self, old: Stamp, new: Stamp) {
+        for (intent, before) in self.intents.iter_mut().zip(&before.intents) {
+            if let (Intent::Delete { covers, .. }, Intent::Delete { covers: known, .. }) =
+                (intent, before)
+                && known.covers(&old)
+            {
+                covers.raise(new.replica, new.hlc);
+            }
+        }
+        if before.saw.covers(&old) {
+            self.saw.raise(new.replica, new.hlc);
         }
     }
 }

@@ -16,6 +16,7 @@ mod page;
 mod receive;
 mod replay;
 mod scrub;
+mod settle;
 mod state;
 mod subscribe;
 #[cfg(test)]

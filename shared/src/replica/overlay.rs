@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     crdt::Join,
+    gather,
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     message::RejectCode,
@@ -187,25 +188,38 @@ impl Overlay {
         let row = self.rows.get_mut(&number)?;
         self.counts.subtract(&row.state);
         row.state = match settlement.clone() {
-            Settlement::Accepted(seq) => RowState::Accepted(seq),
+            Settlement::Accepted(seq) | Settlement::Taken(_, seq) => RowState::Accepted(seq),
             Settlement::Rejected { code, reason } => RowState::Rejected { code, reason },
         };
         self.counts.add(&row.state);
         Some(row)
     }
 
-    /// Gives rows new stamps. `seen_before` names, for a record and an own stamp that changes, the
-    /// latest stamp of the old replica before it that is not changed.
+    /// Gives rows new stamps, to those in `copies` the stamps of their copies. `seen_before` names, for a record
+    /// and an own stamp that changes, the latest stamp of the old replica before it that is not changed.
     pub(super) fn restamp(
         &mut self,
         changed: &Restamped,
+        copies: &BTreeMap<u64, Stamp>,
         seen_before: impl Fn(&RecordKey, Stamp) -> Option<Hlc>,
     ) -> BTreeSet<u64> {
         let mut touched = BTreeSet::new();
+        let stamps = copies
+            .iter()
+            .filter_map(|(number, new)| Some((*number, (self.rows.get(number)?.row.stamp, *new))));
+        let copied: BTreeMap<u64, (Stamp, Stamp)> = gather::map(stamps);
+        let mut changed = changed.clone();
+        changed.extend(copied.values().copied());
+        let changed = &changed;
         for (number, outbox) in &mut self.rows {
             let before = outbox.row.clone();
             outbox.row.restamp(changed);
             for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
+                for (row, (from, to)) in copied.range(..number) {
+                    if self.by_key.get(&new.key).is_some_and(|rows| rows.contains(row)) {
+                        new.sees(old, *from, *to);
+                    }
+                }
                 let moved: Vec<Stamp> =
                     old.saw.iter().filter(|stamp| changed.contains_key(stamp)).collect();
                 for stamp in moved {
@@ -216,6 +230,7 @@ impl Overlay {
             }
             if outbox.row != before {
                 touched.insert(*number);
+                outbox.row.descends_from(Some(before));
             }
         }
         touched

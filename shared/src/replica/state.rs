@@ -4,7 +4,7 @@ use super::{
     base::Base,
     bytes::decode_entry,
     entry::{Entry, Healing, Settlement, Standing, Welcomed},
-    intent::{Restamped, Row},
+    intent::Row,
     load::Damage,
     overlay::{Counts, Overlay, RowState},
     page::PageIndex,
@@ -13,11 +13,10 @@ use super::{
 };
 use crate::{
     codec::CodecError,
-    gather,
-    hlc::{Hlc, HlcClock, Stamp},
-    id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
+    hlc::{Hlc, HlcClock},
+    id::{CollectionName, Digest, Epoch, Incarnation, Pattern, RecordKey, ReplicaId, SpaceId},
     message::{
-        Conflict, Message, RejectCode,
+        Conflict, Message,
         limits::{EPOCHS_KEPT_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX},
         wire,
     },
@@ -50,6 +49,8 @@ pub(super) struct Header {
     pub(super) since: Vec<Incarnation>,
     /// Those before, the newest last: a peer that was put back to an earlier state knows one of them.
     pub(super) past: Vec<Incarnation>,
+    /// Whether the id is not this replica's to use any more.
+    pub(super) denied: bool,
     /// The last epochs by their numbers, the present one last; one that the peer returned to is there again.
     pub(super) epochs: Vec<(u32, Epoch)>,
     /// How often another epoch than before was welcomed: the number of the present one.
@@ -180,6 +181,7 @@ impl Replica {
             welcomed: None,
             since: Vec::new(),
             past: Vec::new(),
+            denied: false,
             epochs: Vec::new(),
             epoch_number: 0,
             skew_ms: 0,
@@ -282,6 +284,13 @@ impl Replica {
     #[must_use]
     pub fn past_incarnations(&self) -> &[Incarnation] {
         &self.header.past
+    }
+
+    /// Whether the peer, or any before it, has denied this replica its id: it takes another one before it is
+    /// used again, also where nobody knows of that.
+    #[must_use]
+    pub const fn is_denied(&self) -> bool {
+        self.header.denied
     }
 
     /// The incarnations that a hello names: the last welcomed one and all since.
@@ -460,7 +469,11 @@ impl Replica {
             }
             // Who was first counts.
             Entry::Bound(space) => drop(self.header.space.get_or_insert(space)),
-            Entry::Adopted(principal) => self.header.principal = Some(principal),
+            Entry::Adopted(principal) => {
+                self.header.principal = Some(principal);
+                self.header.denied = true;
+            }
+            Entry::Denied => self.header.denied = true,
             Entry::Subscribed { patterns, only } => {
                 let rested = only && self.rest_but(&patterns);
                 applied.subscribed = self.subscribe(&patterns) || rested;
@@ -502,52 +515,6 @@ impl Replica {
         self.overlay.insert(self.last + 1, row, RowState::Waiting);
     }
 
-    fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
-        for (number, settlement) in rows {
-            let was_hidden = self
-                .overlay
-                .get(number)
-                .is_some_and(|outbox| matches!(outbox.state, RowState::Rejected { .. }));
-            let Some(outbox) = self.overlay.settle(number, &settlement) else {
-                continue;
-            };
-            let stamp = outbox.row.stamp;
-            if was_hidden {
-                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
-            }
-            match settlement {
-                Settlement::Accepted(_) => {
-                    if stamp.replica == self.header.replica {
-                        self.header.acked = self.header.acked.max(stamp.hlc);
-                    }
-                    applied.accepted.push(number);
-                    if self.is_done(number) || self.planted.is(Bug::RowGoesAtAck) {
-                        self.finish(number, applied);
-                    }
-                }
-                Settlement::Rejected { .. } => {
-                    let keys = outbox.row.writes.iter().map(|write| write.key.clone());
-                    applied.keys.extend(keys);
-                    applied.rejected.push(number);
-                }
-            }
-        }
-    }
-
-    fn restamped(&mut self, changed: &Restamped, applied: &mut Applied) {
-        let touched = self.overlay.restamp(changed, |_, _| None);
-        self.rewritten.extend(touched.iter().copied());
-        applied.keys.extend(self.keys_of(&touched));
-        let own = |stamp: Stamp| stamp.replica == self.header.replica;
-        let left = self.overlay.rows().map(|(_, outbox)| outbox.row.stamp).filter(|s| own(*s));
-        self.header.clock = left.map(|stamp| stamp.hlc).fold(self.header.acked, Hlc::max);
-    }
-
-    fn keys_of(&self, numbers: &BTreeSet<u64>) -> BTreeSet<RecordKey> {
-        let rows = numbers.iter().filter_map(|number| self.overlay.get(*number));
-        gather::set(rows.flat_map(|outbox| outbox.row.writes.iter().map(|write| write.key.clone())))
-    }
-
     fn welcomed(&mut self, welcomed: Welcomed) {
         self.header.welcome(welcomed.incarnation);
         self.header.principal = Some(welcomed.principal);
@@ -581,66 +548,6 @@ impl Replica {
                 standing.go_stale();
             }
         }
-    }
-
-    fn reborn(
-        &mut self,
-        replica: ReplicaId,
-        accepted: &[u64],
-        unsure: &[u64],
-        changed: &Restamped,
-        applied: &mut Applied,
-    ) {
-        self.folds_whole = true;
-        self.in_doubt = false;
-        let old = self.header.replica;
-        // What the peer does not name it does not have, whatever it once said.
-        if !self.has(Bug::SettledForGood) {
-            self.overlay.unsettle(old);
-        }
-        for number in accepted {
-            self.overlay.settle(*number, &Settlement::Accepted(Seq(0)));
-            applied.accepted.push(*number);
-        }
-        for number in unsure {
-            let code = RejectCode::Unsure;
-            let reason = String::from("the replica's history forked before this row was confirmed");
-            let settlement = Settlement::Rejected { code, reason };
-            if let Some(outbox) = self.overlay.settle(*number, &settlement) {
-                applied.keys.extend(outbox.row.writes.iter().map(|write| write.key.clone()));
-                applied.rejected.push(*number);
-            }
-        }
-        // What a row saw of the old id stays seen, as far as it is not renamed.
-        let mut kept: BTreeMap<RecordKey, BTreeSet<Hlc>> = BTreeMap::new();
-        for (_, outbox) in self.overlay.rows() {
-            for write in &outbox.row.writes {
-                let kept = kept.entry(write.key.clone()).or_default();
-                if outbox.row.stamp.replica == old && !changed.contains_key(&outbox.row.stamp) {
-                    kept.insert(outbox.row.stamp.hlc);
-                }
-            }
-        }
-        for (key, kept) in &mut kept {
-            kept.extend(self.base.record(key).ok().and_then(|record| record.seen.get(&old)));
-        }
-        let touched = self
-            .overlay
-            .restamp(changed, |key, stamp| kept.get(key)?.range(..stamp.hlc).next_back().copied());
-        self.rewritten.extend(touched.iter().copied());
-        applied.keys.extend(self.keys_of(&touched));
-        for number in accepted {
-            if self.is_done(*number) {
-                self.finish(*number, applied);
-            }
-        }
-        self.header.replica = replica;
-        self.header.acked = Hlc::ZERO;
-        self.header.welcomed = None;
-        self.header.since.clear();
-        self.header.past.clear();
-        let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
-        self.header.clock = self.header.clock.max(latest);
     }
 
     /// Numbers of durable rows from `number` on.

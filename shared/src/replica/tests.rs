@@ -12,7 +12,7 @@ use crate::{
     message::{
         self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
     },
-    record::{Kind, Record, Value, Visible, visible},
+    record::{Kind, Record, State, Value, Visible, visible},
     testing::rng::Rng,
     time::WallMillis,
 };
@@ -308,8 +308,9 @@ fn a_reborn_replica_keeps_what_was_accepted_and_renames_the_rest() {
     let mut replica = replica();
     let add = || [change("a", Action::Upsert(vec![field("n", FieldAction::Add(1))]))];
     let (first, second) = (commit(&mut replica, &add()), commit(&mut replica, &add()));
-    let restamped = replica.restamp_as(id(2), &[first], NOW).unwrap();
-    let reborn = Entry::Reborn { replica: id(2), accepted: vec![first], unsure: vec![], restamped };
+    let restamped = replica.restamp_as(id(2), &[(first, None)], NOW).unwrap();
+    let accepted = vec![(first, Settlement::Accepted(Seq(1)))];
+    let reborn = Entry::Reborn { replica: id(2), accepted, unsure: vec![], restamped };
     replica.apply(reborn).unwrap();
     let of = |number| replica.overlay().get(number).unwrap().row.clone();
     assert_eq!(
@@ -318,6 +319,37 @@ fn a_reborn_replica_keeps_what_was_accepted_and_renames_the_rest() {
     );
     assert_eq!(of(second).writes[0].saw.get(&id(1)), Some(of(first).stamp.hlc));
     shows(&replica, "a", &[("n", Visible::Counter(2))]);
+}
+
+/// A row counts as its copy: what came behind it covers the copy, and the base that has it ends it.
+#[test]
+fn a_row_that_counts_as_its_copy_goes_when_the_base_has_the_copy() {
+    let mut replica = replica();
+    let add = || [change("a", Action::Upsert(vec![field("n", FieldAction::Add(1))]))];
+    let (first, second) = (commit(&mut replica, &add()), commit(&mut replica, &add()));
+    let remove = commit(&mut replica, &[change("a", Action::Remove { erase: false })]);
+    let origin = replica.overlay().get(first).unwrap().row.origin();
+    let copy = Stamp { hlc: Hlc::at(NOW), replica: id(9) };
+    replica.apply(Entry::Settled(vec![(first, Settlement::Taken(copy, Seq(7)))])).unwrap();
+    let row = |number| replica.overlay().get(number).unwrap().row.clone();
+    assert_eq!((row(first).stamp, row(first).origin()), (copy, origin));
+    for number in [second, remove] {
+        assert!(row(number).writes[0].saw.covers(&copy), "{:?}", row(number));
+    }
+    // What was its own stamp was never given to anybody.
+    assert_eq!(row(second).writes[0].saw.get(&id(1)), None);
+    let push = replica.push_row(second).unwrap().unwrap();
+    let [write] = &push.writes[..] else { panic!("{push:?}") };
+    let Some(State::Counter(counter)) = write.delta.cells.values().map(|cell| &cell.state).next()
+    else {
+        panic!("{push:?}")
+    };
+    assert_eq!(counter.0[&id(1)].added, 1, "the copy's increment is not its own");
+    let mut record = Record::default();
+    record.seen.raise(copy.replica, copy.hlc);
+    feed(&mut replica, 7, true, vec![entry(key("a"), 7, record)]);
+    assert!(replica.overlay().get(first).is_none());
+    assert_eq!(replica.overlay().rows().count(), 2);
 }
 
 /// A store, as far as a fold needs one.
@@ -531,7 +563,7 @@ fn rows_and_views_are_the_same_whether_remembered_or_replayed() {
                 }
                 4 if rng.once_in(4) => {
                     let new = id(100 + rng.byte() / 2);
-                    let rows = replica.restamp_as(new, &[picked], NOW).unwrap();
+                    let rows = replica.restamp_as(new, &[(picked, None)], NOW).unwrap();
                     let unsure = vec![picked];
                     let reborn =
                         Entry::Reborn { replica: new, accepted: vec![], unsure, restamped: rows };

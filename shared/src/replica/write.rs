@@ -1,7 +1,7 @@
 //! Local writes, tentative until their commit is durable, and their form for the peer.
 
 use super::{
-    bytes::{encode_entry, row_digest},
+    bytes::encode_entry,
     change::{Action, Change, ChangeError, check_record, plan},
     entry::Entry,
     intent::{Intent, Restamped, Row, RowWrite},
@@ -14,7 +14,7 @@ use crate::{
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
-        PushRow,
+        Origin, PushRow,
         limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
         wire::row_frame_bytes,
     },
@@ -108,7 +108,7 @@ impl Replica {
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
         let stamp = Stamp { hlc, replica: self.id() };
         let Planned { writes, sent_about } = self.plan_all(changes, stamp)?;
-        let mut row = Row { stamp, writes };
+        let mut row = Row { stamp, origin: None, insisted: false, writes };
         if self.planted.is(Bug::NoSince) {
             let writes = row.writes.iter_mut();
             writes.for_each(|write| {
@@ -133,8 +133,11 @@ impl Replica {
             let delta = write.delta(row.stamp, &self.latest(&write.key)?);
             writes.push(write.sent(delta));
         }
-        let (number, digest) = (self.last + 1, row_digest(row));
-        let sent = PushRow { number, hlc: row.stamp.hlc, digest, writes };
+        // A row may have to name its origin by the time it is sent.
+        let Origin { stamp, digest } = row.origin();
+        let number = self.last + 1;
+        let (hlc, insisted) = (row.stamp.hlc, row.insisted);
+        let sent = PushRow { number, hlc, origin: Some(stamp), insisted, digest, writes };
         let (got, max) = (row_frame_bytes(&sent), FRAME_BYTES_MAX);
         if got > max {
             return Err(ChangeError::BatchTooLarge { got, max, unit: "bytes to send" }.into());
@@ -209,9 +212,7 @@ impl Replica {
             let numbers: Vec<u64> =
                 self.overlay.rows_from(first).map(|(number, _)| number).collect();
             for number in numbers {
-                if let Some(gone) = self.overlay.remove(number) {
-                    self.forget_replays(gone.row.writes.iter().map(|write| &write.key));
-                }
+                drop(self.overlay.remove(number));
             }
             self.before_push.rewind(first);
             self.before_write.rewind(first);
@@ -245,7 +246,10 @@ impl Replica {
             }
             writes.push(write.sent(delta));
         }
-        Ok(Some(PushRow { number, hlc: stamp.hlc, digest: row_digest(&outbox.row), writes }))
+        let Origin { stamp: first, digest } = outbox.row.origin();
+        let origin = Some(first).filter(|first| *first != stamp);
+        let insisted = outbox.row.insisted;
+        Ok(Some(PushRow { number, hlc: stamp.hlc, origin, insisted, digest, writes }))
     }
 
     /// New stamps for the waiting rows from `from` on, in their order, by the peer's wall clock as far as it is known.
@@ -264,25 +268,47 @@ impl Replica {
             .map(|(_, outbox)| outbox.row.stamp.hlc)
             .filter(|hlc| hlc.wall() <= corrected)
             .fold(self.acked(), Hlc::max);
-        let mut clock = HlcClock::resume(kept.max(self.header.observed));
+        let kept = kept.max(self.header.observed).max(self.copies_until().unwrap_or_default());
+        let mut clock = HlcClock::resume(kept);
         self.restamp_with(&mut clock, corrected, self.id(), |number, outbox| {
             number >= from && own(&outbox)
         })
     }
 
+    /// The latest of the stamps that acknowledged rows have under other ids: a row behind them has seen it.
+    #[must_use]
+    pub fn copies_until(&self) -> Option<Hlc> {
+        let rows = self.overlay.rows().map(|(_, outbox)| outbox);
+        let copies = rows.filter(|outbox| {
+            matches!(outbox.state, RowState::Accepted(_)) && outbox.row.stamp.replica != self.id()
+        });
+        copies.map(|outbox| outbox.row.stamp.hlc).max()
+    }
+
+    /// Whether a row that waits has a stamp up to this: it may stand behind one that has it.
+    #[must_use]
+    pub fn trails(&self, upto: Hlc) -> bool {
+        let rows = self.overlay.rows().map(|(_, outbox)| outbox);
+        let mut waiting = rows.filter(|outbox| outbox.state == RowState::Waiting);
+        waiting.any(|outbox| outbox.row.stamp.hlc <= upto)
+    }
+
     /// New stamps, under a new id, for every row that waits, or was acknowledged under the present id, and
-    /// is not in `except`.
+    /// is not settled by `except`.
     ///
     /// # Errors
     /// [`ChangeError::ClockExhausted`].
     pub fn restamp_as(
         &self,
         replica: ReplicaId,
-        except: &[u64],
+        except: &[(u64, Option<Stamp>)],
         wall: WallMillis,
     ) -> Result<Restamped, ChangeError> {
-        let mut clock = self.clock();
-        let except: BTreeSet<u64> = gather::set(except.iter().copied());
+        // Who saw a row has seen the copy that counts for it.
+        let copies = except.iter().filter_map(|(_, copy)| *copy).map(|copy| copy.hlc);
+        let copies = copies.fold(self.copies_until().unwrap_or_default(), Hlc::max);
+        let mut clock = HlcClock::resume(self.clock().last().max(copies));
+        let except: BTreeSet<u64> = gather::set(except.iter().map(|(number, _)| *number));
         self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
             let open = match outbox.state {
                 RowState::Waiting => true,

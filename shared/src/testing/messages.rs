@@ -13,9 +13,9 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
-        Conflict, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Outcome, Place, Push,
-        PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, RejectCode,
-        Resume, Right, Roots, Stated, Subscription, Walk, Welcome,
+        Conflict, Copied, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Origin,
+        Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome,
+        Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Taken, Walk, Welcome,
     },
     time::{Millis, WallMillis},
     tree::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How many types of messages there are.
-pub const MESSAGE_TYPES: u64 = 20;
+pub const MESSAGE_TYPES: u64 = 21;
 
 /// A well-formed message of any type.
 pub fn arbitrary_message(rng: &mut Rng) -> Message {
@@ -68,12 +68,10 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
         }),
         10 => Message::AskChunk(AskChunk { subscription: small(rng), from: chunk_from(rng) }),
         11 => Message::Chunk(arbitrary_chunk(rng)),
-        12 => {
-            Message::Recall(Recall { rows: some(rng, 4, |rng| (arbitrary_hlc(rng), rng.bytes())) })
-        }
+        12 => Message::Recall(Recall { rows: some(rng, 4, origin) }),
         13 => Message::Recalled(Recalled {
-            accepted: some(rng, 4, arbitrary_hlc),
-            unsure: some(rng, 2, arbitrary_hlc),
+            accepted: some(rng, 4, taken),
+            unsure: some(rng, 2, origin),
         }),
         14 => Message::Ping { nonce: rng.any_size() },
         15 => Message::Pong { nonce: rng.any_size(), state: maybe(rng, stated) },
@@ -89,13 +87,14 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
                 record: arbitrary_record(rng),
             }),
         }),
-        _ => Message::Refilled(Refilled {
+        19 => Message::Refilled(Refilled {
             subscription: small(rng),
             outcomes: some(rng, 3, |rng| match rng.below(2) {
                 0 => RefillOutcome::Joined(seq(rng)),
                 _ => RefillOutcome::Refused(reject_code(rng)),
             }),
         }),
+        _ => Message::Copied(Copied { rows: some(rng, 3, taken) }),
     }
 }
 
@@ -188,13 +187,26 @@ fn welcome(rng: &mut Rng) -> Welcome {
                 rng.one_of(Mode::InSync, &[Mode::Feed, Mode::Heal, Mode::Snapshot, Mode::Rebase]);
             (small(rng), mode)
         }),
+        copied: maybe(rng, arbitrary_hlc),
     }
+}
+
+fn origin(rng: &mut Rng) -> Origin {
+    Origin { stamp: arbitrary_stamp(rng), digest: rng.bytes() }
+}
+
+fn taken(rng: &mut Rng) -> Taken {
+    let origin = origin(rng);
+    let stamp = if rng.once_in(2) { origin.stamp } else { arbitrary_stamp(rng) };
+    Taken { origin, stamp, seq: seq(rng) }
 }
 
 fn row(rng: &mut Rng) -> PushRow {
     PushRow {
         number: rng.any_size(),
         hlc: arbitrary_hlc(rng),
+        origin: maybe(rng, arbitrary_stamp),
+        insisted: rng.once_in(2),
         digest: rng.bytes(),
         writes: some(rng, 2, |rng| PushWrite {
             key: arbitrary_key(rng),
@@ -207,11 +219,12 @@ fn row(rng: &mut Rng) -> PushRow {
 
 fn outcome(rng: &mut Rng) -> Outcome {
     let number = rng.any_size();
-    match rng.below(5) {
+    match rng.below(6) {
         0 => Outcome::Accepted { seq: seq(rng) },
         1 => Outcome::Rejected { number, code: reject_code(rng), reason: reason(rng) },
         2 => Outcome::Returned { number },
         3 => Outcome::Ahead { number, by: Millis(rng.any_size()) },
+        4 => Outcome::Taken { number, stamp: arbitrary_stamp(rng), seq: seq(rng) },
         _ => Outcome::Stale { number, seq: seq(rng) },
     }
 }

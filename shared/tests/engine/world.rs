@@ -145,6 +145,13 @@ impl Client {
         }
     }
 
+    /// A copy of its store in other hands.
+    pub(crate) fn copied(&self, number: u8, patterns: &[&str]) -> Self {
+        let store = MemoryStore::new();
+        store.restore(self.store.snapshot());
+        Self::on(store, number, patterns)
+    }
+
     /// The same store in other hands.
     pub(crate) fn reopen(&self, patterns: &[&str]) -> Self {
         let mut client = Self::on(self.store.clone(), self.number, patterns);
@@ -261,6 +268,11 @@ impl Client {
             fresh: ReplicaId::from_bytes(fresh),
             salt: u64::from(self.connections),
         });
+    }
+
+    /// Whether the peer knows of its connection.
+    pub(crate) const fn is_connected(&self) -> bool {
+        self.peer.is_some()
     }
 
     pub(crate) fn disconnect(&mut self) {
@@ -490,7 +502,9 @@ impl Server {
             self.peers += 1;
             let peer = PeerId(self.peers);
             client.peer = Some(peer);
-            let grant = Grant { principal: String::from("ann"), rights: self.rights() };
+            // A token is its principal's name.
+            let principal = hello.token.clone().unwrap_or_else(|| String::from("ann"));
+            let grant = Grant { principal, rights: self.rights() };
             self.put(HostInput::Opened { peer, hello, grant });
         } else if let Some(peer) = client.peer {
             if let Message::Walk(walk) = wire::decode(bytes).unwrap() {
@@ -540,6 +554,12 @@ impl Server {
             }
         }
         panic!("they talk for ever");
+    }
+
+    /// Whether something is on its way to a client.
+    pub(crate) fn has_mail(&self, client: &Client) -> bool {
+        let waits = |peer| self.inbox.get(&peer).is_some_and(|inbox| !inbox.is_empty());
+        client.peer.is_some_and(|peer| waits(peer) || self.gone.contains_key(&peer))
     }
 
     /// Hears a client, and is not heard.
@@ -593,6 +613,7 @@ pub(crate) fn welcome(modes: Vec<(u32, Mode)>) -> Welcome {
         accepted: None,
         identity: Identity::Confirmed,
         modes,
+        copied: None,
     }
 }
 

@@ -11,10 +11,10 @@ use rejoin_core::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
-        Conflict, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message, Mode,
-        Outcome, PROOF_BYTES, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill,
-        RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Walk,
-        Welcome,
+        Conflict, Copied, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message,
+        Mode, Origin, Outcome, PROOF_BYTES, Place, Push, PushRow, PushWrite, Recall, Recalled,
+        Records, Refill, RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated,
+        Subscription, Taken, Walk, Welcome,
     },
     record::{Record, Value},
     time::{Millis, WallMillis},
@@ -121,6 +121,7 @@ fn opening() -> Vec<(&'static str, Message)> {
         accepted,
         identity,
         modes: (0..).zip(MODES).collect(),
+        copied: accepted,
     };
     vec![
         ("hello_first", Message::Hello(hello)),
@@ -135,6 +136,8 @@ fn writing() -> Vec<(&'static str, Message)> {
     let row = |number, time: u64| PushRow {
         number,
         hlc: hlc(time),
+        origin: (time == 40).then(|| stamp(3, 39)),
+        insisted: time == 40,
         digest: [6; 16],
         writes: vec![PushWrite {
             key: key("tasks", UUID),
@@ -161,9 +164,14 @@ fn writing() -> Vec<(&'static str, Message)> {
         (21, Outcome::Returned { number: 8 }),
         (22, Outcome::Ahead { number: 9, by: Millis(61_000) }),
         (23, Outcome::Stale { number: 10, seq: Seq(250) }),
+        (24, Outcome::Taken { number: 11, stamp: stamp(3, 39), seq: Seq(251) }),
     ];
-    let recall = Recall { rows: vec![(hlc(5), [1; 16]), (hlc(6), [2; 16])] };
-    let recalled = Recalled { accepted: vec![hlc(5)], unsure: vec![hlc(4), hlc(6)] };
+    let origin = |replica, time, byte| Origin { stamp: stamp(replica, time), digest: [byte; 16] };
+    let recall = Recall { rows: vec![origin(1, 5, 1), origin(2, 6, 2)] };
+    let plain = Taken { origin: origin(1, 5, 1), stamp: stamp(1, 5), seq: Seq(252) };
+    let other = Taken { origin: origin(2, 6, 2), stamp: stamp(3, 7), seq: Seq(253) };
+    let recalled = Recalled { accepted: vec![plain, other], unsure: vec![origin(1, 4, 3)] };
+    let copied = Copied { rows: vec![other] };
     let push = Push { named: 2, rows: vec![row(1, 50), row(2, 40)] };
     vec![
         ("push_nothing", Message::Push(Push::default())),
@@ -172,6 +180,7 @@ fn writing() -> Vec<(&'static str, Message)> {
         ("ack_others", Message::Ack(Ack { outcomes: outcomes.to_vec() })),
         ("recall", Message::Recall(recall)),
         ("recalled", Message::Recalled(recalled)),
+        ("copied", Message::Copied(copied)),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The horizon: what is dead for long is forgotten, and nobody brings it back.
 
-use crate::world::{Client, WALL, World, epoch, key, seq};
+use crate::world::{Client, WALL, World, epoch, key, origin_of, seq};
 use rejoin_core::{
     codec,
     hlc::Hlc,
@@ -9,8 +9,8 @@ use rejoin_core::{
     protocol::{
         host::HostOutput,
         message::{
-            ByeCode, Message, Mode, Outcome, Place, Recall, Refill, RefillOutcome, RejectCode,
-            Resume,
+            ByeCode, Message, Mode, Outcome, Place, PushRow, Recall, Refill, RefillOutcome,
+            RejectCode, Resume,
         },
     },
     record::Record,
@@ -269,15 +269,18 @@ fn c02_row_that_may_have_been_accepted_before_the_horizon_is_unsure() {
     ann.listen(&mut world);
     ann.push(&mut world, std::slice::from_ref(&first));
     assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
-    let known = (first.hlc, first.digest);
     let new = ann.set(50, "c", "title", "z");
-    let rows = vec![known, (new.hlc, new.digest)];
+    let rows = [&first, &new].map(|row| origin_of(&ann, row)).to_vec();
     world.say(ann.peer, &Message::Recall(Recall { rows }));
     let Some(Message::Recalled(recalled)) = ann.listen(&mut world).pop() else {
         panic!("no answer")
     };
     assert_eq!(recalled.accepted, []);
-    assert_eq!(recalled.unsure, [first.hlc], "a later one was certainly not accepted");
+    assert_eq!(
+        recalled.unsure,
+        [origin_of(&ann, &first)],
+        "a later one was certainly not accepted"
+    );
 }
 
 /// It was unsure: the user was asked about what was there, and what was made without it under the same name took it
@@ -430,5 +433,75 @@ fn c03_slices_that_are_cut_off_anywhere_leave_what_the_horizon_says() {
             assert!(number < 50, "it comes to an end");
         }
         assert!(seen.len() > 3, "slice by slice: {seen:?}");
+    }
+}
+
+/// A row of another replica's, as a copy of its store pushes it.
+fn copy_of(client: &mut Client, millis: u64, (owner, row): (&Client, &PushRow)) -> PushRow {
+    let origin = origin_of(owner, row);
+    let copy = client.set(millis, "c", "title", "copied");
+    PushRow { origin: Some(origin.stamp), digest: origin.digest, ..copy }
+}
+
+#[test]
+fn c02_origin_of_a_row_is_forgotten_with_it() {
+    let mut world = world();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    bob.connect(&mut world);
+    let row = ann.set(1, "c", "title", "copied");
+    let copy = copy_of(&mut bob, 2, (&ann, &row));
+    bob.push(&mut world, &[copy]);
+    assert!(matches!(outcomes(bob.listen(&mut world))[..], [Outcome::Accepted { .. }]));
+    run(&mut world, KEPT - 1_000);
+    assert_eq!(world.store.rows(Keyspace::Log).len(), 2);
+    run(&mut world, KEPT / 16);
+    assert_eq!(world.store.rows(Keyspace::Log), []);
+    let meta = world.store.rows(Keyspace::Meta);
+    assert!(!meta.iter().any(|row| row.key.starts_with(b"ledger/")), "{meta:?}");
+}
+
+#[test]
+fn c02_copy_of_a_row_that_was_accepted_and_forgotten_is_unsure() {
+    // Whether all of it was collected or not.
+    for removed in [true, false] {
+        let mut world = world();
+        let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+        ann.connect(&mut world);
+        let rows = [ann.set(1, "c", "title", "copied"), ann.set(2, "d", "title", "copied too")];
+        let theirs = copy_of(&mut bob, 30, (&ann, &rows[1]));
+        bob.connect(&mut world);
+        // One was accepted as it is, the other one as a copy.
+        ann.push(&mut world, &rows[..1]);
+        bob.push(&mut world, std::slice::from_ref(&theirs));
+        assert!(matches!(outcomes(bob.listen(&mut world))[..], [Outcome::Accepted { .. }]));
+        ann.listen(&mut world);
+        if removed {
+            let row = ann.remove(40, "c");
+            ann.push(&mut world, &[row]);
+        }
+        run(&mut world, KEPT + 8_000);
+        assert_eq!(stored(&world).is_empty(), removed);
+        assert_eq!(world.store.rows(Keyspace::Log), []);
+        ann.connect(&mut world);
+        bob.connect(&mut world);
+        let late = copy_of(&mut bob, KEPT, (&ann, &rows[0]));
+        let origins = [&rows[0], &rows[1]].map(|row| origin_of(&ann, row));
+        world.say(bob.peer, &Message::Recall(Recall { rows: origins.to_vec() }));
+        let heard = world.hear(bob.peer);
+        let Some(Message::Recalled(recalled)) = heard.last() else { panic!("{heard:?}") };
+        assert_eq!((&recalled.accepted[..], &recalled.unsure[..]), (&[][..], &origins[..]));
+        bob.push(&mut world, std::slice::from_ref(&late));
+        assert_eq!(code(bob.listen(&mut world)), Some(RejectCode::Unsure));
+        ann.push(&mut world, &rows[1..]);
+        assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
+        // Who wants it to count although it may have counted before has it so, and what is new is new.
+        bob.named = 1;
+        let insisted = PushRow { insisted: true, ..copy_of(&mut bob, KEPT + 1, (&ann, &rows[0])) };
+        bob.push(&mut world, &[insisted]);
+        assert!(matches!(outcomes(bob.listen(&mut world))[..], [Outcome::Accepted { .. }]));
+        ann.named = 1;
+        let new = ann.set(KEPT + 2, "d", "title", "new");
+        ann.push(&mut world, &[new]);
+        assert!(matches!(outcomes(ann.listen(&mut world))[..], [Outcome::Accepted { .. }]));
     }
 }

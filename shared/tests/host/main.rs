@@ -8,6 +8,7 @@
     reason = "a test: whatever goes wrong here should stop it"
 )]
 
+mod copies;
 mod heal;
 mod history;
 mod horizon;

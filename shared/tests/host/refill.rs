@@ -2,15 +2,15 @@
 
 use crate::world::{Client, WALL, World, cell, grant, key, seq};
 use rejoin_core::{
-    hlc::Hlc,
+    hlc::{Hlc, Stamp},
     id::{CollectionName, Pattern, RecordKey, SpaceId},
     io::{Batch, CommitOutcome, FaultClass, Keyspace},
     port::Store,
     protocol::{
         host::{Grant, HostNote, RefillPolicy},
         message::{
-            Ack, ByeCode, Identity, Kept, Message, Mode, Outcome, PROOF_BYTES, PushRow, Recall,
-            Refill, RefillOutcome, Refilled, RejectCode, Right,
+            Ack, ByeCode, Identity, Kept, Message, Mode, Origin, Outcome, PROOF_BYTES, PushRow,
+            Recall, Refill, RefillOutcome, Refilled, RejectCode, Right,
         },
     },
     record::{Counter, Kind, Record, State, Tally, Value},
@@ -447,11 +447,14 @@ fn recall_of_what_may_have_come_back_is_unsure() {
     let (later, digest) = (ann.set(20, "c", "title", "new"), row.digest);
     acknowledged(&mut world, &mut ann, &later);
     let beyond = Hlc::at(WallMillis(WALL + 30));
-    let rows = vec![(row.hlc, digest), (later.hlc, later.digest), (beyond, digest)];
+    let origin = |hlc, digest| Origin { stamp: Stamp { hlc, replica: ann.replica }, digest };
+    let (lost, known) = (origin(row.hlc, digest), origin(later.hlc, later.digest));
+    let rows = vec![lost, known, origin(beyond, digest)];
     world.say(ann.peer, &Message::Recall(Recall { rows }));
     match ann.listen(&mut world).pop() {
         Some(Message::Recalled(recalled)) => {
-            assert_eq!((recalled.accepted, recalled.unsure), (vec![later.hlc], vec![row.hlc]));
+            let accepted: Vec<Origin> = recalled.accepted.iter().map(|row| row.origin).collect();
+            assert_eq!((accepted, recalled.unsure), (vec![known], vec![lost]));
         }
         other => panic!("{other:?}"),
     }

@@ -1,13 +1,13 @@
 //! Handshake, streams, liveness.
 
-use crate::world::{Client, World, cell, epoch, grant, key, seq};
+use crate::world::{Client, World, cell, epoch, grant, key, origin_of, seq};
 use rejoin_core::{
-    hlc::Hlc,
-    id::{CollectionName, Cursor, Pattern, RecordKey},
+    hlc::{Hlc, Stamp},
+    id::{CollectionName, Cursor, Pattern, RecordKey, ReplicaId, Seq},
     protocol::{
         host::{Grant, HostInput, HostNote, HostOutput},
         limits::RECALL_ROWS_MAX,
-        message::{ByeCode, Identity, Message, Mode, Place, Recall, Right},
+        message::{ByeCode, Identity, Message, Mode, Origin, Place, Recall, Right, Taken},
     },
     record::{Counter, Kind, State, Tally},
 };
@@ -276,12 +276,14 @@ fn later_session_of_a_replica_takes_over_and_a_clone_is_a_fork() {
     assert_eq!(welcome.identity, Identity::Forked);
     assert!(welcome.modes.is_empty());
     assert!(!world.closed.contains_key(&ann.peer));
-    let rows = vec![(row.hlc, row.digest), (copy.stamp(2).hlc, [0; 16])];
+    let known = origin_of(&ann, &row);
+    let rows = vec![known, Origin { stamp: copy.stamp(2), digest: [0; 16] }];
     world.say(copy.peer, &Message::Recall(Recall { rows }));
     let heard = copy.listen(&mut world);
     assert!(
         matches!(&heard[..], [Message::Recalled(recalled)]
-            if recalled.accepted == [row.hlc] && recalled.unsure.is_empty()),
+            if recalled.accepted == [Taken { origin: known, stamp: known.stamp, seq: Seq(1) }]
+                && recalled.unsure.is_empty()),
         "{heard:?}"
     );
     copy.push(&mut world, &[row]);
@@ -299,7 +301,7 @@ fn replica_of_another_principal_is_foreign_and_learns_nothing() {
     let welcome = eve.connect_as(&mut world, "eve", false);
     assert_eq!(welcome.identity, Identity::Foreign);
     assert_eq!(welcome.accepted, None);
-    let rows = vec![(row.hlc, row.digest)];
+    let rows = vec![origin_of(&ann, &row)];
     world.say(eve.peer, &Message::Recall(Recall { rows }));
     let heard = eve.listen(&mut world);
     assert!(matches!(&heard[..], [Message::Recalled(recalled)] if recalled.accepted.is_empty()));
@@ -307,8 +309,12 @@ fn replica_of_another_principal_is_foreign_and_learns_nothing() {
 }
 
 fn recall_of(rows: usize) -> Message {
-    let hlc = |number| Hlc::from_bits(number as u64 + 1);
-    Message::Recall(Recall { rows: (0..rows).map(|number| (hlc(number), [0; 16])).collect() })
+    let replica = ReplicaId::from_bytes([1; 16]);
+    let origin = |number| {
+        let stamp = Stamp { hlc: Hlc::from_bits(number as u64 + 1), replica };
+        Origin { stamp, digest: [0; 16] }
+    };
+    Message::Recall(Recall { rows: (0..rows).map(origin).collect() })
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rejoin_core::{
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, RefillPolicy},
         message::{
-            Body, Bye, Changes, Entry, Hello, Kept, Message, Place, Proof, Push, PushRow,
+            Body, Bye, Changes, Entry, Hello, Kept, Message, Origin, Place, Proof, Push, PushRow,
             PushWrite, Right, Subscription, Welcome,
         },
         wire,
@@ -80,6 +80,13 @@ impl World {
     pub(crate) fn with_little_memory() -> Self {
         let mut config = config(1);
         config.recent_bytes_max = 0;
+        Self::with(MemoryStore::new(), config)
+    }
+
+    /// A host that reads all that is stored again, three times a minute.
+    pub(crate) fn scrubbed() -> Self {
+        let mut config = config(1);
+        config.scrub = Some(Millis(20_000));
         Self::with(MemoryStore::new(), config)
     }
 
@@ -495,6 +502,8 @@ impl Client {
         let row = PushRow {
             number: millis,
             hlc,
+            origin: None,
+            insisted: false,
             digest: digest16(&writes),
             writes: writes
                 .into_iter()
@@ -546,6 +555,12 @@ impl Client {
         let push = Push { named: self.named, rows: rows.to_vec() };
         world.say(self.peer, &Message::Push(push));
     }
+}
+
+/// What a row is, under whatever stamp it is pushed.
+pub(crate) fn origin_of(client: &Client, row: &PushRow) -> Origin {
+    let own = Stamp { hlc: row.hlc, replica: client.replica };
+    Origin { stamp: row.origin.unwrap_or(own), digest: row.digest }
 }
 
 pub(crate) fn cell(name: &str, kind: Kind, since: Option<Stamp>, state: State) -> Record {

@@ -8,10 +8,10 @@ use crate::{
     },
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
-        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Entry, Hello,
-        Kept, Left, Limits, Message, Outcome, Packed, Place, Push, PushRow, PushWrite, Recall,
-        Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right, Roots, Stated,
-        Subscription, Walk, Welcome,
+        Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Copied, Entry,
+        Hello, Kept, Left, Limits, Message, Origin, Outcome, Packed, Place, Push, PushRow,
+        PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right,
+        Roots, Stated, Subscription, Taken, Walk, Welcome,
         limits::{
             BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX, PUSH_ROWS_MAX,
             REASON_BYTES_MAX, REFILL_RECORDS_MAX, SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
@@ -63,6 +63,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
         17 => Message::Bye(bye(&mut input)?),
         18 => Message::Refill(refill(&mut input)?),
         19 => Message::Refilled(refilled(&mut input)?),
+        20 => Message::Copied(copied(&mut input)?),
         _ => {
             return Err(out_of_range(at));
         }
@@ -206,7 +207,7 @@ fn key(input: &mut Reader<'_>) -> Read<RecordKey> {
 }
 
 fn welcome(input: &mut Reader<'_>) -> Read<Welcome> {
-    input.array_exact(13)?;
+    input.array_exact(14)?;
     Ok(Welcome {
         version: input.uint32()?,
         features: input.uint()?,
@@ -221,6 +222,7 @@ fn welcome(input: &mut Reader<'_>) -> Read<Welcome> {
         accepted: input.optional(Reader::hlc)?,
         identity: numbered(input)?,
         modes: pairs(input, SUBSCRIPTIONS_MAX, |input| Ok((input.uint32()?, numbered(input)?)))?,
+        copied: input.optional(Reader::hlc)?,
     })
 }
 
@@ -250,10 +252,12 @@ fn push(input: &mut Reader<'_>) -> Read<Push> {
 }
 
 fn row(input: &mut Reader<'_>) -> Read<PushRow> {
-    input.array_exact(4)?;
+    input.array_exact(6)?;
     Ok(PushRow {
         number: input.uint()?,
         hlc: input.hlc()?,
+        origin: input.optional(read_stamp)?,
+        insisted: input.bool()?,
         digest: input.bytes_exact()?,
         writes: list(input, BATCH_RECORDS_MAX, write)?,
     })
@@ -287,6 +291,11 @@ fn outcome(input: &mut Reader<'_>) -> Read<Outcome> {
         (1, 2) => Ok(Outcome::Returned { number: input.uint()? }),
         (2, 3) => Ok(Outcome::Ahead { number: input.uint()?, by: Millis(input.uint()?) }),
         (2, 4) => Ok(Outcome::Stale { number: input.uint()?, seq: seq(input)? }),
+        (3, 5) => Ok(Outcome::Taken {
+            number: input.uint()?,
+            stamp: read_stamp(input)?,
+            seq: seq(input)?,
+        }),
         _ => Err(out_of_range(at)),
     }
 }
@@ -427,16 +436,33 @@ fn chunk(input: &mut Reader<'_>) -> Read<Chunk> {
 
 fn recall(input: &mut Reader<'_>) -> Read<Recall> {
     input.array_exact(1)?;
-    let rows = pairs(input, BY_BYTES, |input| Ok((input.hlc()?, input.bytes_exact()?)))?;
-    Ok(Recall { rows })
+    Ok(Recall { rows: list(input, BY_BYTES, origin)? })
 }
 
 fn recalled(input: &mut Reader<'_>) -> Read<Recalled> {
     input.array_exact(2)?;
-    Ok(Recalled {
-        accepted: list(input, BY_BYTES, Reader::hlc)?,
-        unsure: list(input, BY_BYTES, Reader::hlc)?,
-    })
+    Ok(Recalled { accepted: list(input, BY_BYTES, taken)?, unsure: list(input, BY_BYTES, origin)? })
+}
+
+fn copied(input: &mut Reader<'_>) -> Read<Copied> {
+    input.array_exact(1)?;
+    Ok(Copied { rows: list(input, BY_BYTES, taken)? })
+}
+
+fn origin(input: &mut Reader<'_>) -> Read<Origin> {
+    input.array_exact(2)?;
+    Ok(Origin { stamp: read_stamp(input)?, digest: input.bytes_exact()? })
+}
+
+fn taken(input: &mut Reader<'_>) -> Read<Taken> {
+    input.array_exact(3)?;
+    let origin = origin(input)?;
+    let at = input.position();
+    let other = input.optional(read_stamp)?;
+    if other == Some(origin.stamp) {
+        return Err(CodecError { at, kind: CodecFault::NotCanonical });
+    }
+    Ok(Taken { origin, stamp: other.unwrap_or(origin.stamp), seq: seq(input)? })
 }
 
 fn refill(input: &mut Reader<'_>) -> Read<Refill> {

@@ -8,8 +8,8 @@ use crate::{
     id::{Cursor, Digest, Pattern, RecordKey},
     message::{
         AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Entry, Hello, Kept, Left, Limits,
-        Message, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome, Refilled, Right,
-        Roots, Stated, Subscription, Welcome,
+        Message, Origin, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome, Refilled,
+        Right, Roots, Stated, Subscription, Taken, Welcome,
     },
 };
 use alloc::vec::Vec;
@@ -53,6 +53,7 @@ const fn type_number(message: &Message) -> u64 {
         Message::Bye(_) => 17,
         Message::Refill(_) => 18,
         Message::Refilled(_) => 19,
+        Message::Copied(_) => 20,
     }
 }
 
@@ -98,15 +99,12 @@ fn write_body(out: &mut Writer, message: &Message) {
         Message::Chunk(message) => chunk(out, message),
         Message::Recall(message) => {
             out.array(1);
-            pairs(out, &message.rows, |out, (hlc, digest)| {
-                out.hlc(*hlc);
-                out.bytes(digest);
-            });
+            list(out, &message.rows, origin);
         }
         Message::Recalled(message) => {
             out.array(2);
-            list(out, &message.accepted, |out, hlc| out.hlc(*hlc));
-            list(out, &message.unsure, |out, hlc| out.hlc(*hlc));
+            list(out, &message.accepted, taken);
+            list(out, &message.unsure, origin);
         }
         Message::Ping { nonce } => {
             out.array(1);
@@ -124,6 +122,10 @@ fn write_body(out: &mut Writer, message: &Message) {
         Message::Bye(message) => bye(out, message),
         Message::Refill(message) => refill(out, message),
         Message::Refilled(message) => refilled(out, message),
+        Message::Copied(message) => {
+            out.array(1);
+            list(out, &message.rows, taken);
+        }
     }
 }
 
@@ -210,7 +212,7 @@ pub(super) fn digest(out: &mut Writer, value: &Digest) {
 }
 
 fn welcome(out: &mut Writer, message: &Welcome) {
-    out.array(13);
+    out.array(14);
     out.uint(u64::from(message.version));
     out.uint(message.features);
     out.text(&message.principal);
@@ -227,6 +229,7 @@ fn welcome(out: &mut Writer, message: &Welcome) {
         out.uint(u64::from(*subscription));
         out.uint(mode.number());
     });
+    optional(out, message.copied.as_ref(), |out, hlc| out.hlc(*hlc));
 }
 
 fn right(out: &mut Writer, value: &Right) {
@@ -257,11 +260,28 @@ fn push(out: &mut Writer, message: &Push) {
 }
 
 fn row(out: &mut Writer, value: &PushRow) {
-    out.array(4);
+    out.array(6);
     out.uint(value.number);
     out.hlc(value.hlc);
+    optional(out, value.origin.as_ref(), write_stamp);
+    out.bool(value.insisted);
     out.bytes(&value.digest);
     list(out, &value.writes, write);
+}
+
+fn origin(out: &mut Writer, value: &Origin) {
+    out.array(2);
+    write_stamp(out, &value.stamp);
+    out.bytes(&value.digest);
+}
+
+/// The stamp of the copy is null where it is the origin's.
+fn taken(out: &mut Writer, value: &Taken) {
+    out.array(3);
+    origin(out, &value.origin);
+    let other = Some(&value.stamp).filter(|stamp| **stamp != value.origin.stamp);
+    optional(out, other, write_stamp);
+    out.uint(value.seq.0);
 }
 
 fn write(out: &mut Writer, value: &PushWrite) {
@@ -292,6 +312,11 @@ fn write_outcome(out: &mut Writer, value: &Outcome) {
         }
         Outcome::Stale { number, seq } => {
             head(3, 4, *number);
+            out.uint(seq.0);
+        }
+        Outcome::Taken { number, stamp, seq } => {
+            head(4, 5, *number);
+            write_stamp(out, stamp);
             out.uint(seq.0);
         }
     }

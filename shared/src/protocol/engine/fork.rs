@@ -8,21 +8,47 @@ use super::{
 use crate::{
     gather,
     hlc::{Hlc, Stamp},
+    id::{RecordKey, Seq},
     message::{
-        Message, Recall, Recalled,
+        Copied, Message, Origin, Recall, Recalled, RejectCode, Taken, Welcome,
         limits::{RECALL_ROWS_MAX, time_for},
     },
     planted::Bug,
-    replica::{Entry, OutboxRow, RowState, Settlement, row_digest},
+    replica::{Entry, OutboxRow, Replica, RowState, Settlement},
     time::{Millis, Now},
 };
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
     vec::Vec,
 };
 
 /// Bytes of a row in a recall, at most.
 const RECALL_ROW_BYTES: usize = 32;
+
+/// Whether a row waits that was not accepted under this id, and one behind it on a record of it was: only a copy
+/// of this replica, which had heard that the first was refused, can have pushed the second. By its stamp
+/// the first would seem to be there.
+fn is_overtaken(replica: &Replica, accepted: &[(u64, Settlement)]) -> bool {
+    let overlay = replica.overlay();
+    let own = |outbox: &OutboxRow| outbox.row.stamp.replica == replica.id();
+    let mut latest: BTreeMap<&RecordKey, u64> = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    for (number, settlement) in accepted {
+        known.insert(*number);
+        let plain = matches!(settlement, Settlement::Accepted(_));
+        let row = overlay.get(*number).filter(|outbox| plain && own(outbox));
+        for write in row.into_iter().flat_map(|outbox| &outbox.row.writes) {
+            let last = latest.entry(&write.key).or_default();
+            *last = (*last).max(*number);
+        }
+    }
+    let mut waiting = overlay.rows().filter(|(number, outbox)| {
+        outbox.state == RowState::Waiting && own(outbox) && !known.contains(number)
+    });
+    let behind = |number, key| latest.get(key).is_some_and(|last| *last > number);
+    waiting.any(|(number, outbox)| outbox.row.writes.iter().any(|write| behind(number, &write.key)))
+}
 
 impl Engine {
     /// Whether the peer has accepted something from this replica that it does not know of.
@@ -40,31 +66,62 @@ impl Engine {
         !known
     }
 
-    /// Asks which of the outbox rows, up to a time, were accepted. A peer that takes this history for a
-    /// forked one may have lost its own: what it once acknowledged is asked for too.
-    pub(super) fn recall(&mut self, now: Now, phase: Phase, upto: Option<Hlc>) {
+    /// Asks which of the rows under the present id were accepted. A peer that takes this history for a forked
+    /// one may have lost its own: what it once acknowledged is asked for too.
+    pub(super) fn recall(&mut self, now: Now) {
+        // The peer that said so may have lost its history before the answer comes, and take a copy for its own.
+        let (entry, then) = (Entry::Denied, Then::Nothing);
+        self.pipeline.want(Want::Entry { entry, then });
         let own = self.replica.id();
-        let waiting = |outbox: &&OutboxRow| {
-            !matches!(outbox.state, RowState::Rejected { .. })
-                && outbox.row.stamp.replica == own
-                && upto.is_none_or(|upto| outbox.row.stamp.hlc <= upto)
-        };
-        let rows: VecDeque<(Hlc, [u8; 16])> = self
-            .replica
-            .overlay()
-            .rows()
-            .map(|(_, outbox)| outbox)
-            .filter(waiting)
-            .map(|outbox| (outbox.row.stamp.hlc, row_digest(&outbox.row)))
-            .collect();
+        let rows = self.origins_of(|outbox| outbox.row.stamp.replica == own);
         let Some(session) = &mut self.session else {
             return;
         };
-        session.phase = phase;
+        session.phase = Phase::Recalling;
         session.to_recall = rows;
         if !self.recall_next(now) {
             self.be_reborn();
         }
+    }
+
+    /// What must be known before anything of the peer is taken in: whether rows up to `accepted` are those that
+    /// it has accepted, and whether it has copies of rows that are not this replica's own, or may have been
+    /// copied from it up to `copied`. So a row and its copy are never shown together.
+    pub(super) fn to_check(&self, accepted: Option<Hlc>, copied: Option<Hlc>) -> VecDeque<Origin> {
+        let own = self.replica.id();
+        self.origins_of(|outbox| {
+            let (stamp, origin) = (outbox.row.stamp, outbox.row.first_stamp());
+            let foreign = stamp.replica != own || origin.replica != own;
+            let waits = outbox.state == RowState::Waiting;
+            let was_copied = waits && Some(origin.hlc) <= copied;
+            let untold = self.replica.has(Bug::CopiesUntold);
+            Some(stamp.hlc) <= accepted && stamp.replica == own
+                || (foreign || was_copied) && !untold
+        })
+    }
+
+    fn origins_of(&self, picks: impl Fn(&OutboxRow) -> bool) -> VecDeque<Origin> {
+        let rows = self.replica.overlay().rows().map(|(_, outbox)| outbox);
+        let kept = rows.filter(|outbox| !matches!(outbox.state, RowState::Rejected { .. }));
+        kept.filter(|outbox| picks(outbox)).flat_map(|outbox| self.names_of(outbox)).collect()
+    }
+
+    /// What a peer may know the row as: its origin, and where it has another stamp, what it was pushed as. One that
+    /// has lost history does not know that the two are one, and may have got the effect back under that stamp.
+    fn names_of(&self, outbox: &OutboxRow) -> impl Iterator<Item = Origin> + use<> {
+        let (origin, stamp) = (outbox.row.origin(), outbox.row.stamp);
+        let pushed = stamp != origin.stamp && stamp.replica == self.replica.id();
+        core::iter::once(origin).chain(pushed.then_some(Origin { stamp, ..origin }))
+    }
+
+    /// Asks these before it goes on.
+    pub(super) fn check(&mut self, now: Now, welcome: Welcome, rows: VecDeque<Origin>) {
+        if let Some(session) = &mut self.session {
+            session.phase = Phase::Checking;
+            session.welcome = Some(welcome);
+            session.to_recall = rows;
+        }
+        self.recall_next(now);
     }
 
     /// Asks for the next rows: one question at a time. `false` when all were asked for.
@@ -83,20 +140,19 @@ impl Engine {
         some
     }
 
-    pub(super) fn recalled(&mut self, now: Now, recalled: Recalled) {
-        let own = self.replica.id();
-        let rows = self.replica.overlay().rows();
-        let rows = rows.filter(|(_, outbox)| outbox.row.stamp.replica == own);
-        let numbers: BTreeMap<Hlc, u64> =
-            gather::map(rows.map(|(number, outbox)| (outbox.row.stamp.hlc, number)));
-        let number_of = |hlc: Hlc| numbers.get(&hlc).copied();
-        let accepted: Vec<u64> = recalled.accepted.into_iter().filter_map(number_of).collect();
-        let unsure: Vec<u64> = recalled.unsure.into_iter().filter_map(number_of).collect();
+    pub(super) fn recalled(&mut self, now: Now, recalled: &Recalled) {
+        let numbers = self.numbers();
+        let accepted = self.settlements(&numbers, &recalled.accepted);
+        let unsure = recalled.unsure.iter().filter_map(|row| numbers.get(row).copied());
         let Some(session) = &mut self.session else {
             return;
         };
-        session.recalled.extend(accepted);
+        // A row of two names may have two answers.
+        let mut known = gather::map(core::mem::take(&mut session.recalled));
+        known.extend(accepted);
         session.unsure.extend(unsure);
+        session.unsure.retain(|number| !known.contains_key(number));
+        session.recalled = known.into_iter().collect();
         let checking = session.phase == Phase::Checking;
         if self.recall_next(now) {
             return;
@@ -108,29 +164,93 @@ impl Engine {
         }
     }
 
-    /// It is known which waiting rows were accepted: goes on if the last one accepted is among them.
-    pub(super) fn checked(&mut self, now: Now) {
+    fn numbers(&self) -> BTreeMap<Origin, u64> {
+        let rows = self.replica.overlay().rows();
+        let kept = rows.filter(|(_, outbox)| !matches!(outbox.state, RowState::Rejected { .. }));
+        gather::map(
+            kept.flat_map(|(number, outbox)| self.names_of(outbox).map(move |name| (name, number))),
+        )
+    }
+
+    /// What becomes of the rows that the peer has, as they are or as copies.
+    fn settlements(
+        &self,
+        numbers: &BTreeMap<Origin, u64>,
+        taken: &[Taken],
+    ) -> Vec<(u64, Settlement)> {
+        let settlement = |taken: &Taken| {
+            let number = *numbers.get(&taken.origin)?;
+            let row = &self.replica.overlay().get(number)?.row;
+            let settlement = if row.stamp == taken.stamp {
+                Settlement::Accepted(taken.seq)
+            } else {
+                Settlement::Taken(taken.stamp, taken.seq)
+            };
+            Some((number, settlement))
+        };
+        taken.iter().filter_map(settlement).collect()
+    }
+
+    /// The peer has just accepted rows of which this replica may have copies; their effect is still to come.
+    pub(super) fn copied(&mut self, copied: &Copied) {
+        let mut settled = self.settlements(&self.numbers(), &copied.rows);
+        settled.retain(|(_, settlement)| matches!(settlement, Settlement::Taken(..)));
+        if self.replica.has(Bug::CopiesUntold) || settled.is_empty() {
+            return;
+        }
+        if let Some(session) = &mut self.session {
+            session.pushing.settling += 1;
+            settled.iter().for_each(|(_, settlement)| session.pushing.awaits(settlement));
+        }
+        let entry = Entry::Settled(settled);
+        self.pipeline.want(Want::Entry { entry, then: Then::Named(0) });
+    }
+
+    /// It is known which rows were accepted: goes on if the last one accepted under this id is among them.
+    fn checked(&mut self, now: Now) {
         let Some(session) = &mut self.session else {
             return;
         };
         let Some(welcome) = session.welcome.take() else {
             return;
         };
-        let stamp = welcome.accepted.map(|hlc| Stamp { hlc, replica: self.replica.id() });
-        let is_last = |number: &u64| {
-            let row = self.replica.overlay().get(*number);
-            row.map(|row| row.row.stamp) == stamp
-        };
-        if !session.recalled.iter().any(is_last) {
+        let last = welcome.accepted.filter(|accepted| *accepted > self.replica.acked());
+        let last = last.map(|hlc| Stamp { hlc, replica: self.replica.id() });
+        let overlay = self.replica.overlay();
+        let is_last =
+            |(number, _): &(u64, Settlement)| overlay.get(*number).map(|row| row.row.stamp) == last;
+        let is_other = last.is_some() && !session.recalled.iter().any(is_last);
+        if is_other || is_overtaken(&self.replica, &session.recalled) {
             session.phase = Phase::Recalling;
             self.be_reborn();
             return;
         }
-        let settled = core::mem::take(&mut session.recalled);
-        let accepted = Settlement::Accepted(welcome.head);
-        let settled = settled.into_iter().map(|number| (number, accepted.clone()));
-        let entry = Entry::Settled(settled.collect());
-        self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
+        let own = self.replica.id();
+        let mut settled = core::mem::take(&mut session.recalled);
+        // One that was accepted as it is goes again: the peer may have lost of it since what a recall does not look at.
+        settled.retain(|(number, settlement)| {
+            let is_own = overlay.get(*number).is_some_and(|row| row.row.stamp.replica == own);
+            !is_own || matches!(settlement, Settlement::Taken(..))
+        });
+        // A row that may have counted, and not under this id, is the user's to decide about: once. What it has left is
+        // not to be shown beside it.
+        let undecided = |number: &u64| {
+            overlay.get(*number).is_some_and(|outbox| {
+                let first = outbox.row.first_stamp();
+                let may_be_copied = first.replica != own || Some(first.hlc) <= welcome.copied;
+                may_be_copied && !outbox.row.insisted && outbox.state == RowState::Waiting
+            })
+        };
+        let unsure = core::mem::take(&mut session.unsure).into_iter().filter(undecided);
+        settled.extend(unsure.map(|number| {
+            let reason = String::from("the server may have lost that it had accepted it");
+            (number, Settlement::Rejected { code: RejectCode::Unsure, reason })
+        }));
+        if !settled.is_empty() {
+            session.copies = settled.iter().map(|(_, settlement)| settlement).cloned().collect();
+            let entry = Entry::Settled(settled);
+            self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
+        }
         self.enter(now, welcome);
     }
 
@@ -138,16 +258,15 @@ impl Engine {
         if let Some(session) = &mut self.session {
             let replica = session.fresh;
             let mut accepted = core::mem::take(&mut session.recalled);
-            if self.replica.has(Bug::RecallIgnored) {
-                accepted.clear();
-            }
             if self.replica.is_in_doubt() {
                 // Under which stamps they were acknowledged is lost: they are not to be sent once more.
                 let rows = self.replica.overlay().rows();
                 let held = rows.filter(|(_, row)| matches!(row.state, RowState::Accepted(_)));
-                accepted.extend(held.map(|(number, _)| number));
+                let known: Vec<u64> = accepted.iter().map(|(number, _)| *number).collect();
+                let held = held.filter(|(number, _)| !known.contains(number));
+                accepted.extend(held.map(|(number, _)| (number, Settlement::Accepted(Seq(0)))));
             }
-            let unsure = core::mem::take(&mut session.unsure);
+            let unsure = core::mem::take(&mut session.unsure).into_iter().collect();
             self.pipeline.want(Want::Reborn { replica, accepted, unsure });
         }
     }

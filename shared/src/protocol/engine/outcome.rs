@@ -146,7 +146,8 @@ impl Engine {
             | Entry::Settled(_)
             | Entry::Session(_)
             | Entry::Stated { .. }
-            | Entry::Welcomed(_)) => Want::Entry { entry, then },
+            | Entry::Welcomed(_)
+            | Entry::Denied) => Want::Entry { entry, then },
             Entry::Adopted(principal) => {
                 let Then::Adopt { id, discard } = then else { return None };
                 self.other_account = Some(principal);

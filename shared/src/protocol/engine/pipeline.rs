@@ -16,7 +16,7 @@ use crate::{
     message::ByeCode,
     planted::Bug,
     replica::{
-        Applied, Change, ChangeError, Entry, Fold, META_FOLDED, META_LEADER, RowState,
+        Applied, Change, ChangeError, Entry, Fold, META_FOLDED, META_LEADER, RowState, Settlement,
         encode_entry, load_queries, log_key,
     },
     time::{Millis, MonoMillis, Now, WallMillis},
@@ -54,7 +54,7 @@ pub(super) enum Want {
     /// New stamps for the waiting rows from here on.
     Restamp { from: u64, skew_ms: i64 },
     /// A new replica id.
-    Reborn { replica: ReplicaId, accepted: Vec<u64>, unsure: Vec<u64> },
+    Reborn { replica: ReplicaId, accepted: Vec<(u64, Settlement)>, unsure: Vec<u64> },
     /// The lead.
     Claim { token: [u8; 16] },
     /// Take over for another principal, with the rows that wait or without them.
@@ -476,7 +476,12 @@ impl Engine {
                 }
             }
             Want::Reborn { replica, accepted, unsure } => {
-                let settled: Vec<u64> = accepted.iter().chain(&unsure).copied().collect();
+                let copy = |(number, settlement): &(u64, Settlement)| match settlement {
+                    Settlement::Taken(stamp, _) => (*number, Some(*stamp)),
+                    Settlement::Accepted(_) | Settlement::Rejected { .. } => (*number, None),
+                };
+                let unsettled = unsure.iter().map(|number| (*number, None));
+                let settled: Vec<_> = accepted.iter().map(copy).chain(unsettled).collect();
                 match self.replica.restamp_as(replica, &settled, now.wall) {
                     Ok(restamped) => {
                         let entry = Entry::Reborn { replica, accepted, unsure, restamped };

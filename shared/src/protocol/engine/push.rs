@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     codec::CodecError,
+    hlc::Hlc,
     id::Seq,
     planted::Bug,
     protocol::{
@@ -47,6 +48,10 @@ pub(super) struct Pushing {
     pub(super) paused_until: Option<MonoMillis>,
     /// The feed must reach this before more is sent.
     until: Option<Seq>,
+    /// What was accepted before the session lies up to here: a row that waits may be among it.
+    head: Seq,
+    /// Rows count as copies with stamps up to this: those behind them may need later ones.
+    copies: Option<Hlc>,
     /// Subscriptions that must be healed before more is sent.
     mending: BTreeSet<u32>,
     /// When the outstanding acknowledgement is overdue.
@@ -69,6 +74,39 @@ impl Pushing {
         }
         self.bytes += flight.bytes;
         self.in_flight.insert(number, flight);
+    }
+
+    /// At the start of a session, when the peer's feed ends at `head`.
+    pub(super) fn start(head: Seq, replica: &Replica) -> Self {
+        let mut rows = replica.overlay().rows().map(|(_, outbox)| outbox);
+        let is_unsure = rows.any(|outbox| {
+            let unsure =
+                matches!(outbox.state, RowState::Rejected { code: RejectCode::Unsure, .. });
+            unsure || outbox.row.insisted
+        });
+        // An earlier session may have been cut before the base had what such a row has left.
+        let until = Some(head).filter(|_| is_unsure);
+        Self { head, until, copies: replica.copies_until(), ..Self::default() }
+    }
+
+    /// What stands behind a row that counts as a copy, or that may have been accepted, is made when the base has
+    /// what that has left, and not before: an own total without it would take it back.
+    pub(super) fn awaits(&mut self, settlement: &Settlement) {
+        match settlement {
+            Settlement::Taken(stamp, seq) => {
+                self.until = self.until.max(Some(*seq));
+                self.copies = self.copies.max(Some(stamp.hlc));
+            }
+            Settlement::Rejected { code: RejectCode::Unsure, .. } => {
+                self.until = self.until.max(Some(self.head));
+            }
+            Settlement::Accepted(_) | Settlement::Rejected { .. } => {}
+        }
+    }
+
+    /// Whether the feed has not brought yet what must come before more is sent.
+    pub(super) fn awaits_more(&self, replica: &Replica) -> bool {
+        self.until.is_some_and(|seq| knows(replica) < seq)
     }
 
     /// How long the next acknowledgement may take: what is outstanding must get there first.
@@ -144,14 +182,22 @@ impl Engine {
     fn may_push_more(&mut self) -> bool {
         let Some(session) = self.session.as_mut() else { return false };
         let pushing = &mut session.pushing;
-        if let Some(skew_ms) = pushing.restamp {
-            if pushing.in_flight.is_empty() && pushing.settling == 0 {
+        if pushing.restamp.is_some() || pushing.copies.is_some() {
+            // A row whose effect is on its way would be shown beside it under another stamp.
+            let settled = pushing.is_quiet() && knows(&self.replica) >= pushing.head;
+            if !settled || pushing.awaits_more(&self.replica) {
+                return false;
+            }
+            let copies = pushing.copies.take();
+            let trails = copies.is_some_and(|upto| self.replica.trails(upto));
+            let skew_ms = pushing.restamp.take();
+            let skew_ms = skew_ms.or_else(|| trails.then(|| self.replica.skew_ms()));
+            if let Some(skew_ms) = skew_ms {
                 pushing.settling += 1;
-                pushing.restamp = None;
                 let from = pushing.returned.first().copied().unwrap_or(pushing.next);
                 self.pipeline.want(Want::Restamp { from, skew_ms });
+                return false;
             }
-            return false;
         }
         // Two pushes in flight could each be returned for an outcome that the other does not name yet, for
         // ever: what is sent again goes when every outcome is known.
@@ -159,7 +205,7 @@ impl Engine {
         if pushing.settling > 0 || again || pushing.paused_until.is_some() {
             return false;
         }
-        if pushing.until.is_some_and(|seq| knows(&self.replica) < seq) {
+        if pushing.awaits_more(&self.replica) {
             return false;
         }
         pushing.until = None;
@@ -222,7 +268,6 @@ impl Engine {
             return;
         };
         let planted = self.replica.has(Bug::DeadlinesFixed);
-        let head = session.head;
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
         let mut named = 0;
@@ -239,11 +284,6 @@ impl Engine {
                 }
                 Outcome::Rejected { number: at, code, reason } => {
                     named = named.max(at);
-                    if code == RejectCode::Unsure {
-                        // What it has left, if it was accepted, must be known to what is made next: an own total
-                        // without it would take it back.
-                        pushing.until = pushing.until.max(Some(head));
-                    }
                     settled.push((number, Settlement::Rejected { code, reason }));
                 }
                 Outcome::Returned { number: at } => {
@@ -277,8 +317,13 @@ impl Engine {
                     pushing.returned.insert(number);
                     pushing.until = pushing.until.max(Some(seq));
                 }
+                Outcome::Taken { number: at, stamp, seq } => {
+                    named = named.max(at);
+                    settled.push((number, Settlement::Taken(stamp, seq)));
+                }
             }
         }
+        settled.iter().for_each(|(_, settlement)| pushing.awaits(settlement));
         pushing.overdue =
             (!pushing.in_flight.is_empty()).then(|| now.mono + pushing.ack_within(planted));
         if settled.is_empty() {

@@ -5,6 +5,7 @@ use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
     gather,
     hlc::Stamp,
+    message::RejectCode,
     replica::{Change, ChangeError, Entry, OutboxRow, RowState},
     time::Now,
 };
@@ -34,6 +35,9 @@ impl Engine {
             let mut row = outbox.row.clone();
             let stamp = Stamp { hlc, replica: self.replica.id() };
             row.restamp(&gather::map([(row.stamp, stamp)]));
+            // What may have counted counts now, unless the peer knows that it has.
+            row.insisted |=
+                matches!(outbox.state, RowState::Rejected { code: RejectCode::Unsure, .. });
             granted = self.replica.last() + 1;
             entries.push((Entry::Commit(row), Then::Nothing));
         }

@@ -19,10 +19,12 @@ use crate::{
             DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, PING_EVERY,
             SUBSCRIPTIONS_MAX, VERSIONS,
         },
-        message::{Bye, ByeCode, Hello, Identity, Message, Mode, Place, Subscription, Welcome},
+        message::{
+            Bye, ByeCode, Hello, Identity, Message, Mode, Origin, Place, Subscription, Welcome,
+        },
         wire::{self, Assembler},
     },
-    replica::{Entry, Replica, Standing, Welcomed},
+    replica::{Entry, Replica, Settlement, Standing, Welcomed},
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
@@ -48,7 +50,8 @@ pub(super) enum Phase {
     Greeting,
     /// The welcome is on its way into the log.
     Entering,
-    /// The last row accepted has the stamp of one that waits: asking whether it is that one.
+    /// Asking which rows were accepted that may have been: as another's copies, or since the last one accepted
+    /// has the stamp of one that waits.
     Checking,
     /// The history forked: asking what was accepted.
     Recalling,
@@ -96,11 +99,13 @@ pub(super) struct Session {
     pub(super) received_bytes: u64,
     /// Records of the snapshots that are being pulled, by subscription.
     pub(super) totals: BTreeMap<u32, u64>,
-    pub(super) recalled: Vec<u64>,
-    pub(super) unsure: Vec<u64>,
+    pub(super) recalled: Vec<(u64, Settlement)>,
+    pub(super) unsure: BTreeSet<u64>,
     pub(super) torn: Torn,
     /// Rows that are still to be asked for.
-    pub(super) to_recall: VecDeque<(Hlc, [u8; 16])>,
+    pub(super) to_recall: VecDeque<Origin>,
+    /// Of these rows copies count, or may, as the peer told before the session began.
+    pub(super) copies: Vec<Settlement>,
     last_sent: MonoMillis,
     last_heard: MonoMillis,
     pub(super) opening_until: MonoMillis,
@@ -221,9 +226,10 @@ impl Engine {
             received_bytes: 0,
             totals: BTreeMap::new(),
             recalled: Vec::new(),
-            unsure: Vec::new(),
+            unsure: BTreeSet::new(),
             torn: Torn::default(),
             to_recall: VecDeque::new(),
+            copies: Vec::new(),
             last_sent: now.mono,
             last_heard: now.mono,
             opening_until: now.mono + OPENING_WITHIN,
@@ -231,6 +237,10 @@ impl Engine {
             refreshed: false,
             live: false,
         });
+        if self.replica.is_denied() {
+            self.be_reborn();
+            return;
+        }
         let entry = Entry::Session(incarnation);
         self.pipeline.want(Want::Entry { entry, then: Then::SayHello });
     }
@@ -351,10 +361,11 @@ impl Engine {
             Message::Records(records) if open => self.heal_records(now, &records, encoded),
             Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
             Message::Refilled(refilled) if open => self.refilled(now, refilled),
+            Message::Copied(copied) if open => self.copied(&copied),
             Message::Recalled(recalled)
                 if matches!(session.phase, Phase::Recalling | Phase::Checking) =>
             {
-                self.recalled(now, recalled);
+                self.recalled(now, &recalled);
             }
             Message::Ping { nonce } => self.say(now, &Message::Pong { nonce, state: None }),
             Message::Pong { state, .. } => {
@@ -373,6 +384,7 @@ impl Engine {
             | Message::Records(_)
             | Message::Chunk(_)
             | Message::Refilled(_)
+            | Message::Copied(_)
             | Message::Recalled(_)
                 if !open => {}
             Message::Welcome(_)
@@ -383,6 +395,7 @@ impl Engine {
             | Message::Records(_)
             | Message::Chunk(_)
             | Message::Refilled(_)
+            | Message::Copied(_)
             | Message::Refill(_)
             | Message::Recalled(_)
             | Message::Hello(_)
@@ -505,16 +518,16 @@ impl Engine {
         }
         let in_doubt = welcome.identity != Identity::Confirmed || self.replica.is_in_doubt();
         if in_doubt || self.has_forked(welcome.accepted) || self.gives_up_own(&welcome) {
-            self.recall(now, Phase::Recalling, None);
-        } else if welcome.accepted > Some(self.replica.acked()) {
-            // A row of that stamp waits, but a history that was rolled back may have issued it twice.
-            let upto = welcome.accepted;
-            if let Some(session) = &mut self.session {
-                session.welcome = Some(welcome);
-            }
-            self.recall(now, Phase::Checking, upto);
-        } else {
+            self.recall(now);
+            return;
+        }
+        // A row of that stamp waits, but a history that was rolled back may have issued it twice.
+        let accepted = welcome.accepted.filter(|accepted| *accepted > self.replica.acked());
+        let rows = self.to_check(accepted, welcome.copied);
+        if rows.is_empty() {
             self.enter(now, welcome);
+        } else {
+            self.check(now, welcome, rows);
         }
     }
 
@@ -598,7 +611,9 @@ impl Engine {
         session.horizon = welcome.horizon;
         session.features = welcome.features & features;
         session.history = History::of(&welcome);
-        session.pushing = Pushing::default();
+        session.pushing = Pushing::start(welcome.head, &self.replica);
+        let copies = core::mem::take(&mut session.copies);
+        copies.iter().for_each(|copy| session.pushing.awaits(copy));
         let mut starting = Vec::new();
         for (id, mode) in welcome.modes {
             let at = usize::try_from(id).unwrap_or(usize::MAX);

@@ -56,6 +56,10 @@ impl Engine {
             return;
         }
         let Some(session) = self.session.as_mut() else { return };
+        if session.pushing.awaits_more(&self.replica) {
+            // Copies that count for rows are still on their way.
+            return;
+        }
         let is_hopeless = |row: &LostRow| !row.is_torn || session.torn.refuses(row);
         let (hopeless, torn): (Vec<_>, Vec<_>) = lost.into_iter().partition(is_hopeless);
         if !session.torn.is_awaited() {

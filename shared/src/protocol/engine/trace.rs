@@ -29,6 +29,7 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
             ("Chunk", format!("{records} records"))
         }
         Message::Recall(recall) => ("Recall", format!("{} rows", recall.rows.len())),
+        Message::Copied(copied) => ("Copied", format!("{} rows", copied.rows.len())),
         Message::Recalled(recalled) => {
             ("Recalled", format!("{} accepted", recalled.accepted.len()))
         }

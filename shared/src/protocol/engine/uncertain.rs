@@ -87,11 +87,7 @@ impl Engine {
         let happened = match decode_entry(&uncertain.bytes) {
             Ok(Entry::Commit(row)) => match self.replica.overlay().get(uncertain.at) {
                 Some(outbox) => {
-                    let intents = |row: &crate::replica::Row| -> Vec<_> {
-                        let writes = row.writes.iter();
-                        writes.map(|write| (write.key.clone(), write.intents.clone())).collect()
-                    };
-                    if intents(&outbox.row) != intents(&row) {
+                    if outbox.row.origin() != row.origin() {
                         return Fate::Failed;
                     }
                     true

@@ -13,7 +13,8 @@
 use super::{
     heal::{Collection, get_record},
     horizon::Horizon,
-    layout::{self, Accepted, Head, ReplicaRow, Stored, TreeRow},
+    layout::{self, Accepted, CopyRow, Head, ReplicaRow, Stored, TreeRow},
+    slice::copy_of,
     survey::Survey,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     id::{CollectionName, Digest, Epoch, Incarnation, RecordKey, ReplicaId, Seq, key_hash},
     io::{Answer, Batch, Keyspace, Query},
     planted::{Bug, Planted},
-    protocol::message::Left,
+    protocol::message::{Left, Origin},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -79,6 +80,9 @@ pub(super) enum Suspect {
     Replica(ReplicaId),
     Returned(ReplicaId),
     Accepted(ReplicaId, Hlc),
+    Copied(ReplicaId),
+    /// Of a row by its origin, and the stamp that it was accepted with, where an accepted row tells that.
+    Copy(Origin, Option<Stamp>),
     /// A record, or what is derived from it; and a position at which the feed names it.
     Record(RecordKey, Option<Seq>),
     /// A row of a tree of which no feed row tells the record.
@@ -116,6 +120,10 @@ pub enum DamagedRow {
     Returned(ReplicaId),
     /// That a row was accepted.
     Accepted(Stamp),
+    /// That a row of this first stamp was accepted under another one.
+    Copy(Stamp),
+    /// Up to when rows that were first a replica's were accepted under other stamps.
+    Copied(ReplicaId),
     /// A record.
     Record(RecordKey),
     /// What the trees or the feed say of a record.
@@ -206,6 +214,14 @@ pub(super) fn queries(suspects: &BTreeSet<Suspect>) -> Vec<Query> {
                 queries.push(get(Keyspace::Log, layout::log_key(replica, *hlc)));
                 queries.push(get(Keyspace::Meta, layout::returned_key(replica)));
             }
+            Suspect::Copied(replica) => {
+                queries.push(get(Keyspace::Meta, layout::copied_key(replica)));
+            }
+            Suspect::Copy(origin, stamp) => {
+                queries.push(get(Keyspace::Log, layout::origin_key(origin)));
+                let stamp = stamp.unwrap_or(origin.stamp);
+                queries.push(get(Keyspace::Log, layout::log_key(&stamp.replica, stamp.hlc)));
+            }
             Suspect::Record(key, _) => {
                 queries.push(get_record(key));
                 let place = layout::tree_key(&key.collection, &key_hash(key));
@@ -251,6 +267,11 @@ impl Mend {
                 Suspect::Accepted(replica, hlc) => {
                     let own = Stamp { hlc: *hlc, replica: *replica };
                     mend.accepted(own, value, next().as_deref(), context)?;
+                }
+                Suspect::Copied(replica) => mend.copied(replica, value, context)?,
+                Suspect::Copy(origin, stamp) => {
+                    let row = stamp.zip(whole(next().as_deref().map(Accepted::decode))?);
+                    mend.copy(origin, value, row, context)?;
                 }
                 Suspect::Record(key, fed) => {
                     mend.record(key, *fed, value, next().as_deref(), context)?;
@@ -393,6 +414,50 @@ impl Mend {
         self.returned.insert(own.replica, greatest);
         self.batch.put(Keyspace::Meta, place, layout::encode_time(greatest));
         self.tell(DamagedRow::Accepted(own), Mended::Assumed);
+        Ok(())
+    }
+
+    /// Any row of the replica may have been accepted under another stamp: it asks about all that wait.
+    fn copied(
+        &mut self,
+        replica: &ReplicaId,
+        value: Option<Vec<u8>>,
+        context: &Context<'_>,
+    ) -> Result<(), CodecError> {
+        if value.is_none() || whole(value.as_deref().map(layout::decode_time))?.is_some() {
+            return Ok(());
+        }
+        let key = layout::copied_key(replica);
+        self.keep(Keyspace::Meta, &key, value);
+        self.batch.put(Keyspace::Meta, key, layout::encode_time(context.head.clock));
+        self.tell(DamagedRow::Copied(*replica), Mended::Assumed);
+        Ok(())
+    }
+
+    /// The key tells which row was accepted; under which stamp, an accepted row does that a scrub finds. Until then
+    /// nobody can say more than that it was.
+    fn copy(
+        &mut self,
+        origin: &Origin,
+        value: Option<Vec<u8>>,
+        row: Option<(Stamp, Accepted)>,
+        context: &Context<'_>,
+    ) -> Result<(), CodecError> {
+        let known = whole(value.as_deref().map(CopyRow::decode))?;
+        let told = row.and_then(|(stamp, row)| copy_of(stamp, &row));
+        let told = told.filter(|(of, _)| of == origin).map(|(_, copy)| copy);
+        let is_right = told.is_none_or(|told| known == Some(told));
+        if is_right && (known.is_some() || value.is_none()) {
+            return Ok(());
+        }
+        let lost = CopyRow { stamp: None, seq: context.head.seq };
+        let key = layout::origin_key(origin);
+        if known.is_none() {
+            self.keep(Keyspace::Log, &key, value);
+        }
+        self.batch.put(Keyspace::Log, key, told.unwrap_or(lost).encode());
+        let mended = if told.is_some() { Mended::Derived } else { Mended::Assumed };
+        self.tell(DamagedRow::Copy(origin.stamp), mended);
         Ok(())
     }
 

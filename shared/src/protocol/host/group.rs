@@ -9,8 +9,9 @@ use super::{
     feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
-    layout::{self, Accepted, Head, ReplicaRow, Stored},
-    peer::{Peer, Stage},
+    layout::{self, Accepted, CopyRow, Head, ReplicaRow, Stored},
+    origin::Origins,
+    peer::{Peer, Stage, Told},
     pipeline::{Job, WaitingRow},
     refill, welcome,
 };
@@ -23,8 +24,8 @@ use crate::{
     protocol::{
         limits::BATCH_RECORDS_MAX,
         message::{
-            Conflict, Identity, Left, Limits, Outcome, PushRow, PushWrite, Recall, Recalled,
-            RejectCode,
+            Conflict, Identity, Left, Limits, Origin, Outcome, PushRow, PushWrite, Recall,
+            Recalled, RejectCode,
         },
     },
     time::{Millis, Now},
@@ -41,6 +42,10 @@ use alloc::{
 pub(super) struct Known {
     pub(super) replicas: BTreeMap<ReplicaId, Option<ReplicaRow>>,
     pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Option<Accepted>>,
+    /// Rows by their origins, where they were accepted under another stamp.
+    pub(super) copies: BTreeMap<Origin, Option<CopyRow>>,
+    /// The greatest time of such an origin, by its replica.
+    pub(super) copied: BTreeMap<ReplicaId, Option<Hlc>>,
     /// The greatest time of each replica that others have brought back.
     pub(super) returned: BTreeMap<ReplicaId, Option<Hlc>>,
     pub(super) records: BTreeMap<RecordKey, Option<Arc<Stored>>>,
@@ -54,11 +59,13 @@ impl Known {
             Job::Open(_) => {
                 self.replicas.insert(replica, None);
                 self.returned.insert(replica, None);
+                self.copied.insert(replica, None);
             }
             Job::Row(waiting) => {
                 self.replicas.insert(replica, None);
                 self.returned.insert(replica, None);
                 self.accepted.insert((replica, waiting.row.hlc), None);
+                self.want_origin(peer, &waiting.row);
                 for write in &waiting.row.writes {
                     self.records.insert(write.key.clone(), None);
                 }
@@ -70,10 +77,13 @@ impl Known {
                 }
             }
             Job::Recall(_, recall) => {
-                self.replicas.insert(replica, None);
-                self.returned.insert(replica, None);
-                for (hlc, _) in &recall.rows {
-                    self.accepted.insert((replica, *hlc), None);
+                for origin in &recall.rows {
+                    let Stamp { replica, hlc } = origin.stamp;
+                    self.replicas.insert(replica, None);
+                    self.returned.insert(replica, None);
+                    self.copied.insert(replica, None);
+                    self.accepted.insert((replica, hlc), None);
+                    self.copies.insert(*origin, None);
                 }
             }
         }
@@ -88,6 +98,10 @@ impl Known {
             .map(|replica| get(Keyspace::Meta, layout::replica_key(replica)))
             .chain(
                 accepted.map(|(replica, hlc)| get(Keyspace::Log, layout::log_key(replica, *hlc))),
+            )
+            .chain(self.copies.keys().map(|origin| get(Keyspace::Log, layout::origin_key(origin))))
+            .chain(
+                self.copied.keys().map(|replica| get(Keyspace::Meta, layout::copied_key(replica))),
             )
             .chain(returned.map(|replica| get(Keyspace::Meta, layout::returned_key(replica))))
             .chain(self.records.keys().map(get_record))
@@ -113,6 +127,16 @@ impl Known {
         for ((id, hlc), accepted) in &mut self.accepted {
             *accepted = whole(next().as_deref().map(Accepted::decode), || {
                 damaged.push(Suspect::Accepted(*id, *hlc));
+            })?;
+        }
+        for (origin, copy) in &mut self.copies {
+            *copy = whole(next().as_deref().map(CopyRow::decode), || {
+                damaged.push(Suspect::Copy(*origin, None));
+            })?;
+        }
+        for (id, copied) in &mut self.copied {
+            *copied = whole(next().as_deref().map(layout::decode_time), || {
+                damaged.push(Suspect::Copied(*id));
             })?;
         }
         for (id, returned) in &mut self.returned {
@@ -176,7 +200,7 @@ pub(super) struct Judged {
     pub(super) head: Head,
     pub(super) touched: BTreeMap<RecordKey, Touched>,
     pub(super) acks: BTreeMap<PeerId, Vec<(u64, Outcome)>>,
-    pub(super) welcomes: Vec<(PeerId, Identity, Option<Hlc>)>,
+    pub(super) welcomes: Vec<(PeerId, Told)>,
     pub(super) recalled: Vec<(PeerId, Recalled)>,
     pub(super) refilled: Vec<refill::Answer>,
     /// Peers that must say hello again, after which time and why.
@@ -187,6 +211,7 @@ pub(super) struct Judged {
     pub(super) replicas: BTreeMap<ReplicaId, ReplicaRow>,
     pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Accepted>,
     pub(super) returned: BTreeMap<ReplicaId, Hlc>,
+    pub(super) origins: Origins,
 }
 
 /// A group while it is judged.
@@ -201,6 +226,8 @@ pub(super) struct Judging<'a> {
     pub(super) forgotten: Hlc,
     pub(super) marks: Marks,
     pub(super) lineage: &'a [Left],
+    /// Somebody is to be told of rows that are accepted.
+    pub(super) watched: bool,
     pub(super) known: Known,
     pub(super) judged: Judged,
 }
@@ -225,7 +252,9 @@ impl Judging<'_> {
         // What others brought back counts as accepted: a replica that was rolled back is found out by it.
         let accepted = accepted.max(self.returned(&replica));
         let accepted = accepted.filter(|_| identity != Identity::Foreign);
-        self.judged.welcomes.push((id, identity, accepted));
+        let copied = self.known.copied.get(&replica).copied().flatten();
+        let copied = copied.filter(|_| identity == Identity::Confirmed);
+        self.judged.welcomes.push((id, Told { identity, accepted, copied }));
     }
 
     fn set_replica(&mut self, replica: ReplicaId, row: ReplicaRow) {
@@ -233,26 +262,20 @@ impl Judging<'_> {
         self.judged.replicas.insert(replica, row);
     }
 
-    pub(super) fn recall(&mut self, id: PeerId, peer: &Peer, recall: &Recall) {
+    pub(super) fn recall(&mut self, id: PeerId, peer: &mut Peer, recall: &Recall) {
         let mut recalled = Recalled { accepted: Vec::new(), unsure: Vec::new() };
-        let replica = peer.hello.replica;
-        let row = self.known.replicas.get(&replica).and_then(Option::as_ref);
-        let told = row.and_then(|row| row.accepted).max(self.returned(&replica));
         // What another principal pushed is not this one's to know.
         if peer.stage != (Stage::Denied { foreign: true }) {
-            for (hlc, digest) in &recall.rows {
-                let accepted = self.known.accepted.get(&(replica, *hlc));
-                match accepted.copied().flatten() {
-                    Some(row) if row.digest == *digest => recalled.accepted.push(*hlc),
-                    // Its effect may have come back, or that of another row with this stamp.
-                    None if self.returned(&replica) >= Some(*hlc)
-                        || self.is_forgotten(&Stamp { hlc: *hlc, replica }, told) =>
-                    {
-                        recalled.unsure.push(*hlc);
-                    }
-                    Some(_) | None => {}
+            for origin in &recall.rows {
+                if let Some(taken) = self.taken(origin) {
+                    recalled.accepted.push(taken);
+                } else if self.is_unsure(peer, origin) {
+                    recalled.unsure.push(*origin);
                 }
             }
+        }
+        if peer.stage == Stage::Confirmed {
+            self.watch(id, peer, recall);
         }
         self.judged.recalled.push((id, recalled));
     }
@@ -274,7 +297,7 @@ impl Judging<'_> {
             Verdict::Again(seq) => Outcome::Accepted { seq },
             Verdict::Joined(joined) => {
                 let seq = joined.seq;
-                self.accept(peer, row, joined, owner);
+                self.accept(waiting.peer, peer, row, joined, owner);
                 Outcome::Accepted { seq }
             }
             Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
@@ -304,6 +327,13 @@ impl Judging<'_> {
                 return Verdict::Again(before.seq);
             }
         }
+        match self.copy_of(own, row) {
+            Some(CopyRow { stamp: Some(stamp), seq }) => {
+                return Verdict::Refused(Refused::Taken(stamp, seq));
+            }
+            Some(CopyRow { stamp: None, .. }) => return Verdict::unsure(),
+            None => {}
+        }
         let is_forgotten = self.is_forgotten(&own, peer.told);
         if let Some(seq) = self.left_of(own, row).filter(|_| is_forgotten) {
             return Verdict::Again(seq);
@@ -313,6 +343,9 @@ impl Judging<'_> {
             let reason = "no right to write a collection of this row";
             return Verdict::rejected(RejectCode::Forbidden, reason);
         }
+        if self.lost_copy_is_back(peer, row) {
+            return Verdict::Outdated;
+        }
         let mut there = row.writes.iter().map(|write| self.is_there(own, write));
         // Whether it is the row that was lost, or another one of a history that was rolled back, is found out
         // by a peer that knows of it.
@@ -321,9 +354,9 @@ impl Judging<'_> {
         }
         let is_new = !there.all(|is_there| is_there);
         // Nothing that was written later than the horizon has been collected: it would be there.
-        if is_new && is_forgotten && row.hlc <= self.horizon {
-            let reason = "whether it was accepted before is forgotten";
-            return Verdict::rejected(RejectCode::Unsure, reason);
+        let is_unsure = is_forgotten && row.hlc <= self.horizon;
+        if is_new && (is_unsure || self.is_forgotten_copy(peer, own, row)) {
+            return Verdict::unsure();
         }
         if let Some(by) = self.clock.ahead(row.hlc, self.now.wall).filter(|_| is_new) {
             if self.planted.is(Bug::AheadRejected) {
@@ -338,19 +371,19 @@ impl Judging<'_> {
     }
 
     /// What the ledger says of a row.
-    fn accepted(&self, own: &Stamp) -> Option<Accepted> {
+    pub(super) fn accepted(&self, own: &Stamp) -> Option<Accepted> {
         let known = self.known.accepted.get(&(own.replica, own.hlc)).copied().flatten();
         known.filter(|_| !self.planted.is(Bug::AcceptedForgotten))
     }
 
     /// The greatest time of a replica that others have brought back.
-    fn returned(&self, replica: &ReplicaId) -> Option<Hlc> {
+    pub(super) fn returned(&self, replica: &ReplicaId) -> Option<Hlc> {
         self.known.returned.get(replica).copied().flatten()
     }
 
     /// Whether a row that is in no ledger may have been in one: what is accepted is not earlier than its row, and
     /// `told` is the greatest time accepted before.
-    fn is_forgotten(&self, own: &Stamp, told: Option<Hlc>) -> bool {
+    pub(super) fn is_forgotten(&self, own: &Stamp, told: Option<Hlc>) -> bool {
         own.hlc <= self.forgotten
             && Some(own.hlc) <= told
             && self.accepted(own).is_none()
@@ -424,12 +457,20 @@ impl Judging<'_> {
         }
     }
 
-    fn accept(&mut self, peer: &Peer, row: &PushRow, joined: JoinedRow, owner: ReplicaRow) {
+    fn accept(
+        &mut self,
+        id: PeerId,
+        peer: &Peer,
+        row: &PushRow,
+        joined: JoinedRow,
+        owner: ReplicaRow,
+    ) {
         let replica = peer.hello.replica;
         // It is not ahead, that was asked first: who sees the row can go on behind it.
         let _taken = self.clock.observe(row.hlc, self.now.wall);
         self.judged.head.seq = self.judged.head.seq.max(joined.seq);
-        let accepted = Accepted { digest: row.digest, seq: joined.seq };
+        let first = self.keep_origin(id, replica, row, joined.seq);
+        let accepted = Accepted { digest: row.digest, seq: joined.seq, first };
         self.known.accepted.insert((replica, row.hlc), Some(accepted));
         self.judged.accepted.insert((replica, row.hlc), accepted);
         let greatest = owner.accepted.max(Some(row.hlc));
@@ -465,7 +506,9 @@ impl Judging<'_> {
     fn refuse(&mut self, peer: &mut Peer, waiting: &WaitingRow, refused: Refused) -> Outcome {
         peer.outcomes += 1;
         let number = peer.outcomes;
-        let holds = !self.planted.is(Bug::RowsBehindGoOn);
+        let copy = matches!(refused, Refused::Taken(..));
+        let holds = !(self.planted.is(Bug::RowsBehindGoOn)
+            || copy && self.planted.is(Bug::RowsBehindCopyGoOn));
         for write in waiting.row.writes.iter().filter(|_| holds) {
             peer.held.insert(write.key.clone(), number);
         }
@@ -473,6 +516,7 @@ impl Judging<'_> {
             Refused::Returned => Outcome::Returned { number },
             Refused::Ahead(by) => Outcome::Ahead { number, by },
             Refused::Stale(seq) => Outcome::Stale { number, seq },
+            Refused::Taken(stamp, seq) => Outcome::Taken { number, stamp, seq },
             Refused::Rejected(code, reason) => {
                 self.judged.notes.push(HostNote::Rejected {
                     peer: waiting.peer,
@@ -500,6 +544,7 @@ enum Refused {
     Returned,
     Ahead(Millis),
     Stale(Seq),
+    Taken(Stamp, Seq),
     Rejected(RejectCode, &'static str),
 }
 
@@ -528,6 +573,10 @@ impl Verdict {
     const fn forged(reason: &'static str) -> Self {
         Self::rejected(RejectCode::Forged, reason)
     }
+
+    const fn unsure() -> Self {
+        Self::rejected(RejectCode::Unsure, "whether it was accepted before is forgotten")
+    }
 }
 
 impl Judged {
@@ -545,6 +594,7 @@ impl Judged {
             replicas: BTreeMap::new(),
             accepted: BTreeMap::new(),
             returned: BTreeMap::new(),
+            origins: Origins::default(),
         }
     }
 
@@ -563,9 +613,13 @@ impl Judged {
         for ((replica, hlc), row) in &self.accepted {
             batch.put(Keyspace::Log, layout::log_key(replica, *hlc), row.encode());
         }
+        self.origins.write(&mut batch);
         if !self.accepted.is_empty() {
-            let rows = layout::encode_ledger(self.accepted.keys());
-            batch.put(Keyspace::Meta, layout::ledger_key(self.head.clock), rows);
+            let rows = self.accepted.keys();
+            let rows = rows.map(|(replica, hlc)| layout::log_key(replica, *hlc));
+            let rows: Vec<Vec<u8>> = rows.chain(self.origins.keys()).collect();
+            let key = layout::ledger_key(self.head.clock);
+            batch.put(Keyspace::Meta, key, layout::encode_ledger(&rows));
         }
         for (replica, hlc) in &self.returned {
             batch.put(Keyspace::Meta, layout::returned_key(replica), layout::encode_time(*hlc));

@@ -385,7 +385,7 @@ fn times(rows: &[Row]) -> Vec<Hlc> {
     rows.iter().map(|row| layout::due_time(&row.key).unwrap_or_default()).collect()
 }
 
-/// Deletes accepted rows, and that they were to be deleted: how many.
+/// Deletes accepted rows, what stands under their origins, and that they were to be deleted: how many.
 fn forget_rows(batch: &mut Batch, ledgers: impl Iterator<Item = Row>) -> Result<usize, Damaged> {
     let mut count = 0;
     for Row { key, value } in ledgers {
@@ -393,9 +393,9 @@ fn forget_rows(batch: &mut Batch, ledgers: impl Iterator<Item = Row>) -> Result<
             let suspect = (!is_later(&error)).then(|| Suspect::ledger(key.clone()));
             Damaged { error, suspect }
         })?;
-        count += rows.len();
-        for (replica, hlc) in rows {
-            batch.delete(Keyspace::Log, layout::log_key(&replica, hlc));
+        for key in rows {
+            count += usize::from(layout::parse_log_key(&key).is_some());
+            batch.delete(Keyspace::Log, key);
         }
         batch.delete(Keyspace::Meta, key);
     }

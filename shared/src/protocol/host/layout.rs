@@ -8,10 +8,10 @@ use super::horizon::Horizon;
 use super::slice::{Place, Way};
 use crate::{
     codec::{self, CodecError, CodecFault, Reader, Writer},
-    hlc::Hlc,
+    hlc::{Hlc, Stamp},
     id::{self, CollectionName, Digest, Epoch, Incarnation, RecordId, RecordKey, ReplicaId, Seq},
     io::{KeyRange, Keyspace},
-    protocol::message::Left,
+    protocol::message::{Left, Origin},
     record::{CellKey, Record},
     time::{Millis, WallMillis},
 };
@@ -150,18 +150,52 @@ impl TreeRow {
     }
 }
 
-/// An accepted row.
+/// An accepted row, under its stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) digest: [u8; 16],
     pub(super) seq: Seq,
+    /// The stamp of its origin, if that is another one: a [`CopyRow`] stands there.
+    pub(super) first: Option<Stamp>,
 }
 
 impl Accepted {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        out.array(2);
+        out.array(3);
         out.bytes(&self.digest);
+        out.uint(self.seq.0);
+        write_optional_stamp(&mut out, self.first);
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(3)?;
+        let row = Self {
+            digest: input.bytes_exact()?,
+            seq: Seq(input.uint()?),
+            first: input.optional(codec::read_stamp)?,
+        };
+        input.finish()?;
+        Ok(row)
+    }
+}
+
+/// Under an origin: the row that was accepted of all that have it, if that has another stamp. All of it is
+/// derived from the accepted row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CopyRow {
+    /// The stamp that it was accepted with; `None` where that was lost.
+    pub(super) stamp: Option<Stamp>,
+    pub(super) seq: Seq,
+}
+
+impl CopyRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(2);
+        write_optional_stamp(&mut out, self.stamp);
         out.uint(self.seq.0);
         versioned(out)
     }
@@ -169,9 +203,16 @@ impl Accepted {
     pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
         let mut input = open(value)?;
         input.array_exact(2)?;
-        let row = Self { digest: input.bytes_exact()?, seq: Seq(input.uint()?) };
+        let row = Self { stamp: input.optional(codec::read_stamp)?, seq: Seq(input.uint()?) };
         input.finish()?;
         Ok(row)
+    }
+}
+
+fn write_optional_stamp(out: &mut Writer, stamp: Option<Stamp>) {
+    match stamp {
+        Some(stamp) => codec::write_stamp(out, &stamp),
+        None => out.null(),
     }
 }
 
@@ -338,23 +379,18 @@ pub(super) fn parse_ledger_key(key: &[u8]) -> Option<Hlc> {
     timed(key).filter(|(_, rest)| rest.is_empty()).map(|(at, _)| at)
 }
 
-pub(super) fn encode_ledger<'a>(
-    rows: impl ExactSizeIterator<Item = &'a (ReplicaId, Hlc)>,
-) -> Vec<u8> {
+/// Encodes where the rows of a commit are in [`Keyspace::Log`], under their stamps and origins.
+pub(super) fn encode_ledger(rows: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(rows.len() * 2);
-    for (replica, hlc) in rows {
-        out.bytes(replica.as_bytes());
-        out.hlc(*hlc);
-    }
+    out.array(rows.len());
+    rows.iter().for_each(|key| out.bytes(key));
     versioned(out)
 }
 
-pub(super) fn decode_ledger(value: &[u8]) -> Result<Vec<(ReplicaId, Hlc)>, Damaged> {
+pub(super) fn decode_ledger(value: &[u8]) -> Result<Vec<Vec<u8>>, Damaged> {
     let mut input = open(value)?;
-    let rows = (0..input.array()? / 2)
-        .map(|_| Ok((input.replica()?, input.hlc()?)))
-        .collect::<Result<_, Damaged>>()?;
+    let rows =
+        (0..input.array()?).map(|_| Ok(input.bytes()?.to_vec())).collect::<Result<_, Damaged>>()?;
     input.finish()?;
     Ok(rows)
 }
@@ -378,6 +414,11 @@ pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
 /// Where it is kept how far a replica's rows were brought back by others.
 pub(super) fn returned_key(replica: &ReplicaId) -> Vec<u8> {
     [RETURNED_PREFIX, replica.as_bytes()].concat()
+}
+
+/// Where the greatest time is kept of a row that was first a replica's and was accepted under another stamp.
+pub(super) fn copied_key(replica: &ReplicaId) -> Vec<u8> {
+    [COPIED_PREFIX, replica.as_bytes()].concat()
 }
 
 pub(super) fn encode_time(hlc: Hlc) -> Vec<u8> {
@@ -478,11 +519,24 @@ pub(super) fn log_key(replica: &ReplicaId, hlc: Hlc) -> Vec<u8> {
     [replica.as_bytes().as_slice(), &hlc.to_bits().to_be_bytes()].concat()
 }
 
+/// Behind the row that has the stamp itself: two copies of a replica may have given it to different rows.
+pub(super) fn origin_key(origin: &Origin) -> Vec<u8> {
+    let mut key = log_key(&origin.stamp.replica, origin.stamp.hlc);
+    key.extend_from_slice(&origin.digest);
+    key
+}
+
 /// The stamp of an accepted row.
-pub(super) fn parse_log_key(key: &[u8]) -> Option<(ReplicaId, Hlc)> {
+pub(super) fn parse_log_key(key: &[u8]) -> Option<Stamp> {
     let (replica, hlc) = key.split_first_chunk::<16>()?;
-    let hlc = <[u8; 8]>::try_from(hlc).ok()?;
-    Some((ReplicaId::from_bytes(*replica), Hlc::from_bits(u64::from_be_bytes(hlc))))
+    let hlc = Hlc::from_bits(u64::from_be_bytes(<[u8; 8]>::try_from(hlc).ok()?));
+    Some(Stamp { hlc, replica: ReplicaId::from_bytes(*replica) })
+}
+
+/// The origin of a row that was accepted under another stamp.
+pub(super) fn parse_origin_key(key: &[u8]) -> Option<Origin> {
+    let (stamp, digest) = key.split_last_chunk::<16>()?;
+    Some(Origin { stamp: parse_log_key(stamp)?, digest: *digest })
 }
 
 /// The replica that a row of [`Keyspace::Meta`] is of, behind one of the prefixes.
@@ -493,6 +547,7 @@ pub(super) fn parse_replica(key: &[u8], prefix: &[u8]) -> Option<ReplicaId> {
 
 pub(super) const REPLICA_PREFIX: &[u8] = b"replica/";
 pub(super) const RETURNED_PREFIX: &[u8] = b"returned/";
+pub(super) const COPIED_PREFIX: &[u8] = b"copied/";
 
 pub(super) fn feed_key(seq: Seq, key: &RecordKey) -> Vec<u8> {
     let mut bytes = seq.0.to_be_bytes().to_vec();

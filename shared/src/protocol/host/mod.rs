@@ -21,6 +21,7 @@ mod interface;
 mod judge;
 mod layout;
 mod mend;
+mod origin;
 mod peer;
 mod pipeline;
 mod receive;
@@ -96,6 +97,8 @@ pub struct Host {
     tail: Tail,
     peers: BTreeMap<PeerId, Peer>,
     jobs: VecDeque<Job>,
+    /// Peers that are told of copies of rows that are accepted.
+    watchers: BTreeSet<PeerId>,
     pipeline: Pipeline,
     scrub: Scrub,
     tickets: BTreeMap<Ticket, Waiting>,
@@ -170,6 +173,7 @@ impl Host {
             tail: Tail::default(),
             peers: BTreeMap::new(),
             jobs: VecDeque::new(),
+            watchers: BTreeSet::new(),
             pipeline: Pipeline::Idle,
             scrub: Scrub::default(),
             tickets: BTreeMap::new(),

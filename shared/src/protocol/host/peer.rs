@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     hlc::Hlc,
-    id::{Pattern, RecordKey, Seq},
+    id::{Pattern, RecordKey, ReplicaId, Seq},
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
-        message::{Hello, Place},
+        message::{Hello, Identity, Place},
         wire::Assembler,
     },
     time::MonoMillis,
@@ -57,6 +57,11 @@ pub(super) struct Peer {
     pub(super) refills_waiting: usize,
     /// The greatest time accepted from its replica, as its welcome said.
     pub(super) told: Option<Hlc>,
+    /// Whether rows that were first its replica's were accepted under other stamps.
+    pub(super) is_copied: bool,
+    /// Of which other replicas' rows it has copies, and the greatest time of them that others had brought back
+    /// when it asked.
+    pub(super) origins: BTreeMap<ReplicaId, Option<Hlc>>,
     /// Slices that had been collected when its question was begun.
     pub(super) slices: u64,
     /// A recall is not answered yet.
@@ -69,6 +74,16 @@ pub(super) struct Peer {
     /// Rows accepted and entries sent since it last was at the head.
     pub(super) pushed: u64,
     pub(super) pulled: u64,
+}
+
+/// What a welcome says of a replica.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub(super) identity: Identity,
+    /// The greatest time accepted from it (S).
+    pub(super) accepted: Option<Hlc>,
+    /// The greatest time of a row that was first its own and was accepted under another stamp.
+    pub(super) copied: Option<Hlc>,
 }
 
 /// What has become due for a peer.
@@ -98,6 +113,8 @@ impl Peer {
             bytes_waiting: 0,
             refills_waiting: 0,
             told: None,
+            is_copied: false,
+            origins: BTreeMap::new(),
             slices: 0,
             recall_waits: false,
             assembler: Assembler::default(),

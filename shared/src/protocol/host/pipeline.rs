@@ -24,7 +24,7 @@ use crate::{
     },
     time::Now,
 };
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
 
 /// Most jobs, bytes and records of one group.
 const GROUP_JOBS_MAX: usize = 512;
@@ -69,7 +69,7 @@ pub(super) enum Pipeline {
     #[default]
     Idle,
     Reading(Vec<Job>, Known),
-    Committing(Judged),
+    Committing(Box<Judged>),
     /// What is due to be collected is being read, then the records of what was chosen.
     Choosing(Option<Chosen>),
     Collecting(Slice),
@@ -168,6 +168,7 @@ impl Host {
             forgotten: self.horizon.rows,
             marks: self.marks.clone(),
             lineage: &self.lineage,
+            watched: !self.watchers.is_empty(),
             known,
             judged: Judged::new(self.head),
         };
@@ -191,22 +192,24 @@ impl Host {
             }
         }
         self.clock = group.clock;
-        let mut judged = group.judged;
-        if judged.is_empty() {
-            self.settle(now, judged);
-        } else {
-            judged.head.clock = self.clock.last();
-            if self.config.planted.is(Bug::AckBeforeCommit) {
-                for (id, outcomes) in core::mem::take(&mut judged.acks) {
-                    self.acknowledge(now, id, outcomes);
-                }
-            }
-            let batch = judged.batch(&self.head_bytes);
-            self.pipeline = Pipeline::Committing(judged);
-            let ticket = self.ticket(Waiting::Group);
-            self.out(HostOutput::Commit { ticket, batch });
-        }
+        self.commit_group(now, group.judged);
         Ok(())
+    }
+
+    fn commit_group(&mut self, now: Now, mut judged: Judged) {
+        if judged.is_empty() {
+            return self.settle(now, judged);
+        }
+        judged.head.clock = self.clock.last();
+        if self.config.planted.is(Bug::AckBeforeCommit) {
+            for (id, outcomes) in core::mem::take(&mut judged.acks) {
+                self.acknowledge(now, id, outcomes);
+            }
+        }
+        let batch = judged.batch(&self.head_bytes);
+        self.pipeline = Pipeline::Committing(Box::new(judged));
+        let ticket = self.ticket(Waiting::Group);
+        self.out(HostOutput::Commit { ticket, batch });
     }
 
     /// Nothing was committed since a record was read: it is the one that the trees have, or damaged.
@@ -230,7 +233,7 @@ impl Host {
             CommitOutcome::Applied => {
                 self.head_bytes = Some(judged.head.encode());
                 self.written = judged.head.clock;
-                self.settle(now, judged);
+                self.settle(now, *judged);
             }
             CommitOutcome::Conflict => self.head_contested(),
         }
@@ -281,9 +284,11 @@ impl Host {
                 Bye { code: ByeCode::Busy, reason: String::from(reason), retry_after: Some(after) };
             self.bye(now, id, bye);
         }
-        for (id, identity, accepted) in judged.welcomes {
-            self.welcome(now, id, identity, accepted);
+        for (id, told) in judged.welcomes {
+            self.welcome(now, id, told);
         }
+        // Before the changes that bring them: a row and its copy are never shown together.
+        self.tell_copies(now, judged.origins);
         self.fan_out(now);
         self.keep_horizon(now);
         self.collecting.turn = true;

@@ -149,6 +149,7 @@ impl Host {
                 | Message::Recalled(_)
                 | Message::Refill(_)
                 | Message::Refilled(_)
+                | Message::Copied(_)
                 | Message::Refresh { .. },
                 _,
             ) => self.dismiss(now, id, ByeCode::Misbehaved, "a message has no place here"),

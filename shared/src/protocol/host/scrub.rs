@@ -15,7 +15,7 @@
 use super::{
     Host, HostNote, HostOutput, Phase, Waiting,
     damage::{Damaged, MISSING, Mend, Suspect, whole},
-    layout::{self, Noted, Stored, TreeRow},
+    layout::{self, CopyRow, Noted, Stored, TreeRow},
     pipeline::Pipeline,
     slice::{Place, SLICE_ROWS, Slice, Way},
     survey::Survey,
@@ -438,6 +438,11 @@ impl Host {
             }
             self.scrub.done.records += 1;
             self.scrub.done.bytes += bytes;
+        }
+        for (origin, copy) in slice.copies {
+            if whole(next().as_deref().map(CopyRow::decode))? != Some(copy) {
+                suspects.insert(Suspect::Copy(origin, copy.stamp));
+            }
         }
         Ok(suspects)
     }

@@ -5,12 +5,14 @@
 use super::{
     damage::{Suspect, whole},
     heal::get_record,
-    layout::{self, Accepted, ReplicaRow, TreeRow},
+    layout::{self, Accepted, CopyRow, ReplicaRow, TreeRow},
 };
 use crate::{
     codec::CodecError,
+    hlc::Stamp,
     id::{Digest, RecordKey, ReplicaId, Seq, key_hash},
     io::{KeyRange, Keyspace, Query, Row},
+    protocol::message::Origin,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::num::NonZeroU32;
@@ -33,12 +35,13 @@ pub(super) enum Way {
     Returned,
     Graves,
     Ledgers,
+    Copied,
     /// What there is one of.
     Single,
 }
 
 impl Way {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Feed,
         Self::Tree,
         Self::Log,
@@ -46,6 +49,7 @@ impl Way {
         Self::Returned,
         Self::Graves,
         Self::Ledgers,
+        Self::Copied,
         Self::Single,
     ];
 
@@ -59,7 +63,8 @@ impl Way {
             Self::Returned => 4,
             Self::Graves => 5,
             Self::Ledgers => 6,
-            Self::Single => 7,
+            Self::Copied => 7,
+            Self::Single => 8,
         }
     }
 
@@ -75,7 +80,8 @@ impl Way {
             Self::Replicas => Some(Self::Returned),
             Self::Returned => Some(Self::Graves),
             Self::Graves => Some(Self::Ledgers),
-            Self::Ledgers => Some(Self::Single),
+            Self::Ledgers => Some(Self::Copied),
+            Self::Copied => Some(Self::Single),
             Self::Single => None,
         }
     }
@@ -96,6 +102,7 @@ impl Place {
             Way::Returned => prefix(layout::RETURNED_PREFIX),
             Way::Graves => prefix(layout::GRAVE_KEY),
             Way::Ledgers => prefix(layout::LEDGER_KEY),
+            Way::Copied => prefix(layout::COPIED_PREFIX),
             Way::Single => prefix(layout::LINEAGE_KEY),
         };
         range.start = range.start.max(self.start.clone());
@@ -110,6 +117,8 @@ pub(super) struct Slice {
     pub(super) feed: Vec<(Seq, RecordKey, u64)>,
     /// Of the trees: record, its hash, and what is told of it.
     pub(super) tree: Vec<(RecordKey, Digest, TreeRow)>,
+    /// Of the accepted rows: those that stand under an origin too, and what stands there.
+    pub(super) copies: Vec<(Origin, CopyRow)>,
     /// Bytes of the records that they name.
     pub(super) bytes: u64,
     /// Rows that cannot be read.
@@ -130,14 +139,7 @@ impl Slice {
                 }
             }
             Way::Tree => self.take_tree(key, &value)?,
-            Way::Log => match layout::parse_log_key(&key) {
-                Some((replica, hlc)) => {
-                    if whole(Some(Accepted::decode(&value)))?.is_none() {
-                        self.suspects.insert(Suspect::Accepted(replica, hlc));
-                    }
-                }
-                None => drop(self.suspects.insert(Suspect::Row(Keyspace::Log, key))),
-            },
+            Way::Log => self.take_log(key, &value)?,
             Way::Replicas => {
                 let is_whole = whole(Some(ReplicaRow::decode(&value)))?.is_some();
                 self.take_meta(key, layout::REPLICA_PREFIX, is_whole, Suspect::Replica);
@@ -145,6 +147,10 @@ impl Slice {
             Way::Returned => {
                 let is_whole = whole(Some(layout::decode_time(&value)))?.is_some();
                 self.take_meta(key, layout::RETURNED_PREFIX, is_whole, Suspect::Returned);
+            }
+            Way::Copied => {
+                let is_whole = whole(Some(layout::decode_time(&value)))?.is_some();
+                self.take_meta(key, layout::COPIED_PREFIX, is_whole, Suspect::Copied);
             }
             // It has no value, and of its record only that counts which the record says.
             Way::Graves => {
@@ -159,6 +165,24 @@ impl Slice {
                 }
             }
             Way::Single => {}
+        }
+        Ok(())
+    }
+
+    fn take_log(&mut self, key: Vec<u8>, value: &[u8]) -> Result<(), CodecError> {
+        match (layout::parse_log_key(&key), layout::parse_origin_key(&key)) {
+            (Some(stamp), _) => match whole(Some(Accepted::decode(value)))? {
+                Some(row) => self.copies.extend(copy_of(stamp, &row)),
+                None => {
+                    self.suspects.insert(Suspect::Accepted(stamp.replica, stamp.hlc));
+                }
+            },
+            (None, Some(origin)) => {
+                if whole(Some(CopyRow::decode(value)))?.is_none() {
+                    self.suspects.insert(Suspect::Copy(origin, None));
+                }
+            }
+            (None, None) => drop(self.suspects.insert(Suspect::Row(Keyspace::Log, key))),
         }
         Ok(())
     }
@@ -206,6 +230,13 @@ impl Slice {
         let of_tree = self.tree.iter().flat_map(|(key, _, row)| {
             [get_record(key), get(Keyspace::Feed, layout::feed_key(row.seq, key))]
         });
-        of_feed.chain(of_tree).collect()
+        let origin = |(origin, _): &(Origin, _)| get(Keyspace::Log, layout::origin_key(origin));
+        of_feed.chain(of_tree).chain(self.copies.iter().map(origin)).collect()
     }
+}
+
+/// What stands under the origin of an accepted row, if that has another stamp.
+pub(super) fn copy_of(stamp: Stamp, row: &Accepted) -> Option<(Origin, CopyRow)> {
+    let origin = Origin { stamp: row.first?, digest: row.digest };
+    Some((origin, CopyRow { stamp: Some(stamp), seq: row.seq }))
 }

@@ -3,7 +3,12 @@
 //! Invariant: a place is trusted only within a history that this host has: its own epoch up to the
 //! head, an earlier one up to where it was left. Absent: tokens, versions of frames.
 
-use super::{Host, HostNote, HostOutput, PeerId, damage::NOBODYS, layout::ReplicaRow, peer::Stage};
+use super::{
+    Host, HostNote, HostOutput, PeerId,
+    damage::NOBODYS,
+    layout::ReplicaRow,
+    peer::{Stage, Told},
+};
 use crate::{
     hlc::Hlc,
     id::{Cursor, Digest, Epoch, Pattern, Seq},
@@ -36,13 +41,8 @@ pub(super) fn identity(stored: Option<&ReplicaRow>, hello: &Hello, principal: &s
 
 impl Host {
     /// Welcomes a peer whose identity is settled, durably, and starts its streams.
-    pub(super) fn welcome(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        identity: Identity,
-        accepted: Option<Hlc>,
-    ) {
+    pub(super) fn welcome(&mut self, now: Now, id: PeerId, told: Told) {
+        let Told { identity, accepted, copied } = told;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -52,6 +52,7 @@ impl Host {
             Identity::Foreign => Stage::Denied { foreign: true },
         };
         peer.told = accepted;
+        peer.is_copied |= copied.is_some();
         self.scrub.is_unheard = false;
         let hello = peer.hello.clone();
         let grant = peer.grant.clone();
@@ -80,6 +81,7 @@ impl Host {
             accepted,
             identity,
             modes: modes.clone(),
+            copied: copied.filter(|_| !self.config.planted.is(Bug::CopiesUntold)),
         };
         self.send(now, id, &Message::Welcome(welcome));
         self.out(HostOutput::Note(HostNote::Welcomed {

@@ -122,6 +122,9 @@ impl World {
         };
         let adopting = held.owner.adopting.take_if(|(known, _)| *known == id);
         if adopting.is_some() {
+            if self.ledger.is_dropping(device) {
+                self.excuse_all(device);
+            }
             self.ledger.drops(device, false);
         }
         let Some(held) = self.devices.get_mut(device) else {
@@ -129,8 +132,8 @@ impl World {
         };
         if let (Some((_, name)), true) = (adopting, granted) {
             held.owner.owner = Some(name);
-            // A server tells nobody what another one has pushed: what it had accepted counts again.
-            self.doubles = true;
+            self.renamed = true;
+            self.doubles |= self.server_rewound;
             self.mark("adopted");
         }
     }

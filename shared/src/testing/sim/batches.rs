@@ -40,6 +40,8 @@ pub(super) struct Sight {
     counts: BTreeMap<i64, usize>,
     /// Batches of which more or less is seen than before.
     dirty: BTreeSet<i64>,
+    /// Writes of the ledger that were seen last.
+    pub(super) tokens: BTreeSet<String>,
 }
 
 impl Batches {
@@ -176,12 +178,12 @@ impl World {
         // What the server has lost is brought back to it before it goes.
         let returns = steady && !self.plan.has_small_records() && !self.forgotten;
         let whole = !self.reissued;
-        let Some(tab) = self.devices.get_mut(device).and_then(|device| device.tabs.get_mut(at))
-        else {
+        let dirty = self.tab(device, at).map(|tab| core::mem::take(&mut tab.sight.dirty));
+        let Some(tab) = self.devices.get(device).and_then(|device| device.tabs.get(at)) else {
             return Ok(());
         };
-        let sight = &mut tab.sight;
-        for number in core::mem::take(&mut sight.dirty) {
+        let sight = &tab.sight;
+        for number in dirty.into_iter().flatten() {
             let count = sight.counts.get(&number).copied().unwrap_or_default();
             let Some(batch) = self.batches.0.get(&number) else {
                 continue;
@@ -189,7 +191,8 @@ impl World {
             // Both have rotted, a record and that the row was accepted: who wrote it cannot tell whether it is his
             // row that the others have, or another one with its stamp, and has it back to decide.
             let torn = batch.unsure && lost;
-            if count > 0 && count < batch.records && whole && !torn {
+            let whole = whole && !torn && !self.is_split(&format!("{number}"));
+            if count > 0 && count < batch.records && whole {
                 let places = sight.marks.iter().filter(|(_, marks)| marks.contains(&number));
                 let places: Vec<String> = places.map(|(key, _)| format!("{key}")).collect();
                 return Err(format!(

@@ -43,11 +43,8 @@ pub(super) struct Device {
     pub(super) skew: i64,
     /// Whether its store was ever rolled back or cloned: then only its data's own ledger counts.
     pub(super) rewound: bool,
-    /// An earlier copy of its store,
-    /// with the ids it had had by then.
-    pub(super) backup: Option<(crate::testing::memory::MemoryImage, usize)>,
-    /// Ids it has had.
-    pub(super) ids: Vec<ReplicaId>,
+    /// An earlier copy of its store, and when it was taken.
+    pub(super) backup: Option<(u64, crate::testing::memory::MemoryImage)>,
     /// Who uses it.
     pub(super) owner: Owner,
     /// It reaches no server before.
@@ -75,7 +72,6 @@ impl Device {
             skew: 0,
             rewound: false,
             backup: None,
-            ids: Vec::new(),
             owner: Owner::default(),
             away_until: 0,
             dials: 0,
@@ -253,7 +249,8 @@ impl World {
             Notice::Mended { .. } => {
                 self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
             }
-            Notice::Reborn { .. } => {
+            Notice::Reborn { old, new } => {
+                self.earlier_ids.insert(*new, *old);
                 self.mark("reborn");
                 // Of more incarnations than a hello names, a server that was put back may know none: rows that it lost
                 // go on under another id, and others bring back what they had done (docs/PROTOCOL.md, gaps).
@@ -289,6 +286,7 @@ impl World {
     /// A row was refused for good; whether that was to be expected.
     fn rejected(&mut self, device: usize, at: usize, number: u64, code: RejectCode) -> bool {
         self.mark("rejected");
+        self.excuse(device, at, number);
         let too_large = code == RejectCode::TooLarge;
         let unsure = code == RejectCode::Unsure;
         let gone = code == RejectCode::RecordGone;
@@ -384,15 +382,9 @@ impl World {
             tab.deadline = Some(deadline);
         }
         tab.dialing |= wanted;
-        let replica = engine.replica().id();
         let principal = engine.replica().principal().map(String::from);
         if principal.is_some() {
             self.named(device, principal);
-        }
-        if let Some(device) = self.devices.get_mut(device)
-            && !device.ids.contains(&replica)
-        {
-            device.ids.push(replica);
         }
         if let Some(overdue) = overdue {
             self.object(alloc::format!(

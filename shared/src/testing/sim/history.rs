@@ -105,11 +105,28 @@ fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
 impl World {
     /// A row was refused for good: what it noted is not kept.
     pub(super) fn refused(&mut self, device: usize, at: usize, number: u64) {
+        let lost = self.tokens_in(device, at, number);
+        self.ledger.lose(device, &lost);
+    }
+
+    /// A row was refused: what it noted is not shown any more.
+    pub(super) fn excuse(&mut self, device: usize, at: usize, number: u64) {
+        let refused = self.tokens_in(device, at, number);
+        self.ledger.excuse(&refused);
+    }
+
+    /// A device's app has given up what it had not sent, which may be anything that it shows.
+    pub(super) fn excuse_all(&mut self, device: usize) {
+        let tabs = self.devices.get(device).into_iter().flat_map(|device| &device.tabs);
+        let shown: BTreeSet<String> =
+            tabs.flat_map(|tab| tab.sight.tokens.iter().cloned()).collect();
+        self.ledger.excuse(&shown);
+    }
+
+    fn tokens_in(&mut self, device: usize, at: usize, number: u64) -> BTreeSet<String> {
         let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
         let outbox = tab.and_then(|engine| engine.replica().overlay().get(number));
-        if let Some(lost) = outbox.map(|outbox| tokens_of(core::slice::from_ref(&outbox.row))) {
-            self.ledger.lose(device, &lost);
-        }
+        outbox.map(|outbox| tokens_of(core::slice::from_ref(&outbox.row))).unwrap_or_default()
     }
 
     /// An app gives up what it has not sent.
@@ -117,18 +134,29 @@ impl World {
         if let Some(held) = self.devices.get(device) {
             let lost = tokens_of(&outbox_of(&held.store));
             self.ledger.lose(device, &lost);
+            self.ledger.excuse(&lost);
             self.ledger.drops(device, true);
             self.batches.may_go(device);
         }
     }
 
+    /// What a device has not sent goes with its store.
+    pub(super) fn lose_unsent(&mut self, device: usize) {
+        if let Some(held) = self.devices.get(device) {
+            let lost = tokens_of(&outbox_of(&held.store));
+            self.ledger.lose(device, &lost);
+        }
+    }
+
+    /// Whether a device's store holds rows that were not acknowledged.
+    pub(super) fn unsent(&self, device: usize) -> bool {
+        let held = self.devices.get(device);
+        held.is_some_and(|held| replica_of(&held.store).counts().waiting > 0)
+    }
+
     /// A device's store is gone, and with it what it had not sent.
     pub(super) fn erase(&mut self, device: usize) {
-        let Some(held) = self.devices.get(device) else {
-            return;
-        };
-        let lost = tokens_of(&outbox_of(&held.store));
-        self.ledger.lose(device, &lost);
+        self.lose_unsent(device);
         self.device_kill(device);
         if let Some(held) = self.devices.get_mut(device) {
             held.store = MemoryStore::new();
@@ -201,6 +229,10 @@ impl World {
         self.server.store.restore(copy.image);
         self.server.age = copy.age;
         self.server_rewound = true;
+        // A row that went on under another id and whose first acceptance is lost: others may bring its effect
+        // back after it was accepted anew.
+        self.doubles |= self.renamed;
+        self.rewound_at = self.now;
         self.look_for_reissues();
         let mut left = copy.tokens;
         left.extend(self.tokens_of_devices());
@@ -210,10 +242,31 @@ impl World {
         self.server.held = bases.collect();
     }
 
-    /// After the server has lost history: whether a device goes on under a name that it shares with another copy of
-    /// its store, or whose latest writes it has forgotten in a crash while others know them. The server that was put
-    /// back cannot tell, so one stamp may stand for two writes, and what either has seen of its own takes back the
-    /// other's.
+    /// A device goes on with the store of `image`, which was taken at `taken`.
+    pub(super) fn goes_on(&mut self, device: usize, image: MemoryImage, taken: u64) {
+        let Some(held) = self.devices.get_mut(device) else {
+            return;
+        };
+        held.store.restore(image);
+        self.copies.push((replica_of(&held.store).id(), taken));
+    }
+
+    /// Whether the write that put `text` into a set was made under an id of which a copy was taken before the server
+    /// lost history, or under an earlier one of its replica. Original and copy may each go on with that id, in
+    /// another history of the server, and neither can know: where these meet, writes cover each other.
+    pub(super) fn is_split(&self, text: &str) -> bool {
+        let puts = |intent: &Intent| matches!(intent, Intent::Insert { element: Value::Text(put), .. } if put == text);
+        let is_one = |row: &&Row| row.writes.iter().any(|write| write.intents.iter().any(puts));
+        let split = self.copies.iter().filter(|(_, taken)| *taken < self.rewound_at);
+        let earlier = |id: &ReplicaId| self.earlier_ids.get(id).copied();
+        let ids: BTreeSet<ReplicaId> =
+            split.flat_map(|(id, _)| core::iter::successors(Some(*id), earlier)).collect();
+        self.ledger.rows().iter().filter(is_one).any(|row| ids.contains(&row.stamp.replica))
+    }
+
+    /// After the server has lost history: whether a device has forgotten its latest writes in a crash while others
+    /// know them. The server that was put back cannot tell, so one stamp may stand for two writes, and what either has
+    /// seen of its own takes back the other's. (Of copied stores, see `is_split`.)
     pub(super) fn look_for_reissues(&mut self) {
         let replicas = self.devices.iter().map(|device| replica_of(&device.store));
         let replicas: Vec<Replica> = replicas.collect();
@@ -226,8 +279,7 @@ impl World {
                 })
             })
         };
-        let rewound = self.devices.iter().any(|device| device.rewound);
-        self.reissued |= rewound || (self.plan.relaxed && replicas.iter().any(forgets));
+        self.reissued |= self.plan.relaxed && replicas.iter().any(forgets);
         self.doubles |= self.reissued;
     }
 

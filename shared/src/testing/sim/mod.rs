@@ -20,7 +20,7 @@ mod workload;
 
 use super::rng::Rng;
 use crate::{
-    id::{CollectionName, Pattern, SpaceId},
+    id::{CollectionName, Pattern, ReplicaId, SpaceId},
     protocol::wire,
     time::{MonoMillis, Now, WallMillis},
 };
@@ -157,7 +157,7 @@ struct Line {
 }
 
 /// The world.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about a world")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about what happened")]
 struct World {
     seed: u64,
     plan: Plan,
@@ -186,8 +186,16 @@ struct World {
     forgotten: bool,
     /// A name was written under twice after the server had lost what tells.
     reissued: bool,
-    /// Something may count twice: it was sent unsent by two copies of a store, or under two accounts.
+    /// Rows may have gone on under another id: a device came back with a copy of a store, or was adopted.
+    renamed: bool,
+    /// Something may count twice: both the history of the server and that of a device were lost.
     doubles: bool,
+    /// Ids of stores that were copied, and of which the copy went on, with the time when it was taken.
+    copies: Vec<(ReplicaId, u64)>,
+    /// When the server last lost history.
+    rewound_at: u64,
+    /// Which id a new one took the place of.
+    earlier_ids: BTreeMap<ReplicaId, ReplicaId>,
     /// Tabs that may show something else since the oracles last looked.
     touched: BTreeSet<(usize, usize)>,
     /// What must not happen and did.
@@ -279,7 +287,11 @@ impl World {
             server_rewound: false,
             forgotten: false,
             reissued: false,
+            renamed: false,
             doubles: false,
+            copies: Vec::new(),
+            rewound_at: 0,
+            earlier_ids: BTreeMap::new(),
             touched: BTreeSet::new(),
             objection: None,
             story: VecDeque::new(),

@@ -38,6 +38,8 @@ pub(super) struct Ledger {
     dropping: BTreeSet<usize>,
     /// Every local commit that a store has carried out.
     rows: Vec<Row>,
+    /// Tokens of writes that were refused or given up somewhere.
+    excused: BTreeSet<String>,
     /// Those that the server refused because what they update is gone.
     void: BTreeSet<Stamp>,
     /// Records of which it is not told any more what became of a write.
@@ -77,6 +79,15 @@ impl Ledger {
         }
     }
 
+    pub(super) fn is_dropping(&self, device: usize) -> bool {
+        self.dropping.contains(&device)
+    }
+
+    /// These were refused or given up: they need not be shown any more.
+    pub(super) fn excuse(&mut self, tokens: &BTreeSet<String>) {
+        self.excused.extend(tokens.iter().cloned());
+    }
+
     /// A device's store was erased: what was not sent is gone.
     pub(super) fn lose(&mut self, device: usize, lost: &BTreeSet<String>) {
         if let Some(written) = self.written.get_mut(&device) {
@@ -106,6 +117,11 @@ impl Ledger {
     /// A store has carried out a local commit.
     pub(super) fn stored(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    /// Every local commit that a store has carried out.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// Remembers what a wish asked for.
@@ -205,10 +221,12 @@ impl World {
         Ok(())
     }
 
-    fn check_ledger(&self, at: usize, tab: usize) -> Result<(), String> {
+    fn check_ledger(&mut self, at: usize, tab: usize) -> Result<(), String> {
         let one = |(device, held, _): &(usize, usize, &Engine)| (*device, *held) == (at, tab);
+        let mut shown = BTreeSet::new();
         for (device, tab, engine) in self.engines().filter(one) {
-            let (total, noted, _) = ledger_of(engine)?;
+            let (total, noted, tokens) = ledger_of(engine)?;
+            shown = tokens;
             if total != noted && !self.doubles {
                 let why = engine.replica().view(&key("ledger", "sum"));
                 let notes = engine.replica().view(&key("ledger", "notes"));
@@ -219,7 +237,17 @@ impl World {
                 ));
             }
         }
-        Ok(())
+        // What was shown is shown until it is refused or given up: it never goes for a while.
+        let (rewound, excused) = (self.server_rewound, self.ledger.excused.clone());
+        let Some(held) = self.tab(at, tab).filter(|held| held.engine.is_some()) else {
+            return Ok(());
+        };
+        let before = core::mem::replace(&mut held.sight.tokens, shown);
+        let gone = before.difference(&held.sight.tokens).find(|token| !excused.contains(*token));
+        match gone.filter(|_| !rewound) {
+            Some(gone) => Err(format!("device {at} tab {tab} saw the write {gone} go")),
+            None => Ok(()),
+        }
     }
 
     /// A write was reported: a put shows what it put, whatever was there before.
@@ -352,6 +380,17 @@ impl World {
         Ok(())
     }
 
+    /// Whether a device goes by the id of another one: once both have been connected, a copy has met the
+    /// original's incarnation, or the other way round.
+    fn has_twins(&self) -> bool {
+        let mut ids = BTreeSet::new();
+        let mut devices = self.devices.iter();
+        devices.any(|device| {
+            let id = device.tabs.iter().find_map(|tab| Some(tab.engine.as_ref()?.replica().id()));
+            !ids.insert(id)
+        })
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         let Some(host) = &self.server.host else {
             return false;
@@ -361,6 +400,7 @@ impl World {
         facts.ready
             && self.is_scrubbed()
             && facts.waiting == 0
+            && !self.has_twins()
             && self.ledger.is_answered()
             && open.len() == self.plan.devices * self.plan.tabs
             && open.iter().all(|(_, _, engine)| {
@@ -427,9 +467,10 @@ impl World {
                 }
             }
         }
-        for device in self.devices.iter().filter(|device| !device.rewound) {
+        for device in &self.devices {
             let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
-            if let Some(lost) = written.difference(&seen_tokens).next() {
+            let mut lost = written.difference(&seen_tokens);
+            if let Some(lost) = lost.find(|lost| !self.is_split(lost)) {
                 return Err(format!("device {} lost the write {lost}", device.at));
             }
         }
@@ -437,14 +478,6 @@ impl World {
             self.check_lives(all)?;
             self.check_begun(all)?;
             self.check_held(all)?;
-        }
-        // Every device is connected: a copy has met the original's incarnation, or the other way round.
-        let mut ids = BTreeSet::new();
-        for device in &self.devices {
-            let id = device.tabs.iter().find_map(|tab| Some(tab.engine.as_ref()?.replica().id()));
-            if !ids.insert(id) {
-                return Err(format!("device {} goes by the id of another one", device.at));
-            }
         }
         let folds = self.engines().any(|(_, _, engine)| engine.replica().folded() > 0);
         if folds {

@@ -159,14 +159,40 @@ impl Plan {
             plan.rots_records = rng.once_in(2);
             plan.keep_copies();
         }
-        plan.narrow();
         plan
     }
 
-    /// Whose a copy is would be a question of its own.
-    const fn narrow(&mut self) {
-        if self.account_one_in > 0 {
-            self.rollback_one_in = 0;
+    /// A short life in which stores are copied all the time, with whatever they have not sent.
+    #[must_use]
+    pub fn draw_copies(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed ^ 0x636f_7079);
+        let some = |rng: &mut Rng, range: u64| {
+            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
+        };
+        Self {
+            devices: 2 + rng.index(3),
+            tabs: if rng.once_in(5) { 2 } else { 1 },
+            writes: 6 + rng.below(24),
+            records: 1 + rng.below(3),
+            cut_one_in: some(rng, 20),
+            silence_one_in: if rng.once_in(6) { 20 + rng.below(40) } else { 0 },
+            crash_one_in: some(rng, 20),
+            restart_one_in: some(rng, 20),
+            step_one_in: if rng.once_in(3) { 3 + rng.below(10) } else { 0 },
+            fault_one_in: if rng.once_in(4) { 20 + rng.below(100) } else { 0 },
+            rollback_one_in: 2 + rng.below(5),
+            rejections: rng.once_in(4),
+            account_one_in: if rng.once_in(4) { 4 + rng.below(10) } else { 0 },
+            fold_entries_min: if rng.once_in(2) { Some(1 + rng.below(10)) } else { None },
+            pairs: 6,
+            batch_records: 3,
+            newcomer: false,
+            evict_one_in: 0,
+            copy_one_in: 0,
+            lose_one_in: 0,
+            rot_one_in: 0,
+            record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
+            ..Self::draw(seed)
         }
     }
 

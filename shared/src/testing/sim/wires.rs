@@ -112,8 +112,9 @@ impl World {
             }
             if welcome.identity == Identity::Foreign {
                 self.mark("foreign");
-                // Under another principal the id was taken anew after the server had lost it, and with it whose rows
-                // others have brought back: it tells a foreigner nothing, and they count again.
+                // A server that knew nothing had bound the id to who came next: the rows go on under another one, and
+                // whose rows others have brought back it tells no foreigner: they count again.
+                self.renamed = true;
                 self.doubles |= self.server_rewound;
             }
         } else if let Message::Walk(walk) = message {

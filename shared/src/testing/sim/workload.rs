@@ -109,42 +109,50 @@ impl World {
 
     /// A device comes back with an earlier copy of its store, or with another device's.
     fn rewind(&mut self, device: usize) {
-        let donor = self.faults.index(self.plan.devices);
+        let (donor, now) = (self.faults.index(self.plan.devices), self.now);
         let Some(image) = self.devices.get(donor).map(|donor| donor.store.snapshot()) else {
             return;
         };
         if donor == device {
             // A copy is taken now and put back a while later.
             let taken = self.devices.get_mut(device).and_then(|device| device.backup.take());
-            if let Some((taken, ids)) = taken {
-                let restamps = self.plan.step_one_in > 0;
+            if let Some((taken, image)) = taken {
                 self.mark("rolled back");
+                self.lose_unsent(device);
                 self.device_kill(device);
                 if let Some(device) = self.devices.get_mut(device) {
-                    // What was sent under an id or a stamp that the copy does not know is sent again.
-                    self.reissued |= self.server_rewound;
-                    self.doubles |= ids != device.ids.len() || self.server_rewound || restamps;
                     device.rewound = true;
-                    device.store.restore(taken);
                 }
+                self.goes_on(device, image, taken);
+                self.renames(device);
                 self.gave_away(device);
             } else if let Some(device) = self.devices.get_mut(device) {
-                device.backup = Some((image, device.ids.len()));
+                device.backup = Some((now, image));
             }
             return;
         }
         self.mark("cloned");
-        self.doubles = true;
+        let donor_waits = self.unsent(donor);
+        if donor_waits {
+            self.mark("cloned with unsent rows");
+        }
+        self.lose_unsent(device);
         self.device_kill(device);
         for at in [device, donor] {
             if let Some(device) = self.devices.get_mut(at) {
                 device.rewound = true;
             }
         }
-        if let Some(device) = self.devices.get_mut(device) {
-            device.store.restore(image);
-        }
+        self.goes_on(device, image, now);
+        self.renames(device);
         self.gave_away(device);
+    }
+
+    /// A device goes on from another store: whose that is it will tell.
+    fn renames(&mut self, device: usize) {
+        self.disown(device);
+        self.renamed = true;
+        self.doubles |= self.server_rewound;
     }
 
     fn write(&mut self) {
