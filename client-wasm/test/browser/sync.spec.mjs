@@ -88,6 +88,8 @@ test("what_was_verified_is_known_after_a_reload_without_the_server", LIMITS, asy
   const page = await newTab(context, server, "kept");
   await page.evaluate(() => add("1", "a"));
   await synced(page);
+  // The root of what has come since follows the acknowledgement.
+  await page.evaluate(() => until(() => engine.status().verified?.seq > 0));
   const before = await page.evaluate(() => engine.status());
   while (!(await kept(page, "kept"))?.includes(before.verified.root)) {
     await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
