@@ -3,7 +3,7 @@
 use crate::world::{Client, World, cell, key, origin_of};
 use rejoin_core::{
     hlc::Stamp,
-    io::{Batch, CommitOutcome, Keyspace},
+    io::{Batch, CommitOutcome, FaultClass, Keyspace},
     port::Store,
     protocol::{
         host::{DamagedRow, HostNote, Mended},
@@ -91,6 +91,32 @@ fn b03_copy_of_a_row_is_taken_for_it_whichever_came_first() {
         other.connect(&mut world);
         let answers = outcomes(&mut world, other, std::slice::from_ref(second));
         assert!(matches!(answers[..], [Outcome::Taken { .. }]), "{answers:?}");
+        assert_eq!(total(&mut world, reader), 5);
+    }
+}
+
+/// The store had taken the copy's commit and did not say so: whoever has the row under its first stamp was not told
+/// that it counts, and his row, not known by its origin, counted once more.
+#[test]
+fn b03_who_has_a_row_of_which_a_copy_may_count_is_sent_away() {
+    for happened in [true, false] {
+        let mut world = World::new();
+        let mut reader = reader(&mut world);
+        let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+        ann.connect(&mut world);
+        bob.connect(&mut world);
+        let plain = adds(&mut ann, 1, 5);
+        let copy = copy_of(&mut bob, 20, 5, &origin_of(&ann, &plain));
+        world.fail_commit = Some((FaultClass::Transient, happened));
+        bob.push(&mut world, &[copy]);
+        ann.push(&mut world, std::slice::from_ref(&plain));
+        world.pass(2_000);
+        assert!(world.closed.contains_key(&ann.peer) && world.closed.contains_key(&bob.peer));
+        ann.connect(&mut world);
+        let told = outcomes(&mut world, &ann, &[plain]);
+        let counts = matches!(told[..], [Outcome::Accepted { .. }]);
+        assert_eq!(counts, !happened, "{told:?}");
+        reader.listen(&mut world);
         assert_eq!(total(&mut world, reader), 5);
     }
 }

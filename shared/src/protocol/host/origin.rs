@@ -213,32 +213,34 @@ impl Judging<'_> {
 impl Host {
     /// Tells those who may have copies of rows that were accepted. O(peers) where a row was accepted under
     /// another stamp than its first, which is rare, else O(watchers).
-    pub(super) fn tell_copies(&mut self, now: Now, origins: Origins) {
-        self.watchers.extend(origins.watchers);
+    pub(super) fn tell_copies(&mut self, now: Now, mut origins: Origins) {
+        self.watchers.append(&mut origins.watchers);
         self.watchers.retain(|id| self.peers.contains_key(id));
         for peer in self.peers.values_mut().filter(|_| !origins.copied.is_empty()) {
             peer.is_copied |= origins.copied.contains_key(&peer.hello.replica);
         }
+        for (id, rows) in self.holders(&origins) {
+            self.send(now, id, &Message::Copied(Copied { rows }));
+        }
+    }
+
+    /// Who may have copies of rows that were accepted, and of which.
+    pub(super) fn holders(&self, origins: &Origins) -> Vec<(PeerId, Vec<Taken>)> {
         let is_copy = |(_, taken): &(PeerId, Taken)| taken.stamp != taken.origin.stamp;
-        let told: Vec<PeerId> = if origins.taken.iter().any(is_copy) {
+        let asked: Vec<PeerId> = if origins.taken.iter().any(is_copy) {
             self.peers.keys().copied().collect()
         } else {
             self.watchers.iter().copied().collect()
         };
-        for id in told {
-            let Some(peer) = self.peers.get(&id).filter(|peer| peer.stage == Stage::Confirmed)
-            else {
-                continue;
-            };
+        let held = |id: PeerId| {
+            let peer = self.peers.get(&id).filter(|peer| peer.stage == Stage::Confirmed)?;
             let may_have = |(pusher, taken): &&(PeerId, Taken)| {
                 let first = taken.origin.stamp.replica;
                 *pusher != id && (first == peer.hello.replica || peer.origins.contains_key(&first))
             };
-            let rows: Vec<Taken> =
-                origins.taken.iter().filter(may_have).map(|(_, taken)| *taken).collect();
-            if !rows.is_empty() {
-                self.send(now, id, &Message::Copied(Copied { rows }));
-            }
-        }
+            let rows = origins.taken.iter().filter(may_have).map(|(_, taken)| *taken);
+            Some((id, rows.collect::<Vec<_>>())).filter(|(_, rows)| !rows.is_empty())
+        };
+        asked.into_iter().filter_map(held).collect()
     }
 }

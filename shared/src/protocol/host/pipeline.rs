@@ -248,7 +248,12 @@ impl Host {
             | Pipeline::Collecting(_)
             | Pipeline::Scrubbing(_) => BTreeSet::new(),
             Pipeline::Reading(jobs, _) => jobs.iter().map(Job::peer).collect(),
-            Pipeline::Committing(judged) => judged.peers,
+            // It may have happened: who has copies of its rows asks before anything else.
+            Pipeline::Committing(mut judged) => {
+                let holders = self.holders(&judged.origins);
+                judged.peers.extend(holders.into_iter().map(|(id, _)| id));
+                judged.peers
+            }
         };
         for id in peers {
             self.dismiss_for_fault(now, id, class);
