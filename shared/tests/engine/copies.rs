@@ -58,6 +58,25 @@ fn author(server: &mut Server) -> Client {
     author
 }
 
+/// Another account takes the store over, with the rows that wait, under an id of its own.
+fn adopted(server: &mut Server, client: &mut Client, principal: &str) {
+    client.put(Input::Token(Some(String::from(principal))));
+    for _ in 0..4 {
+        if !client.engine.status().leading {
+            client.lead();
+        }
+        if client.engine.wants_connection() {
+            client.connect();
+        }
+        server.settle(&mut [client]);
+        let is_change = |notice: &Notice| matches!(notice, Notice::AccountChanged { .. });
+        if client.notices.iter().any(is_change) {
+            client.notices.clear();
+            client.ask(Wish::Adopt);
+        }
+    }
+}
+
 #[test]
 fn b03_unsent_rows_of_a_copied_store_count_once_whoever_comes_first() {
     for copy_is_first in [false, true] {
@@ -102,6 +121,34 @@ fn b03_store_copied_while_a_push_is_under_way_counts_once() {
         meet(&mut server, &mut [&mut author, &mut copy], &[111, 1_111]);
         assert_eq!(author.total(&votes(), "votes"), 1_111);
     }
+}
+
+/// The leader was told of the copy of a row that another tab had committed and it had not read: both were shown.
+#[test]
+fn b03_row_of_another_tab_that_was_copied_before_the_leader_read_it_shows_once() {
+    let mut server = Server::new();
+    let mut author = Client::new(1, NOTES);
+    author.written(add(&votes(), 1));
+    author.connect();
+    server.settle(&mut [&mut author]);
+    let mut tab = Client::on(author.store.clone(), 1, NOTES);
+    tab.written(add(&votes(), 10));
+    let mut copy = author.copied(2, NOTES);
+    adopted(&mut server, &mut copy, "bob");
+    meet(&mut server, &mut [&mut copy], &[11]);
+    assert!(author.is_connected());
+    for _ in 0..200 {
+        if author.engine.wants_connection() && !author.is_connected() {
+            author.connect();
+        }
+        server.carry(1, &mut author);
+        tab.put(Input::Hint);
+        assert!([1, 11].contains(&author.total(&votes(), "votes")));
+        assert_eq!(tab.total(&votes(), "votes"), 11);
+    }
+    assert!(author.is_agreed());
+    assert_eq!(author.total(&votes(), "votes"), 11);
+    assert_eq!(author.engine.replica().overlay().rows().count(), 0);
 }
 
 /// Both go on from the copy at the same time of day: their next rows have one stamp.
@@ -164,23 +211,8 @@ fn adopted_rows_whose_acknowledgement_was_lost_count_once() {
     server.carry(12, &mut author);
     let mut copy = author.copied(2, NOTES);
     author.disconnect();
-    for client in [&mut author, &mut copy] {
-        client.put(Input::Token(Some(String::from("bob"))));
-        for _ in 0..4 {
-            if !client.engine.status().leading {
-                client.lead();
-            }
-            if client.engine.wants_connection() {
-                client.connect();
-            }
-            server.settle(&mut [client]);
-            let is_change = |notice: &Notice| matches!(notice, Notice::AccountChanged { .. });
-            if client.notices.iter().any(is_change) {
-                client.notices.clear();
-                client.ask(Wish::Adopt);
-            }
-        }
-    }
+    adopted(&mut server, &mut author, "bob");
+    adopted(&mut server, &mut copy, "bob");
     meet(&mut server, &mut [&mut author, &mut copy], &[111]);
     assert_eq!(author.engine.replica().principal(), Some("bob"));
 }

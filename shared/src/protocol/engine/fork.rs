@@ -191,11 +191,28 @@ impl Engine {
         taken.iter().filter_map(settlement).collect()
     }
 
+    /// Another holder has committed rows, from this number on. Of one that has been copied since, the peer may have
+    /// told before it was read: it is asked about in another session, and nothing of this one is taken in before.
+    pub(super) fn check_copied(&mut self, first: u64) {
+        let told = self.session.as_ref().and_then(|session| session.copied);
+        let is_told = |(_, outbox): (_, &OutboxRow)| Some(outbox.row.first_stamp().hlc) <= told;
+        if self.replica.overlay().rows_from(first).any(is_told) {
+            self.reconnect();
+        }
+    }
+
     /// The peer has just accepted rows of which this replica may have copies; their effect is still to come.
     pub(super) fn copied(&mut self, copied: &Copied) {
+        if self.replica.has(Bug::CopiesUntold) {
+            return;
+        }
+        if let Some(session) = &mut self.session {
+            let told = copied.rows.iter().map(|taken| Some(taken.origin.stamp.hlc));
+            session.copied = told.fold(session.copied, Option::max);
+        }
         let mut settled = self.settlements(&self.numbers(), &copied.rows);
         settled.retain(|(_, settlement)| matches!(settlement, Settlement::Taken(..)));
-        if self.replica.has(Bug::CopiesUntold) || settled.is_empty() {
+        if settled.is_empty() {
             return;
         }
         if let Some(session) = &mut self.session {

@@ -179,6 +179,7 @@ impl Engine {
             self.drop_session();
             return;
         };
+        let first = self.replica.last() + 1;
         for row in page.rows {
             self.witness(&row);
             let expected = log_number(&row.key) == Some(self.replica.last() + 1);
@@ -205,6 +206,7 @@ impl Engine {
         }
         self.pipeline.tail_wanted |= page.more;
         self.settle_uncertain();
+        self.check_copied(first);
     }
 }
 

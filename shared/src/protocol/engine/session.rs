@@ -106,6 +106,8 @@ pub(super) struct Session {
     pub(super) to_recall: VecDeque<Origin>,
     /// Of these rows copies count, or may, as the peer told before the session began.
     pub(super) copies: Vec<Settlement>,
+    /// The greatest time of a first stamp of which the peer told that a copy counts.
+    pub(super) copied: Option<Hlc>,
     last_sent: MonoMillis,
     last_heard: MonoMillis,
     pub(super) opening_until: MonoMillis,
@@ -230,6 +232,7 @@ impl Engine {
             torn: Torn::default(),
             to_recall: VecDeque::new(),
             copies: Vec::new(),
+            copied: None,
             last_sent: now.mono,
             last_heard: now.mono,
             opening_until: now.mono + OPENING_WITHIN,
@@ -520,6 +523,9 @@ impl Engine {
         if in_doubt || self.has_forked(welcome.accepted) || self.gives_up_own(&welcome) {
             self.recall(now);
             return;
+        }
+        if let Some(session) = &mut self.session {
+            session.copied = welcome.copied;
         }
         // A row of that stamp waits, but a history that was rolled back may have issued it twice.
         let accepted = welcome.accepted.filter(|accepted| *accepted > self.replica.acked());
