@@ -19,7 +19,10 @@ use crate::{
     io::Row,
     time::WallMillis,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::ops::Bound;
 
 /// Meta key of the wall time at which everything was read back last, 8 bytes big-endian, sealed.
@@ -94,26 +97,30 @@ impl Replica {
         })
     }
 
-    /// Checks entries of the log, as they were read. How many are damaged: local writes are written again by the
-    /// next fold, and it takes the others out of the log. What was damaged when the log was loaded is not told
-    /// again.
-    pub fn read_back_log(&mut self, rows: &[Row]) -> u64 {
+    /// Checks the entries of the log behind `after`, as they were read; `more`: others follow. How many are damaged or
+    /// missing: local writes are written again by the next fold, and it takes the others out of the log. What was
+    /// damaged when the log was loaded is not told again.
+    pub fn read_back_log(&mut self, after: &[u8], rows: &[Row], more: bool) -> u64 {
+        if !self.pages_known {
+            return 0;
+        }
+        let numbers = || rows.iter().filter_map(|row| log_number(&row.key));
+        let is_whole = |row: &&Row| decode_entry(&row.value).is_ok();
+        let whole: BTreeSet<u64> =
+            gather::set(rows.iter().filter(is_whole).filter_map(|row| log_number(&row.key)));
+        let start = log_number(after).map_or(0, |after| after.saturating_add(1));
+        let end = numbers().last().filter(|_| more).unwrap_or(self.last);
         let mut damaged = 0;
-        for row in rows {
-            let Some(number) = log_number(&row.key) else { continue };
-            if number > self.last
-                || decode_entry(&row.value).is_ok()
-                || self.damage.rows.contains(&number)
-            {
-                continue;
-            }
-            if self.overlay.get(number).is_some() {
-                self.rewritten.insert(number);
-            } else if number <= self.folded {
-                // A row that has ended: the next fold deletes it.
-                continue;
-            }
+        let local = self.overlay.rows_from(start).map(|(number, _)| number);
+        let local = local.take_while(|number| *number <= end.min(self.last));
+        for number in local.filter(|number| !whole.contains(number)) {
+            self.rewritten.insert(number);
             damaged += 1;
+        }
+        // Of entries that are folded only local writes are left, and those that have ended: they go.
+        for number in start.max(self.folded.saturating_add(1))..=end.min(self.last) {
+            let is_known = whole.contains(&number) || self.damage.rows.contains(&number);
+            damaged += u64::from(!is_known && self.overlay.get(number).is_none());
         }
         self.mends |= damaged > 0;
         damaged

@@ -129,3 +129,27 @@ fn m01_tree_of_a_client_that_differs_from_its_records_is_found_and_rebuilt() {
     server.settle(&mut [&mut client, &mut other]);
     assert!(client.is_agreed(), "{:?} {:?}", client.engine.status(), client.notices);
 }
+
+/// Rows vanish from the log, as a disk loses a write that it had said to be done: those of local writes were gone for
+/// good when the store was opened again, the others had it refused.
+#[test]
+fn entry_that_vanishes_from_the_log_is_written_again_from_memory() {
+    for world in [with_a_log(), with_folded_rows()] {
+        let log = MemoryStore::from_image(world.client.clone()).rows(Keyspace::Log);
+        for row in log {
+            let story = format!("{}: {:?}", world.name, row.key);
+            let store = MemoryStore::from_image(world.client.clone());
+            let mut client = Client::on(store, 1, &PATTERNS);
+            let before = views(&client);
+            let pending = client.engine.status().pending;
+            client.lead();
+            spoil(&client.store, Keyspace::Log, &row, None);
+            idle(&mut client);
+            assert_eq!(mended(&client), 1, "{story}: {:?}", client.notices);
+            let again = client.reopen(&PATTERNS);
+            assert!(again.engine.is_open(), "{story}: {:?}", again.notices);
+            assert_eq!(views(&again), before, "{story}");
+            assert_eq!(again.engine.status().pending, pending, "{story}");
+        }
+    }
+}

@@ -126,9 +126,9 @@ impl Engine {
                 let last = rows.into_iter().next_back().filter(|_| more).map(|row| row.key);
                 (found, last.map_or(Place::Log(Vec::new()), |last| Place::Pages(Some(last))))
             }
-            (Place::Log(_), Some(Answer::Page(page)), _) => {
+            (Place::Log(after), Some(Answer::Page(page)), _) => {
                 let Page { rows, more } = page;
-                let found = self.replica.read_back_log(&rows);
+                let found = self.replica.read_back_log(&after, &rows, more);
                 let last = rows.into_iter().next_back().filter(|_| more).map(|row| row.key);
                 (found, last.map_or(Place::Header, Place::Log))
             }
