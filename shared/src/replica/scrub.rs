@@ -104,12 +104,12 @@ impl Replica {
         if !self.pages_known {
             return 0;
         }
-        let numbers = || rows.iter().filter_map(|row| log_number(&row.key));
         let is_whole = |row: &&Row| decode_entry(&row.value).is_ok();
         let whole: BTreeSet<u64> =
             gather::set(rows.iter().filter(is_whole).filter_map(|row| log_number(&row.key)));
         let start = log_number(after).map_or(0, |after| after.saturating_add(1));
-        let end = numbers().last().filter(|_| more).unwrap_or(self.last);
+        let read = rows.last().and_then(|row| log_number(&row.key));
+        let end = read.filter(|_| more).unwrap_or(self.last);
         let mut damaged = 0;
         let local = self.overlay.rows_from(start).map(|(number, _)| number);
         let local = local.take_while(|number| *number <= end.min(self.last));

@@ -17,6 +17,7 @@ mod refill;
 mod rest;
 mod scrub;
 mod server_damage;
+mod server_keys;
 mod server_scrub;
 mod session;
 mod sketch;

@@ -424,32 +424,36 @@ impl Server {
 
     pub(crate) fn run(&mut self) {
         while let Some(output) = self.host.poll() {
-            match output {
-                HostOutput::Send { peer, bytes } => {
-                    self.count(peer, &bytes);
-                    let mut frame = vec![0];
-                    frame.extend(self.damaged(&bytes));
-                    self.inbox.entry(peer).or_default().push_back(frame);
-                    let input = HostInput::Sent { peer, bytes: bytes.len() };
-                    self.host.handle(self.now, input);
-                }
-                HostOutput::Query { ticket, queries } => {
-                    let result = match strike(&mut self.read_fault) {
-                        Some((class, _)) => Err(class),
-                        None => Ok(block_on(self.store.read(&queries)).unwrap()),
-                    };
-                    self.host.handle(self.now, HostInput::Answered { ticket, result });
-                }
-                HostOutput::Commit { ticket, batch } => {
-                    let result = Ok(block_on(self.store.commit(batch)).unwrap());
-                    self.host.handle(self.now, HostInput::Committed { ticket, result });
-                }
-                HostOutput::Close { peer, bye } => {
-                    self.gone.insert(peer, bye);
-                }
-                HostOutput::Note(note) => self.notes.push(note),
-                other => panic!("{other:?}"),
+            self.carry_out(output);
+        }
+    }
+
+    pub(crate) fn carry_out(&mut self, output: HostOutput) {
+        match output {
+            HostOutput::Send { peer, bytes } => {
+                self.count(peer, &bytes);
+                let mut frame = vec![0];
+                frame.extend(self.damaged(&bytes));
+                self.inbox.entry(peer).or_default().push_back(frame);
+                let input = HostInput::Sent { peer, bytes: bytes.len() };
+                self.host.handle(self.now, input);
             }
+            HostOutput::Query { ticket, queries } => {
+                let result = match strike(&mut self.read_fault) {
+                    Some((class, _)) => Err(class),
+                    None => Ok(block_on(self.store.read(&queries)).unwrap()),
+                };
+                self.host.handle(self.now, HostInput::Answered { ticket, result });
+            }
+            HostOutput::Commit { ticket, batch } => {
+                let result = Ok(block_on(self.store.commit(batch)).unwrap());
+                self.host.handle(self.now, HostInput::Committed { ticket, result });
+            }
+            HostOutput::Close { peer, bye } => {
+                self.gone.insert(peer, bye);
+            }
+            HostOutput::Note(note) => self.notes.push(note),
+            other => panic!("{other:?}"),
         }
     }
 

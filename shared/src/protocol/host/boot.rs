@@ -85,6 +85,12 @@ impl Host {
                 return Ok(());
             }
             Some(Ok(stored)) => Some(stored),
+            // It was stored with the lineage: it is lost, the store is not new.
+            None if lineage.is_some() => {
+                self.head_bytes = None;
+                self.survey(KeyRange::default());
+                return Ok(());
+            }
             None => None,
         };
         self.lineage = match lineage.as_deref().map(layout::decode_lineage) {
@@ -166,12 +172,22 @@ impl Host {
 
     fn surveyed(&mut self, now: Now, answers: Vec<Answer>) {
         let more = answers.iter().any(|answer| matches!(answer, Answer::Page(page) if page.more));
-        let last = answers.into_iter().flat_map(rows_of).last().map(|row| row.key);
-        if let (Some(mut start), true) = (last.clone(), more) {
+        let mut last = None;
+        for row in answers.into_iter().flat_map(rows_of) {
+            // What was known of the head before is not behind it.
+            if let Ok((seq, _)) = layout::parse_feed_key(&row.key) {
+                self.head.seq = self.head.seq.max(seq);
+            }
+            last = Some(row.key);
+        }
+        if let (Some(mut start), true) = (last, more) {
             start.push(0);
             return self.survey(KeyRange { start, end: None });
         }
-        let seq = last.and_then(|key| layout::parse_feed_key(&key).ok()).map(|(seq, _)| seq);
+        // No stamp of this host may come twice, and none be before what is collected.
+        let marked = self.horizon.marks.iter().map(|(_, clock)| *clock);
+        let marked = marked.chain([self.horizon.at, self.horizon.rows]);
+        self.clock = HlcClock::resume(marked.fold(self.clock.last(), Hlc::max));
         let clock = self.clock.tick(now.wall).unwrap_or_else(|_exhausted| self.clock.last());
         // This run's epoch may have been used before.
         let used = Left { epoch: self.marks.epoch, seq: Seq(0), hlc: clock };
@@ -179,7 +195,7 @@ impl Host {
         let bytes = self.head_bytes.as_deref().unwrap_or_default();
         self.marks.epoch = next_epoch(&self.marks.epoch, bytes);
         // What was lost with the head may have been behind all that is there.
-        let seq = Seq(seq.unwrap_or_default().0.saturating_add(1));
+        let seq = Seq(self.head.seq.0.saturating_add(1));
         self.head = Head { epoch: self.marks.epoch, seq, clock };
         let (row, mended) = (DamagedRow::Head, Mended::Assumed);
         self.out(HostOutput::Note(HostNote::Damaged { row, mended }));
@@ -211,6 +227,7 @@ impl Host {
         self.tail.reset(head.seq);
         self.forget_suspects();
         self.unread_leaves = false;
+        self.reaches = Seq(0);
         self.phase = Phase::Loading;
         self.scan_tree(KeyRange::default());
     }
@@ -232,6 +249,7 @@ impl Host {
                     let collection = self.collections.entry(collection).or_default();
                     collection.trie.insert(hash, tree_row.digest);
                     collection.bytes += tree_row.len;
+                    self.reaches = self.reaches.max(tree_row.seq);
                 }
                 (Err(_), _) | (_, Err(_)) => self.unread_leaves = true,
             }
@@ -242,6 +260,11 @@ impl Host {
                 // The least key behind this one.
                 start.push(0);
                 self.scan_tree(KeyRange { start, end: None });
+            }
+            // The head is an earlier one than the last that was written.
+            Some(_) | None if self.reaches > self.head.seq => {
+                self.head.seq = self.reaches;
+                self.survey(KeyRange::default());
             }
             Some(_) | None if self.unread_leaves => self.mend_first(),
             Some(_) | None => self.opened(now),

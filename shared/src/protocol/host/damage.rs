@@ -12,7 +12,7 @@
 
 use super::{
     heal::{Collection, get_record},
-    horizon::Horizon,
+    horizon::{self, Horizon},
     layout::{self, Accepted, CopyRow, Head, ReplicaRow, Stored, TreeRow},
     slice::copy_of,
     survey::Survey,
@@ -55,6 +55,22 @@ impl Damaged {
 
     pub(super) fn record(key: &RecordKey, error: CodecError) -> Self {
         Self { error, suspect: Some(Suspect::record(key)) }
+    }
+
+    pub(super) const fn head(error: CodecError) -> Self {
+        Self { error, suspect: Some(Suspect::Head) }
+    }
+
+    pub(super) const fn row(keyspace: Keyspace, key: Vec<u8>, error: CodecError) -> Self {
+        Self { error, suspect: Some(Suspect::Row(keyspace, key)) }
+    }
+
+    /// A record that rows of the feed have named: nothing else may.
+    pub(super) fn named_by(mut self, rows: &[(Seq, RecordKey)]) -> Self {
+        if let Some(Suspect::Record(key, fed @ None)) = &mut self.suspect {
+            *fed = rows.iter().find(|(_, named)| named == key).map(|(seq, _)| *seq);
+        }
+        self
     }
 }
 
@@ -183,14 +199,16 @@ pub(super) struct Context<'a> {
     pub(super) collections: &'a BTreeMap<CollectionName, Collection>,
     /// Nobody was welcomed in this epoch since it was opened for what was lost: it can lose more.
     pub(super) is_unheard: bool,
+    /// Peers are told of the trees in memory.
+    pub(super) is_serving: bool,
     /// What all records together say, once that was asked.
     pub(super) survey: Option<&'a Survey>,
     pub(super) planted: Planted,
 }
 
 impl Context<'_> {
-    fn holds(&self, (collection, hash): &(CollectionName, Digest)) -> bool {
-        self.collections.get(collection).is_some_and(|held| held.trie.get(hash).is_some())
+    fn leaf(&self, (collection, hash): &(CollectionName, Digest)) -> Option<Digest> {
+        self.collections.get(collection)?.trie.get(hash)
     }
 }
 
@@ -483,18 +501,23 @@ impl Mend {
                 for seq in places.filter(|seq| *seq != row.seq) {
                     self.batch.delete(Keyspace::Feed, layout::feed_key(seq, key));
                 }
-                self.batch.put(
-                    Keyspace::Feed,
-                    layout::feed_key(row.seq, key),
-                    layout::encode_len(stored.bytes.len()),
-                );
-                if known.as_ref() != Some(&row) {
-                    self.batch.put(Keyspace::Tree, place, row.encode());
+                // Peers that were told of another tree have built on what was missing in it: they heal before
+                // they push.
+                self.loses |= context.is_serving && context.leaf(&leaf) != Some(row.digest);
+                match stored.record.burial() {
+                    Some(at) if at <= context.horizon.at => {
+                        horizon::delete_record(&mut self.batch, key, row.seq);
+                        self.batch.delete(Keyspace::Meta, layout::grave_key(at, key));
+                        self.leaves.insert(leaf, None);
+                    }
+                    burial => {
+                        self.derive(key, &stored, (known.as_ref() != Some(&row)).then_some(&row));
+                        if let Some(at) = burial {
+                            self.batch.put(Keyspace::Meta, layout::grave_key(at, key), Vec::new());
+                        }
+                        self.leaves.insert(leaf, Some((row.digest, row.len)));
+                    }
                 }
-                if let Some(at) = stored.record.burial() {
-                    self.batch.put(Keyspace::Meta, layout::grave_key(at, key), Vec::new());
-                }
-                self.leaves.insert(leaf, Some((row.digest, row.len)));
                 if is_stale {
                     self.tell(DamagedRow::Record(key.clone()), Mended::Lost);
                     self.loses |= !context.planted.is(Bug::QuarantinedSilently);
@@ -503,7 +526,7 @@ impl Mend {
                 }
             }
             // It was not there when it was looked for, and is not now.
-            None if !(fed.is_some() || row.is_some() || context.holds(&leaf)) => {}
+            None if !(fed.is_some() || row.is_some() || context.leaf(&leaf).is_some()) => {}
             Some(Err(_)) | None => {
                 let named = DamagedRow::Record(key.clone());
                 if !self.told.iter().any(|(row, _)| *row == named) {
@@ -520,6 +543,16 @@ impl Mend {
             }
         }
         Ok(())
+    }
+
+    /// What the feed, and where that differs the tree, say of a record.
+    fn derive(&mut self, key: &RecordKey, stored: &Stored, row: Option<&TreeRow>) {
+        let len = layout::encode_len(stored.bytes.len());
+        self.batch.put(Keyspace::Feed, layout::feed_key(stored.positions.latest, key), len);
+        if let Some(row) = row {
+            let place = layout::tree_key(&key.collection, &key_hash(key));
+            self.batch.put(Keyspace::Tree, place, row.encode());
+        }
     }
 
     /// Of which record it was is not known, and no record has that hash: it is lost.

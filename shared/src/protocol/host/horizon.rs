@@ -261,11 +261,14 @@ impl Host {
         let Chosen { mut slice, mut batch, graves } = chosen;
         for ((key, at), answer) in graves.into_iter().zip(answers) {
             let stored = match answer {
-                Answer::Value(None) => continue,
-                Answer::Value(Some(value)) => Stored::decode(&value),
+                Answer::Value(value) => value.as_deref().map(Stored::decode).transpose(),
                 Answer::Page(_) => Err(MISSING),
             };
-            let stored = match stored {
+            let is_that_of_the_trees = |stored: Option<Stored>| {
+                let differs = self.differs(&key, stored.as_ref()).is_some();
+                if differs { Err(MISSING) } else { Ok(stored) }
+            };
+            let stored = match stored.and_then(is_that_of_the_trees) {
                 Ok(stored) => stored,
                 Err(later) if is_later(&later) => return Err(later.into()),
                 // It is put right first; what is due is chosen again.
@@ -274,7 +277,7 @@ impl Host {
                     return Ok(());
                 }
             };
-            if stored.record.burial() == Some(at) {
+            if let Some(stored) = stored.filter(|stored| stored.record.burial() == Some(at)) {
                 delete_record(&mut batch, &key, stored.positions.latest);
                 slice.records.push((key, stored.bytes.len() as u64));
             }
@@ -403,7 +406,7 @@ fn forget_rows(batch: &mut Batch, ledgers: impl Iterator<Item = Row>) -> Result<
 }
 
 /// Deletes all of a record but its burial.
-fn delete_record(batch: &mut Batch, key: &RecordKey, seq: Seq) {
+pub(super) fn delete_record(batch: &mut Batch, key: &RecordKey, seq: Seq) {
     batch.delete(Keyspace::Feed, layout::feed_key(seq, key));
     batch.delete(Keyspace::Records, layout::record_key(key));
     let hash = crate::id::key_hash(key);

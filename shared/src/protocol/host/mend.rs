@@ -50,6 +50,7 @@ impl Host {
             horizon: &self.horizon,
             collections: &self.collections,
             is_unheard: self.scrub.is_unheard,
+            is_serving: self.is_ready(),
             survey,
             planted: self.config.planted,
         };

@@ -84,6 +84,8 @@ pub struct Host {
     lineage: Vec<Left>,
     /// Rows of the trees could not be read.
     unread_leaves: bool,
+    /// The greatest position in rows of the trees.
+    reaches: Seq,
     clock: HlcClock,
     /// When it was opened.
     opened: MonoMillis,
@@ -163,6 +165,7 @@ impl Host {
             head_bytes: None,
             lineage: Vec::new(),
             unread_leaves: false,
+            reaches: Seq(0),
             clock: HlcClock::default(),
             opened: now.mono,
             horizon: Horizon::default(),

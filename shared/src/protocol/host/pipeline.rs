@@ -213,7 +213,11 @@ impl Host {
     }
 
     /// Nothing was committed since a record was read: it is the one that the trees have, or damaged.
-    fn differs(&self, key: &RecordKey, stored: Option<&layout::Stored>) -> Option<Suspect> {
+    pub(super) fn differs(
+        &self,
+        key: &RecordKey,
+        stored: Option<&layout::Stored>,
+    ) -> Option<Suspect> {
         let leaf = self.leaf(&key.collection, &key_hash(key));
         let is_same = leaf == stored.map(|stored| stored.digest);
         (!is_same).then(|| Suspect::record(key))

@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     codec::CodecError,
-    id::{CollectionName, Digest, key_hash},
+    hlc::Hlc,
+    id::{CollectionName, Digest, RecordKey, key_hash},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query},
     planted::Bug,
     time::{Millis, MonoMillis, Now, WallMillis},
@@ -111,6 +112,9 @@ pub(super) enum Then {
 /// Where the slice began, if there is one, and what comes behind it.
 pub(super) type Around = (Option<Place>, Then);
 
+/// Records that are dead, and since when.
+type Dead = Vec<(RecordKey, Hlc)>;
+
 /// What the pipeline waits for.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -124,6 +128,8 @@ pub(super) enum Stage {
     Scan(Way),
     /// What the rows speak of is being read.
     Cross(Slice),
+    /// Whether the dead among them are in the index of what is to be collected is being read.
+    Graves(BTreeSet<Suspect>, Vec<RecordKey>),
     /// What looks damaged is being read again.
     Confirm(BTreeSet<Suspect>, Option<Survey>),
     /// It is damaged, and only all records together tell what it said.
@@ -141,7 +147,7 @@ impl Step {
 
     /// Whether nobody waits for it, and nothing is known to be damaged.
     const fn may_wait(&self) -> bool {
-        matches!(self.stage, Stage::Scan(_) | Stage::Cross(_) | Stage::Note)
+        matches!(self.stage, Stage::Scan(_) | Stage::Cross(_) | Stage::Graves(..) | Stage::Note)
     }
 }
 
@@ -278,10 +284,33 @@ impl Host {
         else {
             return Ok(());
         };
+        if self.stopping {
+            // All records may be being read, and nobody waits for what comes of it.
+            return Ok(());
+        }
         match stage {
             Stage::Scan(way) => self.scrub_scanned(now, way, around.0, answers)?,
             Stage::Cross(slice) => {
-                let suspects = self.check(slice, answers)?;
+                let (suspects, dead) = self.check(slice, answers)?;
+                if dead.is_empty() {
+                    self.scrub_checked(now, suspects, around);
+                } else {
+                    let get_grave = |(key, at): &(RecordKey, Hlc)| Query::Get {
+                        keyspace: Keyspace::Meta,
+                        key: layout::grave_key(*at, key),
+                    };
+                    let queries = dead.iter().map(get_grave).collect();
+                    let dead = dead.into_iter().map(|(key, _)| key).collect();
+                    self.scrub_reads(
+                        Step { stage: Stage::Graves(suspects, dead), around },
+                        queries,
+                    );
+                }
+            }
+            Stage::Graves(mut suspects, dead) => {
+                let named = dead.iter().zip(&answers);
+                let lost = named.filter(|(_, answer)| !matches!(answer, Answer::Value(Some(_))));
+                suspects.extend(lost.map(|(key, _)| Suspect::record(key)));
                 self.scrub_checked(now, suspects, around);
             }
             Stage::Confirm(suspects, survey) => {
@@ -403,18 +432,20 @@ impl Host {
         });
     }
 
-    /// Compares what a slice told with what the store and the memory have.
+    /// Compares what a slice told with what the store and the memory have; and which of the records are dead,
+    /// since when.
     fn check(
         &mut self,
         slice: Slice,
         answers: Vec<Answer>,
-    ) -> Result<BTreeSet<Suspect>, CodecError> {
+    ) -> Result<(BTreeSet<Suspect>, Dead), CodecError> {
         let mut values = answers.into_iter().map(|answer| match answer {
             Answer::Value(value) => value,
             Answer::Page(_) => None,
         });
         let mut next = || values.next().flatten();
         let mut suspects = slice.suspects;
+        let mut dead = Vec::new();
         for (seq, key, len) in slice.feed {
             let hash = key_hash(&key);
             let row = whole(next().as_deref().map(TreeRow::decode))?;
@@ -432,8 +463,10 @@ impl Host {
             let stored = whole(value.as_deref().map(Stored::decode))?;
             let len = whole(next().as_deref().map(layout::decode_len))?;
             let leaf = self.leaf(&key.collection, &hash);
-            let is_same = stored.is_some_and(|stored| layout::tree_row(&key, &stored).1 == row);
-            if !is_same || len != Some(row.len) || leaf != Some(row.digest) {
+            let stored = stored.filter(|stored| layout::tree_row(&key, stored).1 == row);
+            let burial = stored.as_ref().and_then(|stored| stored.record.burial());
+            dead.extend(burial.map(|at| (key.clone(), at)));
+            if stored.is_none() || len != Some(row.len) || leaf != Some(row.digest) {
                 suspects.insert(Suspect::Record(key, None));
             }
             self.scrub.done.records += 1;
@@ -444,7 +477,7 @@ impl Host {
                 suspects.insert(Suspect::Copy(origin, copy.stamp));
             }
         }
-        Ok(suspects)
+        Ok((suspects, dead))
     }
 
     /// What the trees in memory have of a record.

@@ -131,7 +131,8 @@ impl Host {
                 && let Some(row) = rows.next()
             {
                 left = left.saturating_sub(row.value.len());
-                let key = layout::parse_record_key(&row.key)?;
+                let key = layout::parse_record_key(&row.key)
+                    .map_err(|error| Damaged::row(Keyspace::Records, row.key, error))?;
                 let stored = Stored::decode(&row.value);
                 let stored = stored.map_err(|error| Damaged::record(&key, error))?;
                 records.push(self.marks.in_chunk(&key, &stored));

@@ -7,7 +7,7 @@ use super::{
     Host, HostNote, HostOutput, PeerId, Waiting,
     damage::{Damaged, MISSING},
     feed::{Page, Scan, Stream},
-    heal::{get_record, missing, planned_bytes, records},
+    heal::{get_record, planned_bytes, records},
     layout::{self, Head},
     peer::Stage,
 };
@@ -307,7 +307,8 @@ impl Host {
             Step::Fetch { scan, asked } => {
                 // What was collected since is told by the horizon.
                 let collects = read.slices != self.collecting.slices;
-                let held = records(&asked, answers, collects)?;
+                let held = records(&asked, answers, collects)
+                    .map_err(|damaged| damaged.named_by(&scan.rows))?;
                 // A record may have moved on since the rows were read, never back.
                 for (seq, key) in &scan.rows {
                     if held.get(key).is_some_and(|stored| stored.positions.latest < *seq) {
@@ -335,9 +336,9 @@ fn scanned(stream: &Stream, answers: Vec<Answer>) -> Result<(Scan, Vec<RecordKey
     let (Some(Answer::Value(Some(head))), Some(Answer::Page(page))) =
         (answers.next(), answers.next())
     else {
-        return Err(missing());
+        return Err(Damaged::head(MISSING));
     };
-    let head = Head::decode(&head)?;
+    let head = Head::decode(&head).map_err(Damaged::head)?;
     let mut scan = Scan::default();
     let mut asked = Vec::new();
     let mut bytes = 0;
