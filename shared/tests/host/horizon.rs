@@ -5,7 +5,8 @@ use rejoin_core::{
     codec,
     hlc::Hlc,
     id::{RecordKey, key_hash},
-    io::{FaultClass, Keyspace},
+    io::{Batch, CommitOutcome, FaultClass, Keyspace},
+    port::Store,
     protocol::{
         host::HostOutput,
         message::{
@@ -14,7 +15,7 @@ use rejoin_core::{
         },
     },
     record::Record,
-    testing::memory::MemoryStore,
+    testing::{block_on, memory::MemoryStore},
     tree::Trie,
 };
 
@@ -503,5 +504,124 @@ fn c02_copy_of_a_row_that_was_accepted_and_forgotten_is_unsure() {
         let new = ann.set(KEPT + 2, "d", "title", "new");
         ann.push(&mut world, &[new]);
         assert!(matches!(outcomes(ann.listen(&mut world))[..], [Outcome::Accepted { .. }]));
+    }
+}
+
+/// A server that has forgotten what it accepted long ago.
+fn forgetful() -> World {
+    let mut world = world();
+    let mut carl = Client::new(8);
+    carl.connect(&mut world);
+    let row = carl.set(1, "x", "title", "of old");
+    carl.push(&mut world, &[row]);
+    run(&mut world, KEPT + 8_000);
+    assert_eq!(world.store.rows(Keyspace::Log), []);
+    world
+}
+
+fn accepts(world: &mut World, client: &mut Client, row: PushRow) {
+    client.push(world, &[row]);
+    let answers = outcomes(client.listen(world));
+    assert!(matches!(answers[..], [Outcome::Accepted { .. }]), "{answers:?}");
+}
+
+/// What two copies of a store wrote apart from each other counts at a server of any age, however long one was away.
+#[test]
+fn c02_rows_of_a_copied_replica_are_new_where_no_copy_was_forgotten() {
+    let mut world = forgetful();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    let rows = [2, KEPT + 6_000].map(|at| ann.set(at, "c", "title", "by the original"));
+    let late = Client::new(1).set(KEPT + 7_000, "d", "title", "by the copy");
+    let copy = copy_of(&mut bob, KEPT + 7_500, (&ann, &late));
+    bob.connect(&mut world);
+    accepts(&mut world, &mut bob, copy);
+    assert_eq!(ann.connect(&mut world).copied, Some(late.hlc));
+    let origins = [&rows[0], &rows[1]].map(|row| origin_of(&ann, row));
+    bob.connect(&mut world);
+    world.say(bob.peer, &Message::Recall(Recall { rows: origins.to_vec() }));
+    let heard = bob.listen(&mut world);
+    let Some(Message::Recalled(recalled)) = heard.last() else { panic!("{heard:?}") };
+    assert_eq!((&recalled.accepted[..], &recalled.unsure[..]), (&[][..], &[][..]));
+    for row in rows {
+        accepts(&mut world, &mut ann, row);
+    }
+}
+
+/// Another copy was forgotten; what is later than all that is forgotten was not among it.
+#[test]
+fn c02_rows_of_a_copied_replica_are_new_where_they_are_later_than_what_is_forgotten() {
+    let mut world = world();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    bob.connect(&mut world);
+    let first = ann.set(1, "c", "title", "copied");
+    let copy = copy_of(&mut bob, 2, (&ann, &first));
+    accepts(&mut world, &mut bob, copy);
+    run(&mut world, KEPT + 8_000);
+    let row = ann.set(KEPT + 6_000, "c", "title", "by the original");
+    let late = Client::new(1).set(KEPT + 7_000, "d", "title", "by the copy");
+    bob.connect(&mut world);
+    let copy = copy_of(&mut bob, KEPT + 7_500, (&ann, &late));
+    accepts(&mut world, &mut bob, copy);
+    ann.connect(&mut world);
+    accepts(&mut world, &mut ann, row);
+    ann.push(&mut world, &[first]);
+    assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
+}
+
+/// When the first copy was accepted is lost: it may have been forgotten.
+#[test]
+fn c02_forgotten_copy_is_unsure_where_it_is_lost_when_rows_were_copied() {
+    let mut world = world();
+    let (mut ann, mut bob) = (Client::new(1), Client::new(2));
+    bob.connect(&mut world);
+    let first = ann.set(1, "c", "title", "copied");
+    let copy = copy_of(&mut bob, 2, (&ann, &first));
+    accepts(&mut world, &mut bob, copy);
+    run(&mut world, KEPT + 8_000);
+    let meta = world.store.rows(Keyspace::Meta).into_iter();
+    let mut row = meta.rev().find(|row| row.key.starts_with(b"copied/")).unwrap();
+    row.value[3] ^= 4;
+    let mut batch = Batch::default();
+    batch.put(Keyspace::Meta, row.key, row.value);
+    assert_eq!(block_on(world.store.commit(batch)), Ok(CommitOutcome::Applied));
+    ann.connect(&mut world);
+    ann.push(&mut world, &[first]);
+    assert_eq!(code(ann.listen(&mut world)), Some(RejectCode::Unsure));
+    ann.named = 1;
+    let new = ann.set(KEPT + 7_000, "d", "title", "new");
+    accepts(&mut world, &mut ann, new);
+}
+
+/// A clock that was ahead, or somebody who means ill, had a row known by a time of the far future.
+#[test]
+fn c02_origin_of_the_far_future_makes_no_later_row_unsure() {
+    for eve in [false, true] {
+        let mut world = world();
+        let mut ann = Client::new(1);
+        ann.connect(&mut world);
+        let ahead = ann.set(DECADE, "c", "title", "ahead");
+        let origin = origin_of(&ann, &ahead);
+        let owner = ann.clone();
+        if eve {
+            let mut eve = Client::new(3);
+            eve.connect_as(&mut world, "eve", true);
+            let copy = copy_of(&mut eve, 2, (&owner, &ahead));
+            accepts(&mut world, &mut eve, copy);
+        } else {
+            let copy = copy_of(&mut ann, 2, (&owner, &ahead));
+            accepts(&mut world, &mut ann, copy);
+        }
+        run(&mut world, KEPT + 8_000);
+        ann.connect(&mut world);
+        let new = ann.set(KEPT + 7_000, "d", "title", "new");
+        accepts(&mut world, &mut ann, new);
+        // The row itself is known for good.
+        let mut bob = Client::new(2);
+        bob.connect(&mut world);
+        let late = copy_of(&mut bob, KEPT + 7_500, (&ann, &ahead));
+        assert_eq!(origin_of(&bob, &late), origin);
+        bob.push(&mut world, &[late]);
+        let answers = outcomes(bob.listen(&mut world));
+        assert!(matches!(answers[..], [Outcome::Taken { .. }]), "{answers:?}");
     }
 }

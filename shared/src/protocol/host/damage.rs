@@ -13,7 +13,7 @@
 use super::{
     heal::{Collection, get_record},
     horizon::{self, Horizon},
-    layout::{self, Accepted, CopyRow, Head, ReplicaRow, Stored, TreeRow},
+    layout::{self, Accepted, CopiedRow, CopyRow, Head, ReplicaRow, Stored, TreeRow},
     slice::copy_of,
     survey::Survey,
 };
@@ -442,12 +442,14 @@ impl Mend {
         value: Option<Vec<u8>>,
         context: &Context<'_>,
     ) -> Result<(), CodecError> {
-        if value.is_none() || whole(value.as_deref().map(layout::decode_time))?.is_some() {
+        if value.is_none() || whole(value.as_deref().map(CopiedRow::decode))?.is_some() {
             return Ok(());
         }
         let key = layout::copied_key(replica);
         self.keep(Keyspace::Meta, &key, value);
-        self.batch.put(Keyspace::Meta, key, layout::encode_time(context.head.clock));
+        // The first of them may have been forgotten by now.
+        let lost = CopiedRow { upto: context.head.clock, since: Hlc::ZERO };
+        self.batch.put(Keyspace::Meta, key, lost.encode());
         self.tell(DamagedRow::Copied(*replica), Mended::Assumed);
         Ok(())
     }

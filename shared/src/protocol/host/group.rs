@@ -9,7 +9,7 @@ use super::{
     feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
-    layout::{self, Accepted, CopyRow, Head, ReplicaRow, Stored},
+    layout::{self, Accepted, CopiedRow, CopyRow, Head, ReplicaRow, Stored},
     origin::Origins,
     peer::{Peer, Stage, Told},
     pipeline::{Job, WaitingRow},
@@ -44,8 +44,8 @@ pub(super) struct Known {
     pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Option<Accepted>>,
     /// Rows by their origins, where they were accepted under another stamp.
     pub(super) copies: BTreeMap<Origin, Option<CopyRow>>,
-    /// The greatest time of such an origin, by its replica.
-    pub(super) copied: BTreeMap<ReplicaId, Option<Hlc>>,
+    /// How far there are such origins, by their replicas.
+    pub(super) copied: BTreeMap<ReplicaId, Option<CopiedRow>>,
     /// The greatest time of each replica that others have brought back.
     pub(super) returned: BTreeMap<ReplicaId, Option<Hlc>>,
     pub(super) records: BTreeMap<RecordKey, Option<Arc<Stored>>>,
@@ -135,7 +135,7 @@ impl Known {
             })?;
         }
         for (id, copied) in &mut self.copied {
-            *copied = whole(next().as_deref().map(layout::decode_time), || {
+            *copied = whole(next().as_deref().map(CopiedRow::decode), || {
                 damaged.push(Suspect::Copied(*id));
             })?;
         }
@@ -253,7 +253,7 @@ impl Judging<'_> {
         let accepted = accepted.max(self.returned(&replica));
         let accepted = accepted.filter(|_| identity != Identity::Foreign);
         let copied = self.known.copied.get(&replica).copied().flatten();
-        let copied = copied.filter(|_| identity == Identity::Confirmed);
+        let copied = copied.filter(|_| identity == Identity::Confirmed).map(|copied| copied.upto);
         self.judged.welcomes.push((id, Told { identity, accepted, copied }));
     }
 
@@ -617,7 +617,7 @@ impl Judged {
         if !self.accepted.is_empty() {
             let rows = self.accepted.keys();
             let rows = rows.map(|(replica, hlc)| layout::log_key(replica, *hlc));
-            let rows: Vec<Vec<u8>> = rows.chain(self.origins.keys()).collect();
+            let rows: Vec<Vec<u8>> = rows.chain(self.origins.keys(self.head.clock)).collect();
             let key = layout::ledger_key(self.head.clock);
             batch.put(Keyspace::Meta, key, layout::encode_ledger(&rows));
         }

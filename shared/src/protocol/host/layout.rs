@@ -209,6 +209,33 @@ impl CopyRow {
     }
 }
 
+/// How far rows that were first a replica's were accepted under other stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CopiedRow {
+    /// The greatest time of such a row.
+    pub(super) upto: Hlc,
+    /// None was committed before.
+    pub(super) since: Hlc,
+}
+
+impl CopiedRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(2);
+        out.hlc(self.upto);
+        out.hlc(self.since);
+        versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = open(value)?;
+        input.array_exact(2)?;
+        let row = Self { upto: input.hlc()?, since: input.hlc()? };
+        input.finish()?;
+        Ok(row)
+    }
+}
+
 fn write_optional_stamp(out: &mut Writer, stamp: Option<Stamp>) {
     match stamp {
         Some(stamp) => codec::write_stamp(out, &stamp),
@@ -416,7 +443,7 @@ pub(super) fn returned_key(replica: &ReplicaId) -> Vec<u8> {
     [RETURNED_PREFIX, replica.as_bytes()].concat()
 }
 
-/// Where the greatest time is kept of a row that was first a replica's and was accepted under another stamp.
+/// Where it is kept how far rows that were first a replica's were accepted under other stamps.
 pub(super) fn copied_key(replica: &ReplicaId) -> Vec<u8> {
     [COPIED_PREFIX, replica.as_bytes()].concat()
 }

@@ -2,12 +2,13 @@
 //!
 //! Two copies of a database push the same rows under different ids, or one under different stamps. Invariants: a
 //! row's origin is stored in the commit that joins it, for as long as the row itself is kept as accepted, and both are
-//! forgotten in one commit; of a copy of a forgotten row nobody says that it was not accepted; whoever may have a copy is told of it before the changes that bring it (`docs/PROTOCOL.md` 3.7).
+//! forgotten in one commit, unless the first time was ahead; of a copy of a forgotten row nobody says that it was not
+//! accepted; whoever may have a copy is told of it before the changes that bring it (`docs/PROTOCOL.md` 3.7).
 
 use super::{
     Host, PeerId,
     group::{Judging, Known},
-    layout::{self, CopyRow},
+    layout::{self, CopiedRow, CopyRow},
     peer::{Peer, Stage},
 };
 use crate::{
@@ -31,8 +32,8 @@ use alloc::{
 pub(super) struct Origins {
     /// Rows accepted under another stamp than their first.
     copies: BTreeMap<Origin, CopyRow>,
-    /// The greatest time of such a first stamp, by its replica.
-    copied: BTreeMap<ReplicaId, Hlc>,
+    /// How far there are such first stamps, by their replicas.
+    copied: BTreeMap<ReplicaId, CopiedRow>,
     /// Rows that others may have copies of, and who pushed them.
     taken: Vec<(PeerId, Taken)>,
     /// Who has copies of other replicas' rows.
@@ -40,17 +41,19 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Where they are kept.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.copies.keys().map(layout::origin_key)
+    /// Where those are kept that are forgotten with their rows, of a commit at `clock`. One of a later time, which a
+    /// clock that was ahead gave, is kept for good: nobody could tell what else such a clock gave that is forgotten.
+    pub(super) fn keys(&self, clock: Hlc) -> impl Iterator<Item = Vec<u8>> {
+        let past = self.copies.keys().filter(move |origin| origin.stamp.hlc <= clock);
+        past.map(layout::origin_key)
     }
 
     pub(super) fn write(&self, batch: &mut Batch) {
         for (origin, row) in &self.copies {
             batch.put(Keyspace::Log, layout::origin_key(origin), row.encode());
         }
-        for (replica, hlc) in &self.copied {
-            batch.put(Keyspace::Meta, layout::copied_key(replica), layout::encode_time(*hlc));
+        for (replica, row) in &self.copied {
+            batch.put(Keyspace::Meta, layout::copied_key(replica), row.encode());
         }
     }
 }
@@ -109,7 +112,7 @@ impl Judging<'_> {
         let first = &origin.stamp;
         let copied = self.known.copied.get(&first.replica).copied().flatten();
         let goes_on = peer.stage == Stage::Confirmed && first.replica == peer.hello.replica;
-        let finds_out = goes_on && Some(first.hlc) <= copied;
+        let finds_out = goes_on && copied.is_some_and(|copied| first.hlc <= copied.upto);
         // Its effect may have come back, or that of another row with this stamp.
         let is_back = self.returned(&first.replica) >= Some(first.hlc);
         let is_free = self.accepted(first).is_none() && !finds_out;
@@ -137,11 +140,13 @@ impl Judging<'_> {
     }
 
     /// Whether a row of which this is the first stamp, and that is in no ledger, may have been in one under another.
-    /// That one may be earlier: a clock that was ahead had given the first.
+    /// What was forgotten was committed by then, and its first stamp was not later than its commit.
     fn may_be_copied(&self, first: &Stamp) -> bool {
         let copied = self.known.copied.get(&first.replica).copied().flatten();
-        self.forgotten > Hlc::ZERO
-            && Some(first.hlc) <= copied
+        let was_there =
+            |copied: CopiedRow| first.hlc <= copied.upto && copied.since <= self.forgotten;
+        first.hlc <= self.forgotten
+            && copied.is_some_and(was_there)
             && !self.planted.is(Bug::UnsureIgnored)
     }
 
@@ -185,10 +190,16 @@ impl Judging<'_> {
             let copy = CopyRow { stamp: Some(stamp), seq };
             self.known.copies.insert(origin, Some(copy));
             self.judged.origins.copies.insert(origin, copy);
-            let known = self.known.copied.entry(origin.stamp.replica).or_default();
-            if *known < Some(origin.stamp.hlc) {
-                *known = Some(origin.stamp.hlc);
-                self.judged.origins.copied.insert(origin.stamp.replica, origin.stamp.hlc);
+            let Stamp { hlc, replica } = origin.stamp;
+            let known = self.known.copied.entry(replica).or_default();
+            let new = known.map_or(
+                // The commit is not earlier.
+                CopiedRow { upto: hlc, since: self.clock.last() },
+                |known| CopiedRow { upto: known.upto.max(hlc), ..known },
+            );
+            if *known != Some(new) {
+                *known = Some(new);
+                self.judged.origins.copied.insert(replica, new);
             }
         }
         if !is_first || self.watched {

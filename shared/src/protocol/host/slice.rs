@@ -5,7 +5,7 @@
 use super::{
     damage::{Suspect, whole},
     heal::get_record,
-    layout::{self, Accepted, CopyRow, ReplicaRow, TreeRow},
+    layout::{self, Accepted, CopiedRow, CopyRow, ReplicaRow, TreeRow},
 };
 use crate::{
     codec::CodecError,
@@ -149,7 +149,7 @@ impl Slice {
                 self.take_meta(key, layout::RETURNED_PREFIX, is_whole, Suspect::Returned);
             }
             Way::Copied => {
-                let is_whole = whole(Some(layout::decode_time(&value)))?.is_some();
+                let is_whole = whole(Some(CopiedRow::decode(&value)))?.is_some();
                 self.take_meta(key, layout::COPIED_PREFIX, is_whole, Suspect::Copied);
             }
             // It has no value, and of its record only that counts which the record says.
