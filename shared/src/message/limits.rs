@@ -66,8 +66,9 @@ pub const REFILLS_IN_FLIGHT_MAX: usize = 4;
 pub const PEER_ROWS_WAITING_MAX: usize = 4_000;
 /// Most rows that one recall names. The next one follows the answer.
 pub const RECALL_ROWS_MAX: usize = 1_000;
-/// Most replica ids, beside its own, of whose rows an initiator is told when a copy is accepted.
-pub const ORIGINS_MAX: usize = 64;
+/// Most rows of other replicas of which an initiator that has named them is told when they are accepted; and most of
+/// these replicas.
+pub const ORIGINS_MAX: usize = 4_096;
 /// Most wishes of the app that wait for the store.
 pub const WISHES_WAITING_MAX: usize = 100_000;
 /// Most bytes, about, of wishes that wait for the store.

@@ -187,10 +187,10 @@ fn who_may_have_a_copy_is_told_before_the_changes() {
     assert_eq!(rows.len(), 1);
     assert_eq!((rows[0].origin, rows[0].stamp), (origins[0], stamp(&bob, &copy)));
     // Who has named rows of another id hears of those that are accepted plainly, too.
-    world.say(bob.peer, &Message::Recall(Recall { rows: vec![origins[1]] }));
+    let again = adds(&mut ann, 3, 3);
+    world.say(bob.peer, &Message::Recall(Recall { rows: vec![origin_of(&ann, &again)] }));
     let heard = answers(&mut world, &bob);
     assert!(matches!(&heard[..], [Message::Recalled(recalled)] if recalled.accepted.is_empty()));
-    let again = adds(&mut ann, 3, 3);
     ann.push(&mut world, &[again]);
     let rows = told(&mut world, &bob);
     assert_eq!(rows.iter().map(|row| row.stamp.replica).collect::<Vec<_>>(), [ann.replica]);
@@ -203,6 +203,27 @@ fn who_may_have_a_copy_is_told_before_the_changes() {
         matches!(&heard[..], [Message::Recalled(recalled)]
             if recalled.accepted.iter().map(|row| row.origin).eq([origins[0]])),
         "{heard:?}"
+    );
+}
+
+/// The digest of a row tells what is in it to whoever can guess that, and shows who has a copy.
+#[test]
+fn who_names_rows_that_he_does_not_have_is_told_of_none() {
+    let mut world = World::new();
+    let (mut ann, mut eve) = (Client::new(1), Client::new(2));
+    ann.connect(&mut world);
+    eve.connect_as(&mut world, "eve", true);
+    let rows = [1, 2].map(|at| adds(&mut ann, at, 5 * at));
+    let origins = [0, 1].map(|at| origin_of(&ann, &rows[at]));
+    let guess = Origin { digest: [7; 16], ..origins[0] };
+    world.say(eve.peer, &Message::Recall(Recall { rows: vec![guess, origins[1]] }));
+    answers(&mut world, &eve);
+    ann.push(&mut world, &rows);
+    let told = answers(&mut world, &eve);
+    assert!(
+        matches!(&told[..], [Message::Copied(copied)]
+            if copied.rows.iter().map(|row| row.origin).eq([origins[1]])),
+        "{told:?}"
     );
 }
 

@@ -208,12 +208,17 @@ impl Judging<'_> {
         is_kept.then_some(origin.stamp)
     }
 
-    /// A peer has named rows of other replicas: it will be told which of theirs are accepted.
+    /// A peer has named rows of other replicas: it will be told which of these are accepted. Of others it is not: the
+    /// digest of a row shows who has a copy, and what is in it to whoever can guess that.
     pub(super) fn watch(&mut self, id: PeerId, peer: &mut Peer, recall: &Recall) {
-        let replicas = recall.rows.iter().map(|origin| origin.stamp.replica);
-        for replica in replicas.filter(|replica| *replica != peer.hello.replica) {
+        let own = peer.hello.replica;
+        for origin in recall.rows.iter().filter(|origin| origin.stamp.replica != own) {
+            let replica = origin.stamp.replica;
             if peer.origins.len() < ORIGINS_MAX || peer.origins.contains_key(&replica) {
                 peer.origins.insert(replica, self.returned(&replica));
+            }
+            if peer.named.len() < ORIGINS_MAX && self.counted(origin).is_none() {
+                peer.named.insert(*origin);
                 self.judged.origins.watchers.insert(id);
                 self.watched = true;
             }
@@ -226,8 +231,9 @@ impl Host {
     /// another stamp than its first, which is rare, else O(watchers).
     pub(super) fn tell_copies(&mut self, now: Now, mut origins: Origins) {
         self.watchers.append(&mut origins.watchers);
-        self.watchers.retain(|id| self.peers.contains_key(id));
-        for peer in self.peers.values_mut().filter(|_| !origins.copied.is_empty()) {
+        let peers = &mut self.peers;
+        self.watchers.retain(|id| peers.get(id).is_some_and(|peer| !peer.named.is_empty()));
+        for peer in peers.values_mut().filter(|_| !origins.copied.is_empty()) {
             peer.is_copied |= origins.copied.contains_key(&peer.hello.replica);
         }
         for (id, rows) in self.holders(&origins) {
@@ -235,22 +241,29 @@ impl Host {
         }
     }
 
-    /// Who may have copies of rows that were accepted, and of which.
-    pub(super) fn holders(&self, origins: &Origins) -> Vec<(PeerId, Vec<Taken>)> {
+    /// Who may have copies of rows that were accepted, and of which; they have not named these any more.
+    pub(super) fn holders(&mut self, origins: &Origins) -> Vec<(PeerId, Vec<Taken>)> {
+        let taken = &origins.taken;
         let is_copy = |(_, taken): &(PeerId, Taken)| taken.stamp != taken.origin.stamp;
-        let asked: Vec<PeerId> = if origins.taken.iter().any(is_copy) {
+        let asked: Vec<PeerId> = if taken.iter().any(is_copy) {
             self.peers.keys().copied().collect()
         } else {
             self.watchers.iter().copied().collect()
         };
+        let mut by_first: BTreeMap<ReplicaId, Vec<(PeerId, Taken)>> = BTreeMap::new();
+        for row in taken {
+            by_first.entry(row.1.origin.stamp.replica).or_default().push(*row);
+        }
         let held = |id: PeerId| {
-            let peer = self.peers.get(&id).filter(|peer| peer.stage == Stage::Confirmed)?;
-            let may_have = |(pusher, taken): &&(PeerId, Taken)| {
-                let first = taken.origin.stamp.replica;
-                *pusher != id && (first == peer.hello.replica || peer.origins.contains_key(&first))
-            };
-            let rows = origins.taken.iter().filter(may_have).map(|(_, taken)| *taken);
-            Some((id, rows.collect::<Vec<_>>())).filter(|(_, rows)| !rows.is_empty())
+            let peer = self.peers.get_mut(&id).filter(|peer| peer.stage == Stage::Confirmed)?;
+            let own = by_first.get(&peer.hello.replica).into_iter().flatten();
+            let mut rows: Vec<(PeerId, Taken)> = own.copied().collect();
+            if !peer.named.is_empty() {
+                rows.extend(taken.iter().filter(|(_, taken)| peer.named.remove(&taken.origin)));
+            }
+            let others = rows.into_iter().filter(|(pusher, _)| *pusher != id);
+            let rows: Vec<Taken> = others.map(|(_, taken)| taken).collect();
+            (!rows.is_empty()).then_some((id, rows))
         };
         asked.into_iter().filter_map(held).collect()
     }

@@ -13,13 +13,13 @@ use crate::{
     id::{Pattern, RecordKey, ReplicaId, Seq},
     protocol::{
         limits::{DEAD_AFTER, PEER_BYTES_IN_FLIGHT_MAX, PING_EVERY},
-        message::{Hello, Identity, Place},
+        message::{Hello, Identity, Origin, Place},
         wire::Assembler,
     },
     time::MonoMillis,
 };
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Peer {
     /// Of which other replicas' rows it has copies, and the greatest time of them that others had brought back
     /// when it asked.
     pub(super) origins: BTreeMap<ReplicaId, Option<Hlc>>,
+    /// Of these rows, which were not accepted when it asked.
+    pub(super) named: BTreeSet<Origin>,
     /// Slices that had been collected when its question was begun.
     pub(super) slices: u64,
     /// A recall is not answered yet.
@@ -115,6 +117,7 @@ impl Peer {
             told: None,
             is_copied: false,
             origins: BTreeMap::new(),
+            named: BTreeSet::new(),
             slices: 0,
             recall_waits: false,
             assembler: Assembler::default(),
