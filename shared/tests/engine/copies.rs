@@ -367,3 +367,32 @@ fn c02_rows_of_which_a_copy_was_accepted_and_forgotten_go_to_their_user() {
     meet(&mut server, &mut [&mut author], &[111, 211]);
     assert_eq!(author.total(&votes(), "votes"), 211);
 }
+
+/// What is forgotten goes to its user; a row of the far future, which a wrong clock gave, is known for good.
+#[test]
+fn c02_three_copies_with_a_row_of_the_far_future_that_come_long_apart_count_it_once() {
+    let kept = 64_000;
+    for first in 0..3 {
+        let mut server =
+            Server::with(MemoryStore::new(), 1, |config| config.retention = Millis(kept));
+        let mut author = author(&mut server);
+        author.now = crate::world::after(author.now, 86_400_000);
+        author.written(add(&votes(), 1_000));
+        author.now = crate::world::start();
+        let mut copies = [author.copied(2, NOTES), author.copied(3, NOTES), author];
+        copies.rotate_left(first);
+        let [first, others @ ..] = &mut copies;
+        meet(&mut server, &mut [first], &[1_111]);
+        first.disconnect();
+        for _ in 0..2 * kept / 1_000 {
+            server.pass(1_000, &mut []);
+        }
+        for other in others {
+            other.now = crate::world::after(other.now, 2 * kept);
+            meet(&mut server, &mut [other], &[1_111, 1_001]);
+            assert_eq!(other.total(&votes(), "votes"), 1_111);
+            assert_eq!(other.rejected().len(), 2);
+            other.disconnect();
+        }
+    }
+}
