@@ -6,6 +6,7 @@
 
 use crate::clock;
 use rejoin_core::{
+    codec,
     id::{NameError, SpaceId},
     io::{Batch, Keyspace},
     port::Store,
@@ -19,6 +20,8 @@ use tracing::error;
 const STORED_EVERY: Duration = Duration::from_secs(60);
 /// Its key; those of hosts are names.
 const KEY: &[u8] = b"\xffran";
+/// Of what is stored under it.
+const VERSION: u8 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Age {
@@ -36,6 +39,8 @@ impl Age {
     /// Reads how long earlier lives were; `store`: of [`Self::space`].
     pub(crate) async fn load(store: SqliteStore) -> Result<Self, SqliteError> {
         let stored = store.get(Keyspace::Meta, KEY).await?;
+        // What is damaged counts as nothing: that only keeps things for longer.
+        let stored = stored.as_deref().and_then(|value| codec::unseal(VERSION, value).ok());
         let stored = stored.and_then(|value| <[u8; 8]>::try_from(value).ok());
         let before = Millis(stored.map(u64::from_be_bytes).unwrap_or_default());
         Ok(Self { store, before, since: clock::read().mono })
@@ -54,7 +59,8 @@ impl Age {
                 () = sleep(STORED_EVERY) => false,
             };
             let mut batch = Batch::default();
-            batch.put(Keyspace::Meta, KEY.to_vec(), self.ran().0.to_be_bytes().to_vec());
+            let ran = codec::seal(VERSION, self.ran().0.to_be_bytes().to_vec());
+            batch.put(Keyspace::Meta, KEY.to_vec(), ran);
             // What is not stored is not counted: that only keeps things for longer.
             if let Err(fault) = self.store.commit(batch).await {
                 error!(%fault, "how long the server has run cannot be stored");
@@ -63,5 +69,37 @@ impl Age {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rejoin_core::io::CommitOutcome;
+    use rejoin_sqlite::{SqliteDb, SqliteOptions};
+
+    #[tokio::test]
+    async fn what_was_run_is_kept_and_what_is_damaged_of_it_counts_as_nothing() {
+        let directory = std::env::temp_dir().join(format!("rejoin-age-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
+        let store = || db.space(&Age::space().unwrap());
+        let mut age = Age::load(store()).await.unwrap();
+        assert!(age.ran() < Millis(3_600_000));
+        age.before = Millis(1 << 40);
+        age.keep(watch::channel(true).1).await;
+        assert!(Age::load(store()).await.unwrap().ran() >= Millis(1 << 40));
+
+        let mut value = store().get(Keyspace::Meta, KEY).await.unwrap().unwrap();
+        for at in 0..value.len() {
+            value[at] ^= 0x80;
+            let mut batch = Batch::default();
+            batch.put(Keyspace::Meta, KEY.to_vec(), value.clone());
+            assert_eq!(store().commit(batch).await.unwrap(), CommitOutcome::Applied);
+            assert!(Age::load(store()).await.unwrap().ran() < Millis(3_600_000));
+            value[at] ^= 0x80;
+        }
+        db.close().await.unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }
