@@ -115,6 +115,39 @@ fn c02_dead_record_is_forgotten_once_the_server_has_run_for_long_enough() {
     assert_eq!(bob.verified, 1, "roots agree");
 }
 
+/// They may hold what was erased since.
+#[test]
+fn bytes_of_damaged_rows_are_kept_no_longer_than_what_was_removed() {
+    let (mut world, mut ann) = world_with_a_dead_record();
+    let mut rows = world.store.rows(Keyspace::Records).into_iter();
+    let mut row = rows.find(|row| row.key.ends_with(b"b")).unwrap();
+    row.value[3] ^= 1;
+    let mut batch = Batch::default();
+    batch.put(Keyspace::Records, row.key, row.value.clone());
+    assert_eq!(block_on(world.store.commit(batch)), Ok(CommitOutcome::Applied));
+    // Whoever writes to it meets it.
+    let update = ann.set(4, "b", "title", "z");
+    ann.push(&mut world, &[update]);
+    world.pass(1_000);
+    let kept = |world: &World| -> Vec<Vec<u8>> {
+        let rows = world.store.rows(Keyspace::Meta).into_iter();
+        let kept = rows.filter(|row| row.key.starts_with(b"damaged/"));
+        kept.map(|row| row.value).collect()
+    };
+    assert_eq!(kept(&world), std::slice::from_ref(&row.value));
+    let mut bob = Client::new(2);
+    bob.connect(&mut world);
+    let row = bob.set(5, "c", "title", "later");
+    bob.push(&mut world, &[row]);
+    run(&mut world, KEPT - 8_000);
+    assert_eq!(kept(&world).len(), 1);
+    run(&mut world, 12_000);
+    assert!(kept(&world).is_empty());
+    let meta = world.store.rows(Keyspace::Meta).into_iter();
+    let count = meta.filter(|row| row.key == b"quarantine").map(|row| row.value[0]);
+    assert_eq!(count.collect::<Vec<_>>(), [0]);
+}
+
 #[test]
 fn c02_nothing_is_forgotten_by_a_clock_that_jumps_while_the_server_is_off() {
     let (world, _) = world_with_a_dead_record();

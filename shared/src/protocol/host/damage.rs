@@ -7,8 +7,8 @@
 //! taken: a stamp that may have been accepted is never taken twice, nor for another row's.
 //!
 //! Invariant: nothing is written of a row before it was read again and found the same; what cannot be read is kept
-//! (`damaged/`), the first [`QUARANTINE_MAX`] of a store. A row of a later version is not damaged. Absent: looking
-//! for damage (see `scrub`).
+//! (`damaged/`) until the horizon has passed it, at most [`QUARANTINE_MAX`] rows of a store. A row of a later version is
+//! not damaged. Absent: looking for damage (see `scrub`).
 
 use super::{
     heal::{Collection, get_record},
@@ -185,6 +185,8 @@ pub(super) struct Mend {
     /// The head and lineage of the epoch that opens.
     pub(super) renews: Option<(Head, Vec<Left>)>,
     kept: u64,
+    /// The clock of the last commit.
+    now: Hlc,
     loses: bool,
     /// Times that count as come back, by replica.
     returned: BTreeMap<ReplicaId, Hlc>,
@@ -272,7 +274,7 @@ impl Mend {
         let mut next = || values.next().flatten();
         // A count that is damaged itself costs what was kept under the same numbers.
         let kept = next().and_then(|value| layout::decode_len(&value).ok()).unwrap_or_default();
-        let mut mend = Self { kept, ..Self::default() };
+        let mut mend = Self { kept, now: context.head.clock, ..Self::default() };
         for suspect in suspects {
             let value = next();
             match suspect {
@@ -600,7 +602,8 @@ impl Mend {
         let Some(value) = value.filter(|_| self.kept < QUARANTINE_MAX) else {
             return;
         };
-        self.batch.put(Keyspace::Meta, layout::quarantine_key(self.kept, keyspace, key), value);
+        let place = layout::quarantine_key(self.now, self.kept, keyspace, key);
+        self.batch.put(Keyspace::Meta, place, value);
         self.kept += 1;
         let count = layout::encode_count(self.kept);
         self.batch.put(Keyspace::Meta, layout::QUARANTINE_KEY.to_vec(), count);

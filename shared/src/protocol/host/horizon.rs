@@ -32,6 +32,8 @@ use core::num::NonZeroU32;
 const GRAVES: NonZeroU32 = NonZeroU32::MIN.saturating_add(511);
 /// Groups whose accepted rows one slice forgets.
 const LEDGERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
+/// Bytes of damaged rows that one slice forgets.
+const KEPT_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
 /// A slice that is one burial of more records than that is read with so many times more.
 const WIDER: u32 = 8;
 /// So many marks are made in the time of retention: what is collected is older than that by one part at most.
@@ -81,6 +83,8 @@ pub(super) struct Slice {
     head: layout::Head,
     records: Vec<(RecordKey, u64)>,
     rows: usize,
+    /// Damaged rows of which the bytes were kept.
+    kept: usize,
     /// Whether more is due behind it.
     more: bool,
 }
@@ -173,8 +177,17 @@ impl Host {
             let limit = limit.saturating_mul(NonZeroU32::MIN.saturating_add(wider));
             Query::scan(Keyspace::Meta, range, limit)
         };
-        let queries =
-            Vec::from([scan(layout::GRAVE_KEY, GRAVES), scan(layout::LEDGER_KEY, LEDGERS)]);
+        let queries = Vec::from([
+            scan(layout::GRAVE_KEY, GRAVES),
+            scan(layout::LEDGER_KEY, LEDGERS),
+            Query::Scan {
+                keyspace: Keyspace::Meta,
+                range: layout::due(layout::DAMAGED_KEY, due.unwrap_or_default()),
+                limit: NonZeroU32::MAX,
+                bytes: KEPT_BYTES,
+            },
+            Query::Get { keyspace: Keyspace::Meta, key: layout::QUARANTINE_KEY.to_vec() },
+        ]);
         self.pipeline = Pipeline::Choosing(None);
         let ticket = self.ticket(Waiting::Group);
         self.out(HostOutput::Query { ticket, queries });
@@ -185,9 +198,14 @@ impl Host {
     pub(super) fn choose_slice(&mut self, now: Now, answers: Vec<Answer>) -> Result<(), Damaged> {
         let more = |answer: &Answer| matches!(answer, Answer::Page(page) if page.more);
         let cut: Vec<bool> = answers.iter().map(more).collect();
+        let count = match answers.last() {
+            Some(Answer::Value(Some(count))) => layout::decode_len(count).unwrap_or_default(),
+            _ => 0,
+        };
         let mut pages = answers.into_iter().map(rows_of);
         let graves = pages.next().unwrap_or_default();
         let ledgers = pages.next().unwrap_or_default();
+        let kept = pages.next().unwrap_or_default();
         let (buried, accepted) = (times(&graves), times(&ledgers));
         let mut upto = self.collecting.due.unwrap_or_default();
         for (times, cut) in [&buried, &accepted].into_iter().zip(&cut) {
@@ -215,6 +233,7 @@ impl Host {
             head: self.head,
             records: Vec::new(),
             rows: 0,
+            kept: forget_kept(&mut batch, kept, count),
             more: cut.contains(&true),
         };
         slice.horizon.at = slice.horizon.at.max(dead.unwrap_or_default());
@@ -288,7 +307,7 @@ impl Host {
 
     fn commit_slice(&mut self, now: Now, mut slice: Slice, mut batch: Batch) {
         if slice.records.is_empty()
-            && slice.rows == 0
+            && (slice.rows, slice.kept) == (0, 0)
             && slice.horizon == self.horizon
             && !self.collecting.marked
         {
@@ -386,6 +405,17 @@ impl Host {
 /// When each row of an index is due; one whose key does not say it is as old as can be.
 fn times(rows: &[Row]) -> Vec<Hlc> {
     rows.iter().map(|row| layout::due_time(&row.key).unwrap_or_default()).collect()
+}
+
+/// Deletes what was kept of damaged rows, which may hold what was erased since: how many.
+fn forget_kept(batch: &mut Batch, kept: Vec<Row>, count: u64) -> usize {
+    let forgotten = kept.len();
+    if forgotten > 0 {
+        let left = layout::encode_count(count.saturating_sub(forgotten as u64));
+        batch.put(Keyspace::Meta, layout::QUARANTINE_KEY.to_vec(), left);
+    }
+    kept.into_iter().for_each(|row| batch.delete(Keyspace::Meta, row.key));
+    forgotten
 }
 
 /// Deletes accepted rows, what stands under their origins, and that they were to be deleted: how many.

@@ -428,10 +428,13 @@ pub(super) const SCRUB_KEY: &[u8] = b"scrub";
 /// How many damaged rows are kept.
 pub(super) const QUARANTINE_KEY: &[u8] = b"quarantine";
 
-/// Where the bytes of a damaged row are kept, by the order in which they were found.
-pub(super) fn quarantine_key(number: u64, keyspace: Keyspace, key: &[u8]) -> Vec<u8> {
-    let name = alloc::format!("damaged/{number:04}/{}/", keyspace.name());
-    [name.as_bytes(), key].concat()
+/// Before the time at which they were found: bytes of damaged rows.
+pub(super) const DAMAGED_KEY: &[u8] = b"damaged/";
+
+/// Where the bytes of a damaged row are kept, by when they were found and in which order.
+pub(super) fn quarantine_key(at: Hlc, number: u64, keyspace: Keyspace, key: &[u8]) -> Vec<u8> {
+    let name = alloc::format!("/{number:04}/{}/", keyspace.name());
+    [DAMAGED_KEY, &at.to_bits().to_be_bytes(), name.as_bytes(), key].concat()
 }
 
 pub(super) fn replica_key(replica: &ReplicaId) -> Vec<u8> {
