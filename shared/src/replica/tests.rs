@@ -14,7 +14,7 @@ use crate::{
     message::{
         self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
     },
-    record::{Kind, Record, State, Value, Visible, visible},
+    record::{Kind, Record, State, Value, VersionVector, Visible, visible},
     testing::rng::Rng,
     time::WallMillis,
 };
@@ -460,6 +460,39 @@ fn rows_that_a_fork_leaves_unsure_change_what_is_shown() {
     shows(&replica, "a", &[]);
 }
 
+/// Its peer held what was brought back so for forged: the user was asked about a row that could have come back.
+#[test]
+fn record_that_is_completed_has_removed_no_more_than_it_has_seen() {
+    let mut writer = Replica::new(id(3), &[]);
+    let tags = || field("tags", FieldAction::Insert(vec![Value::text("x")]));
+    commit(&mut writer, &[change("a", Action::Add(vec![tags()]))]);
+    let mut replica = replica();
+    let record = writer.view(&key("a")).unwrap();
+    feed(&mut replica, 1, true, vec![entry(key("a"), 1, record)]);
+    let gone = field("tags", FieldAction::Delete(vec![Value::text("x")]));
+    let delete = commit(&mut replica, &[change("a", Action::Update(vec![gone, tags()]))]);
+    let remove = commit(&mut replica, &[change("a", Action::Remove { erase: false })]);
+    let restamped = replica.restamp_as(id(2), &[(delete, None), (remove, None)], NOW).unwrap();
+    let accepted = [delete, remove].map(|number| (number, Settlement::Accepted(Seq(9))));
+    let reborn =
+        Entry::Reborn { replica: id(2), accepted: accepted.into(), unsure: vec![], restamped };
+    replica.apply(reborn).unwrap();
+    replica.apply(heal_begun(2)).unwrap();
+    let healed = Entry::Healed { subscription: 0, gone: vec![key("a")], reach: Seq(0) };
+    replica.apply(healed).unwrap();
+    feed(&mut replica, 3, true, Vec::new());
+    let numbers = [delete, remove].into();
+    let completed = replica.completed(&key("a"), &numbers).unwrap();
+    let has_seen =
+        |vector: &VersionVector| vector.iter().all(|stamp| completed.seen.covers(&stamp));
+    assert!(!completed.seen.is_empty() && !completed.is_live(), "{completed:?}");
+    assert!(has_seen(&completed.removed.seen), "{completed:?}");
+    for cell in completed.cells.values() {
+        let State::Set(set) = &cell.state else { panic!("{cell:?}") };
+        assert!(has_seen(&set.context), "{completed:?}");
+    }
+}
+
 #[test]
 fn wider_subscription_takes_the_place_of_those_within_it() {
     let pattern = |text| Pattern::parse(text).unwrap();
@@ -486,6 +519,10 @@ fn welcomed(run: u8) -> Entry {
         afresh: Vec::new(),
         stale: Vec::new(),
     })
+}
+
+fn heal_begun(seq: u64) -> Entry {
+    Entry::HealBegun { subscription: 0, seq: Seq(seq), horizon: Hlc::ZERO, time: Hlc::ZERO }
 }
 
 /// The list of epochs grew for ever, and a peer that returned to an earlier one was taken for the latest:

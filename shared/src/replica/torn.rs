@@ -7,7 +7,11 @@ use super::{
     overlay::{OutboxRow, RowState},
     state::Replica,
 };
-use crate::{codec::CodecError, id::RecordKey, record::Record};
+use crate::{
+    codec::CodecError,
+    id::RecordKey,
+    record::{Record, State},
+};
 use alloc::{collections::BTreeSet, vec::Vec};
 
 /// A row that the peer has lost.
@@ -61,6 +65,25 @@ impl Replica {
                 write.apply(outbox.row.stamp, &mut record);
             }
         }
+        hold_to_seen(&mut record);
         Ok(record)
+    }
+}
+
+/// Of what a row had seen, what the record has: a peer takes no more of it when the row is pushed, and holds a record
+/// that has removed what it has not seen for forged.
+fn hold_to_seen(record: &mut Record) {
+    record.removed.seen = record.removed.seen.meet(&record.seen);
+    for cell in record.cells.values_mut() {
+        match &mut cell.state {
+            State::Set(set) => set.context = set.context.meet(&record.seen),
+            State::Review(siblings) => siblings.context = siblings.context.meet(&record.seen),
+            State::Lww { .. }
+            | State::Fww(_)
+            | State::Max(_)
+            | State::Min(_)
+            | State::Counter(_)
+            | State::Later { .. } => {}
+        }
     }
 }

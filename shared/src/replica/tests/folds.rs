@@ -160,10 +160,6 @@ fn elsewhere() -> RecordKey {
     RecordKey { collection: CollectionName::parse("elsewhere").unwrap(), ..key("r0") }
 }
 
-fn heal_begun(seq: u64) -> Entry {
-    Entry::HealBegun { subscription: 0, seq: Seq(seq), horizon: Hlc::ZERO, time: Hlc::ZERO }
-}
-
 /// A peer whose records change in every way that reaches a base.
 struct Source {
     seq: u64,
