@@ -1,10 +1,14 @@
 //! Copies of a store that both run: each write counts once, and never shows twice on the way.
 
-use crate::world::{Client, Server, add, key, set};
+use crate::world::{Client, Server, add, key, set, welcome};
 use rejoin_core::{
+    hlc::Hlc,
     io::Keyspace,
     message::RejectCode,
-    protocol::engine::{Input, Notice, Wish},
+    protocol::{
+        engine::{Input, Notice, Wish},
+        message::{Message, Mode, Welcome},
+    },
     record::Visible,
     replica::RowState,
     testing::memory::MemoryStore,
@@ -149,6 +153,21 @@ fn b03_row_of_another_tab_that_was_copied_before_the_leader_read_it_shows_once()
     assert!(author.is_agreed());
     assert_eq!(author.total(&votes(), "votes"), 11);
     assert_eq!(author.engine.replica().overlay().rows().count(), 0);
+}
+
+/// Whoever names origins of a time to come makes no session end with each row of another tab.
+#[test]
+fn row_that_another_tab_writes_behind_the_welcome_ends_no_session() {
+    let mut client = Client::new(1, NOTES);
+    client.connect();
+    client.hello();
+    let copied = Some(Hlc::from_bits(u64::MAX >> 1));
+    client.hear(&Message::Welcome(Welcome { copied, ..welcome(vec![(0, Mode::Feed)]) }));
+    let mut tab = Client::on(client.store.clone(), 1, NOTES);
+    tab.written(add(&votes(), 10));
+    client.put(Input::Hint);
+    assert_eq!(client.closed, []);
+    assert_eq!(client.total(&votes(), "votes"), 10);
 }
 
 /// Both go on from the copy at the same time of day: their next rows have one stamp.

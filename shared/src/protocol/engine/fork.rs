@@ -11,7 +11,7 @@ use crate::{
     id::{RecordKey, Seq},
     message::{
         Copied, Message, Origin, Recall, Recalled, RejectCode, Taken, Welcome,
-        limits::{RECALL_ROWS_MAX, time_for},
+        limits::{ORIGINS_MAX, RECALL_ROWS_MAX, time_for},
     },
     planted::Bug,
     replica::{Entry, OutboxRow, Replica, RowState, Settlement},
@@ -194,8 +194,13 @@ impl Engine {
     /// Another holder has committed rows, from this number on. Of one that has been copied since, the peer may have
     /// told before it was read: it is asked about in another session, and nothing of this one is taken in before.
     pub(super) fn check_copied(&mut self, first: u64) {
-        let told = self.session.as_ref().and_then(|session| session.copied);
-        let is_told = |(_, outbox): (_, &OutboxRow)| Some(outbox.row.first_stamp().hlc) <= told;
+        let Some(session) = &self.session else { return };
+        // What was committed behind the welcome was copied behind it, too, whatever its clock says.
+        let copied = session.copied.filter(|_| session.phase != Phase::Open);
+        let is_told = |(_, outbox): (_, &OutboxRow)| {
+            Some(outbox.row.first_stamp().hlc) <= copied
+                || (!session.told.is_empty() && session.told.contains(&outbox.row.origin()))
+        };
         if self.replica.overlay().rows_from(first).any(is_told) {
             self.reconnect();
         }
@@ -206,11 +211,14 @@ impl Engine {
         if self.replica.has(Bug::CopiesUntold) {
             return;
         }
+        let numbers = self.numbers();
         if let Some(session) = &mut self.session {
-            let told = copied.rows.iter().map(|taken| Some(taken.origin.stamp.hlc));
-            session.copied = told.fold(session.copied, Option::max);
+            let origins = copied.rows.iter().map(|taken| taken.origin);
+            let unknown = origins.filter(|origin| !numbers.contains_key(origin));
+            let room = ORIGINS_MAX.saturating_sub(session.told.len());
+            session.told.extend(unknown.take(room));
         }
-        let mut settled = self.settlements(&self.numbers(), &copied.rows);
+        let mut settled = self.settlements(&numbers, &copied.rows);
         settled.retain(|(_, settlement)| matches!(settlement, Settlement::Taken(..)));
         if settled.is_empty() {
             return;

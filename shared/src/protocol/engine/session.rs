@@ -106,8 +106,10 @@ pub(super) struct Session {
     pub(super) to_recall: VecDeque<Origin>,
     /// Of these rows copies count, or may, as the peer told before the session began.
     pub(super) copies: Vec<Settlement>,
-    /// The greatest time of a first stamp of which the peer told that a copy counts.
+    /// The greatest time of a first stamp of which a copy counts, as of the welcome.
     pub(super) copied: Option<Hlc>,
+    /// Rows that are not known here, and of which a copy counts since; at most `ORIGINS_MAX`.
+    pub(super) told: BTreeSet<Origin>,
     last_sent: MonoMillis,
     last_heard: MonoMillis,
     pub(super) opening_until: MonoMillis,
@@ -233,6 +235,7 @@ impl Engine {
             to_recall: VecDeque::new(),
             copies: Vec::new(),
             copied: None,
+            told: BTreeSet::new(),
             last_sent: now.mono,
             last_heard: now.mono,
             opening_until: now.mono + OPENING_WITHIN,
