@@ -14,7 +14,7 @@ usage="usage: ./run_tests.sh [--quick] [--only STEP]… [--list]
 # What the steps test. A part that is absent fails the run, unless it is listed as pending; a pending
 # part that has appeared fails the run as well, until its line moves out of PENDING.
 PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-client
-  crate:rejoin-wasm crate:rejoin-packager
+  crate:rejoin-wasm crate:rejoin-packager crate:rejoin-rel
   script:client-wasm:build script:client-wasm:test script:client-wasm:test:golden
   script:client-wasm:test:packaging
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"

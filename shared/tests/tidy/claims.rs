@@ -14,8 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Files = BTreeMap<String, String>;
 
 /// Folders whose files documents name by their whole path.
-const NAMED: [&str; 7] =
-    ["shared/", "sqlite/", "server/", "client-native/", "client-wasm/", "web-demo/", "docs/"];
+const NAMED: [&str; 8] = [
+    "shared/",
+    "sqlite/",
+    "server/",
+    "client-native/",
+    "client-wasm/",
+    "rel/",
+    "web-demo/",
+    "docs/",
+];
 
 /// What a document can name.
 #[derive(Debug, Default)]
@@ -31,6 +39,8 @@ pub(crate) struct Offer {
     scripts: BTreeSet<(String, String)>,
     /// Shell scripts with their text.
     programs: BTreeMap<String, String>,
+    /// What `cargo rel` can run.
+    suites: BTreeSet<String>,
     /// Files, and the folders that they are in.
     paths: BTreeSet<String>,
 }
@@ -47,6 +57,9 @@ impl Offer {
                     offer.programs.insert(name.clone(), text.clone());
                 }
                 _ => {}
+            }
+            if name == "rel/src/main.rs" {
+                offer.suites.extend(suites(text));
             }
             if let Some(folder) = name.strip_suffix("Cargo.toml") {
                 offer.add_targets(folder, text, files);
@@ -140,6 +153,15 @@ fn npm_scripts(manifest: &str) -> Vec<String> {
     lines.filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
 }
 
+/// What `cargo rel` can run: the variants of its `Suite`.
+fn suites(text: &str) -> Vec<String> {
+    let Some((_, variants)) = text.split_once("enum Suite {") else {
+        return Vec::new();
+    };
+    let lines = variants.lines().map(str::trim).take_while(|line| *line != "}");
+    lines.filter_map(|line| line.strip_suffix(',')).map(str::to_lowercase).collect()
+}
+
 /// What stands between backticks.
 fn code_spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
@@ -229,6 +251,10 @@ fn after<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
 fn cargo_complaint(words: &[&str], offer: &Offer) -> Option<String> {
     let end = words.iter().position(|word| *word == "--").unwrap_or(words.len());
     let words = &words[..end];
+    if words.get(1) == Some(&"rel") {
+        let suite = words.get(2).filter(|suite| **suite != "SUITE")?;
+        return (!offer.suites.contains(*suite)).then(|| format!("there is no suite {suite}"));
+    }
     let package = after(words, "-p")?;
     let has = |flag: &'static str, name: &str| {
         offer.targets.contains(&(package.to_owned(), flag, name.to_owned()))

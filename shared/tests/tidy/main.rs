@@ -235,6 +235,7 @@ fn time_source_outside_a_clock_file_is_found() {
         assert_eq!(complaints("server/src/clock.rs", planted).len(), 0, "{planted}");
     }
     assert_eq!(complaints("server/src/hub.rs", "let t = clock.now();").len(), 0);
+    assert_eq!(complaints("rel/src/kill.rs", "let t = Instant::now();").len(), 0);
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! Suites of the simulator: what `rejoin_core::testing::sim` runs, on every core.
+
+use crate::{
+    Extent,
+    report::{Bar, Report},
+    seeds,
+};
+use rejoin_core::testing::sim::{self, Failure, Outcome, Plan};
+use std::{
+    collections::BTreeMap,
+    io::{Write, stderr},
+    time::Instant,
+};
+
+/// What many runs did together.
+#[derive(Debug, Default)]
+struct Sum {
+    events: u64,
+    written: u64,
+    failed: usize,
+    marks: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, ran: Result<Outcome, Failure>) {
+        match ran {
+            Ok(outcome) => {
+                self.events += outcome.events;
+                self.written += outcome.written;
+                for (mark, count) in outcome.marks {
+                    *self.marks.entry(mark).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                self.failed += 1;
+                writeln!(stderr(), "seed {}: {}", failure.seed, failure.what).ok();
+            }
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.events += other.events;
+        self.written += other.written;
+        self.failed += other.failed;
+        for (mark, count) in other.marks {
+            *self.marks.entry(mark).or_default() += count;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn millions(count: u64) -> f64 {
+    (count as f64 / 10_000.0).round() / 100.0
+}
+
+/// Worlds with every fault.
+pub(crate) fn worlds(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let (ran, sum) =
+        seeds::each(extent, 10_000, |seed, sum: &mut Sum| sum.add(sim::run(seed)), Sum::join);
+    let took = started.elapsed().as_secs_f64();
+    let usual = |bar| if extent.budget.is_none() { bar } else { Bar::None };
+    report.count("sim.seeds", usize::try_from(ran)?, "seeds", usual(Bar::AtLeast(10_000.0)))?;
+    report.tell("sim.events", millions(sum.events), "million", usual(Bar::AtLeast(20.0)))?;
+    report.count("sim.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
+    report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))
+}
+
+/// Short lives in which stores are copied and put back.
+pub(crate) fn histories(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let run = |seed, sum: &mut Sum| sum.add(sim::run_plan(seed, Plan::draw_copies(seed)));
+    let (ran, sum) = seeds::each(extent, 100_000, run, Sum::join);
+    report.count("history.seeds", usize::try_from(ran)?, "seeds", Bar::None)?;
+    report.tell("history.events", millions(sum.events), "million", Bar::None)?;
+    report.count("history.failed", sum.failed, "seeds", Bar::Exactly(0.0))
+}
+
+/// Each seed twice.
+pub(crate) fn determinism(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let run = |seed, differ: &mut usize| *differ += usize::from(sim::run(seed) != sim::run(seed));
+    let (ran, differ) = seeds::each(extent, 100, run, |whole, more| *whole += more);
+    report.count("determinism.seeds", usize::try_from(ran)?, "seeds", Bar::None)?;
+    report.count("determinism.differ", differ, "seeds", Bar::Exactly(0.0))
+}
