@@ -144,6 +144,16 @@ impl Chunk {
         columns::read(columns, &self.packed.proofs).map(Some)
     }
 
+    /// The same with the mark of what it says now: behind it is what only a responder could have made.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn remarked(mut self) -> Self {
+        let inflated = self.packed.inflated.map(|size| inflate(&self.packed.columns, size));
+        let columns = inflated.and_then(Result::ok);
+        self.packed.sum = self.sum(columns.as_ref().unwrap_or(&self.packed.columns));
+        self
+    }
+
     /// The mark over all that it says, whether it is deflated or not.
     fn sum(&self, columns: &[u8]) -> [u8; SUM_BYTES] {
         let digest =

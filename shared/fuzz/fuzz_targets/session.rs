@@ -1,9 +1,0 @@
-#![cfg_attr(fuzzing, no_main)]
-
-#[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rejoin_fuzz::session(bytes));
-
-#[cfg(not(fuzzing))]
-fn main() -> std::process::ExitCode {
-    rejoin_fuzz::without_fuzzer(rejoin_fuzz::session)
-}

@@ -1,0 +1,111 @@
+//! The targets by name, and a program that runs one without a fuzzer.
+
+use crate::{decoders, sessions, stores, trees};
+use rejoin_core::testing::{rng::Rng, twin};
+use std::{fs, path::Path, process::ExitCode};
+
+/// Something that takes bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Name of the program, and of its folders in `corpus` and `crashes`.
+    pub name: &'static str,
+    /// Takes an input; panics if a promise does not hold.
+    pub run: fn(&[u8]),
+    /// A good input.
+    pub seed: fn(&mut Rng) -> Vec<u8>,
+}
+
+/// All there are.
+pub const TARGETS: [Target; 7] = [
+    Target { name: "decode", run: decoders::decode, seed: decoders::decode_seed },
+    Target { name: "chunk", run: decoders::chunk, seed: decoders::chunk_seed },
+    Target { name: "respond", run: trees::respond, seed: trees::respond_seed },
+    Target { name: "host", run: sessions::host, seed: sessions::host_seed },
+    Target { name: "engine", run: sessions::engine, seed: sessions::engine_seed },
+    Target { name: "device_store", run: stores::device, seed: stores::seed },
+    Target { name: "server_store", run: stores::server, seed: stores::seed },
+];
+
+impl Target {
+    /// The one of this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let found = TARGETS.into_iter().find(|target| target.name == name);
+        found.unwrap_or_else(|| panic!("there is no target {name}"))
+    }
+
+    fn made_up(&self, runs: u64) {
+        let mut rng = Rng::new(0xf022);
+        for _ in 0..runs {
+            let mut bytes = (self.seed)(&mut rng);
+            for _ in 0..rng.below(6) {
+                twin::damage(&mut rng, &mut bytes);
+            }
+            (self.run)(&bytes);
+        }
+    }
+
+    /// Writes good inputs into a folder, for a fuzzer to begin with.
+    fn write_seeds(&self, folder: &Path) -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut rng = Rng::new(0xc0);
+        for at in 0..SEEDS {
+            fs::write(folder.join(format!("seed-{at:02}")), (self.seed)(&mut rng))?;
+        }
+        Ok(())
+    }
+}
+
+/// Good inputs that a fuzzer begins with.
+const SEEDS: u32 = 24;
+
+/// Takes each file that is named, or `-runs=N` inputs that are made up; `-seeds=FOLDER` writes good ones there.
+#[must_use]
+pub fn without_fuzzer(target: Target) -> ExitCode {
+    let mut runs = 100_000;
+    let mut files = 0;
+    for word in std::env::args().skip(1) {
+        let done = if let Some(number) = word.strip_prefix("-runs=") {
+            number.parse::<u64>().map(|number| runs = number).map_err(|error| error.to_string())
+        } else if let Some(folder) = word.strip_prefix("-seeds=") {
+            files += 1;
+            target.write_seeds(Path::new(folder)).map_err(|error| error.to_string())
+        } else {
+            files += 1;
+            fs::read(&word).map(|bytes| (target.run)(&bytes)).map_err(|error| error.to_string())
+        };
+        if let Err(error) = done {
+            eprintln!("{word}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if files == 0 {
+        target.made_up(runs);
+        println!("{runs} inputs");
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever was found once stays mended.
+    #[test]
+    fn inputs_that_once_failed_pass() {
+        for target in TARGETS {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crashes").join(target.name);
+            for file in fs::read_dir(folder).into_iter().flatten() {
+                (target.run)(&fs::read(file.unwrap().path()).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_that_are_made_up_pass() {
+        TARGETS.iter().for_each(|target| target.made_up(300));
+    }
+}
