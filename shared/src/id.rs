@@ -306,15 +306,8 @@ impl Digest {
     /// The first 16 hexadecimal digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
-        use core::fmt::Write;
-        let mut text = String::with_capacity(16);
-        for byte in self.0.iter().take(8) {
-            // Writing to a `String` cannot fail.
-            if write!(text, "{byte:02x}").is_err() {
-                break;
-            }
-        }
-        text
+        let nibbles = self.0.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
+        nibbles.filter_map(|nibble| char::from_digit(u32::from(nibble), 16)).collect()
     }
 }
 
@@ -359,6 +352,14 @@ mod tests {
         {
             assert_eq!(prefix.covers(&CollectionName::parse(name).unwrap()), covered, "{name}");
         }
+    }
+
+    #[test]
+    fn positions_and_digests_are_told_as_people_read_them() {
+        assert_eq!(alloc::format!("{}", Seq(42)), "42");
+        let mut bytes = [0; 32];
+        bytes[..9].copy_from_slice(&[0x0f, 0xa0, 1, 2, 3, 4, 5, 0xff, 0x77]);
+        assert_eq!(Digest::from_bytes(bytes).short(), "0fa00102030405ff");
     }
 
     #[test]

@@ -117,10 +117,8 @@ impl<'a> Reader<'a> {
 
     fn head(&mut self) -> Result<(u8, u64), CodecError> {
         let start = self.at;
-        let first = match self.take(1)? {
-            [byte] => *byte,
-            _ => return Err(self.fault(CodecFault::Truncated)),
-        };
+        let first = self.peek().ok_or_else(|| self.fault(CodecFault::Truncated))?;
+        self.at += 1;
         let (len, least) = match first & 31 {
             small @ 0..=23 => return Ok((first >> 5, u64::from(small))),
             24 => (1, 24),
@@ -212,10 +210,8 @@ impl<'a> Reader<'a> {
     }
 
     fn sized(&mut self, len: u64) -> Result<&'a [u8], CodecError> {
-        match usize::try_from(len) {
-            Ok(len) => self.take(len),
-            Err(_) => Err(self.fault(CodecFault::Truncated)),
-        }
+        // What memory cannot hold is not there either.
+        self.take(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     /// Passes over the next item, whatever it is: only heads and lengths are looked at.

@@ -2,7 +2,11 @@
 //! are refused.
 
 use super::*;
-use crate::{hlc::Hlc, id::ReplicaId, record::Value};
+use crate::{
+    hlc::{Hlc, Stamp},
+    id::{FieldName, RecordId, ReplicaId},
+    record::{Cell, Kind, Record, State, Value},
+};
 use alloc::{
     format,
     string::{String, ToString},
@@ -261,4 +265,54 @@ fn dictionary_numbers_entries_by_first_use() {
     let mut input = Reader::new(&stored);
     assert_eq!(read_dictionary(&mut input), Ok(dictionary));
     assert_eq!(input.finish(), Ok(()));
+}
+
+#[test]
+fn something_else_than_a_float_is_refused_as_one() {
+    for (text, kind) in [
+        ("01", CodecFault::Type { expected: "a float" }),
+        ("f4", CodecFault::Type { expected: "a float" }),
+        ("", CodecFault::Type { expected: "a float" }),
+        ("fb3ff1", CodecFault::Truncated),
+    ] {
+        let bytes = unhex(text);
+        let mut input = Reader::new(&bytes);
+        assert_eq!(input.float().unwrap_err().kind, kind, "{text}");
+        assert_eq!(input.position(), 0);
+    }
+}
+
+#[test]
+fn id_that_could_be_written_in_fewer_bytes_is_refused() {
+    let text = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    let mut out = Writer::new();
+    out.text(text);
+    let bytes = out.into_bytes();
+    assert_eq!(read_id(&mut Reader::new(&bytes)).unwrap_err().kind, CodecFault::NotCanonical);
+    let id = RecordId::parse(text).unwrap();
+    let mut out = Writer::new();
+    write_id(&mut out, &id);
+    let bytes = out.into_bytes();
+    assert_eq!(bytes.len(), 17);
+    assert_eq!(read_id(&mut Reader::new(&bytes)), Ok(id));
+}
+
+#[test]
+fn register_that_says_since_when_is_refused() {
+    let mut record = Record::default();
+    let stamp = Stamp { hlc: Hlc::from_bits(7), replica: ReplicaId::from_bytes([1; 16]) };
+    let state = State::Lww { stamp, value: None };
+    let field = FieldName::parse("a").unwrap();
+    record.cells.insert((field, Kind::Lww), Cell { since: Some(stamp), state });
+    let refused = decode_record(&encode_record(&record)).unwrap_err();
+    assert_eq!(refused.kind, CodecFault::NotCanonical);
+}
+
+#[test]
+fn writer_knows_whether_anything_was_written() {
+    let mut out = Writer::new();
+    assert!(out.is_empty());
+    out.null();
+    assert!(!out.is_empty());
+    assert_eq!(out.len(), 1);
 }

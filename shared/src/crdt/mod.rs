@@ -8,19 +8,13 @@
 mod cell;
 mod dotted;
 
-use crate::record::{Record, VersionVector};
+use crate::record::Record;
 use alloc::collections::btree_map;
 
 /// A type whose values have a least upper bound.
 pub trait Join {
     /// Becomes the least upper bound of itself and `other`.
     fn join(&mut self, other: &Self);
-}
-
-impl Join for VersionVector {
-    fn join(&mut self, other: &Self) {
-        Self::join(self, other);
-    }
 }
 
 impl Join for Record {

@@ -181,6 +181,25 @@ mod tests {
     }
 
     #[test]
+    fn depth_is_that_of_the_deepest_item() {
+        let list = |items: &[Value]| Value::Array(items.to_vec());
+        let map = |value| Value::Map(BTreeMap::from([(String::from("a"), value)]));
+        assert_eq!(Value::Null.depth(), 1);
+        assert_eq!(list(&[]).depth(), 1);
+        assert_eq!(Value::Map(BTreeMap::new()).depth(), 1);
+        assert_eq!(list(&[Value::Null, list(&[Value::Null]), Value::Null]).depth(), 3);
+        assert_eq!(map(list(&[map(Value::int(1))])).depth(), 4);
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "exact")]
+    fn numbers_are_the_nearest_floats() {
+        assert_eq!(Number::from_i64(-3).to_f64(), -3.0);
+        assert_eq!(Number::from_i64(i64::MAX).to_f64(), 9_223_372_036_854_775_808.0);
+        assert_eq!(Number::from_f64(0.5).to_f64(), 0.5);
+    }
+
+    #[test]
     fn numbers_order_by_value_across_kinds() {
         let ascending = [
             Number::from_f64(f64::NEG_INFINITY),

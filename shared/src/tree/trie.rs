@@ -73,8 +73,8 @@ impl Trie {
     /// The digest of a key.
     #[must_use]
     pub fn get(&self, key_hash: &Digest) -> Option<Digest> {
-        let mut node = &self.root;
-        for depth in 0..=NIBBLES_MAX {
+        let (mut node, mut depth) = (&self.root, 0);
+        loop {
             match &node.body {
                 Body::Leaf(entries) => {
                     let at = entries.binary_search_by_key(key_hash, |entry| entry.key_hash).ok()?;
@@ -82,8 +82,8 @@ impl Trie {
                 }
                 Body::Inner(inner) => node = inner.child(nibble(key_hash, depth))?,
             }
+            depth += 1;
         }
-        None
     }
 
     /// The entries whose key hash begins with `start`, ascending; at most those of one leaf, which are

@@ -60,14 +60,16 @@ pub(in super::super) fn estimate(mine: &[u8], theirs: &[u8]) -> Option<usize> {
         let far = DIFFERING.get((log2 + 9).checked_sub(octaves)?)?;
         Some(DIFFERING.get(log2 + 9)? - far)
     };
-    for log2 in 0..=15 {
+    let mut log2 = 0;
+    let (low, high) = loop {
         let (low, high) = (expected(log2)?, expected(log2 + 1)?);
         if differing < high {
-            let beyond = differing.saturating_sub(low) << log2;
-            return Some((1 << log2) + beyond.checked_div(high.checked_sub(low)?)?);
+            break (low, high);
         }
-    }
-    None
+        log2 += 1;
+    };
+    let beyond = differing.saturating_sub(low) << log2;
+    Some((1 << log2) + beyond.checked_div(high.checked_sub(low)?)?)
 }
 
 /// Cells that decode a difference of so many symbols in 99 of 100 cases.

@@ -201,3 +201,12 @@ proptest! {
         prop_assert_eq!(trie.root(), digest_of(&sorted, 0));
     }
 }
+
+#[test]
+fn tries_are_told_by_their_size() {
+    let trie: Trie = (0..3).map(hashed).collect();
+    assert_eq!(alloc::format!("{trie:?}"), "Trie { len: 3, .. }");
+    assert_eq!(alloc::format!("{:?}", trie.iter()), "Entries { .. }");
+    let part = trie.under(&Prefix::ROOT);
+    assert_eq!(alloc::format!("{part:?}"), "Subtree { count: 3, .. }");
+}

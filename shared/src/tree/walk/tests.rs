@@ -429,3 +429,15 @@ fn m07_crafted_keys_make_a_tree_no_deeper_than_a_hash() {
     }
     assert_eq!(sides[0].root(), crate::tree::empty_root());
 }
+
+#[test]
+fn estimate_of_what_a_node_takes_grows_with_what_it_says() {
+    let child = |at| ChildHash { at, hash: 1 };
+    let inner =
+        |levels, count| NodeState::Inner { levels, children: (0..count).map(child).collect() };
+    assert_eq!(NodeState::Open.bytes(), 0);
+    assert_eq!(NodeState::List(vec![1, 2]).bytes(), 9);
+    assert_eq!(NodeState::Want(vec![]).bytes(), 1);
+    assert_eq!(inner(Levels::One, 16).bytes(), 66);
+    assert_eq!(inner(Levels::Two, 100).bytes(), 432);
+}
