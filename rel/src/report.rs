@@ -4,8 +4,14 @@ use anyhow::Context;
 use serde_json::json;
 use std::{
     fmt,
-    io::{Write, stdout},
+    io::{Write, stderr, stdout},
 };
+
+/// Tells people something that is no figure.
+pub(crate) fn say(text: impl fmt::Display) {
+    // Who does not listen misses nothing that counts.
+    writeln!(stderr(), "{text}").ok();
+}
 
 /// Where a figure must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,21 +51,21 @@ impl fmt::Display for Bar {
 /// Figures of a run, told as they come.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    missed: Vec<&'static str>,
+    missed: Vec<String>,
 }
 
 impl Report {
     /// Tells one figure: a line of JSON with `metric`, `value`, `unit`, `bar` and `ok`.
     pub(crate) fn tell(
         &mut self,
-        metric: &'static str,
+        metric: &str,
         value: f64,
         unit: &str,
         bar: Bar,
     ) -> anyhow::Result<()> {
         let ok = bar.holds(value);
         if !ok {
-            self.missed.push(metric);
+            self.missed.push(metric.to_owned());
         }
         let line = json!({
             "metric": metric, "value": value, "unit": unit, "bar": bar.to_string(), "ok": ok,
@@ -70,7 +76,7 @@ impl Report {
     /// Tells how many of a kind there were.
     pub(crate) fn count(
         &mut self,
-        metric: &'static str,
+        metric: &str,
         count: usize,
         unit: &str,
         bar: Bar,
@@ -80,7 +86,7 @@ impl Report {
     }
 
     /// The figures that did not reach their bar.
-    pub(crate) fn missed(&self) -> &[&'static str] {
+    pub(crate) fn missed(&self) -> &[String] {
         &self.missed
     }
 }

@@ -1,9 +1,4 @@
+//! The target of this name.
 #![cfg_attr(fuzzing, no_main)]
 
-#[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (rejoin_fuzz::Target::named("decode").run)(bytes));
-
-#[cfg(not(fuzzing))]
-fn main() -> std::process::ExitCode {
-    rejoin_fuzz::without_fuzzer(rejoin_fuzz::Target::named("decode"))
-}
+rejoin_fuzz::program!("decode");

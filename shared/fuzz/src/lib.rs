@@ -3,6 +3,15 @@
 //! Under cargo-fuzz they are fuzzed (`cargo rel fuzz`); without it the same programs take files, or make inputs up
 //! by damaging good ones. What came of a crash stays in `crashes/`, and is a test.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test: whatever goes wrong here should stop it"
+)]
+
 mod decoders;
 mod input;
 mod machines;

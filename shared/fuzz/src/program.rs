@@ -4,6 +4,20 @@ use crate::{decoders, sessions, stores, trees};
 use rejoin_core::testing::{rng::Rng, twin};
 use std::{fs, path::Path, process::ExitCode};
 
+/// The program of a target: libFuzzer's under cargo-fuzz, otherwise [`without_fuzzer`].
+#[macro_export]
+macro_rules! program {
+    ($name:literal) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ($crate::Target::named($name).run)(bytes));
+
+        #[cfg(not(fuzzing))]
+        fn main() -> std::process::ExitCode {
+            $crate::without_fuzzer($crate::Target::named($name))
+        }
+    };
+}
+
 /// Something that takes bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
@@ -37,7 +51,8 @@ impl Target {
         found.unwrap_or_else(|| panic!("there is no target {name}"))
     }
 
-    fn made_up(&self, runs: u64) {
+    /// Takes so many inputs that are made up by damaging good ones.
+    pub fn made_up(&self, runs: u64) {
         let mut rng = Rng::new(0xf022);
         for _ in 0..runs {
             let mut bytes = (self.seed)(&mut rng);
@@ -49,7 +64,10 @@ impl Target {
     }
 
     /// Writes good inputs into a folder, for a fuzzer to begin with.
-    fn write_seeds(&self, folder: &Path) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_seeds(&self, folder: &Path) -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut rng = Rng::new(0xc0);
         for at in 0..SEEDS {

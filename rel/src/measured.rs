@@ -1,0 +1,72 @@
+//! How well the tests hold what holds people's data: lines that they run, and mutants that they catch.
+
+use crate::{
+    Extent,
+    report::{Bar, Report, say},
+    tool,
+};
+use anyhow::Context;
+use serde_json::Value;
+use std::fs;
+
+/// Records, merging, codec and trees: what is lost here is lost everywhere.
+const HELD: [&str; 6] = ["codec/", "crdt/", "hlc.rs", "id.rs", "record/", "tree/"];
+
+/// Lines of [`HELD`] that the tests of the core run, in percent; the others are named.
+pub(crate) fn coverage(report: &mut Report) -> anyhow::Result<()> {
+    let out = tool::root()?.join("target/coverage.json");
+    let mut test = tool::cargo("llvm-cov", "cargo-llvm-cov")?;
+    test.args(["nextest", "--locked", "-p", "rejoin-core", "--no-report"]);
+    tool::run(test.args(["-E", "not (binary(canaries) or binary(sim) or binary(tidy))"]))?;
+    let mut tell = tool::cargo("llvm-cov", "cargo-llvm-cov")?;
+    tool::run(tell.args(["report", "--json", "--output-path"]).arg(&out))?;
+    let told: Value = serde_json::from_slice(&fs::read(&out)?)?;
+    let files = told.pointer("/data/0/files").and_then(Value::as_array);
+    let (mut lines, mut run) = (0.0, 0.0);
+    let (mut of_shared, mut run_of_shared) = (0.0, 0.0);
+    for file in files.context("a report of files")? {
+        let name = file.get("filename").and_then(Value::as_str).unwrap_or_default();
+        let Some((_, name)) = name.split_once("/shared/src/") else { continue };
+        let number = |key: &str| {
+            file.pointer(&format!("/summary/lines/{key}")).and_then(Value::as_f64).unwrap_or(0.0)
+        };
+        let (count, covered) = (number("count"), number("covered"));
+        if !name.starts_with("testing/") {
+            of_shared += count;
+            run_of_shared += covered;
+        }
+        if HELD.iter().any(|held| name.starts_with(held)) {
+            lines += count;
+            run += covered;
+            if covered < count {
+                let missed = count - covered;
+                say(format!("shared/src/{name}: {missed} of {count} lines are not run"));
+            }
+        }
+    }
+    report.tell("coverage.held", 100.0 * run / lines, "% of lines", Bar::Exactly(100.0))?;
+    report.tell("coverage.shared", 100.0 * run_of_shared / of_shared, "% of lines", Bar::None)
+}
+
+/// Mutants of [`HELD`] (`.cargo/mutants.toml`) that tests catch, in percent; the others are named. With a budget, as
+/// many of them as are likely to fit, by seed.
+pub(crate) fn mutants(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let out = tool::root()?.join("target/mutants");
+    let mut test = tool::cargo("mutants", "cargo-mutants")?;
+    test.args(["--no-shuffle", "--baseline", "run", "--colors", "never", "--output"]).arg(&out);
+    if let Some(budget) = extent.budget {
+        let shards = (SECONDS_OF_ALL / budget.as_secs().max(1)).max(1);
+        test.args(["--shard", &format!("{}/{shards}", extent.seed % shards)]);
+    }
+    // It ends with an error when one is missed: how many are is the figure here.
+    test.stdout(std::io::stderr()).status().context("cargo mutants does not start")?;
+    let told: Value = serde_json::from_slice(&fs::read(out.join("mutants.out/outcomes.json"))?)?;
+    let number = |key: &str| told.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let caught = number("caught") + number("timeout");
+    let viable = caught + number("missed");
+    report.tell("mutants.tested", viable, "mutants", Bar::AtLeast(1.0))?;
+    report.tell("mutants.caught", 100.0 * caught / viable, "%", Bar::AtLeast(95.0))
+}
+
+/// About what all mutants take on two cores.
+const SECONDS_OF_ALL: u64 = 4 * 3_600;
