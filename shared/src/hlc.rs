@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_ignores_stamps_beyond_the_drift_bound() {
+    fn c05_clock_ignores_stamps_beyond_the_drift_bound() {
         let mut clock = HlcClock::default();
         let wall = WallMillis(1_000_000);
         assert_eq!(clock.observe(Hlc::at(WallMillis(1_060_000)), wall), Observed::Taken);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_saturates_with_an_error() {
+    fn c06_clock_saturates_with_an_error() {
         let mut clock = HlcClock::resume(Hlc::from_bits(u64::MAX - 1));
         assert_eq!(clock.tick(WallMillis(0)), Ok(Hlc::from_bits(u64::MAX)));
         assert_eq!(clock.tick(WallMillis(u64::MAX)), Err(ClockExhausted));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn writer_carries_a_clock_that_is_ahead_on_by_a_second_with_65_536_rows() {
+    fn c06_writer_carries_a_clock_that_is_ahead_on_by_a_second_with_65_536_rows() {
         let wall = WallMillis(1_700_000_000_000);
         let mut clock = HlcClock::default();
         clock.tick(WallMillis(wall.0 + 60_001)).unwrap();

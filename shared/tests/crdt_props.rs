@@ -19,7 +19,8 @@ use rejoin_core::{
     record::{Cell, Counter, Kind, Record, Siblings, State, Tally, Value, VersionVector},
     testing::{
         generators::{
-            arbitrary_cell, arbitrary_kind, arbitrary_record, arbitrary_value, arbitrary_vector,
+            arbitrary_cell, arbitrary_field, arbitrary_kind, arbitrary_record, arbitrary_stamp,
+            arbitrary_value, arbitrary_vector,
         },
         history::{Change, History, KINDS, Plan, Step},
         rng::Rng,
@@ -90,7 +91,7 @@ fn laws_of_cells(seed: u64, kinds: &[Kind], resets: bool, triples_min: usize) {
 }
 
 #[test]
-fn cells_of_every_kind_keep_the_laws() {
+fn c08_cells_of_every_kind_keep_the_laws() {
     for (seed, kind) in KINDS.iter().enumerate() {
         laws_of_cells(seed as u64, &[*kind], false, TRIPLES);
     }
@@ -105,7 +106,7 @@ fn cells_that_were_reset_keep_the_laws() {
 
 /// Cells of two kinds never meet in a record, whose key holds the kind; the laws hold all the same.
 #[test]
-fn cells_of_every_pair_of_kinds_keep_the_laws() {
+fn c08_cells_of_every_pair_of_kinds_keep_the_laws() {
     for (at, left) in KINDS.iter().enumerate() {
         for right in &KINDS[at + 1..] {
             laws_of_cells(200 + at as u64, &[*left, *right], true, TRIPLES / 10);
@@ -114,7 +115,7 @@ fn cells_of_every_pair_of_kinds_keep_the_laws() {
 }
 
 #[test]
-fn records_keep_the_laws() {
+fn c08_records_keep_the_laws() {
     let mut triples = 0;
     reachable(1, &plan(&KINDS, true, true), |rng, _, states| {
         for _ in 0..40 {
@@ -141,7 +142,7 @@ fn reachable_records_survive_storage() {
 /// Registers that tie in stamp with different values: one replica id used twice. No replica that keeps
 /// the rules makes such states, and copied databases do.
 #[test]
-fn registers_with_equal_stamps_and_different_values_keep_the_laws() {
+fn c07_registers_with_equal_stamps_and_different_values_keep_the_laws() {
     let mut rng = Rng::new(3);
     let stamp = |rng: &mut Rng| Stamp {
         hlc: Hlc::from_bits(rng.below(2)),
@@ -177,7 +178,7 @@ fn registers_with_equal_stamps_and_different_values_keep_the_laws() {
 }
 
 #[test]
-fn counters_and_values_beyond_2_to_the_53_stay_exact() {
+fn c10_counters_and_values_beyond_2_to_the_53_stay_exact() {
     let at = |byte| ReplicaId::from_bytes([byte; 16]);
     let counter = |entries: &[(u8, u64, u64)]| {
         let entries = entries.iter().map(|(replica, added, subtracted)| {
@@ -335,7 +336,7 @@ fn assert_matches(history: &History, record: &Record, model: &Model) {
 }
 
 #[test]
-fn joins_mean_what_is_documented() {
+fn c01_joins_mean_what_is_documented() {
     let plan = plan(&KINDS, false, true);
     let (mut live, mut dead) = (0, 0);
     for seed in 0..1_000 {
@@ -368,7 +369,7 @@ fn joins_mean_what_is_documented() {
 }
 
 #[test]
-fn remove_does_not_kill_an_edit_it_has_not_seen() {
+fn c01_remove_does_not_kill_an_edit_it_has_not_seen() {
     let write = |record: &mut Record, byte: u8, time: u64| {
         record.seen.raise(ReplicaId::from_bytes([byte; 16]), Hlc::from_bits(time));
     };
@@ -411,5 +412,35 @@ fn vectors_keep_the_laws_and_meet_below_both() {
         assert!(!a.exceeds(&join(&a, &b)));
         assert!(!a.meet(&b).exceeds(&a) && !a.meet(&b).exceeds(&b));
         assert_eq!(join(&a, &a.meet(&b)), a);
+    }
+}
+
+/// What an app of a later version wrote goes through this one as it is: stored, joined and sent on.
+#[test]
+fn c16_fields_of_later_kinds_are_kept_bit_by_bit_by_those_who_do_not_know_them() {
+    let mut rng = Rng::new(16);
+    let later = |rng: &mut Rng| {
+        let kind = Kind::from_code(rng.one_of(8, &[23, 24, 200, 255]));
+        ((arbitrary_field(rng), kind), arbitrary_cell(rng, kind))
+    };
+    for _ in 0..2_000 {
+        let mut record = arbitrary_record(&mut rng);
+        let cells: Vec<_> = (0..=rng.below(3)).map(|_| later(&mut rng)).collect();
+        record.cells.extend(cells.clone());
+        let bytes = encode_record(&record);
+        let mut kept = decode_record(&bytes).unwrap();
+        assert_eq!(encode_record(&kept), bytes);
+        // A write of this version beside them.
+        let mut delta = Record::default();
+        let stamp = arbitrary_stamp(&mut rng);
+        delta.seen.set(stamp.replica, stamp.hlc);
+        let state = State::Lww { stamp, value: Some(Value::text("of this version")) };
+        let field = arbitrary_field(&mut rng);
+        delta.cells.insert((field, Kind::Lww), Cell { since: None, state });
+        kept.join(&delta);
+        let kept = decode_record(&encode_record(&kept)).unwrap();
+        for (key, _) in cells {
+            assert_eq!(kept.cells.get(&key), record.cells.get(&key));
+        }
     }
 }

@@ -168,7 +168,7 @@ fn examples_outside_the_subset_are_refused() {
 
 /// Valid, well-formed CBOR that is longer or otherwise ordered than the one form.
 #[test]
-fn other_forms_of_the_same_content_are_refused() {
+fn c13_other_forms_of_the_same_content_are_refused() {
     for text in [
         // Longer heads.
         "1817",
@@ -315,4 +315,36 @@ fn writer_knows_whether_anything_was_written() {
     out.null();
     assert!(!out.is_empty());
     assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn c11_texts_and_names_are_their_bytes_and_never_normalised() {
+    let texts = [
+        "e\u{301}",
+        "\u{e9}",
+        "\u{feff}a",
+        "\u{202e}abc",
+        "a\u{0}b",
+        "\u{fffd}",
+        "\u{1f468}\u{200d}\u{1f469}",
+        "\u{212b}",
+        "\u{c5}",
+        "i\u{307}",
+        "\u{130}",
+        "\u{10ffff}",
+    ];
+    for text in texts {
+        let value = Value::text(text);
+        assert_eq!(decoded(&encoded(&value)), Ok(value), "{text:?}");
+    }
+    // What looks alike is not alike.
+    let names: alloc::collections::BTreeSet<_> =
+        texts.iter().filter_map(|text| RecordId::parse(text).ok()).collect();
+    assert_eq!(names.len(), texts.len() - 1, "only a control character is refused");
+    for name in names {
+        let mut out = Writer::new();
+        write_id(&mut out, &name);
+        let bytes = out.into_bytes();
+        assert_eq!(read_id(&mut Reader::new(&bytes)).as_ref(), Ok(&name));
+    }
 }

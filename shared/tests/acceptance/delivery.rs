@@ -104,7 +104,7 @@ fn recorded_story_has_the_messages_of_every_way_to_sync() {
 }
 
 #[test]
-fn message_that_arrives_twice_changes_nothing_whichever_it_is() {
+fn p02_message_that_arrives_twice_changes_nothing_whichever_it_is() {
     let mut plain = story(None);
     let expected = outcome(&mut plain.world);
     let count = plain.world.tape.len();
@@ -117,7 +117,7 @@ fn message_that_arrives_twice_changes_nothing_whichever_it_is() {
 
 /// Lines that devices gave up go on delivering, hellos too, while newer ones are in use.
 #[test]
-fn messages_that_arrive_late_on_lines_that_were_given_up_change_nothing() {
+fn p02_messages_that_arrive_late_on_lines_that_were_given_up_change_nothing() {
     let mut abandoned = 0;
     for seed in 0..STORIES {
         let config = Config { page_bytes_aim: Some(400), ..Config::default() };
@@ -153,7 +153,7 @@ fn messages_that_arrive_late_on_lines_that_were_given_up_change_nothing() {
 /// All that a device and the host ever told each other comes once more over its next connection, in
 /// any order.
 #[test]
-fn replay_of_recorded_sessions_in_any_order_over_a_later_connection_changes_nothing() {
+fn p10_c14_replay_of_recorded_sessions_in_any_order_over_a_later_connection_changes_nothing() {
     let mut plain = story(None);
     let expected = outcome(&mut plain.world);
     for seed in 0..REPLAYS {

@@ -96,7 +96,7 @@ fn assert_laws<T: Join + Clone + PartialEq + std::fmt::Debug>(a: &T, b: &T, c: &
 }
 
 #[test]
-fn every_kind_keeps_the_laws_under_equal_stamps_and_large_integers() {
+fn c07_c08_every_kind_keeps_the_laws_under_equal_stamps_and_large_integers() {
     let mut rng = Rng::new(15);
     for kind in KINDS {
         let mut different = 0;
@@ -114,7 +114,7 @@ fn every_kind_keeps_the_laws_under_equal_stamps_and_large_integers() {
 /// One field that apps of two versions declare with two kinds: two cells of one record, which join by
 /// themselves; and two cells of different kinds under one key, which no replica makes.
 #[test]
-fn every_pair_of_kinds_keeps_the_laws_under_equal_stamps_and_large_integers() {
+fn c07_c08_every_pair_of_kinds_keeps_the_laws_under_equal_stamps_and_large_integers() {
     let mut rng = Rng::new(16);
     for left in KINDS {
         for right in KINDS {
@@ -141,7 +141,7 @@ fn every_pair_of_kinds_keeps_the_laws_under_equal_stamps_and_large_integers() {
 
 /// From write to read on another device, through log, wire and both stores.
 #[test]
-fn integers_beyond_2_to_the_53_reach_another_device_exactly() {
+fn c10_integers_beyond_2_to_the_53_reach_another_device_exactly() {
     let odd = (1_i64 << 53) + 1;
     for number in [odd, -odd, i64::MAX, i64::MIN, i64::MAX - 1] {
         let mut world = World::new(15);

@@ -13,7 +13,7 @@ fn locked(id: &str) -> Change {
 }
 
 #[test]
-fn record_that_the_server_refuses_blocks_no_other() {
+fn p15_record_that_the_server_refuses_blocks_no_other() {
     let mut world = World::with(12, Config { locked: true, ..Config::default() });
     let (left, right) = (world.device(), world.device());
     world.connect(right);
@@ -52,7 +52,7 @@ fn record_that_the_server_refuses_blocks_no_other() {
 
 /// Each device's part is within the limit and both together are not: no device could have known.
 #[test]
-fn record_that_grew_too_large_by_merging_blocks_no_other() {
+fn p15_record_that_grew_too_large_by_merging_blocks_no_other() {
     let mut world = World::with(12, Config { record_bytes: Some(3_000), ..Config::default() });
     let (left, right) = (world.device(), world.device());
     for (device, name) in [(left, "left"), (right, "right")] {
@@ -75,7 +75,7 @@ fn record_that_grew_too_large_by_merging_blocks_no_other() {
 
 /// Full, read-only or slow for a while: the host acknowledges nothing, the devices keep everything.
 #[test]
-fn server_that_cannot_store_acknowledges_nothing_and_loses_nothing() {
+fn s06_server_that_cannot_store_acknowledges_nothing_and_loses_nothing() {
     for class in
         [FaultClass::Transient, FaultClass::Full, FaultClass::Permanent, FaultClass::Corrupt]
     {

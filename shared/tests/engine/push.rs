@@ -1,21 +1,24 @@
 //! Rows of the outbox: each is sent, or the app hears of it.
 
-use crate::world::{Client, Server, add, after, apply, damage, field, key, set, welcome};
+use crate::world::{
+    Client, Fault, Server, WALL, add, after, apply, damage, field, key, set, welcome,
+};
 use rejoin_core::{
     codec::{encode_record, record_digest},
-    id::Seq,
-    io::{Batch, Keyspace},
+    hlc::{Hlc, Stamp},
+    id::{ReplicaId, Seq},
+    io::{Batch, FaultClass, Keyspace},
     message::limits::{AHEAD_RETRY_AFTER, FRAME_BYTES_MAX},
     planted::Planted,
     protocol::{
         engine::{Notice, Wish, WishError},
         message::{Ack, Body, Changes, Entry, Message, Mode, Outcome, Place, RejectCode, Welcome},
     },
-    record::{State, Value},
+    record::{Cell, Kind, Record, State, Value},
     replica::{
         Action, Change, ChangeError, FieldAction, FieldChange, Replica, RowState, WriteError,
     },
-    time::Millis,
+    time::{Millis, WallMillis},
 };
 
 /// A client whose base is in a page, with a row of the outbox on a record whose page is damaged then.
@@ -363,4 +366,52 @@ fn writes_upon_those_of_a_clock_that_was_ahead_are_taken_at_once() {
     }
     let shown = |client: &Client| client.engine.replica().view(&key("notes", "a")).unwrap();
     assert_eq!(shown(one), shown(two));
+}
+
+/// The clock moves with what it was moved by, in one commit: neither stays when it fails.
+#[test]
+fn p21_page_that_cannot_be_stored_moves_neither_the_records_nor_the_clock() {
+    let stamp = |millis| Stamp {
+        hlc: Hlc::at(WallMillis(WALL + millis)),
+        replica: ReplicaId::from_bytes([9; 16]),
+    };
+    let entry = |at: u64| {
+        let mut record = Record::default();
+        let stamp = stamp(10_000 + at);
+        record.seen.set(stamp.replica, stamp.hlc);
+        let state = State::Lww { stamp, value: Some(Value::int(1)) };
+        record.cells.insert((field("title"), Kind::Lww), Cell { since: None, state });
+        let check = record_digest(&encode_record(&record)).as_bytes()[..8].try_into().unwrap();
+        let (key, seq, conflicts) = (key("notes", &at.to_string()), Seq(at), Vec::new());
+        Entry { key, seq, check, proof: [0; 8], body: Body::Whole(record), conflicts }
+    };
+    let changes = Changes {
+        subscriptions: vec![0],
+        after: Place::default(),
+        upto: Place::at(Seq(3)),
+        cut: true,
+        entries: (1..=3).map(entry).collect(),
+        state: None,
+    };
+    let mut client = Client::new(1, &["notes"]);
+    let greet = |client: &mut Client| {
+        client.connect();
+        client.hello();
+        client.hear(&Message::Welcome(Welcome { head: Seq(3), ..welcome(vec![(0, Mode::Feed)]) }));
+    };
+    greet(&mut client);
+    let before = client.engine.replica().clock();
+    client.commit_fault = Some(Fault::Once(FaultClass::Transient, false));
+    client.hear(&Message::Changes(changes.clone()));
+    for client in [&client, &client.reopen(&["notes"])] {
+        assert_eq!(client.engine.replica().clock(), before);
+        assert!(client.engine.replica().base().is_empty());
+    }
+    client.disconnect();
+    greet(&mut client);
+    client.hear(&Message::Changes(changes));
+    for client in [&client, &client.reopen(&["notes"])] {
+        assert_eq!(client.engine.replica().clock().last(), stamp(10_003).hlc);
+        assert_eq!(client.engine.replica().base().len(), 3);
+    }
 }

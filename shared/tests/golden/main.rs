@@ -224,6 +224,6 @@ fn hashes_keep_their_bytes() {
 
 /// The same numbers must come out in a browser: its run of [`twin::digest`] compares with this file.
 #[test]
-fn this_platform_and_its_twins_behave_alike() {
+fn c09_c17_this_platform_and_its_twins_behave_alike() {
     pinned("twin", [("100", twin::digest(100).to_vec()), ("10000", twin::digest(10_000).to_vec())]);
 }

@@ -57,7 +57,7 @@ fn row_is_acknowledged_after_its_commit_and_comes_back_as_own() {
 }
 
 #[test]
-fn row_that_is_sent_again_is_acknowledged_again_and_counted_once() {
+fn p01_c04_row_that_is_sent_again_is_acknowledged_again_and_counted_once() {
     let mut world = World::new();
     let mut ann = Client::new(1);
     ann.connect(&mut world);
