@@ -10,9 +10,9 @@ impl Database {
     /// After a commit: the store works, and the browser is asked once to keep what is in it.
     pub(super) fn wrote(self: &Rc<Self>) {
         let mut storage = self.storage.get();
-        if storage.problem == Some("quota") {
-            storage.problem = None;
-            self.set_storage(storage, "there is space again");
+        // A commit that was under way when the database was taken away says nothing of those to come.
+        if !self.is_gone.get() && storage.problem.take().is_some() {
+            self.set_storage(storage, "the data can be stored again");
         }
         if matches!(self.store, AnyStore::Idb(_)) && !self.persist_asked.replace(true) {
             let database = Rc::clone(self);

@@ -213,6 +213,30 @@ test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, as
   });
 });
 
+test("b11_a_store_that_works_again_has_no_problem_any_more", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const results = await page.evaluate(async () => {
+    await openEngine("failing");
+    await add("1", "a");
+    const begin = IDBDatabase.prototype.transaction;
+    IDBDatabase.prototype.transaction = () => {
+      throw new DOMException("the store is gone", "UnknownError");
+    };
+    const code = await failure(() => add("2", "b"));
+    const { problem } = engine.status().storage;
+    IDBDatabase.prototype.transaction = begin;
+    await add("3", "c");
+    const ids = (await all()).map(([id]) => id);
+    return { code, problem, ids, later: engine.status().storage.problem };
+  });
+  assert.deepEqual(results, {
+    code: "unknown",
+    problem: "unreadable",
+    ids: ["1", "3"],
+    later: null,
+  });
+});
+
 test("a_panic_poisons_the_instance_and_loses_nothing_durable", LIMITS, async (context) => {
   const page = await onePage(context, TEST_BUILD);
   const results = await page.evaluate(async () => {
