@@ -295,8 +295,9 @@ impl Tabs {
             "ask" if leads && !is_visible() => self.let_go(),
             "adopt" if leads => {
                 let discard = field("discard").is_some_and(|discard| discard.is_truthy());
-                // Who asked sees in the status what became of it.
-                drop(database.adopt(discard));
+                // Who asked sees in the status what became of it; there may be nothing to adopt any more.
+                let adopted = JsFuture::from(database.adopt(discard));
+                poison::spawn(async move { drop(adopted.await) });
             }
             "holding" => self.unanswered.set(0),
             // Two cannot lead: the store says who does.

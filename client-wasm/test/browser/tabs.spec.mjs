@@ -80,6 +80,25 @@ test("a_changed_record_is_told_in_the_other_tab", LIMITS, async (context) => {
   assert.ok(took < 1_000, `${took} ms`);
 });
 
+test("b21_words_that_fit_nothing_are_passed_over", LIMITS, async (context) => {
+  const [first, second] = await tabs(context, 2, "strange");
+  const faults = [];
+  for (const page of [first, second]) page.on("pageerror", (error) => faults.push(error));
+  await untilLeads(first);
+  await second.evaluate(async () => {
+    const channel = new BroadcastChannel("rejoin/strange");
+    const kinds = ["hello", "grew", "adopt", "status", "holding", "of another build"];
+    for (const v of [0, 1, 2, "1", undefined]) {
+      for (const kind of kinds) channel.postMessage({ v, kind, sync: { state: 7 }, discard: 1 });
+    }
+    for (const word of [null, 7, "hello", [], new Uint8Array(9)]) channel.postMessage(word);
+    await add("1", "after all of them");
+  });
+  await first.evaluate(() => until(async () => (await all()).length === 1));
+  assert.equal(await leads(first), true);
+  assert.deepEqual(faults, []);
+});
+
 test("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context) => {
   const [first, second] = await tabs(context, 2, "hidden");
   await untilLeads(first);
