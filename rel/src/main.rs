@@ -3,6 +3,7 @@
 
 mod fuzzed;
 mod measured;
+mod browser;
 mod report;
 mod seeds;
 mod simulated;
@@ -30,6 +31,8 @@ enum Suite {
     Coverage,
     /// Mutants of records, codec and trees that tests catch.
     Mutants,
+    /// Faults in real browsers on a real server: 300 cycles, or as many as the budget allows.
+    Browser,
 }
 
 #[derive(Debug, Parser)]
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Fuzz => fuzzed::fuzz(extent, 10_000_000, &mut report),
         Suite::Coverage => measured::coverage(&mut report),
         Suite::Mutants => measured::mutants(extent, &mut report),
+        Suite::Browser => browser::faults(extent, browser::CYCLES, &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

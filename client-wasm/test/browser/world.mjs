@@ -17,21 +17,25 @@ const BUILD = process.env.REJOIN_TEST_BUILD ?? "pkg";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** The files of the package under `/`, those of the test build under `/test-build/`. */
-async function serve() {
+/**
+ * The files of the package under `/`, those of the test build under `/test-build/`, and under `/tested/` the
+ * package with the test build in it.
+ */
+export async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     if (path === "/") {
       response
         .writeHead(200, { "content-type": "text/html" })
-        .end("<!doctype html><title>test</title>");
+        .end('<!doctype html><title>test</title><link rel="icon" href="data:,">');
       return;
     }
-    const inTestBuild = path.startsWith("/test-build/");
-    const file = inTestBuild ? join(TEST_BUILD, path.slice(11)) : join(PACKAGE, path);
+    const built = /^\/(?:test-build|tested\/pkg)(\/.*)$/u.exec(path)?.[1];
+    const file = built ? join(TEST_BUILD, built) : join(PACKAGE, path.replace(/^\/tested\//u, "/"));
     try {
       const body = await readFile(file);
-      response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "text/plain" }).end(body);
+      const headers = { "content-type": TYPES[extname(file)] ?? "text/plain" };
+      response.writeHead(200, { ...headers, "service-worker-allowed": "/" }).end(body);
     } catch {
       response.writeHead(404).end();
     }

@@ -1,0 +1,75 @@
+// B02 and B03: what the disk holds goes back in time, or is there twice.
+
+import { statSync, truncateSync } from "node:fs";
+import { Tab } from "../page.mjs";
+
+const open = async (profile, cycle) =>
+  (await Tab.open((await profile.start()).context, cycle)).database();
+
+/**
+ * Bytes off the end of the log of LevelDB, as after a power cut, or all that was stored as it was at an
+ * earlier time. Other rows are written before the server is heard.
+ */
+export async function b02(cycle) {
+  const { random } = cycle;
+  const profile = cycle.profile();
+  let tab = await open(profile, cycle);
+  await tab.found();
+  await tab.write("known", random.between(1, 20));
+  await tab.synced();
+  let earlier;
+  if (random.chance(1, 3)) {
+    await profile.close();
+    earlier = cycle.profile(profile.copy());
+    tab = await open(profile, cycle);
+  }
+  await tab.write("known-too", random.between(0, 10));
+  await tab.synced();
+  cycle.line.cut();
+  await tab.write("offline", random.between(0, 20), random.pick([0, 2_000]));
+  await profile.close();
+  if (earlier === undefined) cut(profile, random);
+  else profile.restore(earlier);
+  cycle.ledger.forgive();
+  tab = await open(profile, cycle);
+  await tab.write("behind", random.between(1, 20));
+  cycle.line.mend();
+  await cycle.settle(tab);
+}
+
+function cut(profile, random) {
+  const logs = profile.files().filter(({ name }) => name.endsWith(".log"));
+  const { path } = logs.toSorted((one, other) => (one.name < other.name ? 1 : -1))[0];
+  const { size } = statSync(path);
+  // Most often the last few transactions alone.
+  const reach = random.pick([200, 3_000, 20_000, size]);
+  truncateSync(path, Math.max(0, size - random.between(1, Math.max(1, Math.min(reach, size)))));
+}
+
+/** A profile that is copied with unsent rows in it, and goes on twice. */
+export async function b03(cycle) {
+  const { random } = cycle;
+  const profile = cycle.profile();
+  let tab = await open(profile, cycle);
+  await tab.found();
+  await tab.write("known", random.between(0, 10));
+  if (random.chance(1, 2)) await tab.synced();
+  cycle.line.cut();
+  await tab.write("offline", random.between(0, 20));
+  await profile.close();
+  const copy = cycle.profile(profile.copy());
+  const tabs = [await open(profile, cycle), await open(copy, cycle)];
+  for (const [at, tab] of tabs.entries()) {
+    await tab.write(`copy-${at}`, random.between(1, 20));
+  }
+  // Both at once, or one after the other.
+  const first = random.pick(tabs);
+  if (random.chance(1, 2)) await first.run(() => db.network.pause());
+  cycle.line.mend();
+  await tabs.find((tab) => tab !== first).synced();
+  await first.run(() => db.network.resume());
+  for (const [at, tab] of tabs.entries()) {
+    await tab.write(`later-${at}`, random.between(1, 5));
+  }
+  await cycle.settle(...tabs);
+}

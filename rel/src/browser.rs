@@ -1,0 +1,156 @@
+//! Faults in real browsers: builds what is missing, runs client-wasm/test/reliability and passes on its figures.
+
+use crate::{
+    Extent,
+    report::{Bar, Report},
+};
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::SystemTime,
+};
+
+/// Where the whole checkout is.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// Cycles of a whole run.
+pub(crate) const CYCLES: u32 = 300;
+/// Figures that must be nothing, by what is counted.
+const NONE: [(&str, &str, &str); 5] = [
+    ("browser.torn", "torn", "faults"),
+    ("browser.lost", "lost", "faults"),
+    ("browser.doubled", "doubled", "faults"),
+    ("browser.stuck", "stuck", "faults"),
+    ("browser.wrong", "wrong", "faults"),
+];
+/// Cycles of each scenario, by its id in the catalogue of failures.
+const SCENARIOS: [(&str, &str); 19] = [
+    ("browser.b01", "b01"),
+    ("browser.b02", "b02"),
+    ("browser.b03", "b03"),
+    ("browser.b04", "b04"),
+    ("browser.b05", "b05"),
+    ("browser.b05_frozen", "b05_frozen"),
+    ("browser.b06", "b06"),
+    ("browser.b09", "b09"),
+    ("browser.b10", "b10"),
+    ("browser.b11", "b11"),
+    ("browser.b12", "b12"),
+    ("browser.b13", "b13"),
+    ("browser.b14", "b14"),
+    ("browser.b15", "b15"),
+    ("browser.b16", "b16"),
+    ("browser.b17", "b17"),
+    ("browser.b18", "b18"),
+    ("browser.b21", "b21"),
+    ("browser.b22", "b22"),
+];
+/// Where Debian and others have Chromium.
+const BROWSERS: [&str; 3] =
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/// Names a scenario that is to run alone, once, with the seed given: how a cycle that failed is repeated.
+const SCENARIO: &str = "REL_SCENARIO";
+
+/// `cycles` faults in browsers, or as many as the budget allows.
+pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow::Result<()> {
+    build_what_is_missing()?;
+    let scenario = env::var_os(SCENARIO);
+    let cycles = if scenario.is_some() { 1 } else { cycles };
+    let mut program = command("node");
+    program.arg("client-wasm/test/reliability/main.mjs");
+    program.args(["--seed", &extent.seed.to_string(), "--cycles", &cycles.to_string()]);
+    if let Some(budget) = extent.budget {
+        program.args(["--budget", &budget.as_secs().to_string()]);
+    }
+    if let Some(scenario) = scenario {
+        program.arg("--scenario").arg(scenario);
+    }
+    let output = program.stderr(Stdio::inherit()).output().context("Node.js cannot be run")?;
+    let told = String::from_utf8(output.stdout)?;
+    let figures = told.lines().last().context("no figures: the program failed before its end")?;
+    let figures: Value = serde_json::from_str(figures)?;
+    let figure = |name: &str| {
+        figures.get(name).and_then(Value::as_f64).with_context(|| format!("no figure {name:?}"))
+    };
+    let enough = if extent.budget.is_none() { Bar::AtLeast(cycles.into()) } else { Bar::None };
+    report.tell("browser.cycles", figure("cycles")?, "cycles", enough)?;
+    report.tell("browser.promised", figure("promised")?, "writes", Bar::None)?;
+    for (metric, name, unit) in NONE {
+        report.tell(metric, figure(name)?, unit, Bar::Exactly(0.0))?;
+    }
+    for (metric, name) in SCENARIOS {
+        report.tell(metric, figure(name)?, "cycles", Bar::None)?;
+    }
+    Ok(())
+}
+
+fn build_what_is_missing() -> anyhow::Result<()> {
+    let browser = env::var_os("REJOIN_BROWSER").map(PathBuf::from);
+    let browser =
+        browser.or_else(|| BROWSERS.map(PathBuf::from).into_iter().find(|path| path.exists()));
+    if !browser.is_some_and(|path| path.exists()) {
+        bail!(
+            "no Chromium: install it (Debian: apt-get install chromium) or set REJOIN_BROWSER to its path"
+        );
+    }
+    run("cargo", ["build", "--quiet", "--locked", "-p", "rejoin-server"])?;
+    if !at("node_modules/playwright-core").exists() {
+        run("npm", ["ci"])?;
+    }
+    let sources =
+        ["client-wasm/src", "client-wasm/ts", "client-wasm/packager", "shared/src", "Cargo.lock"];
+    let mut changed = SystemTime::UNIX_EPOCH;
+    for source in sources {
+        changed = changed.max(newest(&at(source))?);
+    }
+    let builds = [
+        ("build", "client-wasm/dist/index.js"),
+        ("build:test", "test-artifacts/client-wasm/pkg/rejoin_bg.wasm"),
+    ];
+    for (script, made) in builds {
+        let made = fs::metadata(at(made)).and_then(|made| made.modified());
+        if !made.is_ok_and(|made| made > changed) {
+            run("npm", ["run", script, "-w", "client-wasm"])?;
+        }
+    }
+    Ok(())
+}
+
+/// When a file, or anything below a folder, was last changed.
+fn newest(path: &Path) -> anyhow::Result<SystemTime> {
+    let entry = fs::metadata(path).with_context(|| format!("{} is missing", path.display()))?;
+    let mut newest = entry.modified()?;
+    if entry.is_dir() {
+        for below in fs::read_dir(path)? {
+            newest = newest.max(self::newest(&below?.path())?);
+        }
+    }
+    Ok(newest)
+}
+
+fn at(path: &str) -> PathBuf {
+    Path::new(ROOT).join(path)
+}
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(ROOT).stdin(Stdio::null());
+    command
+}
+
+fn run<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> anyhow::Result<()> {
+    let mut command = command(program);
+    // The figures alone are on the standard output.
+    command.args(arguments).stdout(Stdio::null());
+    let status = command.status().with_context(|| format!("{program} cannot be run"))?;
+    ensure!(status.success(), "{command:?} failed");
+    Ok(())
+}
