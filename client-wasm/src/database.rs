@@ -1,6 +1,7 @@
 //! One open database: the engine, those who wait for it, and what the page was last told.
 
 mod account;
+mod promised;
 mod standing;
 mod storage;
 
@@ -20,6 +21,7 @@ use account::Deciding;
 pub(crate) use account::Tokens;
 use core::cell::{Cell, OnceCell, RefCell};
 use js_sys::{Array, Function, Promise};
+pub(crate) use promised::Promised;
 use rejoin_core::{
     driver::{EngineCell, Ring},
     hlc::Stamp,
@@ -86,6 +88,7 @@ pub(crate) struct Database {
     paused: Cell<bool>,
     storage: Cell<Storage>,
     persist_asked: Cell<bool>,
+    promised: Promised,
     last: RefCell<Option<RawStatus>>,
     last_sync: RefCell<Option<Sync>>,
     /// What was last kept.
@@ -119,14 +122,15 @@ impl Database {
         store: AnyStore,
         wires: Rc<Wires>,
         columns: Columns,
-        (asks, held): (bool, bool),
+        tokens: Tokens,
+        promised: Promised,
     ) -> (Rc<Self>, Bell) {
         let (rope, bell) = crate::bell::hang();
         let mode = match &store {
             AnyStore::Idb(_) => "best-effort",
             AnyStore::Memory(_) => "memory",
         };
-        let storage = Storage { mode, usage: None, quota: None, problem: None };
+        let storage = Storage { mode, usage: None, quota: None, problem: None, writes_lost: false };
         let database = Self {
             engine: RefCell::new(engine),
             store,
@@ -138,12 +142,13 @@ impl Database {
             asked: Cell::new(0),
             idle: RefCell::default(),
             opened: Slot::default(),
-            tokens: Tokens::new(asks, held),
+            tokens,
             memory: RefCell::default(),
             told: RefCell::default(),
             paused: Cell::new(false),
             storage: Cell::new(storage),
             persist_asked: Cell::new(false),
+            promised,
             last: RefCell::default(),
             last_sync: RefCell::default(),
             kept: RefCell::default(),
@@ -201,7 +206,7 @@ impl Database {
         let Waiting { resolve, reject, echo, returns, .. } = waiting;
         let (settle, value) = match result {
             Ok(receipt) => {
-                self.wrote();
+                self.wrote(receipt.number);
                 if returns == Returns::Adopted {
                     self.memory.borrow_mut().account = None;
                 }

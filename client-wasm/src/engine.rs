@@ -4,7 +4,7 @@ use crate::{
     bell::Bell,
     clock::{BrowserClock, pause},
     convert::{self, Options, columns, number, shown, stamp_text},
-    database::Database,
+    database::{Database, Promised, Tokens},
     entropy::{BrowserEntropy, random},
     error::{Code, Failure, reject_name},
     js::object,
@@ -73,8 +73,9 @@ impl Running {
         };
         let engine = Engine::open(config)?;
         let store = open_store(&options.name).await?;
-        let tokens = (options.asks, options.token.is_some());
-        let (database, bell) = Database::new(engine, store, Wires::new(emit), columns, tokens);
+        let tokens = Tokens::new(options.asks, options.token.is_some());
+        let (wires, promised) = (Wires::new(emit), Promised::of(&options.name));
+        let (database, bell) = Database::new(engine, store, wires, columns, tokens, promised);
         let running = Self::start(database, bell, &options);
         let opened = match running.database.opened.take().await {
             Ok(()) => running.database.recall().await,
@@ -84,6 +85,7 @@ impl Running {
             running.stop().await;
             return Err(failure);
         }
+        running.database.look_for_lost();
         running.watch_page();
         Ok(running)
     }

@@ -24,7 +24,7 @@ pub mod testing;
 mod transport;
 
 use crate::{
-    database::{Database, Returns},
+    database::{Database, Promised, Returns},
     engine::Running,
     error::{Code, Failure},
     store::{StoreError, idb::IdbStore},
@@ -93,7 +93,10 @@ impl Engine {
     pub fn destroy(name: String) -> Promise {
         promised(async move {
             match IdbStore::delete(&name).await {
-                Ok(true) => Ok(JsValue::UNDEFINED),
+                Ok(true) => {
+                    Promised::of(&name).forget();
+                    Ok(JsValue::UNDEFINED)
+                }
                 // Where there is no IndexedDB there is nothing to delete.
                 Err(StoreError { name, .. }) if name == "NotSupportedError" => {
                     Ok(JsValue::UNDEFINED)

@@ -49,6 +49,7 @@ pub(crate) async fn storage() -> Storage {
         usage: estimate.as_ref().and_then(StorageEstimate::get_usage),
         quota: estimate.as_ref().and_then(StorageEstimate::get_quota),
         problem: None,
+        writes_lost: false,
     }
 }
 

@@ -48,11 +48,13 @@ pub(crate) struct Account {
 
 /// `RawStorage`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Storage {
     pub(crate) mode: &'static str,
     pub(crate) usage: Option<f64>,
     pub(crate) quota: Option<f64>,
     pub(crate) problem: Option<&'static str>,
+    pub(crate) writes_lost: bool,
 }
 
 /// What only the leading tab knows; the others are told.

@@ -489,5 +489,5 @@ const NOTHING_YET: Status = Object.freeze({
   synced: false,
   leader: false,
   replica: "",
-  storage: Object.freeze({ mode: "best-effort" }),
+  storage: Object.freeze({ mode: "best-effort", writesLost: false }),
 });

@@ -43,7 +43,7 @@ const CODES = [
  * | `unknown_collection` | not in the schema, or left out of `collections` |
  * | `rejected` | the server refused the write; it is in `db.rejected` |
  * | `discarded` | the app gave the write up with `db.discardPending()` before the server had it |
- * | `quota` | the browser has no space left; nothing was written, reading and sending go on |
+ * | `quota` | the browser has no space left; nothing was written, reading goes on, sending when there is space |
  * | `storage` | the browser failed to read or write |
  * | `unknown` | the browser failed in the middle: the write may or may not be durable; read again before writing it again |
  * | `busy` | more writes wait for the browser than may; nothing was written, try again when some are done |

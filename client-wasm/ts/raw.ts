@@ -180,6 +180,8 @@ export interface RawStorage {
   readonly quota: number | null;
   /** What is wrong now. */
   readonly problem: "quota" | "lost" | "evicted" | "unreadable" | "reload_needed" | null;
+  /** Whether writes that were durable and not sent are missing from the database that was opened. */
+  readonly writesLost: boolean;
 }
 
 /** An error as it crosses the border. */

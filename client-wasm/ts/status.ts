@@ -34,9 +34,10 @@ export function showStatus(raw: RawStatus): Status {
 }
 
 /** Frozen; what is unknown is left out. */
-export function showStorage({ mode, usage, quota, problem }: RawStorage): StorageState {
+export function showStorage(raw: RawStorage): StorageState {
+  const { mode, usage, quota, problem, writesLost } = raw;
   return Object.freeze({
-    mode,
+    ...{ mode, writesLost },
     ...(usage !== null && { usage }),
     ...(quota !== null && { quota }),
     ...(problem !== null && { problem }),

@@ -207,6 +207,11 @@ export interface StorageState {
   readonly quota?: number;
   /** What is wrong now. `reload_needed`: another tab runs a newer version. */
   readonly problem?: "quota" | "lost" | "evicted" | "unreadable" | "reload_needed";
+  /**
+   * Writes that were durable here and not sent were gone when the database was opened: the browser lost
+   * them, or its files are from an earlier time. Stays so until the page is left.
+   */
+  readonly writesLost: boolean;
 }
 
 /** A write that lost against one that did not know it. */

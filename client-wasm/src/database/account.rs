@@ -32,7 +32,8 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(asks: bool, held: bool) -> Self {
+    /// Whether the app supplies them on demand, and whether it has given one.
+    pub(crate) fn new(asks: bool, held: bool) -> Self {
         Self { asks, held: Cell::new(held), answer: RefCell::default() }
     }
 }

@@ -70,6 +70,9 @@ impl Database {
     /// Tells the page, and where this tab leads the others, how things stand, if that is new.
     pub(crate) fn tell_status(&self) {
         let status = self.status();
+        if status.pending == 0 {
+            self.all_sent();
+        }
         let before = self.last.replace(Some(status.clone()));
         if before.as_ref() != Some(&status) {
             if before.is_none_or(|before| before.state != status.state) {

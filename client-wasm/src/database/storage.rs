@@ -7,8 +7,12 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 impl Database {
-    /// After a commit: the store works, and the browser is asked once to keep what is in it.
-    pub(super) fn wrote(self: &Rc<Self>) {
+    /// After a commit of a row, 0 for none: the store works, and the browser is asked once to keep what is in
+    /// it.
+    pub(super) fn wrote(self: &Rc<Self>, row: u64) {
+        if row > 0 && matches!(self.store, AnyStore::Idb(_)) {
+            self.promised.note(row);
+        }
         let mut storage = self.storage.get();
         // A commit that was under way when the database was taken away says nothing of those to come.
         if !self.is_gone.get() && storage.problem.take().is_some() {
@@ -21,6 +25,22 @@ impl Database {
                 database.look_at_storage("the browser was asked to keep the data").await;
             });
         }
+    }
+
+    /// Tells whether writes that were promised are not in the database that was opened.
+    pub(crate) fn look_for_lost(&self) {
+        let last = self.engine(|engine| engine.replica().last());
+        if matches!(self.store, AnyStore::Idb(_)) && self.promised.is_beyond(last) {
+            // It is told, and stays in the status of this page: the next one starts from what is there.
+            self.promised.forget();
+            let storage = Storage { writes_lost: true, ..self.storage.get() };
+            self.set_storage(storage, "writes that were durable and not sent are gone");
+        }
+    }
+
+    /// Nothing waits to be sent.
+    pub(super) fn all_sent(&self) {
+        self.promised.sent(self.engine(|engine| engine.replica().last()));
     }
 
     /// The store failed: notes what that means.
@@ -48,8 +68,8 @@ impl Database {
     pub(crate) async fn look_at_storage(&self, text: &str) {
         if let AnyStore::Idb(_) = self.store {
             let seen = page::storage().await;
-            let problem = self.storage.get().problem;
-            self.set_storage(Storage { problem, ..seen }, text);
+            let Storage { problem, writes_lost, .. } = self.storage.get();
+            self.set_storage(Storage { problem, writes_lost, ..seen }, text);
         }
     }
 

@@ -213,6 +213,43 @@ test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, as
   });
 });
 
+test("b10_writes_that_are_gone_are_told_once", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const lost = await page.evaluate(async () => {
+    const told = [];
+    const open = async () => {
+      await openEngine("gone");
+      told.push([engine.status().storage.writesLost, (await all()).length]);
+    };
+    await open();
+    await add("1", "never sent");
+    await engine.close();
+    await open();
+    await engine.close();
+    await new Promise((resolve, reject) => {
+      const request = indexedDB.deleteDatabase("rejoin/gone");
+      request.onsuccess = resolve;
+      request.onerror = () => reject(request.error);
+    });
+    await open();
+    await engine.close();
+    await open();
+    await add("2", "given up");
+    await engine.close();
+    await bindings.Engine.destroy("gone");
+    await open();
+    return [told, localStorage.length];
+  });
+  assert.deepEqual(lost[0], [
+    [false, 0],
+    [false, 1],
+    [true, 0],
+    [false, 0],
+    [false, 0],
+  ]);
+  assert.equal(lost[1], 0);
+});
+
 test("b11_a_store_that_works_again_has_no_problem_any_more", LIMITS, async (context) => {
   const page = await onePage(context);
   const results = await page.evaluate(async () => {

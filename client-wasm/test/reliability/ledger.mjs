@@ -20,6 +20,11 @@ export class Ledger {
     this.flushed = new Set(this.synced);
   }
 
+  /** What the device alone has, as far as is known. */
+  get unsent() {
+    return [...this.flushed].filter((id) => !this.synced.has(id));
+  }
+
   get promised() {
     return new Set([...this.flushed, ...this.synced]);
   }

@@ -110,6 +110,15 @@ export class Tab {
     return this.until("synced", "(status) => status.synced && status.state === 'live'");
   }
 
+  /** Of these writes none is gone, or the page says so. */
+  async tells(ids) {
+    const marks = new Set((await this.seen()).marks.map(([id]) => id));
+    const gone = ids.filter((id) => !marks.has(id));
+    const { writesLost } = (await this.status()).storage;
+    if (gone.length > 0 && !writesLost) this.cycle.fault("lost", `not a word about ${gone}`);
+    if (gone.length > 0) this.cycle.log(`${gone.length} of ${ids.length} gone, told`);
+  }
+
   leads() {
     return this.run(() => db.status.leader);
   }

@@ -127,7 +127,10 @@ export class MemoryEngine implements RawEngine {
       lastSyncedAt: null,
       leader: true,
       replica: "r1",
-      storage: { mode: "best-effort", usage: null, quota: null, problem: null },
+      storage: {
+        ...{ mode: "best-effort", usage: null, quota: null, problem: null },
+        writesLost: false,
+      },
       error: null,
     };
   }

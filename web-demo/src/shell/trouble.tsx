@@ -10,11 +10,15 @@ const PROBLEMS: Record<Problem, string> = {
   reload_needed: "Another tab runs a newer version of this page. Reload to go on.",
 };
 
+const WRITES_LOST =
+  "The browser lost changes that were saved here and had not reached the server. Check your last ones.";
+
 /** What the person at the page must know about this device; absent when all is well. */
 export function Trouble({ status }: { status: Status }) {
-  const { mode, problem } = status.storage;
+  const { mode, problem, writesLost } = status.storage;
   const broken = status.state === "closed" ? status.error?.message : undefined;
-  const text = broken ?? (problem && PROBLEMS[problem]);
+  const trouble = problem === undefined ? undefined : PROBLEMS[problem];
+  const text = broken ?? trouble ?? (writesLost ? WRITES_LOST : undefined);
   if (text !== undefined) {
     return (
       <section class="notice warn" role="alert" data-testid="trouble">

@@ -27,11 +27,13 @@ export async function b02(cycle) {
   await tab.synced();
   cycle.line.cut();
   await tab.write("offline", random.between(0, 20), random.pick([0, 2_000]));
+  const unsent = cycle.ledger.unsent;
   await profile.close();
   if (earlier === undefined) cut(profile, random);
   else profile.restore(earlier);
   cycle.ledger.forgive();
   tab = await open(profile, cycle);
+  await tab.tells(unsent);
   await tab.write("behind", random.between(1, 20));
   cycle.line.mend();
   await cycle.settle(tab);

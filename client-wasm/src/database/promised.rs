@@ -1,0 +1,58 @@
+//! A second place that remembers how far writes were promised: where the browser's database comes back
+//! without them, cut, put back or emptied, the app is told, instead of finding them gone.
+//!
+//! It holds the number of the last row that is durable here and was not sent, as long as there is one.
+//! Whoever clears all of the site's data clears it too: then nobody is left who could tell.
+
+use crate::page::global;
+use wasm_bindgen::JsCast;
+use web_sys::Storage;
+
+/// What was promised for one database.
+#[derive(Debug)]
+pub(crate) struct Promised {
+    /// Absent in a worker, and where the site may keep nothing.
+    place: Option<Storage>,
+    key: String,
+}
+
+impl Promised {
+    /// What was promised for the database `name`.
+    pub(crate) fn of(name: &str) -> Self {
+        let place = global(&["localStorage"]).map(JsCast::unchecked_into);
+        Self { place, key: format!("rejoin/{name}/promised") }
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.place.as_ref()?.get_item(&self.key).ok()??.parse().ok()
+    }
+
+    /// A row is durable.
+    pub(crate) fn note(&self, row: u64) {
+        if let Some(place) = self.place.as_ref().filter(|_| self.number().is_none_or(|at| at < row))
+        {
+            // A second place that is full is none.
+            drop(place.set_item(&self.key, &row.to_string()));
+        }
+    }
+
+    /// Nothing waits to be sent in a database whose last entry is `last`.
+    pub(crate) fn sent(&self, last: u64) {
+        // Another tab's row that was not read here yet may wait.
+        if self.number().is_some_and(|row| row <= last) {
+            self.forget();
+        }
+    }
+
+    /// Whether rows were promised beyond the last entry of the database.
+    pub(crate) fn is_beyond(&self, last: u64) -> bool {
+        self.number().is_some_and(|row| row > last)
+    }
+
+    /// Nothing was promised.
+    pub(crate) fn forget(&self) {
+        if let Some(place) = &self.place {
+            drop(place.remove_item(&self.key));
+        }
+    }
+}
