@@ -10,6 +10,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::{Write, stderr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::SystemTime,
@@ -28,7 +29,7 @@ const NONE: [(&str, &str, &str); 5] = [
     ("browser.wrong", "wrong", "faults"),
 ];
 /// Cycles of each scenario, by its id in the catalogue of failures.
-const SCENARIOS: [(&str, &str); 19] = [
+const SCENARIOS: [(&str, &str); 21] = [
     ("browser.b01", "b01"),
     ("browser.b02", "b02"),
     ("browser.b03", "b03"),
@@ -48,7 +49,12 @@ const SCENARIOS: [(&str, &str); 19] = [
     ("browser.b18", "b18"),
     ("browser.b21", "b21"),
     ("browser.b22", "b22"),
+    ("browser.firefox_b01", "firefox_b01"),
+    ("browser.firefox_b03", "firefox_b03"),
 ];
+/// Scenarios of Firefox, which is left out where there is none.
+const FIREFOX: &str = "firefox_";
+const FIREFOXES: [&str; 2] = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
 /// Where Debian and others have Chromium.
 const BROWSERS: [&str; 3] =
     ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -83,17 +89,22 @@ pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow
     for (metric, name, unit) in NONE {
         report.tell(metric, figure(name)?, unit, Bar::Exactly(0.0))?;
     }
-    for (metric, name) in SCENARIOS {
+    let has_firefox = program_of("REJOIN_FIREFOX", &FIREFOXES).is_some();
+    if !has_firefox {
+        writeln!(
+            stderr(),
+            "no Firefox, nothing is told of it (Debian: apt-get install firefox-esr)"
+        )?;
+    }
+    let told = |name: &str| has_firefox || !name.starts_with(FIREFOX);
+    for (metric, name) in SCENARIOS.into_iter().filter(|(_, name)| told(name)) {
         report.tell(metric, figure(name)?, "cycles", Bar::None)?;
     }
     Ok(())
 }
 
 fn build_what_is_missing() -> anyhow::Result<()> {
-    let browser = env::var_os("REJOIN_BROWSER").map(PathBuf::from);
-    let browser =
-        browser.or_else(|| BROWSERS.map(PathBuf::from).into_iter().find(|path| path.exists()));
-    if !browser.is_some_and(|path| path.exists()) {
+    if program_of("REJOIN_BROWSER", &BROWSERS).is_none() {
         bail!(
             "no Chromium: install it (Debian: apt-get install chromium) or set REJOIN_BROWSER to its path"
         );
@@ -131,6 +142,13 @@ fn newest(path: &Path) -> anyhow::Result<SystemTime> {
         }
     }
     Ok(newest)
+}
+
+/// The program that the variable names, or the first of the usual ones that is there.
+fn program_of(variable: &str, usual: &[&str]) -> Option<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    let usual = || usual.iter().map(PathBuf::from).find(|path| path.exists());
+    named.map_or_else(usual, |path| Some(path).filter(|path| path.exists()))
 }
 
 fn at(path: &str) -> PathBuf {

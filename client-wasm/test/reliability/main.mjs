@@ -39,6 +39,7 @@ async function run(world, scenario, seed) {
     figures[scenario] += count;
   } catch (error) {
     cycle.fault(error instanceof Stuck ? "stuck" : "wrong", error.stack);
+    figures.cycles += 1;
   }
   await cycle.end();
   for (const { kind, what } of cycle.faults) {

@@ -5,7 +5,19 @@ import { Stuck, within } from "./time.mjs";
 /** How long a client has for whatever it does by itself. */
 export const SOON_MS = 45_000;
 const FOREVER = 1e9;
-const EXPECTED = /WebSocket connection to|ERR_INTERNET_DISCONNECTED|ERR_CONNECTION_REFUSED/u;
+const EXPECTED =
+  /WebSocket connection to|establish a connection|connection to ws:|ERR_NETWORK_CHANGED|ERR_CONNECTION_REFUSED/u;
+
+/** Tries again what the machine's network broke off: other programs come and go with interfaces of theirs. */
+async function patiently(load) {
+  for (let tries = 2; ; tries -= 1) {
+    try {
+      return await load();
+    } catch (error) {
+      if (tries === 0 || !/ERR_NETWORK_CHANGED|Failed to fetch/u.test(error.message)) throw error;
+    }
+  }
+}
 
 /** One tab. */
 export class Tab {
@@ -20,7 +32,7 @@ export class Tab {
     const tab = new Tab(page, cycle);
     page.on("pageerror", (error) => cycle.noise(`page error: ${error}`));
     page.on("console", (message) => {
-      if (message.type() === "error" && !EXPECTED.test(message.text())) cycle.noise(message.text());
+      if (message.type() === "error") tab.complained(message.text());
     });
     await page.exposeFunction("report", (...told) => cycle.ledger.hear(...told));
     if (shim !== undefined) await page.addInitScript(shim, argument);
@@ -28,10 +40,17 @@ export class Tab {
     return tab;
   }
 
+  /** An error on the console. */
+  complained(text) {
+    if (!EXPECTED.test(text)) this.cycle.noise(text);
+  }
+
   /** Loads the package, again too. */
   async load(base = "") {
-    await within(SOON_MS, "the page loads", this.page.goto(this.cycle.origin));
-    await this.run(inPage, base);
+    await patiently(async () => {
+      await within(SOON_MS, "the page loads", this.page.goto(this.cycle.origin));
+      await this.run(inPage, base);
+    });
   }
 
   /** Runs a function in the page; a page that does not answer is stuck. */
@@ -142,8 +161,8 @@ export class Tab {
   }
 }
 
-/** Runs in the page. */
-async function inPage(base) {
+/** Runs in the page: what the other functions call there. */
+export async function inPage(base) {
   globalThis.rejoin = await import(`${base}/dist/index.js`);
   const { counter, defineSchema, increment, json, number, open, text } = rejoin;
   const schema = defineSchema({
