@@ -4,10 +4,16 @@
 mod fuzzed;
 mod measured;
 mod browser;
+mod gate;
+mod kill;
 mod report;
+mod scratch;
+mod script;
 mod seeds;
+mod server;
 mod simulated;
 mod tool;
+mod writers;
 
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
@@ -33,6 +39,8 @@ enum Suite {
     Mutants,
     /// Faults in real browsers on a real server: 300 cycles, or as many as the budget allows.
     Browser,
+    /// The server killed 2,000 times, or as often as the budget allows, under clients that write.
+    Kill,
 }
 
 #[derive(Debug, Parser)]
@@ -74,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Coverage => measured::coverage(&mut report),
         Suite::Mutants => measured::mutants(extent, &mut report),
         Suite::Browser => browser::faults(extent, browser::CYCLES, &mut report),
+        Suite::Kill => kill::suite(extent, 2_000, &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

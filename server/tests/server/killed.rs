@@ -85,7 +85,7 @@ async fn check_file(data: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_row_survives_kills() {
+async fn s01_every_acknowledged_row_survives_kills() {
     let kills: u64 = match std::env::var("REJOIN_KILLS") {
         Ok(kills) => kills.parse().expect("REJOIN_KILLS is a number"),
         Err(_) => 20,
@@ -126,7 +126,7 @@ async fn every_acknowledged_row_survives_kills() {
 /// A server that is stopped for an update: it ends in order, and everyone comes back to the next.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_row_survives_orderly_ends_under_load() {
+async fn s16_every_acknowledged_row_survives_orderly_ends_under_load() {
     let directory = Directory::new();
     let data = directory.path().join("data");
     let mut writers: Vec<Client> = (1..=WRITERS).map(|name| Client::new("demo", name)).collect();

@@ -1,0 +1,74 @@
+//! Where clients connect: passes them on to wherever the server is now, or to nobody.
+
+use std::net::SocketAddr;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+/// An address that stays while servers come and go behind it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    address: SocketAddr,
+    server: watch::Sender<Option<SocketAddr>>,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    /// Opens it, with nobody behind.
+    pub(crate) async fn new() -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (server, target) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((near, _)) => {
+                            connections.spawn(pass(near, target.clone()));
+                        }
+                        Err(_) => return,
+                    },
+                    Some(_ended) = connections.join_next() => {}
+                }
+            }
+        });
+        Ok(Self { address, server, task })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/sync", self.address)
+    }
+
+    /// Lets clients through to there.
+    pub(crate) fn open(&self, server: SocketAddr) {
+        self.server.send_replace(Some(server));
+    }
+
+    /// Cuts every connection, and lets nobody through.
+    pub(crate) fn shut(&self) {
+        self.server.send_replace(None);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(mut near: TcpStream, mut target: watch::Receiver<Option<SocketAddr>>) {
+    let Some(server) = *target.borrow_and_update() else { return };
+    let Ok(mut far) = TcpStream::connect(server).await else { return };
+    // Frames are written whole: waiting for more to send with them only delays them.
+    if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
+        return;
+    }
+    tokio::select! {
+        // However it ends, both ends hear of it.
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+        _ = target.changed() => {}
+    }
+}

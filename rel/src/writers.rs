@@ -1,0 +1,152 @@
+//! Clients that write what `script` says, and newcomers that look at what the server has.
+//!
+//! The ledger of what was acknowledged is kept by the writers, outside of the server. Writers bring back what a
+//! server has lost: so it is a newcomer that is asked, before any writer comes back.
+
+use crate::{
+    script::{self, Seen},
+    server::PATIENCE,
+};
+use anyhow::{Context, ensure};
+use rejoin_client::{Client, Pattern};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tokio::{sync::watch, time::timeout};
+
+/// Batches that may be on their way.
+const WAITING_MAX: usize = 12;
+
+/// A client that writes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) name: u8,
+    pub(crate) client: Client,
+    issued: AtomicU64,
+}
+
+/// What a writer was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub(crate) writer: u8,
+    /// Batches that are acknowledged, at least.
+    pub(crate) acknowledged: u64,
+    /// Batches that were written, at most.
+    pub(crate) issued: u64,
+}
+
+impl Writer {
+    pub(crate) async fn open(name: u8, directory: &Path, url: String) -> anyhow::Result<Self> {
+        let options = script::options(&directory.join(format!("writer{name}.db")), Some(url))?;
+        Ok(Self { name, client: Client::open(options).await?, issued: AtomicU64::new(0) })
+    }
+
+    /// Writes the next batch.
+    pub(crate) async fn write(&self) -> anyhow::Result<()> {
+        let n = self.issued.load(Ordering::Relaxed) + 1;
+        self.client.write(script::batch(self.name, n)?).await?;
+        self.issued.store(n, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes batch after batch, as long as not too many wait for the server, until `stop` says so: a write that
+    /// was begun is always waited for, since it counts.
+    pub(crate) async fn write_until(&self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        while !*stop.borrow() {
+            let changed = self.client.changed();
+            if self.client.status().pending < WAITING_MAX {
+                self.write().await?;
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                // Who would say it is gone: that is the end too.
+                _ = stop.changed() => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn promise(&self) -> Promise {
+        let issued = self.issued.load(Ordering::Relaxed);
+        let pending = u64::try_from(self.client.status().pending).unwrap_or(u64::MAX);
+        // One that is being written waits too, and is not counted yet: then it is fewer than was promised.
+        Promise { writer: self.name, acknowledged: issued.saturating_sub(pending), issued }
+    }
+
+    /// Waits until the server has all that was written.
+    pub(crate) async fn synced(&self) -> anyhow::Result<()> {
+        let synced = timeout(PATIENCE, self.client.synced()).await;
+        let stuck = || format!("writer {} is stuck: {:?}", self.name, self.client.status());
+        synced.with_context(stuck)??;
+        ensure!(self.client.rejected().is_empty(), "refused: {:?}", self.client.rejected());
+        Ok(())
+    }
+}
+
+/// What a server has, as somebody sees it who knows nothing; his file is made in `directory`, and is gone after.
+pub(crate) async fn look(server: SocketAddr, directory: &Path) -> anyhow::Result<Seen> {
+    look_at(format!("ws://{server}/sync"), directory).await
+}
+
+/// The same at an address of any kind.
+pub(crate) async fn look_at(url: String, directory: &Path) -> anyhow::Result<Seen> {
+    let file = tempfile::Builder::new().prefix("newcomer").tempdir_in(directory)?;
+    let newcomer = Client::open(script::options(&file.path().join("db"), Some(url))?).await?;
+    let synced = timeout(PATIENCE, newcomer.synced()).await;
+    synced.with_context(|| format!("a newcomer is stuck: {:?}", newcomer.status()))??;
+    let verified = newcomer.verified(&Pattern::All).context("no root was stated")?;
+    // Computed from the records that came, against what the server states of its tree.
+    ensure!(newcomer.root(&Pattern::All) == verified.root, "another root");
+    let seen = Seen::of(&newcomer)?;
+    newcomer.close().await?;
+    Ok(seen)
+}
+
+/// What is wrong with what a newcomer saw.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Batches that were acknowledged and are not there.
+    pub(crate) lost: u64,
+    /// Whatever else cannot be: half of a batch, a counter that counts twice.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn of(seen: &Seen, promises: &[Promise]) -> Self {
+        let mut verdict = Self::default();
+        for promise in promises {
+            let mark = seen.mark(promise.writer);
+            if mark < promise.acknowledged {
+                verdict.lost += promise.acknowledged - mark;
+                verdict.faults.push(format!("{promise:?}, and only {mark} are there"));
+            }
+            if mark > promise.issued + 1 {
+                verdict.faults.push(format!("{promise:?}, and {mark} are there"));
+            }
+        }
+        verdict.faults.extend(seen.fault());
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_promised_and_is_not_there_is_told() {
+        let mut seen = Seen::default();
+        let promise = |acknowledged| Promise { writer: 1, acknowledged, issued: 3 };
+        assert_eq!(Verdict::of(&seen, &[promise(0)]).faults, [""; 0]);
+        assert_eq!(Verdict::of(&seen, &[promise(2)]).lost, 2);
+        // A mark without what was written with it is half of a batch.
+        seen.marks.insert(1, 2);
+        let verdict = Verdict::of(&seen, &[promise(2)]);
+        assert_eq!((verdict.lost, verdict.faults.len()), (0, 1));
+        seen.marks.insert(1, 9);
+        assert_eq!(Verdict::of(&seen, &[promise(2)]).faults.len(), 2);
+    }
+}
