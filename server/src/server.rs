@@ -20,7 +20,7 @@ use rejoin_core::{
 };
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
 use std::{
-    fs::DirBuilder,
+    fs::{DirBuilder, File},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -228,10 +228,38 @@ async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb
     }
 }
 
+/// Makes the directory and those that it is in, where they are missing: a power loss takes none of them away once
+/// this has returned.
 fn make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|place| !place.is_dir()).count();
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    builder.create(path)?;
+    // A life that was cut short here may have made it, too.
+    for (at, place) in path.ancestors().take(missing.max(1)).enumerate() {
+        match sync_parent(place) {
+            // Whoever made it where this program may not even look has seen to it.
+            Err(error) if at >= missing && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure of the name of a directory.
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Windows has no handle on a directory that could be synced; NTFS journals its names.
+#[cfg(not(unix))]
+fn sync_parent(_: &Path) -> io::Result<()> {
+    Ok(())
 }
