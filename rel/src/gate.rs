@@ -1,6 +1,10 @@
 //! Where clients connect: passes them on to wherever the server is now, or to nobody.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -12,6 +16,7 @@ use tokio::{
 pub(crate) struct Gate {
     address: SocketAddr,
     server: watch::Sender<Option<SocketAddr>>,
+    ports: Arc<Mutex<BTreeSet<u16>>>,
     task: JoinHandle<()>,
 }
 
@@ -21,13 +26,15 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (server, target) = watch::channel(None);
+        let ports = Arc::default();
+        let used = Arc::clone(&ports);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
                         Ok((near, _)) => {
-                            connections.spawn(pass(near, target.clone()));
+                            connections.spawn(pass(near, target.clone(), Arc::clone(&used)));
                         }
                         Err(_) => return,
                     },
@@ -35,7 +42,7 @@ impl Gate {
                 }
             }
         });
-        Ok(Self { address, server, task })
+        Ok(Self { address, server, ports, task })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -53,18 +60,32 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// From which ports connections went on.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Drop for Gate {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn pass(mut near: TcpStream, mut target: watch::Receiver<Option<SocketAddr>>) {
+async fn pass(
+    mut near: TcpStream,
+    mut target: watch::Receiver<Option<SocketAddr>>,
+    ports: Arc<Mutex<BTreeSet<u16>>>,
+) {
     let Some(server) = *target.borrow_and_update() else { return };
     let Ok(mut far) = TcpStream::connect(server).await else { return };
     // Frames are written whole: waiting for more to send with them only delays them.
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
+    }
+    if let Ok(from) = far.local_addr() {
+        ports.lock().unwrap_or_else(PoisonError::into_inner).insert(from.port());
     }
     tokio::select! {
         // However it ends, both ends hear of it.

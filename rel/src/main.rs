@@ -6,6 +6,7 @@ mod measured;
 mod browser;
 mod gate;
 mod kill;
+mod power;
 mod report;
 mod scratch;
 mod script;
@@ -13,6 +14,8 @@ mod seeds;
 mod server;
 mod simulated;
 mod tool;
+mod strace;
+mod sweep;
 mod writers;
 
 use anyhow::ensure;
@@ -41,6 +44,10 @@ enum Suite {
     Browser,
     /// The server killed 2,000 times, or as often as the budget allows, under clients that write.
     Kill,
+    /// The server killed, or its disk full or failing, at every system call that writes.
+    Sweep,
+    /// Power lost at every sync of a server and a client, in three ways.
+    Power,
 }
 
 #[derive(Debug, Parser)]
@@ -83,6 +90,8 @@ fn main() -> anyhow::Result<()> {
         Suite::Mutants => measured::mutants(extent, &mut report),
         Suite::Browser => browser::faults(extent, browser::CYCLES, &mut report),
         Suite::Kill => kill::suite(extent, 2_000, &mut report),
+        Suite::Sweep => sweep::suite(extent, None, &mut report),
+        Suite::Power => power::suite(extent, None, &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

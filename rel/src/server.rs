@@ -175,6 +175,30 @@ impl Server {
         Ok(())
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end in order, and waits for that, while its clients take leave.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let id = self.id().to_string();
+        // That it has ended by itself shows in its status.
+        Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status()?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(started.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Lines of errors and panics so far.
     pub(crate) fn errors(&self) -> Vec<String> {
         self.said.errors()

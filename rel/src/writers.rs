@@ -43,6 +43,12 @@ impl Writer {
         Ok(Self { name, client: Client::open(options).await?, issued: AtomicU64::new(0) })
     }
 
+    /// The same, of a file in which so many batches were written before.
+    pub(crate) fn that_issued(self, issued: u64) -> Self {
+        self.issued.store(issued, Ordering::Relaxed);
+        self
+    }
+
     /// Writes the next batch.
     pub(crate) async fn write(&self) -> anyhow::Result<()> {
         let n = self.issued.load(Ordering::Relaxed) + 1;

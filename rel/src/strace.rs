@@ -1,0 +1,135 @@
+//! `strace`, which sees every system call of a process, and makes one fail or be its last.
+
+use crate::server::PATIENCE;
+use anyhow::{Context, ensure};
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Where a program is; an error says how to get it.
+pub(crate) fn find(program: &str, package: &str) -> anyhow::Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places =
+        env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    let found = places.map(|place| place.join(program)).find(|file| file.is_file());
+    found.with_context(|| format!("{program} is missing: on Debian, apt-get install {package}"))
+}
+
+/// Which calls of a process are looked at, and what is done to them.
+#[derive(Debug, Clone)]
+pub(crate) struct Strace {
+    program: PathBuf,
+    log: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Strace {
+    /// Writes to a log, which must be in a directory of its own.
+    pub(crate) fn new(log: &Path, calls: &str) -> anyhow::Result<Self> {
+        let program = find("strace", "strace")?;
+        let arguments = vec!["-qq".to_owned(), "-e".to_owned(), format!("trace={calls}")];
+        Ok(Self { program, log: log.to_owned(), arguments })
+    }
+
+    /// With further arguments.
+    pub(crate) fn with(mut self, arguments: impl IntoIterator<Item = String>) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// What a command begins with that is traced from its start on, with all of its threads. The process is
+    /// the command's own: it is the tracer that is a grandchild.
+    pub(crate) fn runner(&self) -> Vec<String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut words = vec![text(&self.program), "-D".to_owned(), "-f".to_owned()];
+        words.extend(["-o".to_owned(), text(&self.log)]);
+        words.extend(self.arguments.iter().cloned());
+        words
+    }
+
+    /// Attaches to one thread, and returns once it has.
+    pub(crate) fn attach(&self, thread: u32) -> anyhow::Result<Attached> {
+        let mut child = Command::new(&self.program)
+            .arg("-o")
+            .arg(&self.log)
+            // It is told when it attaches unless it is to be as quiet as this.
+            .args(self.arguments.iter().filter(|argument| *argument != "-qq"))
+            .args(["-p", &thread.to_string()])
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("its errors")?).lines();
+        let attached = lines.next().transpose()?.unwrap_or_default();
+        ensure!(attached.contains("attached"), "strace cannot attach: {attached}");
+        // It also tells each thread that begins, and must not stop at that.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Ok(Attached { child })
+    }
+
+    /// What it has written once the process that it traced from its start on has ended.
+    pub(crate) async fn ended(&self) -> anyhow::Result<Vec<String>> {
+        let started = Instant::now();
+        loop {
+            let lines = self.lines()?;
+            // Without signals and ends of threads in the log, the last thing that it says is the end of all.
+            let ends =
+                |line: &String| line.contains("+++ exited with") || line.contains("+++ killed by");
+            if lines.last().is_some_and(ends) || started.elapsed() > PATIENCE {
+                return Ok(lines);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What it has written, line by line.
+    pub(crate) fn lines(&self) -> anyhow::Result<Vec<String>> {
+        let text = fs::read(&self.log).with_context(|| format!("{}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+    }
+}
+
+/// A tracer of a process that runs.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    child: Child,
+}
+
+impl Attached {
+    /// Lets go: from now on all calls are what they were.
+    pub(crate) fn detach(mut self) -> anyhow::Result<()> {
+        let id = self.child.id().to_string();
+        // Where the process has ended, so has its tracer.
+        Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // Whatever fails leaves none behind; one that has ended already is no error.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The thread of a process that has this name: it gets it shortly after it was started.
+pub(crate) async fn thread(process: u32, name: &str) -> anyhow::Result<u32> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+            let path = entry?.path();
+            // One that has just ended has none.
+            let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            let id = path.file_name().and_then(|id| id.to_string_lossy().parse().ok());
+            if let (true, Some(id)) = (comm.trim_end() == name, id) {
+                return Ok(id);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    anyhow::bail!("no thread {name}")
+}
