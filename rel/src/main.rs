@@ -6,6 +6,7 @@ mod measured;
 mod browser;
 mod gate;
 mod kill;
+mod partitions;
 mod power;
 mod report;
 mod scratch;
@@ -48,6 +49,8 @@ enum Suite {
     Sweep,
     /// Power lost at every sync of a server and a client, in three ways.
     Power,
+    /// Lines cut 100 times without a word, in one or both directions, for up to 40 s.
+    Partitions,
 }
 
 #[derive(Debug, Parser)]
@@ -92,6 +95,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Kill => kill::suite(extent, 2_000, &mut report),
         Suite::Sweep => sweep::suite(extent, None, &mut report),
         Suite::Power => power::suite(extent, None, &mut report),
+        Suite::Partitions => partitions::suite(extent, 100, &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

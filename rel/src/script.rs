@@ -20,7 +20,16 @@ const SLOTS: u64 = 5;
 
 /// How to open a client of all that is written here.
 pub(crate) fn options(path: &Path, server: Option<String>) -> Result<Options, NameError> {
-    let options = Options::new(path, SpaceId::parse("demo")?, vec![Pattern::All]);
+    options_in("demo", path, server)
+}
+
+/// The same in another space.
+pub(crate) fn options_in(
+    space: &str,
+    path: &Path,
+    server: Option<String>,
+) -> Result<Options, NameError> {
+    let options = Options::new(path, SpaceId::parse(space)?, vec![Pattern::All]);
     Ok(Options { server, ..options })
 }
 

@@ -51,9 +51,19 @@ impl Program {
 
     /// The same under a program that runs others, such as `strace`.
     pub(crate) fn command_under<S: AsRef<OsStr>>(&self, runner: &[S], data: &Path) -> Command {
+        self.command_at(runner, "127.0.0.1:0", data)
+    }
+
+    /// The same at another address.
+    pub(crate) fn command_at<S: AsRef<OsStr>>(
+        &self,
+        runner: &[S],
+        listen: &str,
+        data: &Path,
+    ) -> Command {
         let mut words = runner.iter().map(AsRef::as_ref).chain([self.0.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env_clear().args(["--listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.args(words).env_clear().args(["--listen", listen, "--data"]).arg(data);
         command
     }
 }

@@ -39,7 +39,18 @@ pub(crate) struct Promise {
 
 impl Writer {
     pub(crate) async fn open(name: u8, directory: &Path, url: String) -> anyhow::Result<Self> {
-        let options = script::options(&directory.join(format!("writer{name}.db")), Some(url))?;
+        Self::open_in("demo", name, directory, url).await
+    }
+
+    /// The same in another space.
+    pub(crate) async fn open_in(
+        space: &str,
+        name: u8,
+        directory: &Path,
+        url: String,
+    ) -> anyhow::Result<Self> {
+        let path = directory.join(format!("writer{name}.db"));
+        let options = script::options_in(space, &path, Some(url))?;
         Ok(Self { name, client: Client::open(options).await?, issued: AtomicU64::new(0) })
     }
 
