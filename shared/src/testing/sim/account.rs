@@ -58,7 +58,7 @@ impl World {
     /// An engine has met another account: the app will say what is to be done.
     pub(super) fn account_changed(&mut self, device: usize, ours: &str, theirs: &str) {
         self.mark("account met");
-        self.tell(device, 0, &format!("of {ours}, welcomed as {theirs}"));
+        self.tell(device, 0, format_args!("of {ours}, welcomed as {theirs}"));
         self.will_decide(device);
     }
 

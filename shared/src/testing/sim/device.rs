@@ -217,7 +217,7 @@ impl World {
 
     fn noticed(&mut self, device: usize, at: usize, notice: &Notice) {
         if !matches!(notice, Notice::Changed(_) | Notice::LogGrew | Notice::Status) {
-            self.tell(device, at, &alloc::format!("{notice:?}"));
+            self.tell(device, at, format_args!("{notice:?}"));
         }
         match notice {
             Notice::Opened => {

@@ -15,29 +15,39 @@ mod oracle;
 mod plan;
 mod rot;
 mod server;
+mod tape;
 mod wires;
 mod workload;
 
-use super::rng::Rng;
 use crate::{
     id::{CollectionName, Pattern, ReplicaId, SpaceId},
     protocol::wire,
     time::{MonoMillis, Now, WallMillis},
 };
 use alloc::{
+    boxed::Box,
     collections::{BinaryHeap, VecDeque},
     format,
-    string::String,
+    string::{String, ToString},
     vec::Vec,
 };
 use batches::Batches;
-use core::cmp::Reverse;
+use core::{
+    cmp::Reverse,
+    fmt,
+    hash::{Hash, Hasher},
+};
 use device::Device;
 use oracle::Ledger;
 use server::Server;
 
 pub use plan::Plan;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+pub use tape::{STREAMS, TAPE_BYTES_MAX, Tape};
+use tape::{Stream, Streams};
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +65,26 @@ pub struct Outcome {
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The seed.
+    /// The seed; 0 of a run from a tape.
     pub seed: u64,
     /// The oracle's words.
     pub what: String,
+    /// What runs the same way again.
+    pub script: Box<Script>,
     /// The last messages, as devices saw them.
     pub story: Vec<String>,
 }
 
+/// A run: the same one gives the same events.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Which faults there may be, and how large the world is.
+    pub plan: Plan,
+    /// What was decided.
+    pub tape: Tape,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Event {
     /// A message arrives; the device is told apart from the server by `to_server`.
     Deliver {
@@ -164,10 +185,12 @@ struct World {
     now: u64,
     order: u64,
     queue: BinaryHeap<Reverse<Timed>>,
-    net: Rng,
-    disk: Rng,
-    faults: Rng,
-    apps: Rng,
+    planned: Stream,
+    net: Stream,
+    disk: Stream,
+    clock: Stream,
+    faults: Stream,
+    apps: Stream,
     server: Server,
     devices: Vec<Device>,
     lines: BTreeMap<u64, Line>,
@@ -175,7 +198,7 @@ struct World {
     ledger: Ledger,
     batches: Batches,
     marks: BTreeMap<&'static str, u64>,
-    trace: blake3::Hasher,
+    trace: Trace,
     events: u64,
     calm: bool,
     calm_since: u64,
@@ -200,8 +223,54 @@ struct World {
     touched: BTreeSet<(usize, usize)>,
     /// What must not happen and did.
     objection: Option<String>,
-    /// The last messages, for a failure's report.
-    story: VecDeque<String>,
+    /// The last messages, for a failure's report: if anybody is to read them.
+    story: Option<VecDeque<String>>,
+}
+
+/// A hash over all events. They are hashed many at a time: each alone would take longer than what it causes.
+#[derive(Default)]
+struct Trace {
+    hasher: blake3::Hasher,
+    waiting: Vec<u8>,
+}
+
+impl Trace {
+    fn digest(&mut self) -> [u8; 32] {
+        self.flush();
+        *self.hasher.finalize().as_bytes()
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.waiting);
+        self.waiting.clear();
+    }
+}
+
+/// Takes values as bytes that are the same on every platform.
+impl Hasher for Trace {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.waiting.len() > TRACE_BYTES_WAITING {
+            self.flush();
+        }
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write(&(number as i64).to_le_bytes());
+    }
+
+    /// Of no use here.
+    fn finish(&self) -> u64 {
+        0
+    }
 }
 
 /// Virtual milliseconds that a healed world is given without progress.
@@ -212,6 +281,7 @@ const STORY_LINES_MAX: usize = 4_000;
 /// Frames beyond this are told by their size.
 const STORY_FRAME_BYTES_MAX: usize = 8_000;
 const STORY_CHARS_MAX: usize = 1_500;
+const TRACE_BYTES_WAITING: usize = 1 << 16;
 const EVENTS_MAX: u64 = 400_000;
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -220,7 +290,9 @@ const START_MS: u64 = 1_700_000_000_000;
 /// # Errors
 /// [`Failure`] when an oracle objects.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
-    run_plan(seed, Plan::draw(seed))
+    let mut streams = Streams::of_seed(seed);
+    let plan = Plan::draw_from(&mut streams.plan);
+    play(seed, plan, streams)
 }
 
 /// Runs the world of `seed` under `plan`.
@@ -228,19 +300,42 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
 /// # Errors
 /// [`Failure`] when an oracle objects.
 pub fn run_plan(seed: u64, plan: Plan) -> Result<Outcome, Failure> {
-    let mut world = World::new(seed, plan);
-    let ran = world.run();
-    let mut trace = [0; 32];
-    trace.copy_from_slice(world.trace.finalize().as_bytes());
-    match ran {
-        Ok(()) => Ok(Outcome {
-            events: world.events,
-            trace,
-            written: world.ledger.written(),
-            marks: world.marks,
-        }),
-        Err(what) => Err(Failure { seed, what, story: world.story.into() }),
-    }
+    play(seed, plan, Streams::of_seed(seed))
+}
+
+/// Runs the world whose every decision, its plan's too, is on a tape: any bytes. A short tape is a short calm world.
+///
+/// # Errors
+/// [`Failure`] when an oracle objects.
+pub fn run_tape(bytes: &[u8]) -> Result<Outcome, Failure> {
+    let mut streams = Streams::of_tape(Tape::from_bytes(bytes));
+    let plan = Plan::draw_from(&mut streams.plan);
+    play(0, plan, streams)
+}
+
+/// Runs a world again.
+///
+/// # Errors
+/// [`Failure`] when an oracle objects.
+pub fn run_script(script: Script) -> Result<Outcome, Failure> {
+    play(0, script.plan, Streams::of_tape(script.tape))
+}
+
+/// What comes of a world, and its story when somebody objects.
+fn play(seed: u64, plan: Plan, streams: Streams) -> Result<Outcome, Failure> {
+    let mut world = World::new(seed, plan.clone(), streams);
+    let ran = world.run_out();
+    ran.map_err(|what| {
+        let script = Box::new(Script { plan, tape: world.tape() });
+        let streams = Streams::of_tape(script.tape.clone());
+        let mut again = World::new(seed, script.plan.clone(), streams);
+        again.story = Some(VecDeque::new());
+        let story = match again.run_out() {
+            Err(same) if same == what => again.story.unwrap_or_default().into(),
+            other => Vec::from([format!("played again it is another world: {other:?}")]),
+        };
+        Failure { seed, what, script, story }
+    })
 }
 
 fn space() -> SpaceId {
@@ -262,16 +357,19 @@ impl Plan {
 }
 
 impl World {
-    fn new(seed: u64, plan: Plan) -> Self {
+    fn new(seed: u64, plan: Plan, streams: Streams) -> Self {
+        let Streams { plan: planned, net, disk, clock, apps, faults } = streams;
         let mut world = Self {
             seed,
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
-            net: Rng::new(seed ^ 1),
-            disk: Rng::new(seed ^ 2),
-            faults: Rng::new(seed ^ 3),
-            apps: Rng::new(seed ^ 4),
+            planned,
+            net,
+            disk,
+            clock,
+            faults,
+            apps,
             server: Server::new(),
             devices: (0..plan.devices).map(|at| Device::new(at, plan.tabs)).collect(),
             lines: BTreeMap::new(),
@@ -279,7 +377,7 @@ impl World {
             ledger: Ledger::default(),
             batches: Batches::default(),
             marks: BTreeMap::new(),
-            trace: blake3::Hasher::new(),
+            trace: Trace::default(),
             events: 0,
             calm: false,
             calm_since: 0,
@@ -294,7 +392,7 @@ impl World {
             earlier_ids: BTreeMap::new(),
             touched: BTreeSet::new(),
             objection: None,
-            story: VecDeque::new(),
+            story: None,
             plan,
         };
         world.at(0, Event::ServerStart);
@@ -310,20 +408,44 @@ impl World {
     }
 
     fn tell_story(&mut self, device: usize, tab: usize, way: &str, frame: &[u8]) {
+        if self.story.is_none() {
+            return;
+        }
         if frame.len() > STORY_FRAME_BYTES_MAX {
-            return self.tell(device, tab, &format!("{way} {} bytes", frame.len()));
+            return self.tell(device, tab, format_args!("{way} {} bytes", frame.len()));
         }
         let message = wire::split_frame(frame).and_then(|(_, message)| wire::decode(message));
-        self.tell(device, tab, &format!("{way} {message:?}"));
+        self.tell(device, tab, format_args!("{way} {message:?}"));
     }
 
     /// One line of the story.
-    fn tell(&mut self, device: usize, tab: usize, text: &str) {
-        let text: String = text.chars().take(STORY_CHARS_MAX).collect();
-        self.story.push_back(format!("{} {device}.{tab} {text}", self.now));
-        if self.story.len() > STORY_LINES_MAX {
-            self.story.pop_front();
+    fn tell(&mut self, device: usize, tab: usize, text: impl fmt::Display) {
+        let Some(story) = &mut self.story else { return };
+        let text: String = text.to_string().chars().take(STORY_CHARS_MAX).collect();
+        story.push_back(format!("{} {device}.{tab} {text}", self.now));
+        if story.len() > STORY_LINES_MAX {
+            story.pop_front();
         }
+    }
+
+    /// What was decided.
+    fn tape(&mut self) -> Tape {
+        let taken = |stream: &mut Stream| core::mem::replace(stream, Stream::of_seed(0));
+        let streams = Streams {
+            plan: taken(&mut self.planned),
+            net: taken(&mut self.net),
+            disk: taken(&mut self.disk),
+            clock: taken(&mut self.clock),
+            apps: taken(&mut self.apps),
+            faults: taken(&mut self.faults),
+        };
+        streams.tape()
+    }
+
+    /// Whether nothing is left of what apps do and of what strikes them.
+    fn is_played_out(&self) -> bool {
+        let streams = [&self.apps, &self.faults, &self.clock];
+        self.steps_left == 0 || streams.into_iter().all(Stream::is_over)
     }
 
     /// Says that something happened that must not; the first word counts.
@@ -351,6 +473,22 @@ impl World {
         Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
     }
 
+    /// Runs to the end. A panic is an objection too.
+    fn run_out(&mut self) -> Result<Outcome, String> {
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
+        ran.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        })?;
+        Ok(Outcome {
+            events: self.events,
+            trace: self.trace.digest(),
+            written: self.ledger.written(),
+            marks: core::mem::take(&mut self.marks),
+        })
+    }
+
     fn run(&mut self) -> Result<(), String> {
         let mut progress = (self.now, Vec::new());
         while let Some(Reverse(timed)) = self.queue.pop() {
@@ -359,7 +497,7 @@ impl World {
             if self.events > EVENTS_MAX {
                 return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
             }
-            self.trace_event(&timed);
+            (timed.at, &timed.event).hash(&mut self.trace);
             self.happen(timed.event)?;
             self.check_step()?;
             if let Some(what) = self.objection.take() {
@@ -380,16 +518,6 @@ impl World {
             }
         }
         Err(format!("the world stood still: {}", self.summary()))
-    }
-
-    /// Bytes count as they are: as text, a large message would take longer than all that it causes.
-    fn trace_event(&mut self, timed: &Timed) {
-        if let Event::Deliver { line, to_server, bytes } = &timed.event {
-            self.trace.update(format!("{} Deliver {line} {to_server} ", timed.at).as_bytes());
-            self.trace.update(bytes);
-        } else {
-            self.trace.update(format!("{} {:?}", timed.at, timed.event).as_bytes());
-        }
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
@@ -425,7 +553,7 @@ impl World {
         }
         let cut = self.plan.cut_one_in;
         let silence = self.plan.silence_one_in;
-        let struck = |rng: &mut Rng, one_in: u64| one_in > 0 && rng.once_in(one_in);
+        let struck = |net: &mut Stream, one_in: u64| one_in > 0 && net.once_in(one_in);
         if !self.calm && struck(&mut self.net, cut) {
             self.mark("line cut");
             // Either the message is lost with the line, or the line is lost behind it.

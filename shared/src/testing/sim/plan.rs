@@ -1,14 +1,14 @@
 //! Which faults a world has, and how large it is.
 
+use super::tape::{Stream, Streams};
 use crate::{
     planted::Bug,
     protocol::limits::{FLOOR_BYTES_PER_S, PAGE_BYTES_AIM, RECORD_BYTES_MAX},
-    testing::rng::Rng,
     tree::{CELLS_MAX, WalkLimits},
 };
 
 /// Which faults a run has, and how large it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent traits of a world")]
 pub struct Plan {
     /// Devices.
@@ -89,9 +89,13 @@ impl Plan {
     /// Draws which faults there are, and how often.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        let rng = &mut Rng::new(seed ^ 0x706c_616e);
-        let some = |rng: &mut Rng, range: u64| {
-            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
+        Self::draw_from(&mut Streams::of_seed(seed).plan)
+    }
+
+    /// The quiet choice is everywhere that there is no fault.
+    pub(super) fn draw_from(rng: &mut Stream) -> Self {
+        let some = |rng: &mut Stream, range: u64| {
+            if rng.once_in(2) { 2 + rng.below(range) } else { 0 }
         };
         let mut plan = Self {
             devices: 1 + rng.index(3),
@@ -165,9 +169,9 @@ impl Plan {
     /// A short life in which stores are copied all the time, with whatever they have not sent.
     #[must_use]
     pub fn draw_copies(seed: u64) -> Self {
-        let rng = &mut Rng::new(seed ^ 0x636f_7079);
-        let some = |rng: &mut Rng, range: u64| {
-            if rng.once_in(2) { 0 } else { 2 + rng.below(range) }
+        let rng = &mut Stream::of_seed(seed ^ 0x636f_7079);
+        let some = |rng: &mut Stream, range: u64| {
+            if rng.once_in(2) { 2 + rng.below(range) } else { 0 }
         };
         Self {
             devices: 2 + rng.index(3),

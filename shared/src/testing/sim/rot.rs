@@ -71,7 +71,7 @@ impl World {
         if let Some(byte) = row.value.get_mut(at) {
             *byte ^= 1 << bit;
         }
-        self.tell(99, 0, &format!("rot: {keyspace:?} {:?}", row.key));
+        self.tell(99, 0, format_args!("rot: {keyspace:?} {:?}", row.key));
         let mut batch = Batch::default();
         batch.put(keyspace, row.key, row.value);
         let outcome = block_on(store.commit(batch));

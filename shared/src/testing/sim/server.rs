@@ -155,7 +155,7 @@ impl World {
             let may_jump = self.plan.step_one_in > 0 && self.plan.copy_one_in == 0;
             if may_jump && self.faults.once_in(3) {
                 self.mark("server clock jumped");
-                let hours = self.faults.one_of(0, &[-1, 24 * 365 * 10]);
+                let hours = self.clock.one_of(0, &[-1, 24 * 365 * 10]);
                 self.server.skew = hours * 3_600_000;
             }
         }
@@ -254,7 +254,7 @@ impl World {
                     }
                 }
                 HostOutput::Note(note) => {
-                    self.tell(99, 0, &alloc::format!("{note:?}"));
+                    self.tell(99, 0, format_args!("{note:?}"));
                     self.noted(&note);
                 }
                 HostOutput::RefreshAsked { peer, token } => {

@@ -23,7 +23,7 @@ pub(super) fn change(name: &str, action: FieldAction) -> FieldChange {
 
 impl World {
     pub(super) fn step(&mut self) -> Result<(), String> {
-        if self.steps_left == 0 {
+        if self.is_played_out() {
             self.calm_down();
             return Ok(());
         }
@@ -60,7 +60,7 @@ impl World {
         }
         if self.strikes(plan.step_one_in) {
             self.mark("clock stepped");
-            let hours = self.faults.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
+            let hours = self.clock.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
             if let Some(device) = self.devices.get_mut(device) {
                 device.skew = if device.skew == 0 { hours * 3_600_000 } else { 0 };
             }
