@@ -16,7 +16,7 @@ pub use dictionary::{Dictionary, read_dictionary, write_dictionary};
 pub use reader::Reader;
 pub use record::{
     burial, decode_record, encode_record, read_id, read_key, read_record, read_stamp, read_value,
-    read_vector, record_digest, write_id, write_key, write_record, write_stamp, write_value,
+    read_vector, record_digest, seen, write_id, write_key, write_record, write_stamp, write_value,
     write_vector,
 };
 pub use seal::{seal, unseal};

@@ -288,6 +288,16 @@ pub fn burial(bytes: &[u8]) -> Result<Option<Hlc>, CodecError> {
     Ok(buried.filter(|_| !seen.exceeds(&removed)))
 }
 
+/// What a record in its stored form has seen; nothing behind that is looked at. O(length of that vector).
+///
+/// # Errors
+/// [`CodecError`] when no record stands here.
+pub fn seen(bytes: &[u8]) -> Result<VersionVector, CodecError> {
+    let mut input = Reader::new(bytes);
+    input.array_exact(4)?;
+    read_vector(&mut input)
+}
+
 /// Reads a record, or a delta of one.
 ///
 /// # Errors

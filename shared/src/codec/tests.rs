@@ -348,3 +348,16 @@ fn c11_texts_and_names_are_their_bytes_and_never_normalised() {
         assert_eq!(read_id(&mut Reader::new(&bytes)).as_ref(), Ok(&name));
     }
 }
+
+/// Whatever follows: a row that a large record has seen is known by its first bytes.
+#[test]
+fn what_a_record_has_seen_is_read_without_the_rest() {
+    let mut record = Record::default();
+    record.seen.raise(ReplicaId::from_bytes([7; 16]), Hlc::from_bits(5));
+    let bytes = encode_record(&record);
+    assert_eq!(seen(&bytes), Ok(record.seen.clone()));
+    let cells = bytes.len() - 1;
+    assert_eq!(seen(&bytes[..cells]), Ok(record.seen));
+    assert!(decode_record(&bytes[..cells]).is_err());
+    assert!(seen(&bytes[..4]).is_err());
+}

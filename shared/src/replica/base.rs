@@ -4,11 +4,11 @@
 //! staged beside it. The trees are derived from the records when first asked for, never stored.
 
 use crate::{
-    codec::{CodecError, burial, decode_record, encode_record, record_digest},
+    codec::{CodecError, burial, decode_record, encode_record, record_digest, seen},
     hlc::Hlc,
     id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
     message::{Body, ChunkRecord, Entry, Proof},
-    record::Record,
+    record::{Record, VersionVector},
     tree::{Trie, combine_roots},
 };
 use alloc::{
@@ -101,6 +101,14 @@ impl Base {
         self.records
             .get(key)
             .map_or_else(|| Ok(Record::default()), |held| decode_record(&held.bytes))
+    }
+
+    /// What the visible record has seen: a record need not be decoded for that.
+    ///
+    /// # Errors
+    /// [`CodecError`] when stored bytes are damaged; those behind it are not looked at.
+    pub(super) fn seen(&self, key: &RecordKey) -> Result<VersionVector, CodecError> {
+        self.records.get(key).map_or_else(|| Ok(VersionVector::new()), |held| seen(&held.bytes))
     }
 
     /// Visible records from `key` on, ascending.

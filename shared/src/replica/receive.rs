@@ -150,7 +150,7 @@ impl Replica {
             }
         }
         for key in &keys {
-            if let Some(seen) = self.base.record(key).ok().map(|record| record.seen) {
+            if let Ok(seen) = self.base.seen(key) {
                 let latest = seen.iter().map(|stamp| stamp.hlc).max().unwrap_or_default();
                 self.header.observed = self.header.observed.max(latest);
             }
@@ -187,10 +187,10 @@ impl Replica {
                 continue;
             }
             // One look at the base for all rows of a record, most of which it may not have yet.
-            if let Ok(record) = self.base.record(key) {
+            if let Ok(seen) = self.base.seen(key) {
                 candidates.extend(numbers.filter(|number| {
                     let outbox = self.overlay.get(*number);
-                    outbox.is_some_and(|outbox| record.seen.covers(&outbox.row.stamp))
+                    outbox.is_some_and(|outbox| seen.covers(&outbox.row.stamp))
                 }));
             }
         }
@@ -214,12 +214,14 @@ impl Replica {
             let mut standings = self.header.standings.iter();
             let standing = standings.find(|(held, _)| held.covers(&write.key.collection));
             let Some((_, standing)) = standing else { return accepted.is_some() };
-            let record = self.base.record(&write.key);
+            let seen = self.base.seen(&write.key);
             // What a base that has all up to there lacks of it was removed since, and collected. (Under an earlier
             // id it may be of a history that the peer lost: what this id has had accepted in one is asked again.)
             let own = outbox.row.stamp.replica == self.header.replica;
             let has_all = |seq| own && seq > Seq(0) && standing.has_all_upto(seq);
-            record.is_ok_and(|record| record.seen.covers(&outbox.row.stamp))
+            // Of a record that cannot be read nobody sees what the row did.
+            let shows = || self.base.record(&write.key).is_ok();
+            seen.is_ok_and(|seen| seen.covers(&outbox.row.stamp)) && shows()
                 || accepted.is_some_and(has_all)
         })
     }
