@@ -238,13 +238,12 @@ impl World {
             }
         }
         // What was shown is shown until it is refused or given up: it never goes for a while.
-        let (rewound, excused) = (self.server_rewound, self.ledger.excused.clone());
         let Some(held) = self.tab(at, tab).filter(|held| held.engine.is_some()) else {
             return Ok(());
         };
-        let before = core::mem::replace(&mut held.sight.tokens, shown);
-        let gone = before.difference(&held.sight.tokens).find(|token| !excused.contains(*token));
-        match gone.filter(|_| !rewound) {
+        let before = core::mem::replace(&mut held.sight.tokens, shown.clone());
+        let gone = before.difference(&shown).find(|token| !self.ledger.excused.contains(*token));
+        match gone.filter(|_| !self.server_rewound) {
             Some(gone) => Err(format!("device {at} tab {tab} saw the write {gone} go")),
             None => Ok(()),
         }
