@@ -3,7 +3,7 @@
 use crate::{entropy::random, store::idb::IdbStore};
 use rejoin_core::testing::{
     contract::{self, StoreFactory},
-    twin,
+    sim, twin,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -45,6 +45,13 @@ pub async fn store_contract() {
 #[must_use]
 pub fn twin_digest(seed_count: u32) -> String {
     twin::digest(u64::from(seed_count)).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What happens in this build in the simulated world of a seed, as hexadecimal digits.
+#[wasm_bindgen]
+#[must_use]
+pub fn sim_trace(seed: u32) -> String {
+    sim::trace(u64::from(seed))
 }
 
 /// Ends in a trap that is no panic: `stack`, `memory` or `access`.

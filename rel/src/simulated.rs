@@ -1,7 +1,7 @@
 //! Suites of the simulator: what `rejoin_core::testing::sim` runs, on every core.
 
 use crate::{
-    Extent,
+    Extent, replay,
     report::{Bar, Report},
     seeds,
 };
@@ -18,8 +18,16 @@ struct Sum {
     events: u64,
     written: u64,
     failed: usize,
+    failures: Vec<Failure>,
     marks: BTreeMap<&'static str, u64>,
 }
+
+/// Worlds of a usual run: more than 20 million events.
+pub(crate) const WORLDS: u64 = 12_000;
+/// Short lives of a usual run.
+pub(crate) const HISTORIES: u64 = 100_000;
+/// Failures that are made small and written: each takes a while.
+const KEPT_MAX: usize = 4;
 
 impl Sum {
     fn add(&mut self, ran: Result<Outcome, Failure>) {
@@ -34,6 +42,9 @@ impl Sum {
             Err(failure) => {
                 self.failed += 1;
                 writeln!(stderr(), "seed {}: {}", failure.seed, failure.what).ok();
+                if self.failures.len() < KEPT_MAX {
+                    self.failures.push(failure);
+                }
             }
         }
     }
@@ -42,9 +53,21 @@ impl Sum {
         self.events += other.events;
         self.written += other.written;
         self.failed += other.failed;
+        self.failures.extend(other.failures);
         for (mark, count) in other.marks {
             *self.marks.entry(mark).or_default() += count;
         }
+    }
+}
+
+impl Sum {
+    /// Makes the first failures small, and writes them.
+    fn keep(self) -> anyhow::Result<()> {
+        for failure in self.failures.into_iter().take(KEPT_MAX) {
+            let seed = failure.seed;
+            writeln!(stderr(), "seed {seed}: {}", replay::keep(failure)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -53,32 +76,26 @@ fn millions(count: u64) -> f64 {
     (count as f64 / 10_000.0).round() / 100.0
 }
 
-/// Worlds with every fault.
-pub(crate) fn worlds(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+/// Worlds with every fault: `count` of them.
+pub(crate) fn worlds(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
     let started = Instant::now();
     let (ran, sum) =
-        seeds::each(extent, 10_000, |seed, sum: &mut Sum| sum.add(sim::run(seed)), Sum::join);
+        seeds::each(extent, count, |seed, sum: &mut Sum| sum.add(sim::run(seed)), Sum::join);
     let took = started.elapsed().as_secs_f64();
-    let usual = |bar| if extent.budget.is_none() { bar } else { Bar::None };
+    let usual = |bar| if extent.budget.is_none() && count >= WORLDS { bar } else { Bar::None };
     report.count("sim.seeds", usize::try_from(ran)?, "seeds", usual(Bar::AtLeast(10_000.0)))?;
     report.tell("sim.events", millions(sum.events), "million", usual(Bar::AtLeast(20.0)))?;
     report.count("sim.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
-    report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))
+    report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))?;
+    sum.keep()
 }
 
-/// Short lives in which stores are copied and put back.
-pub(crate) fn histories(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+/// Short lives in which stores are copied and put back: `count` of them.
+pub(crate) fn histories(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
     let run = |seed, sum: &mut Sum| sum.add(sim::run_plan(seed, Plan::draw_copies(seed)));
-    let (ran, sum) = seeds::each(extent, 100_000, run, Sum::join);
+    let (ran, sum) = seeds::each(extent, count, run, Sum::join);
     report.count("history.seeds", usize::try_from(ran)?, "seeds", Bar::None)?;
     report.tell("history.events", millions(sum.events), "million", Bar::None)?;
-    report.count("history.failed", sum.failed, "seeds", Bar::Exactly(0.0))
-}
-
-/// Each seed twice.
-pub(crate) fn determinism(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
-    let run = |seed, differ: &mut usize| *differ += usize::from(sim::run(seed) != sim::run(seed));
-    let (ran, differ) = seeds::each(extent, 100, run, |whole, more| *whole += more);
-    report.count("determinism.seeds", usize::try_from(ran)?, "seeds", Bar::None)?;
-    report.count("determinism.differ", differ, "seeds", Bar::Exactly(0.0))
+    report.count("history.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
+    sum.keep()
 }

@@ -14,8 +14,12 @@ mod history;
 mod oracle;
 mod plan;
 mod rot;
+mod runs;
+mod script;
 mod server;
+mod shrink;
 mod tape;
+mod trace;
 mod wires;
 mod workload;
 
@@ -25,64 +29,24 @@ use crate::{
     time::{MonoMillis, Now, WallMillis},
 };
 use alloc::{
-    boxed::Box,
     collections::{BinaryHeap, VecDeque},
     format,
     string::{String, ToString},
     vec::Vec,
 };
 use batches::Batches;
-use core::{
-    cmp::Reverse,
-    fmt,
-    hash::{Hash, Hasher},
-};
+use core::{cmp::Reverse, fmt, hash::Hash};
 use device::Device;
 use oracle::Ledger;
 use server::Server;
 
 pub use plan::Plan;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+pub use runs::{Failure, Outcome, run, run_plan, run_script, run_tape, script, tell, trace};
+pub use script::{Script, ScriptError};
+use std::collections::{BTreeMap, BTreeSet};
 pub use tape::{STREAMS, TAPE_BYTES_MAX, Tape};
 use tape::{Stream, Streams};
-
-/// What a run did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// Events that happened.
-    pub events: u64,
-    /// Hash over all of them.
-    pub trace: [u8; 32],
-    /// Writes that were reported durable.
-    pub written: u64,
-    /// What happened how often, for the marks that must not be zero.
-    pub marks: BTreeMap<&'static str, u64>,
-}
-
-/// Why a run failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The seed; 0 of a run from a tape.
-    pub seed: u64,
-    /// The oracle's words.
-    pub what: String,
-    /// What runs the same way again.
-    pub script: Box<Script>,
-    /// The last messages, as devices saw them.
-    pub story: Vec<String>,
-}
-
-/// A run: the same one gives the same events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script {
-    /// Which faults there may be, and how large the world is.
-    pub plan: Plan,
-    /// What was decided.
-    pub tape: Tape,
-}
+use trace::Trace;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Event {
@@ -227,52 +191,6 @@ struct World {
     story: Option<VecDeque<String>>,
 }
 
-/// A hash over all events. They are hashed many at a time: each alone would take longer than what it causes.
-#[derive(Default)]
-struct Trace {
-    hasher: blake3::Hasher,
-    waiting: Vec<u8>,
-}
-
-impl Trace {
-    fn digest(&mut self) -> [u8; 32] {
-        self.flush();
-        *self.hasher.finalize().as_bytes()
-    }
-
-    fn flush(&mut self) {
-        self.hasher.update(&self.waiting);
-        self.waiting.clear();
-    }
-}
-
-/// Takes values as bytes that are the same on every platform.
-impl Hasher for Trace {
-    fn write(&mut self, bytes: &[u8]) {
-        if self.waiting.len() > TRACE_BYTES_WAITING {
-            self.flush();
-        }
-        self.waiting.extend_from_slice(bytes);
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.write(&(number as i64).to_le_bytes());
-    }
-
-    /// Of no use here.
-    fn finish(&self) -> u64 {
-        0
-    }
-}
-
 /// Virtual milliseconds that a healed world is given without progress.
 const PATIENCE_MS: u64 = 600_000;
 /// Virtual milliseconds within which a healed world comes to rest, whatever it does.
@@ -281,62 +199,8 @@ const STORY_LINES_MAX: usize = 4_000;
 /// Frames beyond this are told by their size.
 const STORY_FRAME_BYTES_MAX: usize = 8_000;
 const STORY_CHARS_MAX: usize = 1_500;
-const TRACE_BYTES_WAITING: usize = 1 << 16;
 const EVENTS_MAX: u64 = 400_000;
 const START_MS: u64 = 1_700_000_000_000;
-
-/// Runs the world of `seed` as drawn.
-///
-/// # Errors
-/// [`Failure`] when an oracle objects.
-pub fn run(seed: u64) -> Result<Outcome, Failure> {
-    let mut streams = Streams::of_seed(seed);
-    let plan = Plan::draw_from(&mut streams.plan);
-    play(seed, plan, streams)
-}
-
-/// Runs the world of `seed` under `plan`.
-///
-/// # Errors
-/// [`Failure`] when an oracle objects.
-pub fn run_plan(seed: u64, plan: Plan) -> Result<Outcome, Failure> {
-    play(seed, plan, Streams::of_seed(seed))
-}
-
-/// Runs the world whose every decision, its plan's too, is on a tape: any bytes. A short tape is a short calm world.
-///
-/// # Errors
-/// [`Failure`] when an oracle objects.
-pub fn run_tape(bytes: &[u8]) -> Result<Outcome, Failure> {
-    let mut streams = Streams::of_tape(Tape::from_bytes(bytes));
-    let plan = Plan::draw_from(&mut streams.plan);
-    play(0, plan, streams)
-}
-
-/// Runs a world again.
-///
-/// # Errors
-/// [`Failure`] when an oracle objects.
-pub fn run_script(script: Script) -> Result<Outcome, Failure> {
-    play(0, script.plan, Streams::of_tape(script.tape))
-}
-
-/// What comes of a world, and its story when somebody objects.
-fn play(seed: u64, plan: Plan, streams: Streams) -> Result<Outcome, Failure> {
-    let mut world = World::new(seed, plan.clone(), streams);
-    let ran = world.run_out();
-    ran.map_err(|what| {
-        let script = Box::new(Script { plan, tape: world.tape() });
-        let streams = Streams::of_tape(script.tape.clone());
-        let mut again = World::new(seed, script.plan.clone(), streams);
-        again.story = Some(VecDeque::new());
-        let story = match again.run_out() {
-            Err(same) if same == what => again.story.unwrap_or_default().into(),
-            other => Vec::from([format!("played again it is another world: {other:?}")]),
-        };
-        Failure { seed, what, script, story }
-    })
-}
 
 fn space() -> SpaceId {
     SpaceId::parse("sim").expect("a valid name")
@@ -428,20 +292,6 @@ impl World {
         }
     }
 
-    /// What was decided.
-    fn tape(&mut self) -> Tape {
-        let taken = |stream: &mut Stream| core::mem::replace(stream, Stream::of_seed(0));
-        let streams = Streams {
-            plan: taken(&mut self.planned),
-            net: taken(&mut self.net),
-            disk: taken(&mut self.disk),
-            clock: taken(&mut self.clock),
-            apps: taken(&mut self.apps),
-            faults: taken(&mut self.faults),
-        };
-        streams.tape()
-    }
-
     /// Whether nothing is left of what apps do and of what strikes them.
     fn is_played_out(&self) -> bool {
         let streams = [&self.apps, &self.faults, &self.clock];
@@ -471,22 +321,6 @@ impl World {
         let skew = self.devices.get(device).map_or(0, |device| device.skew);
         let wall = START_MS.saturating_add_signed(skew) + self.now;
         Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
-    }
-
-    /// Runs to the end. A panic is an objection too.
-    fn run_out(&mut self) -> Result<Outcome, String> {
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run()));
-        ran.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("panic: {}", text.unwrap_or_default()))
-        })?;
-        Ok(Outcome {
-            events: self.events,
-            trace: self.trace.digest(),
-            written: self.ledger.written(),
-            marks: core::mem::take(&mut self.marks),
-        })
     }
 
     fn run(&mut self) -> Result<(), String> {

@@ -59,6 +59,15 @@ impl Tape {
         self.streams.iter().map(Vec::len).sum()
     }
 
+    /// Without the zeros that the end of a stream stands for. (Those of apps and faults say how long they go on.)
+    pub(super) fn trim(&mut self) {
+        let [plan, net, disk, ..] = &mut self.streams;
+        for stream in [plan, net, disk] {
+            let end = stream.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            stream.truncate(end);
+        }
+    }
+
     /// Whether every stream is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -90,6 +99,11 @@ impl Stream {
     /// The sequence of `seed`.
     pub(super) fn of_seed(seed: u64) -> Self {
         Self::new(Source::Seed(Rng::new(seed)))
+    }
+
+    /// What `bytes` say.
+    pub(super) fn of_tape(bytes: Vec<u8>) -> Self {
+        Self::new(Source::Tape(bytes))
     }
 
     /// A number below `end`, or 0 if `end` is 0.
