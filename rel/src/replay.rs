@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Events that the search for a small world may take: some ten seconds.
-const SHRINK_EVENTS: u64 = 1_000_000;
+/// Events that the search for a small world may take: about a minute.
+const SHRINK_EVENTS: u64 = 6_000_000;
 
 /// Where worlds that failed are written.
 fn folder() -> PathBuf {

@@ -237,9 +237,12 @@ impl World {
         let mut left = copy.tokens;
         left.extend(self.tokens_of_devices());
         self.ledger.keep(&left);
-        let bases =
-            self.devices.iter().map(|device| (device.at, base_of(&replica_of(&device.store))));
-        self.server.held = bases.collect();
+        // What is older than the horizon, and waits for a snapshot that takes its place, is no evidence.
+        let replicas = self.devices.iter().map(|device| (device.at, replica_of(&device.store)));
+        let stale =
+            |replica: &Replica| replica.standings().iter().any(|(_, standing)| standing.stale);
+        let bases = replicas.filter(|(_, replica)| !stale(replica));
+        self.server.held = bases.map(|(at, replica)| (at, base_of(&replica))).collect();
     }
 
     /// A device goes on with the store of `image`, which was taken at `taken`.
