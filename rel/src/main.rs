@@ -1,14 +1,14 @@
 //! `cargo rel SUITE [--budget S] [--seed N]`: runs a suite of faults, tells a line of JSON for each figure, and
 //! fails if one does not reach its bar. What is promised and how it is tested: docs/RELIABILITY.md.
 
-mod fuzzed;
-mod measured;
 mod browser;
+mod determinism;
+mod fuzzed;
 mod gate;
 mod kill;
+mod measured;
 mod partitions;
 mod power;
-mod determinism;
 mod replay;
 mod report;
 mod scratch;
@@ -16,9 +16,9 @@ mod script;
 mod seeds;
 mod server;
 mod simulated;
-mod tool;
 mod strace;
 mod sweep;
+mod tool;
 mod writers;
 
 use anyhow::ensure;
