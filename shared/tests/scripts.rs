@@ -1,4 +1,5 @@
 //! Runs that are kept: each world that once failed, made small, comes to rest for good. And what makes them small.
+#![expect(clippy::panic, reason = "a test cannot go on without its world")]
 
 use rejoin_core::{
     planted::Bug,
