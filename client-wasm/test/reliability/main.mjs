@@ -12,7 +12,7 @@ import { Stuck, within } from "./time.mjs";
 
 const KINDS = ["torn", "lost", "doubled", "stuck", "wrong"];
 /** What no cycle may need; each step has a limit of its own far below. */
-const CYCLE_MS = 240_000;
+const CYCLE_MS = 480_000;
 
 const { values } = parseArgs({
   options: {

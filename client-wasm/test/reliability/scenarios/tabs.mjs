@@ -1,14 +1,14 @@
 // B04, B05, B14: several tabs on one database, of which some end, crash or stand still.
 
-import { Tab } from "../page.mjs";
+import { SOON_MS, Tab } from "../page.mjs";
 import { pause, Stuck, until, within } from "../time.mjs";
 
 const TABS = 4;
 const WRITES = 200;
-/** By when another tab leads after a crash; the browser itself takes a tenth of a second. */
-const HAND_OVER_MS = 5_000;
 /** By when a leader that stands still has lost the lead: 15 s, and a minute if a transaction is open in it. */
 const FROZEN_MS = 100_000;
+/** Enough to be under way when it stands still. */
+const FROZEN_WRITES = 1_000;
 const AWHILE_MS = 3_000;
 
 const openTab = async (profile, cycle) => (await Tab.open(profile.context, cycle)).database();
@@ -20,9 +20,9 @@ async function openTabs(profile, cycle, count) {
 }
 
 /** The tab that leads, once there is one. */
-async function leader(tabs, limit = HAND_OVER_MS) {
+async function leader(tabs) {
   let found;
-  await until(limit, "a tab leads", async () => {
+  await until(SOON_MS, "a tab leads", async () => {
     for (const tab of tabs) if (await tab.leads()) found = tab;
     return found !== undefined;
   });
@@ -99,7 +99,7 @@ export async function b05_frozen(cycle) {
   await tabs[0].found();
   const leads = await leader(tabs);
   const other = tabs.find((tab) => tab !== leads);
-  await leads.keepWriting("before");
+  await leads.begin("before", FROZEN_WRITES);
   await pause(random.between(20, 400));
   const thaw = await freeze(profile, leads);
   try {
