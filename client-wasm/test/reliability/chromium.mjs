@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { runs } from "./running.mjs";
 import { within } from "./time.mjs";
 
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -47,6 +48,7 @@ export class Profile {
       detached: true,
     });
     this.#process = process;
+    runs(process);
     const lines = createInterface({ input: process.stderr });
     const listening = new Promise((resolve, reject) => {
       lines.on("line", (line) => {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { inPage, SOON_MS, Tab } from "./page.mjs";
+import { runs } from "./running.mjs";
 import { TextSocket } from "./socket.mjs";
 import { within } from "./time.mjs";
 
@@ -48,6 +49,7 @@ export class FirefoxProfile {
       detached: true,
     });
     this.#process = child;
+    runs(child);
     const lines = createInterface({ input: child.stderr });
     const listening = new Promise((resolve, reject) => {
       lines.on("line", (line) => {
