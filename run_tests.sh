@@ -20,7 +20,7 @@ PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-cl
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
 PENDING=""
 
-STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node packaging browser"
+STEPS="parts fmt clippy clippy-wasm doc test doctest rel package demo types prettier golden node packaging browser"
 
 heading() {
   case $1 in
@@ -31,6 +31,7 @@ heading() {
     doc) say "documentation builds, warnings denied" ;;
     test) say "unit, property, contract, simulation and integration tests" ;;
     doctest) say "examples in the documentation" ;;
+    rel) say "some of every suite of faults: cargo rel quick" ;;
     package) say "npm package: wasm, bindings, wasm-opt, TypeScript" ;;
     demo) say "production build of the demo with the npm package" ;;
     types) say "TypeScript checks" ;;
@@ -131,6 +132,11 @@ step_test() {
 step_doctest() {
   need_c_compiler
   cargo test --locked --workspace --doc
+}
+
+step_rel() {
+  need_c_compiler
+  cargo rel quick
 }
 
 step_package() {

@@ -80,8 +80,11 @@ struct Extent {
 }
 
 /// Some of everything.
-fn quick(report: &mut Report) -> anyhow::Result<()> {
-    fuzzed::made_up(2_000, report)
+fn quick(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    simulated::worlds(extent, 1_500, report)?;
+    simulated::histories(extent, 3_000, report)?;
+    fuzzed::made_up(1_000, report)?;
+    kill::suite(extent, 300, report)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -92,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     let replays = arguments.suite == Suite::Replay;
     ensure!(replays || arguments.world.is_none(), "only `replay` takes a world");
     match arguments.suite {
-        Suite::Quick => quick(&mut report),
+        Suite::Quick => quick(Extent { budget: None, ..extent }, &mut report),
         Suite::Fuzz => fuzzed::fuzz(extent, 10_000_000, &mut report),
         Suite::Coverage => measured::coverage(&mut report),
         Suite::Mutants => measured::mutants(extent, &mut report),

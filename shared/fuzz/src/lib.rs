@@ -19,5 +19,6 @@ mod program;
 mod sessions;
 mod stores;
 mod trees;
+mod worlds;
 
 pub use program::{TARGETS, Target, without_fuzzer};

@@ -1,6 +1,6 @@
 //! The targets by name, and a program that runs one without a fuzzer.
 
-use crate::{decoders, sessions, stores, trees};
+use crate::{decoders, sessions, stores, trees, worlds};
 use rejoin_core::testing::{rng::Rng, twin};
 use std::{fs, path::Path, process::ExitCode};
 
@@ -30,7 +30,7 @@ pub struct Target {
 }
 
 /// All there are.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "decode", run: decoders::decode, seed: decoders::decode_seed },
     Target { name: "chunk", run: decoders::chunk, seed: decoders::chunk_seed },
     Target { name: "respond", run: trees::respond, seed: trees::respond_seed },
@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "engine", run: sessions::engine, seed: sessions::engine_seed },
     Target { name: "device_store", run: stores::device, seed: stores::seed },
     Target { name: "server_store", run: stores::server, seed: stores::seed },
+    Target { name: "tape", run: worlds::tape, seed: worlds::seed },
 ];
 
 impl Target {
