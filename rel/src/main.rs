@@ -103,11 +103,11 @@ fn main() -> anyhow::Result<()> {
         Suite::Kill => kill::suite(extent, 2_000, &mut report),
         Suite::Sweep => sweep::suite(extent, None, &mut report),
         Suite::Power => power::suite(extent, None, &mut report),
-        Suite::Partitions => partitions::suite(extent, 100, &mut report),
         Suite::Sim => simulated::worlds(extent, simulated::WORLDS, &mut report),
         Suite::History => simulated::histories(extent, simulated::HISTORIES, &mut report),
         Suite::Determinism => determinism::suite(extent, determinism::WORLDS, &mut report),
         Suite::Replay => replay::replay(arguments.world.as_deref()),
+        Suite::Partitions => partitions::suite(extent, 100, None, &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

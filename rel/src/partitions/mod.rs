@@ -3,7 +3,9 @@
 //! In each world two clients of a space of their own write; the line of one of them is cut, and both go on. Once it
 //! is whole again they converge, nobody touches anything, and it is measured how long that takes.
 
+mod bytes;
 mod net;
+mod proxy;
 
 use crate::{
     Extent,
@@ -34,9 +36,15 @@ const AT_ONCE: u64 = 100;
 /// Behind which everything has to converge.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// So many partitions, or as many as the budget allows.
-pub(crate) fn suite(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
+/// So many partitions, or as many as the budget allows; and every byte of a session, or an even sample of so many.
+pub(crate) fn suite(
+    extent: Extent,
+    count: u64,
+    bytes: Option<usize>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let program = Program::build()?;
+    bytes::suite(extent, &program, bytes, report)?;
     let network = Network::new()?;
     let data = scratch::in_memory()?;
     let runner = network.runner();
