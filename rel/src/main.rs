@@ -29,7 +29,7 @@ use std::time::Duration;
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Suite {
-    /// Some of every suite that needs no tools of its own, within minutes.
+    /// Some of what needs no tools of its own, within minutes.
     Quick,
     /// Worlds with every fault, from one seed each: 12,000 seeds, or as many as the budget allows.
     Sim,
@@ -94,8 +94,10 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::default();
     let replays = arguments.suite == Suite::Replay;
     ensure!(replays || arguments.world.is_none(), "only `replay` takes a world");
+    let fixed = [Suite::Quick, Suite::Coverage, Suite::Replay];
+    ensure!(budget.is_none() || !fixed.contains(&arguments.suite), "it takes no budget");
     match arguments.suite {
-        Suite::Quick => quick(Extent { budget: None, ..extent }, &mut report),
+        Suite::Quick => quick(extent, &mut report),
         Suite::Fuzz => fuzzed::fuzz(extent, 10_000_000, &mut report),
         Suite::Coverage => measured::coverage(&mut report),
         Suite::Mutants => measured::mutants(extent, &mut report),

@@ -53,9 +53,27 @@ pub(crate) fn each<T: Default + Send>(
     whole
 }
 
+/// All of `items`, or an even sample of about so many of them, which the seed shifts.
+pub(crate) fn sample<T>(items: Vec<T>, seed: u64, count: Option<usize>) -> anyhow::Result<Vec<T>> {
+    let stride = count.map_or(1, |count| items.len().div_ceil(count.max(1)).max(1));
+    let first = usize::try_from(seed)? % stride;
+    Ok(items.into_iter().skip(first).step_by(stride).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_of_all_seeds_are_all_there_is() {
+        let items: Vec<u8> = (0..100).collect();
+        let sample = |seed| sample(items.clone(), seed, Some(10)).unwrap();
+        assert!((0..10).all(|seed| sample(seed).len() == 10));
+        let mut all: Vec<u8> = (0..10).flat_map(sample).collect();
+        all.sort_unstable();
+        assert_eq!(all, items);
+        assert_eq!(super::sample(items.clone(), 7, None).unwrap(), items);
+    }
 
     #[test]
     fn each_seed_runs_once() {

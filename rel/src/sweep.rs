@@ -121,9 +121,7 @@ pub(crate) fn suite(
         points.extend(runtime.block_on(template.points(leg))?);
     }
     let planned = points.len();
-    let stride = sample.map_or(1, |sample| planned.div_ceil(sample.max(1)).max(1));
-    let first = usize::try_from(extent.seed)? % stride;
-    let points: Vec<Point> = points.into_iter().skip(first).step_by(stride).collect();
+    let points = seeds::sample(points, extent.seed, sample)?;
     let run = |index: u64, sum: &mut Sum| {
         let spent = extent.budget.is_some_and(|budget| started.elapsed() > budget);
         let point = usize::try_from(index).ok().and_then(|index| points.get(index));

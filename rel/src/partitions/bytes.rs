@@ -38,9 +38,7 @@ pub(crate) fn suite(
         run(p03_a_session_cut_behind_any_byte_goes_on(address, "whole", Trouble::None))?;
     let cuts = (0..=up).map(Trouble::CutUp).chain((0..=down).map(Trouble::CutDown));
     let cuts: Vec<Trouble> = cuts.collect();
-    let stride = sample.map_or(1, |sample| cuts.len().div_ceil(sample.max(1)).max(1));
-    let first = usize::try_from(extent.seed)? % stride;
-    let cuts = cuts.into_iter().skip(first).step_by(stride);
+    let cuts = seeds::sample(cuts, extent.seed, sample)?.into_iter();
     let others =
         garbage().into_iter().map(Trouble::Answer).chain([Trouble::Dribble, Trouble::Reset]);
     let troubles: Vec<Trouble> = cuts.chain(others).collect();

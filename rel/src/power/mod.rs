@@ -83,9 +83,8 @@ pub(crate) fn suite(
     ];
     let syncs: Vec<(&Recording, usize)> =
         recordings.iter().flat_map(|recording| recording.syncs()).collect();
-    let stride = sample.map_or(1, |sample| syncs.len().div_ceil(sample.max(1)).max(1));
-    let first = usize::try_from(extent.seed)? % stride;
-    let chosen: Vec<_> = syncs.iter().skip(first).step_by(stride).collect();
+    let planned = syncs.len();
+    let chosen = seeds::sample(syncs, extent.seed, sample)?;
     let count = u64::try_from(chosen.len())?;
     let run = |at: u64, sum: &mut Sum| {
         let turn = usize::try_from(at % count.max(1)).ok().and_then(|turn| chosen.get(turn));
@@ -100,7 +99,7 @@ pub(crate) fn suite(
         whole.violations += more.violations;
     };
     let (_, sum) = seeds::each(Extent { seed: 0, ..extent }, count, run, add);
-    report.count("power.syncs", syncs.len(), "syncs", Bar::AtLeast(1.0))?;
+    report.count("power.syncs", planned, "syncs", Bar::AtLeast(1.0))?;
     report.count("power.points", sum.points, "points", Bar::AtLeast(1.0))?;
     report.count("power.violations", sum.violations, "points", Bar::Exactly(0.0))?;
     report.tell("power.time", started.elapsed().as_secs_f64(), "s", Bar::None)
