@@ -7,11 +7,12 @@ use rejoin_core::{
     id::{Digest, Seq},
     protocol::{
         engine::{Input, Link, Notice, Wish},
-        limits::RECALL_ROWS_MAX,
+        limits::{PART_BYTES, RECALL_ROWS_MAX},
         message::{
             Ack, Body, ByeCode, Changes, Entry, Identity, Message, Mode, Origin, Outcome,
             PROOF_BYTES, Place, Recalled, Records, Stated, Taken, Welcome,
         },
+        wire,
     },
     record::Record,
     replica::RowState,
@@ -285,4 +286,25 @@ fn c02_who_gives_up_rows_that_the_server_lost_with_his_base_goes_on_under_anothe
         let same = client.engine.replica().id() == before;
         assert_eq!(same, !lost || mode != Mode::Rebase, "{mode:?}, lost: {lost}");
     }
+}
+
+/// On a slow line, with large changes ahead of the answer, the replica gave up and began anew, for ever.
+#[test]
+fn answer_to_a_recall_that_stands_behind_something_large_is_waited_for() {
+    let mut client = Client::new(1, &["notes"]);
+    client.written(set(&key("notes", "a"), "waits"));
+    let stamp = client.engine.replica().overlay().rows().next().unwrap().1.row.stamp;
+    client.connect();
+    client.run();
+    let copied = Some(stamp.hlc);
+    client.hear(&Message::Welcome(Welcome { copied, ..welcome(vec![(0, Mode::Feed)]) }));
+    client.run();
+    assert!(client.said().iter().any(|message| matches!(message, Message::Recall(_))));
+    for part in wire::frames(0, &[7; 4 * PART_BYTES]).take(3) {
+        client.pass(8_000);
+        assert!(client.closed.is_empty(), "{:?}", client.notices);
+        client.put(Input::Frame(part));
+    }
+    client.pass(10_000);
+    assert_eq!(client.closed.len(), 1, "what has stopped is not waited for");
 }

@@ -318,8 +318,9 @@ impl Engine {
             Err(error) => return self.end(now, ByeCode::Malformed, &error.to_string()),
         };
         if wire::is_part(content) {
-            // Acknowledgements stand behind what is on its way here.
+            // Acknowledgements, and answers to recalls, stand behind what is on its way here.
             session.pushing.put_off_overdue(now.mono);
+            session.opening_until = session.opening_until.max(now.mono + OPENING_WITHIN);
         }
         let message = match session.assembler.take(content) {
             Ok(Some(message)) => message,
