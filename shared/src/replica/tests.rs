@@ -493,6 +493,29 @@ fn record_that_is_completed_has_removed_no_more_than_it_has_seen() {
     }
 }
 
+/// Half of a batch was missing because it had been removed since, and was forgotten: it was brought back to the peer,
+/// and what had been removed was there again.
+#[test]
+fn c02_rest_of_a_batch_that_may_have_been_collected_is_not_brought_back() {
+    let mut replica = replica();
+    let number_of = |votes| field("n", FieldAction::Add(votes));
+    let batch = ["a", "b"].map(|id| change(id, Action::Upsert(vec![number_of(1)])));
+    let number = commit(&mut replica, &batch);
+    let shown = replica.view(&key("a")).unwrap();
+    let restamped = replica.restamp_as(id(2), &[(number, None)], NOW).unwrap();
+    let accepted = vec![(number, Settlement::Accepted(Seq(1)))];
+    let reborn = Entry::Reborn { replica: id(2), accepted, unsure: vec![], restamped };
+    replica.apply(reborn).unwrap();
+    feed(&mut replica, 2, true, vec![entry(key("a"), 1, shown)]);
+    let lost = |is_torn| vec![LostRow { number, lacking: vec![key("b")], is_torn }];
+    assert_eq!(replica.lost_of_earlier_ids(), lost(true), "nothing was forgotten: it was lost");
+    let stamp = replica.overlay().get(number).unwrap().row.stamp;
+    let (subscriptions, seq) = (vec![0], Seq(2));
+    let stated = Entry::Stated { subscriptions, seq, horizon: stamp.hlc, time: stamp.hlc };
+    replica.apply(stated).unwrap();
+    assert_eq!(replica.lost_of_earlier_ids(), lost(false), "the user decides");
+}
+
 #[test]
 fn wider_subscription_takes_the_place_of_those_within_it() {
     let pattern = |text| Pattern::parse(text).unwrap();

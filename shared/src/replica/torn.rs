@@ -21,7 +21,7 @@ pub struct LostRow {
     pub number: u64,
     /// Records that the base would learn of, and that lack it.
     pub lacking: Vec<RecordKey>,
-    /// Whether other records of it have it: those who see them see half of a batch.
+    /// Whether other records of it have it, and these may have it again: those who see them see half of a batch.
     pub is_torn: bool,
 }
 
@@ -39,14 +39,30 @@ impl Replica {
 
     fn lost_row(&self, number: u64, outbox: &OutboxRow) -> Option<LostRow> {
         let mut row = LostRow { number, lacking: Vec::new(), is_torn: false };
+        let mut forgotten = Vec::new();
         for write in outbox.row.writes.iter().filter(|write| self.covers(&write.key)) {
             match self.base.record(&write.key) {
                 Ok(held) if held.seen.covers(&outbox.row.stamp) => row.is_torn = true,
+                Ok(_) if self.may_be_collected(&write.key, outbox) => {
+                    forgotten.push(write.key.clone());
+                }
                 Ok(_) => row.lacking.push(write.key.clone()),
                 Err(_) => {}
             }
         }
+        if row.lacking.is_empty() {
+            // What was removed since must not come back: the user decides.
+            row = LostRow { lacking: forgotten, is_torn: false, ..row };
+        }
         (!row.lacking.is_empty()).then_some(row)
+    }
+
+    /// Whether a record that is not there may have been removed behind this row, and be forgotten.
+    fn may_be_collected(&self, key: &RecordKey, outbox: &OutboxRow) -> bool {
+        let mut standings = self.header.standings.iter();
+        let standing = standings.find(|(held, _)| held.covers(&key.collection));
+        let horizon = standing.map(|(_, standing)| standing.horizon);
+        self.base.get(key).is_none() && horizon.is_some_and(|at| outbox.row.stamp.hlc <= at)
     }
 
     /// A record of the base with what these rows do to it, under the stamps that they have.
