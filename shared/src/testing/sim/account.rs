@@ -78,7 +78,7 @@ impl World {
             return;
         };
         held.owner.deciding = false;
-        if held.owner.is_settled() {
+        if held.owner.is_settled() || self.dead.contains(&device) {
             return;
         }
         let token = held.owner.token();

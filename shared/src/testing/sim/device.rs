@@ -1,6 +1,6 @@
 //! Devices of a simulated world: a store each, and tabs that share it.
 
-use super::{Event, World, account::Owner, batches::Sight, space};
+use super::{Event, World, account::Owner, batches::Sight, disks::Disk, middleman::Parted, space};
 use crate::{
     id::{Incarnation, ReplicaId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
@@ -41,14 +41,22 @@ pub(super) struct Device {
     pub(super) tabs: Vec<Tab>,
     /// Wall clock less the server's, in milliseconds.
     pub(super) skew: i64,
+    /// How fast it runs away from the world's, in millionths.
+    pub(super) drift_ppm: i64,
+    /// What is wrong with its disk.
+    pub(super) disk: Disk,
     /// Whether its store was ever rolled back or cloned: then only its data's own ledger counts.
     pub(super) rewound: bool,
     /// An earlier copy of its store, and when it was taken.
     pub(super) backup: Option<(u64, crate::testing::memory::MemoryImage)>,
     /// Who uses it.
     pub(super) owner: Owner,
+    /// How often it has lost its power, or a tab.
+    pub(super) deaths: u64,
     /// It reaches no server before.
     pub(super) away_until: u64,
+    /// How it is parted from the server.
+    pub(super) parted: Parted,
     /// How many incarnations it has had.
     dials: usize,
 }
@@ -70,10 +78,14 @@ impl Device {
             store: MemoryStore::new(),
             tabs: (0..tabs).map(|_| tab()).collect(),
             skew: 0,
+            drift_ppm: 0,
+            disk: Disk::default(),
             rewound: false,
             backup: None,
             owner: Owner::default(),
+            deaths: 0,
             away_until: 0,
+            parted: Parted::default(),
             dials: 0,
         }
     }
@@ -89,6 +101,9 @@ impl World {
     }
 
     pub(super) fn reopen(&mut self, device: usize, tab: usize) {
+        if self.dead.contains(&device) {
+            return;
+        }
         let fresh = ReplicaId::from_bytes(self.faults.bytes());
         let planted = Planted::new(self.plan.bug);
         let fold_entries_min = self.plan.fold_entries_min;
@@ -124,10 +139,13 @@ impl World {
         let Some(dead) = self.tab(device, tab) else {
             return;
         };
-        dead.engine = None;
+        let lived = dead.engine.take().is_some();
         dead.leads = false;
         if let Some(line) = dead.line.take() {
-            self.close_line(line);
+            self.close_line(line, false);
+        }
+        if let Some(device) = self.devices.get_mut(device) {
+            device.deaths += u64::from(lived);
         }
         self.ledger.forget_unanswered(device, tab);
         let delay = 1 + self.faults.below(3_000);
@@ -142,8 +160,9 @@ impl World {
         for tab in 0..tabs {
             self.tab_kill(device, tab);
         }
-        if let Some(device) = self.devices.get(device) {
-            device.store.crash();
+        self.lose_power(device);
+        if let Some(device) = self.devices.get_mut(device) {
+            device.disk.restarts();
         }
         if self.server_rewound && self.plan.relaxed {
             self.look_for_reissues();
@@ -201,7 +220,7 @@ impl World {
             }
             Output::Close { .. } => {
                 if let Some(line) = self.tab(device, at).and_then(|tab| tab.line.take()) {
-                    self.close_line(line);
+                    self.close_line(line, false);
                 }
             }
             Output::Done { id, result } => {
@@ -240,7 +259,9 @@ impl World {
                 if let Some(tab) = self.tab(device, at) {
                     tab.leads = false;
                 }
-                self.elect(device);
+                // Whoever cannot hold the lead asks for it again after a pause.
+                let delay = 1 + self.faults.below(1_000);
+                self.at(delay, Event::Elect { device });
             }
             Notice::Diverged { .. } => {
                 self.mark("diverged");
@@ -266,15 +287,19 @@ impl World {
             Notice::Conflict { .. } => self.mark("conflict"),
             Notice::Ended { code, .. } => {
                 let lossy = self.plan.lose_one_in > 0 && *code == ByeCode::Misbehaved;
+                let line = self.tab(device, at).and_then(|tab| tab.line);
+                let line = line.and_then(|line| self.lines.get(&line));
+                let tampered = line.is_some_and(|line| line.tampered.ever)
+                    && matches!(code, ByeCode::Misbehaved | ByeCode::Malformed);
                 let faults = [ByeCode::Misbehaved, ByeCode::Malformed, ByeCode::Internal];
-                if faults.contains(code) && !lossy {
+                if faults.contains(code) && !lossy && !tampered {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
                 }
             }
-            Notice::Unreadable(_)
-            | Notice::Refused(_)
-            | Notice::Damaged(_)
-            | Notice::OtherSpace { .. } => self.mark("unreadable"),
+            Notice::Unreadable(class) => self.unreadable(device, at, *class),
+            Notice::Refused(_) | Notice::Damaged(_) | Notice::OtherSpace { .. } => {
+                self.mark("unreadable");
+            }
             Notice::Leading
             | Notice::Status
             | Notice::Accepted(_)
@@ -336,19 +361,24 @@ impl World {
         let Some((_, op)) = tab.operation.take_if(|(known, _)| *known == ticket) else {
             return;
         };
-        let fails = self.store_fails();
+        let fails = match &op {
+            Op::Query(_) => self.store_fails().then_some(FaultClass::Transient),
+            Op::Commit(_) => self.device_write_fails(device),
+        };
         let Some(store) = self.devices.get(device).map(|device| device.store.clone()) else {
             return;
         };
         let ticket = Ticket(ticket);
         let input = match op {
-            Op::Query(_) if fails => Input::Answered { ticket, result: Err(FaultClass::Transient) },
+            Op::Query(_) if fails.is_some() => {
+                Input::Answered { ticket, result: Err(FaultClass::Transient) }
+            }
             Op::Query(queries) => {
                 let result: Result<Vec<Answer>, _> = block_on(store.read(&queries));
                 Input::Answered { ticket, result: result.map_err(|_never| FaultClass::Permanent) }
             }
             Op::Commit(batch) => {
-                let happens = !fails || self.disk.once_in(2);
+                let happens = self.happened(fails);
                 let rows = rows_of(&batch);
                 if is_part_of_fold(&batch) {
                     self.mark("folded in parts");
@@ -357,9 +387,10 @@ impl World {
                 if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
                     rows.into_iter().for_each(|row| self.ledger.stored(row));
                 }
-                let result = match outcome {
-                    Some(Ok(outcome)) if !fails => Ok(outcome),
-                    _ => Err(FaultClass::Transient),
+                let result = match (fails, outcome) {
+                    (Some(class), _) => Err(class),
+                    (None, Some(Ok(outcome))) => Ok(outcome),
+                    (None, _) => Err(FaultClass::Transient),
                 };
                 Input::Committed { ticket, result }
             }
@@ -408,8 +439,9 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, device: usize, at: usize, life: u64) {
-        let away = self.devices.get(device).map_or(0, |device| device.away_until);
-        let up = self.server.host.is_some() && away <= self.now;
+        let reaches =
+            |device: &Device| device.away_until <= self.now && !device.parted.is_parted(self.now);
+        let up = self.server.host.is_some() && self.devices.get(device).is_some_and(reaches);
         let Some(tab) = self.tab_of_life(device, at, life) else {
             return;
         };
@@ -441,9 +473,15 @@ impl World {
         self.tell_tab(device, tab, Input::Hint);
     }
 
-    pub(super) fn tab_frame(&mut self, device: usize, at: usize, life: u64, bytes: Vec<u8>) {
+    /// A message came on a line; nobody listens on one that was left.
+    pub(super) fn tab_frame(
+        &mut self,
+        (device, at, life): (usize, usize, u64),
+        line: u64,
+        bytes: Vec<u8>,
+    ) {
         self.tell_story(device, at, "<-", &bytes);
-        if self.tab_of_life(device, at, life).is_some() {
+        if self.tab_of_life(device, at, life).is_some_and(|tab| tab.line == Some(line)) {
             self.tell_tab(device, at, Input::Frame(bytes));
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Copy {
 }
 
 /// What a device's store holds.
-fn replica_of(store: &MemoryStore) -> Replica {
+pub(super) fn replica_of(store: &MemoryStore) -> Replica {
     let answers = block_on(store.read(&load_queries())).unwrap_or_default();
     let mut answers = answers.into_iter();
     let mut value = || match answers.next() {
@@ -89,7 +89,7 @@ pub(super) fn known_to_all<'a>(
 }
 
 /// The tokens that rows add to the ledger.
-fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
+pub(super) fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
     let writes = rows.iter().flat_map(|row| &row.writes);
     let intents = writes.filter(|write| write.key.id.as_str() == "notes").flat_map(|w| &w.intents);
     let token = |intent: &Intent| {
@@ -100,6 +100,14 @@ fn tokens_of(rows: &[Row]) -> BTreeSet<String> {
         }
     };
     intents.filter_map(token).collect()
+}
+
+/// The tokens in all that a store has, sent or not.
+pub(super) fn tokens_of_store(store: &MemoryStore) -> BTreeSet<String> {
+    let replica = replica_of(store);
+    let mut tokens = tokens_of(&rows_of(&replica));
+    tokens.extend(super::oracle::noted_in_base(&replica));
+    tokens
 }
 
 impl World {
@@ -177,13 +185,7 @@ impl World {
 
     /// Whatever a device has, sent or not.
     fn tokens_of_devices(&self) -> BTreeSet<String> {
-        let replicas = self.devices.iter().map(|device| replica_of(&device.store));
-        let tokens = replicas.map(|replica| {
-            let mut tokens = tokens_of(&rows_of(&replica));
-            tokens.extend(super::oracle::noted_in_base(&replica));
-            tokens
-        });
-        tokens.flatten().collect()
+        self.devices.iter().flat_map(|device| tokens_of_store(&device.store)).collect()
     }
 
     /// A copy of the server's store is taken, or put back.
@@ -307,7 +309,7 @@ impl World {
             // Two records that fitted can be too large together.
             return Ok(());
         }
-        for (device, base) in &self.server.held {
+        for (device, base) in self.server.held.iter().filter(|(at, _)| !self.dead.contains(at)) {
             // What was removed may be forgotten since.
             let forgets = self.plan.retention_ms.is_some();
             let kept = base.iter().filter(|(key, _)| !forgets || !self.ledger.removes(key));

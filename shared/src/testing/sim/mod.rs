@@ -10,7 +10,11 @@
 mod account;
 mod batches;
 mod device;
+mod disks;
+mod healing;
 mod history;
+mod hostile;
+mod middleman;
 mod oracle;
 mod plan;
 mod rot;
@@ -96,6 +100,20 @@ enum Event {
         device: usize,
         tab: usize,
     },
+    /// A tab whose store does not work is loaded anew.
+    Reload {
+        device: usize,
+        tab: usize,
+        life: u64,
+    },
+    /// The lead of a device is free.
+    Elect {
+        device: usize,
+    },
+    /// The server has given up.
+    ServerEnd {
+        life: u64,
+    },
     /// The server comes back.
     ServerStart,
     /// The app decides what becomes of another account's records.
@@ -133,6 +151,10 @@ struct Line {
     peer: u64,
     /// Nothing passes any more and nobody is told.
     silent: bool,
+    /// Whether the device, and the server, have closed it.
+    left: [bool; 2],
+    /// What a bad middleman does to it.
+    tampered: middleman::Tampered,
     /// When what was sent each way has left: slow lines take their time.
     free: [u64; 2],
     /// Arrival of the last message each way: lines keep their order.
@@ -167,6 +189,12 @@ struct World {
     calm: bool,
     calm_since: u64,
     steps_left: u64,
+    /// Devices that are left dead when the others are healed.
+    dead: BTreeSet<usize>,
+    /// Whether these come back.
+    revives: bool,
+    /// One who means harm.
+    hostile: hostile::Hostile,
     /// The server has lost what it once had: it came back with an old copy of its store.
     server_rewound: bool,
     /// Some of that was with devices that came back too late to bring it.
@@ -246,6 +274,9 @@ impl World {
             calm: false,
             calm_since: 0,
             steps_left: plan.writes,
+            dead: BTreeSet::new(),
+            revives: false,
+            hostile: hostile::Hostile::default(),
             server_rewound: false,
             forgotten: false,
             reissued: false,
@@ -259,6 +290,7 @@ impl World {
             story: None,
             plan,
         };
+        world.draw_drift();
         world.at(0, Event::ServerStart);
         for device in 0..world.plan.devices {
             let late = world.plan.newcomer && device > 0 && device + 1 == world.plan.devices;
@@ -313,13 +345,15 @@ impl World {
     }
 
     fn server_now(&self) -> Now {
-        let wall = START_MS.saturating_add_signed(self.server.skew) + self.now;
+        let ahead = self.server.skew + self.drifted(self.server.drift_ppm);
+        let wall = START_MS.saturating_add_signed(ahead) + self.now;
         Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
     }
 
     fn device_now(&self, device: usize) -> Now {
-        let skew = self.devices.get(device).map_or(0, |device| device.skew);
-        let wall = START_MS.saturating_add_signed(skew) + self.now;
+        let ahead = |device: &Device| device.skew + self.drifted(device.drift_ppm);
+        let ahead = self.devices.get(device).map_or(0, ahead);
+        let wall = START_MS.saturating_add_signed(ahead) + self.now;
         Now { wall: WallMillis(wall), mono: MonoMillis(self.now) }
     }
 
@@ -339,7 +373,10 @@ impl World {
             }
             if self.calm {
                 if self.is_quiet() {
-                    return self.check_end();
+                    self.check_end()?;
+                    if !self.revive() {
+                        return Ok(());
+                    }
                 }
                 let fingerprint = self.fingerprint();
                 if self.now - self.calm_since > REST_WITHIN_MS {
@@ -367,6 +404,10 @@ impl World {
             Event::Dial { device, tab, life } => self.dial(device, tab, life),
             Event::Hint { device, tab } => self.hint(device, tab),
             Event::Reopen { device, tab } => self.reopen(device, tab),
+            Event::Reload { device, tab, life } => self.reload(device, tab, life),
+            Event::Elect { device } => self.elect(device),
+            Event::ServerEnd { life } if life == self.server.life => self.server_kill(),
+            Event::ServerEnd { .. } => {}
             Event::ServerStart => self.server_start(),
             Event::Decide { device } => self.decide(device),
             Event::Step => self.step()?,
@@ -384,6 +425,9 @@ impl World {
     fn send(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
         if self.look_at(line, to_server, &bytes) {
             return;
+        }
+        if to_server {
+            self.overhear(&bytes);
         }
         let cut = self.plan.cut_one_in;
         let silence = self.plan.silence_one_in;
@@ -410,8 +454,20 @@ impl World {
         if open.silent {
             return;
         }
+        let bytes = self.tamper(line, to_server, bytes);
+        self.pass(line, to_server, bytes);
+    }
+
+    /// A message takes its time on a line.
+    fn pass(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
+        let Some(held_up) = self.held_up(line, to_server) else {
+            return;
+        };
+        let Some(open) = self.lines.get_mut(&line) else {
+            return;
+        };
         let way = usize::from(to_server);
-        let mut latency = 1 + self.net.below(40);
+        let mut latency = 1 + self.net.below(40) + held_up;
         if let Some(free) = open.free.get_mut(way) {
             let takes = (bytes.len() as u64 * 1_000).checked_div(self.plan.line_bytes_per_s);
             *free = self.now.max(*free) + takes.unwrap_or(0);
@@ -433,7 +489,7 @@ impl World {
         if to_server {
             self.server_frame(line, peer, &bytes);
         } else {
-            self.tab_frame(device, tab, life, bytes);
+            self.tab_frame((device, tab, life), line, bytes);
         }
     }
 
@@ -445,8 +501,18 @@ impl World {
         self.tab_disconnected(gone.device, gone.tab, gone.life);
     }
 
-    /// One end closed the line: the other learns of it a little later.
-    fn close_line(&mut self, line: u64) {
+    /// One end closed the line: the other learns of it a little later, or never on a line that is half-open.
+    fn close_line(&mut self, line: u64, by_server: bool) {
+        let Some(open) = self.lines.get_mut(&line) else {
+            return;
+        };
+        let is_open = !open.silent && !open.tampered.mute.contains(&true);
+        let [device, server] = &mut open.left;
+        let (own, other) = if by_server { (server, device) } else { (device, server) };
+        *own = true;
+        if !is_open && !*other {
+            return;
+        }
         let delay = 1 + self.net.below(20);
         self.at(delay, Event::Cut { line });
     }

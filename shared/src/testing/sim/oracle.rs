@@ -297,6 +297,7 @@ impl World {
         let plan = &self.plan;
         let faults = [
             plan.step_one_in,
+            plan.drift_ppm,
             plan.rollback_one_in,
             plan.evict_one_in,
             plan.account_one_in,
@@ -370,7 +371,10 @@ impl World {
         if !self.is_plain() {
             return Ok(());
         }
-        for (key, live) in self.expected_live() {
+        let with_dead = self.keys_of_dead();
+        for (key, live) in
+            self.expected_live().into_iter().filter(|(key, _)| !with_dead.contains(key))
+        {
             self.mark(if live { "record lives" } else { "record is dead" });
             if all.get(&key).is_some_and(Record::is_live) != live {
                 return Err(format!("{key} should live: {live}; it is {:?}", all.get(&key)));
@@ -383,7 +387,7 @@ impl World {
     /// original's incarnation, or the other way round.
     fn has_twins(&self) -> bool {
         let mut ids = BTreeSet::new();
-        let mut devices = self.devices.iter();
+        let mut devices = self.devices.iter().filter(|device| !self.dead.contains(&device.at));
         devices.any(|device| {
             let id = device.tabs.iter().find_map(|tab| Some(tab.engine.as_ref()?.replica().id()));
             !ids.insert(id)
@@ -401,11 +405,11 @@ impl World {
             && facts.waiting == 0
             && !self.has_twins()
             && self.ledger.is_answered()
-            && open.len() == self.plan.devices * self.plan.tabs
+            && open.len() == (self.plan.devices - self.dead.len()) * self.plan.tabs
             && open.iter().all(|(_, _, engine)| {
                 engine.is_settled() && engine.replica().waiting().next().is_none()
             })
-            && self.devices.iter().all(|device| {
+            && self.devices.iter().filter(|device| !self.dead.contains(&device.at)).all(|device| {
                 let mut tabs = device.tabs.iter();
                 let last = |tab: &super::device::Tab| {
                     tab.engine.as_ref().map(|engine| engine.replica().last())
@@ -466,10 +470,12 @@ impl World {
                 }
             }
         }
+        let with_dead = self.tokens_of_dead();
         for device in &self.devices {
             let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
             let mut lost = written.difference(&seen_tokens);
-            if let Some(lost) = lost.find(|lost| !self.is_split(lost)) {
+            if let Some(lost) = lost.find(|lost| !self.is_split(lost) && !with_dead.contains(*lost))
+            {
                 return Err(format!("device {} lost the write {lost}", device.at));
             }
         }

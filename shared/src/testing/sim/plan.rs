@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Which faults a run has, and how large it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent traits of a world")]
 pub struct Plan {
     /// Devices.
@@ -81,6 +81,26 @@ pub struct Plan {
     pub rots_records: bool,
     /// Largest record that the server takes.
     pub record_bytes_max: u32,
+    /// One in so many messages is cut short, and its line with it, or stands behind garbage; 0 for never.
+    pub tamper_one_in: u64,
+    /// One in so many steps parts some devices from the server, one way or both; 0 for never.
+    pub part_one_in: u64,
+    /// One in so many steps one who may read, and means harm, sends something; 0 for never.
+    pub hostile_one_in: u64,
+    /// One in so many steps fills a disk for a while, of a device or of the server; 0 for never.
+    pub full_one_in: u64,
+    /// One in so many steps gives a disk a write that fails, once or until its owner restarts; 0 for never.
+    pub sick_one_in: u64,
+    /// Whether a power loss spares some of what was not synced.
+    pub torn: bool,
+    /// How fast wall clocks run away, in millionths, at most.
+    pub drift_ppm: u64,
+    /// Whether the server's wall clock jumps while it runs.
+    pub server_steps: bool,
+    /// Whether only some devices are healed at first, and the others later or never.
+    pub heals_some: bool,
+    /// How often a device, or the server, that crashes at all does so at least.
+    pub generations: u64,
     /// A bug, to see that an oracle finds it.
     pub bug: Option<Bug>,
 }
@@ -125,15 +145,8 @@ impl Plan {
             account_one_in: if rng.once_in(5) { 10 + rng.below(40) } else { 0 },
             copy_one_in: if rng.once_in(4) { 5 + rng.below(20) } else { 0 },
             lose_one_in: if rng.once_in(8) { 20 + rng.below(40) } else { 0 },
-            loses_secret: false,
-            line_bytes_per_s: 0,
-            large_one_in: 0,
-            retention_ms: None,
-            away_one_in: 0,
-            rot_one_in: 0,
-            rots_records: false,
             record_bytes_max: u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX),
-            bug: None,
+            ..Self::default()
         };
         if rng.once_in(6) {
             plan.record_bytes_max = 700;
@@ -144,6 +157,14 @@ impl Plan {
         plan.server_sketches = !rng.once_in(4);
         plan.device_sketches = !rng.once_in(4);
         plan.loses_secret = rng.once_in(3);
+        plan.draw_long_lives(rng);
+        plan.draw_more(seed);
+        plan
+    }
+
+    /// Slow lines, what is forgotten, what rots.
+    fn draw_long_lives(&mut self, rng: &mut Rng) {
+        let plan = self;
         if rng.once_in(12) && !plan.has_small_records() {
             // The slowest line that sessions get on on, and messages that take long on it.
             plan.line_bytes_per_s = FLOOR_BYTES_PER_S as u64;
@@ -163,7 +184,24 @@ impl Plan {
             plan.rots_records = rng.once_in(2);
             plan.keep_copies();
         }
-        plan
+    }
+
+    /// Faults of lines, disks, clocks and endings.
+    fn draw_more(&mut self, seed: u64) {
+        let rng = &mut Rng::new(seed ^ 0x6d6f_7265);
+        let some = |rng: &mut Rng, times: u64, range: u64| {
+            if rng.once_in(times) { 2 + rng.below(range) } else { 0 }
+        };
+        self.tamper_one_in = some(rng, 4, 60);
+        self.part_one_in = some(rng, 3, 20);
+        self.full_one_in = some(rng, 4, 20);
+        self.sick_one_in = some(rng, 4, 20);
+        self.torn = rng.once_in(2);
+        self.drift_ppm = if rng.once_in(4) { rng.one_of(100, &[2_000, 50_000]) } else { 0 };
+        self.server_steps = rng.once_in(2);
+        self.heals_some = rng.once_in(2);
+        self.generations = if rng.once_in(2) { 4 } else { 0 };
+        self.hostile_one_in = some(rng, 4, 8);
     }
 
     /// A short life in which stores are copied all the time, with whatever they have not sent.

@@ -1,6 +1,9 @@
 //! The server of a simulated world: one host on one store.
 
-use super::{Event, Line, World, history::Copy, space, wires::Passed};
+use super::{
+    Event, Line, World, disks::Disk, history::Copy, hostile::MALLORY, middleman::Tampered, space,
+    wires::Passed,
+};
 use crate::{
     hlc::Hlc,
     id::{Epoch, Pattern, RecordKey},
@@ -9,6 +12,7 @@ use crate::{
     port::Store,
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
+        limits::AHEAD_MAX,
         message::{Message, Right},
         wire,
     },
@@ -17,6 +21,9 @@ use crate::{
     time::{Millis, MonoMillis},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+/// By how much writers may carry on a clock that was ahead once: by counts, of which few make a millisecond.
+const CARRIED_MS_MAX: u64 = 1_000;
 
 #[derive(Debug)]
 enum Op {
@@ -50,6 +57,14 @@ pub(super) struct Server {
     pub(super) passes: u64,
     /// What its wall clock shows beyond the world's, in milliseconds.
     pub(super) skew: i64,
+    /// The greatest time that it ever showed.
+    wall_max: u64,
+    /// How fast it runs away from the world's, in millionths.
+    pub(super) drift_ppm: i64,
+    /// What is wrong with its disk.
+    pub(super) disk: Disk,
+    /// How often it was killed.
+    pub(super) kills: u64,
     /// How long it has run.
     pub(super) age: Age,
 }
@@ -106,6 +121,10 @@ impl Server {
             secret: [7; 32],
             held: BTreeMap::new(),
             skew: 0,
+            wall_max: 0,
+            drift_ppm: 0,
+            disk: Disk::default(),
+            kills: 0,
             age: Age::default(),
             lacks: false,
             lost: false,
@@ -117,7 +136,8 @@ impl Server {
 
 /// A token is a name: whoever says it is it.
 fn grant(token: Option<String>) -> Grant {
-    let right = |pattern, write| Right { pattern, write };
+    let harmless = token.as_deref() != Some(MALLORY);
+    let right = |pattern, write: bool| Right { pattern, write: write && harmless };
     let exact = |name: &str| Pattern::Exact(super::collection(name));
     let rights = Vec::from([
         right(Pattern::All, false),
@@ -171,16 +191,17 @@ impl World {
         self.server_die();
         let lines: Vec<u64> = self.lines.keys().copied().collect();
         for line in lines {
-            self.close_line(line);
+            self.close_line(line, true);
         }
         let delay = 1 + self.faults.below(5_000);
         self.at(delay, Event::ServerStart);
     }
 
     pub(super) fn server_die(&mut self) {
-        self.server.host = None;
+        self.server.kills += u64::from(self.server.host.take().is_some());
         let forgotten = self.faults.below(1_000);
         self.server.age.end(self.now, forgotten);
+        self.server.disk.restarts();
         self.server.store.crash();
     }
 
@@ -250,7 +271,7 @@ impl World {
                 }
                 HostOutput::Close { peer, .. } => {
                     if let Some(line) = self.server.greeted.remove(&peer.0) {
-                        self.close_line(line);
+                        self.close_line(line, true);
                     }
                 }
                 HostOutput::Note(note) => {
@@ -277,6 +298,11 @@ impl World {
 
     /// Nothing is forgotten before the server has run for long enough since, whatever clocks say.
     fn noted(&mut self, note: &HostNote) {
+        if let HostNote::Fatal { .. } = note {
+            // Its supervisor starts it anew.
+            self.mark("server gave up");
+            self.at(1, Event::ServerEnd { life: self.server.life });
+        }
         let HostNote::Collected { horizon, records, rows } = note else {
             return;
         };
@@ -295,6 +321,11 @@ impl World {
     /// Keeps what the server's clock shows.
     fn watch_clock(&mut self) {
         let clock = self.server.host.as_ref().map(|host| host.facts().clock).unwrap_or_default();
+        let wall = self.server_now().wall.0;
+        self.server.wall_max = self.server.wall_max.max(wall);
+        if clock.wall().0 > self.server.wall_max + AHEAD_MAX.0 + CARRIED_MS_MAX {
+            self.object(alloc::format!("the server's clock was dragged from {wall} to {clock:?}"));
+        }
         let ran = self.server.age.at(self.now);
         let clocks = &mut self.server.age.clocks;
         if clocks.last().is_none_or(|(_, last)| clock > *last) {
@@ -316,11 +347,14 @@ impl World {
         let Some(op) = self.server.operations.remove(&ticket) else {
             return;
         };
-        let fails = self.store_fails();
+        let fails = match &op {
+            Op::Query(_) => self.store_fails().then_some(FaultClass::Transient),
+            Op::Commit(_) => self.server_write_fails(),
+        };
         let ticket = Ticket(ticket);
         let store = self.server.store.clone();
         let input = match op {
-            Op::Query(_) if fails => {
+            Op::Query(_) if fails.is_some() => {
                 HostInput::Answered { ticket, result: Err(FaultClass::Transient) }
             }
             Op::Query(queries) => {
@@ -331,12 +365,12 @@ impl World {
                 }
             }
             Op::Commit(batch) => {
-                // A failed commit may have happened all the same.
-                let happens = !fails || self.disk.once_in(2);
+                let happens = self.happened(fails);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
-                let result = match outcome {
-                    Some(Ok(outcome)) if !fails => Ok(outcome),
-                    _ => Err(FaultClass::Transient),
+                let result = match (fails, outcome) {
+                    (Some(class), _) => Err(class),
+                    (None, Some(Ok(outcome))) => Ok(outcome),
+                    (None, _) => Err(FaultClass::Transient),
                 };
                 HostInput::Committed { ticket, result }
             }
@@ -354,6 +388,8 @@ impl World {
             life,
             peer: line,
             silent: false,
+            left: [false; 2],
+            tampered: Tampered::default(),
             free: [0; 2],
             last: [0; 2],
             passed: Passed::default(),

@@ -1,6 +1,6 @@
 //! What apps do in a simulated world, and when faults strike.
 
-use super::{Event, World, collection};
+use super::{Event, World, collection, disks::Disk, middleman::Parted};
 use crate::{
     id::{FieldName, RecordId, RecordKey},
     message::RejectCode,
@@ -24,6 +24,12 @@ pub(super) fn change(name: &str, action: FieldAction) -> FieldChange {
 impl World {
     pub(super) fn step(&mut self) -> Result<(), String> {
         if self.is_played_out() {
+            if self.dies_again() {
+                self.write();
+                let delay = 1 + self.apps.below(2_000);
+                self.at(delay, Event::Step);
+                return Ok(());
+            }
             self.calm_down();
             return Ok(());
         }
@@ -61,7 +67,11 @@ impl World {
         if self.strikes(plan.step_one_in) {
             self.mark("clock stepped");
             let hours = self.clock.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
-            if let Some(device) = self.devices.get_mut(device) {
+            // A server that lost what it said while its clock was ahead takes nothing of it before that time.
+            if plan.server_steps && plan.copy_one_in == 0 && self.faults.once_in(3) {
+                self.mark("server clock stepped");
+                self.server.skew = if self.server.skew == 0 { hours * 3_600_000 } else { 0 };
+            } else if let Some(device) = self.devices.get_mut(device) {
                 device.skew = if device.skew == 0 { hours * 3_600_000 } else { 0 };
             }
         }
@@ -77,6 +87,18 @@ impl World {
         }
         if self.strikes(plan.away_one_in) {
             self.go_away(device);
+        }
+        if self.strikes(plan.part_one_in) {
+            self.part();
+        }
+        if self.strikes(plan.hostile_one_in) {
+            self.attack();
+        }
+        if self.strikes(plan.full_one_in) {
+            self.fill(device);
+        }
+        if self.strikes(plan.sick_one_in) {
+            self.sicken(device);
         }
         if self.strikes(plan.copy_one_in) {
             self.copy_server();
@@ -279,20 +301,25 @@ impl World {
     fn calm_down(&mut self) {
         self.calm = true;
         self.calm_since = self.now;
-        // Nobody is told of a message that is lost while its line lives on.
-        let lossy = self.plan.lose_one_in > 0;
-        let silent: Vec<u64> =
-            self.lines.iter().filter(|(_, line)| line.silent || lossy).map(|(at, _)| *at).collect();
-        for line in silent {
-            self.close_line(line);
+        // Nobody is told of a message that is lost while its line lives on. (A line that is half-open is found out.)
+        if self.plan.lose_one_in > 0 {
+            let lines: Vec<u64> = self.lines.keys().copied().collect();
+            lines.into_iter().for_each(|line| self.at(1, Event::Cut { line }));
         }
         let devices = self.devices.iter().map(|device| (device.at, device.tabs.len()));
         let tabs: Vec<(usize, usize)> =
             devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
-        self.devices.iter_mut().for_each(|device| device.away_until = 0);
+        for device in &mut self.devices {
+            device.away_until = 0;
+            device.parted = Parted::default();
+            device.disk = Disk::default();
+        }
+        self.server.disk = Disk::default();
         for device in 0..self.plan.devices {
             self.will_decide(device);
         }
+        self.end_attack();
+        self.draw_dead();
         for (device, tab) in tabs {
             self.at(10_000, Event::Hint { device, tab });
         }
