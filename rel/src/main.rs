@@ -10,6 +10,7 @@ mod measured;
 mod partitions;
 mod power;
 mod replay;
+mod canaries;
 mod report;
 mod scratch;
 mod script;
@@ -23,6 +24,7 @@ mod writers;
 
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
+use rejoin_core::testing::sim::canaries::CANARIES;
 use report::Report;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ enum Suite {
     Quick,
     /// Worlds with every fault, from one seed each: 12,000 seeds, or as many as the budget allows.
     Sim,
+    /// Planted bugs: each must be found.
+    Canaries,
     /// Stores that are copied, put back and restored: 100,000 short lives, or as many as the budget allows.
     History,
     /// Every hundredth world runs twice, the same way; 1,000 run the same way natively and on wasm32, in Node.
@@ -110,6 +114,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Determinism => determinism::suite(extent, determinism::WORLDS, &mut report),
         Suite::Replay => replay::replay(arguments.world.as_deref()),
         Suite::Partitions => partitions::suite(extent, 100, None, &mut report),
+        Suite::Canaries => canaries::hunt(CANARIES.len(), &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
     Ok(())

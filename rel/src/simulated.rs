@@ -5,7 +5,7 @@ use crate::{
     report::{Bar, Report},
     seeds,
 };
-use rejoin_core::testing::sim::{self, Failure, Outcome, Plan};
+use rejoin_core::testing::sim::{self, Failure, Outcome, Plan, marks};
 use std::{
     collections::BTreeMap,
     io::{Write, stderr},
@@ -87,6 +87,14 @@ pub(crate) fn worlds(extent: Extent, count: u64, report: &mut Report) -> anyhow:
     report.tell("sim.events", millions(sum.events), "million", usual(Bar::AtLeast(20.0)))?;
     report.count("sim.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
     report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))?;
+    let mut happened = sum.marks.clone();
+    happened.insert("written", sum.written);
+    if let Some((mark, count)) = marks::rarest(&happened).into_iter().next() {
+        writeln!(stderr(), "rarest mark: {mark}").ok();
+        let long = ran >= WORLDS;
+        let bar = if long { Bar::AtLeast(100.0) } else { Bar::None };
+        report.count("sim.rarest_mark", usize::try_from(count)?, "times", bar)?;
+    }
     sum.keep()
 }
 

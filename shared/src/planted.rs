@@ -116,6 +116,16 @@ pub enum Bug {
     UnsureIgnored,
     /// An update of a record that is gone makes it anew.
     GoneComesBack,
+    /// A write is reported durable though its commit has failed.
+    FailedIsDone,
+    /// A session that has been silent for long goes on.
+    SilenceIgnored,
+    /// A stamp is taken however far it is ahead.
+    AheadAccepted,
+    /// The server's commits are not synced.
+    SyncSkipped,
+    /// What a torn row lacks is brought back though it may have been removed and forgotten.
+    TornComesBack,
 }
 
 /// The bug that is planted, if one is.

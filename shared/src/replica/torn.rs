@@ -10,6 +10,7 @@ use super::{
 use crate::{
     codec::CodecError,
     id::RecordKey,
+    planted::Bug,
     record::{Record, State},
 };
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -43,7 +44,10 @@ impl Replica {
         for write in outbox.row.writes.iter().filter(|write| self.covers(&write.key)) {
             match self.base.record(&write.key) {
                 Ok(held) if held.seen.covers(&outbox.row.stamp) => row.is_torn = true,
-                Ok(_) if self.may_be_collected(&write.key, outbox) => {
+                Ok(_)
+                    if self.may_be_collected(&write.key, outbox)
+                        && !self.planted.is(Bug::TornComesBack) =>
+                {
                     forgotten.push(write.key.clone());
                 }
                 Ok(_) => row.lacking.push(write.key.clone()),

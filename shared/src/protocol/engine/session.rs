@@ -675,6 +675,10 @@ impl Engine {
     pub(super) fn keep_alive(&mut self, now: Now) {
         let Some(session) = &mut self.session else { return };
         session.pushing.paused_until.take_if(|until| now.mono >= *until);
+        if self.replica.has(Bug::SilenceIgnored) {
+            session.last_heard = now.mono;
+            session.pushing.overdue = None;
+        }
         let opening = session.is_opening();
         let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
             || (opening && now.mono >= session.opening_until)

@@ -358,7 +358,9 @@ impl Judging<'_> {
         if is_new && (is_unsure || self.is_forgotten_copy(peer, own, row)) {
             return Verdict::unsure();
         }
-        if let Some(by) = self.clock.ahead(row.hlc, self.now.wall).filter(|_| is_new) {
+        if let Some(by) = self.clock.ahead(row.hlc, self.now.wall).filter(|_| is_new)
+            && !self.planted.is(Bug::AheadAccepted)
+        {
             if self.planted.is(Bug::AheadRejected) {
                 return Verdict::forged("the stamp is ahead");
             }

@@ -9,11 +9,13 @@
 
 mod account;
 mod batches;
+pub mod canaries;
 mod device;
 mod disks;
 mod healing;
 mod history;
 mod hostile;
+pub mod marks;
 mod middleman;
 mod oracle;
 mod plan;

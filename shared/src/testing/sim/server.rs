@@ -364,7 +364,8 @@ impl World {
                     result: result.map_err(|_never| FaultClass::Permanent),
                 }
             }
-            Op::Commit(batch) => {
+            Op::Commit(mut batch) => {
+                batch.relaxed |= self.plan.bug == Some(Bug::SyncSkipped);
                 let happens = self.happened(fails);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
                 let result = match (fails, outcome) {
