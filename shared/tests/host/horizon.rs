@@ -1,6 +1,6 @@
 //! The horizon: what is dead for long is forgotten, and nobody brings it back.
 
-use crate::world::{Client, WALL, World, epoch, key, origin_of, seq};
+use crate::world::{Client, WALL, World, cell, epoch, key, origin_of, seq};
 use rejoin_core::{
     codec,
     hlc::Hlc,
@@ -14,7 +14,7 @@ use rejoin_core::{
             RejectCode, Resume,
         },
     },
-    record::Record,
+    record::{Kind, Record, State, Value},
     testing::{block_on, memory::MemoryStore},
     tree::Trie,
 };
@@ -270,6 +270,28 @@ fn c02_update_of_a_record_that_is_gone_is_refused_and_what_makes_it_anew_is_not(
     ann.push(&mut world, &[row]);
     assert_eq!(outcomes(ann.listen(&mut world)), [Outcome::Accepted { seq: seq(6) }]);
     assert!(ann.base[&key("a")].is_live());
+}
+
+/// Its writer was told that he had forged another one's reset: a record was collected between his hello and his push.
+#[test]
+fn c02_row_that_goes_on_with_a_reset_of_what_is_gone_is_made_anew() {
+    let (mut world, ann) = world_with_a_dead_record();
+    let reset = ann.stamp(1);
+    run(&mut world, KEPT + 8_000);
+    assert!(reset.hlc <= horizon(&world));
+    let mut bob = Client::new(2);
+    let high = |since| cell("high", Kind::Max, since, State::Max(Some(Value::int(7))));
+    bob.connect(&mut world);
+    bob.listen(&mut world);
+    let row = bob.row(KEPT + 9_000, vec![(key("a"), high(Some(reset)))]);
+    bob.push(&mut world, &[row]);
+    assert_eq!(world.closed[&bob.peer].code, ByeCode::Busy);
+    let mut bob = Client::new(3);
+    bob.connect(&mut world);
+    bob.listen(&mut world);
+    let row = bob.row(KEPT + 9_001, vec![(key("a"), high(None))]);
+    bob.push(&mut world, &[row]);
+    assert!(matches!(outcomes(bob.listen(&mut world))[..], [Outcome::Accepted { .. }]));
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl Judging<'_> {
             }
             Verdict::Refused(refused) => self.refuse(peer, waiting, refused),
             Verdict::Outdated => {
-                let reason = "rows of this replica were brought back: say hello again";
+                let reason = "what this replica builds on is not there as it was: say hello again";
                 self.judged.later.insert(waiting.peer, (Millis(0), reason));
                 return;
             }
@@ -434,6 +434,10 @@ impl Judging<'_> {
                     Some(refusal.map_or(Refusal::Gone, |first: Refusal| first.min(Refusal::Gone)));
                 continue;
             }
+            if stored.is_none() && self.builds_on_collected(context.own, write) {
+                // He has not heard of it yet, and will before he says it again.
+                return Verdict::Outdated;
+            }
             match judge::join_write(&context, stored, write) {
                 Ok(record) => {
                     if joined.records.insert(write.key.clone(), record).is_some() {
@@ -457,6 +461,12 @@ impl Judging<'_> {
             Some(Refusal::TooLarge(reason)) => Verdict::rejected(RejectCode::TooLarge, reason),
             Some(Refusal::Stale(seq)) => Verdict::Refused(Refused::Stale(seq)),
         }
+    }
+
+    /// Whether it goes on with what somebody else had reset in a record that was collected.
+    fn builds_on_collected(&self, own: Stamp, write: &PushWrite) -> bool {
+        let mut resets = write.delta.cells.values().filter_map(|cell| cell.since);
+        resets.any(|since| since.replica != own.replica && since.hlc <= self.horizon)
     }
 
     fn accept(
