@@ -318,9 +318,7 @@ impl Engine {
             Err(error) => return self.end(now, ByeCode::Malformed, &error.to_string()),
         };
         if wire::is_part(content) {
-            // Acknowledgements, and answers to recalls, stand behind what is on its way here.
-            session.pushing.put_off_overdue(now.mono);
-            session.opening_until = session.opening_until.max(now.mono + OPENING_WITHIN);
+            session.waits_behind(now.mono);
         }
         let message = match session.assembler.take(content) {
             Ok(Some(message)) => message,
@@ -676,8 +674,7 @@ impl Engine {
         let Some(session) = &mut self.session else { return };
         session.pushing.paused_until.take_if(|until| now.mono >= *until);
         if self.replica.has(Bug::SilenceIgnored) {
-            session.last_heard = now.mono;
-            session.pushing.overdue = None;
+            (session.last_heard, session.pushing.overdue) = (now.mono, None);
         }
         let opening = session.is_opening();
         let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
