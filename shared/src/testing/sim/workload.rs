@@ -68,7 +68,8 @@ impl World {
             self.mark("clock stepped");
             let hours = self.clock.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
             // A server that lost what it said while its clock was ahead takes nothing of it before that time.
-            if plan.server_steps && plan.copy_one_in == 0 && self.faults.once_in(3) {
+            let remembers = plan.copy_one_in == 0 && plan.rot_one_in == 0;
+            if plan.server_steps && remembers && self.faults.once_in(3) {
                 self.mark("server clock stepped");
                 self.server.skew = if self.server.skew == 0 { hours * 3_600_000 } else { 0 };
             } else if let Some(device) = self.devices.get_mut(device) {
