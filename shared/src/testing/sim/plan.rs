@@ -158,12 +158,12 @@ impl Plan {
         plan.device_sketches = !rng.once_in(4);
         plan.loses_secret = rng.once_in(3);
         plan.draw_long_lives(rng);
-        plan.draw_more(seed);
+        plan.draw_more(rng);
         plan
     }
 
     /// Slow lines, what is forgotten, what rots.
-    fn draw_long_lives(&mut self, rng: &mut Rng) {
+    fn draw_long_lives(&mut self, rng: &mut Stream) {
         let plan = self;
         if rng.once_in(12) && !plan.has_small_records() {
             // The slowest line that sessions get on on, and messages that take long on it.
@@ -187,9 +187,8 @@ impl Plan {
     }
 
     /// Faults of lines, disks, clocks and endings.
-    fn draw_more(&mut self, seed: u64) {
-        let rng = &mut Rng::new(seed ^ 0x6d6f_7265);
-        let some = |rng: &mut Rng, times: u64, range: u64| {
+    fn draw_more(&mut self, rng: &mut Stream) {
+        let some = |rng: &mut Stream, times: u64, range: u64| {
             if rng.once_in(times) { 2 + rng.below(range) } else { 0 }
         };
         self.tamper_one_in = some(rng, 4, 60);

@@ -125,6 +125,16 @@ traits!(
     rot_one_in,
     rots_records,
     record_bytes_max,
+    tamper_one_in,
+    part_one_in,
+    hostile_one_in,
+    full_one_in,
+    sick_one_in,
+    torn,
+    drift_ppm,
+    server_steps,
+    heals_some,
+    generations,
 );
 
 impl Plan {

@@ -149,6 +149,12 @@ impl Stream {
         at.checked_sub(1).and_then(|at| rest.get(at)).copied().unwrap_or(first)
     }
 
+    /// Any byte.
+    pub(super) fn byte(&mut self) -> u8 {
+        let [low, ..] = self.below(0x100).to_le_bytes();
+        low
+    }
+
     /// A number that is another one each time: no decision.
     pub(super) fn next_u64(&mut self) -> u64 {
         self.ids.next_u64()
