@@ -305,6 +305,8 @@ fn answer_to_a_recall_that_stands_behind_something_large_is_waited_for() {
         assert!(client.closed.is_empty(), "{:?}", client.notices);
         client.put(Input::Frame(part));
     }
+    let pings = client.said().into_iter().filter(|said| matches!(said, Message::Ping { .. }));
+    assert_eq!(pings.count(), 1, "its peer hears that it lives");
     client.pass(10_000);
     assert_eq!(client.closed.len(), 1, "what has stopped is not waited for");
 }

@@ -51,6 +51,12 @@ fn is_overtaken(replica: &Replica, accepted: &[(u64, Settlement)]) -> bool {
 }
 
 impl Session {
+    /// Who is not welcomed yet pings nobody, however long it is silent. Who waits for the answer to a recall does: it may
+    /// take longer than the peer hears nothing for.
+    pub(super) const fn may_ping(&self) -> bool {
+        !matches!(self.phase, Phase::Preparing | Phase::Greeting | Phase::Entering)
+    }
+
     /// A part of a message has come: acknowledgements, and answers to recalls, may stand behind the rest of it.
     pub(super) fn waits_behind(&mut self, now: MonoMillis) {
         self.pushing.put_off_overdue(now);

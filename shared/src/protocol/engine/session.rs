@@ -122,10 +122,10 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn deadline(&self) -> Option<MonoMillis> {
         let dead = self.last_heard + DEAD_AFTER;
-        // Who is not welcomed yet pings nobody, however long it is silent.
-        let next = if self.is_opening() { self.opening_until } else { self.last_sent + PING_EVERY };
+        let opening = self.is_opening().then_some(self.opening_until);
+        let ping = self.may_ping().then_some(self.last_sent + PING_EVERY);
         let pushing = self.pushing.overdue.into_iter().chain(self.pushing.paused_until);
-        pushing.chain([dead, next]).min()
+        pushing.chain(opening).chain(ping).chain([dead]).min()
     }
 
     fn is_opening(&self) -> bool {
@@ -684,7 +684,7 @@ impl Engine {
             let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
             self.notice(Notice::Ended { code, reason });
             self.drop_session();
-        } else if now.mono.since(session.last_sent) >= PING_EVERY && !opening {
+        } else if now.mono.since(session.last_sent) >= PING_EVERY && session.may_ping() {
             self.ping(now);
         }
     }
