@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 72] = [
+pub const SOMETIMES: [&str; 71] = [
     "account changed",
     "account met",
     "adopted",
@@ -42,7 +42,6 @@ pub const SOMETIMES: [&str; 72] = [
     "many chunks",
     "message cut short",
     "message garbled",
-    "not refilled",
     "parted: both ways",
     "parted: device deaf",
     "parted: device mute",
