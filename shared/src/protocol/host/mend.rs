@@ -115,6 +115,7 @@ impl Host {
                 None => drop(held.trie.remove(&hash)),
             }
         }
+        self.collections.retain(|_, held| !held.trie.is_empty());
         self.roots.clear();
         let mut ended = BTreeSet::new();
         for (row, mended) in mend.told {

@@ -135,7 +135,10 @@ impl World {
             return Err(format!("at rest the server's store is damaged: {found}"));
         }
         if facts.collections != live.collections {
-            return Err(String::from("the trees of the server differ from what it has stored"));
+            let (has, stored) = (live.collections, facts.collections);
+            return Err(format!(
+                "the server's trees are {has:?}, what it has stored is {stored:?}"
+            ));
         }
         Ok(())
     }
