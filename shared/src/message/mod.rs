@@ -359,6 +359,21 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Its number, by which the initiator names it; an accepted row has none.
+    #[must_use]
+    pub const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Rejected { number, .. }
+            | Self::Returned { number }
+            | Self::Ahead { number, .. }
+            | Self::Stale { number, .. }
+            | Self::Taken { number, .. } => Some(*number),
+        }
+    }
+}
+
 /// Why a row was refused for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     codec::CodecError,
     hlc::Hlc,
-    id::Seq,
+    id::{CollectionName, Pattern, Seq},
     planted::Bug,
     protocol::{
         limits::{
@@ -239,19 +239,54 @@ impl Engine {
             let mut keys = outbox.row.writes.iter().map(|write| &write.key);
             keys.find(|key| self.replica.base().record(key).is_err())
         });
-        let covering = damaged.and_then(|key| {
-            let mut asked = self.replica.asked();
-            asked.find(|(_, pattern, _)| pattern.covers(&key.collection)).map(|(id, _, _)| id)
-        });
-        let Some(session) = self.session.as_mut() else { return };
-        if let Some(subscription) = covering.filter(|number| session.mended.insert(*number)) {
-            session.pushing.mending.insert(subscription);
-            self.verified.remove(&subscription);
-            self.start_heal(now, subscription, false);
-            return;
+        let damaged: Vec<CollectionName> =
+            damaged.map(|key| key.collection.clone()).into_iter().collect();
+        if !self.mend(now, &damaged) {
+            let reason = alloc::format!("what it builds on is damaged: {error}");
+            self.refuse_row(number, RejectCode::Invalid, reason);
         }
-        let reason = alloc::format!("what it builds on is damaged: {error}");
-        self.refuse_row(number, RejectCode::Invalid, reason);
+    }
+
+    /// Lets what rows build on come anew, before anything else is pushed; false where it did in vain, or where
+    /// nothing of it is subscribed to.
+    fn mend(&mut self, now: Now, collections: &[CollectionName]) -> bool {
+        let covers = |pattern: &Pattern| collections.iter().any(|name| pattern.covers(name));
+        let asked = self.replica.asked().filter(|(_, pattern, _)| covers(pattern));
+        let asked: Vec<u32> = asked.map(|(id, _, _)| id).collect();
+        let mut mends = false;
+        for subscription in asked {
+            let Some(session) = self.session.as_mut() else { return mends };
+            let healing = session.heals.contains_key(&subscription);
+            if healing || session.mended.insert(subscription) {
+                mends = true;
+                session.pushing.mending.insert(subscription);
+                self.verified.remove(&subscription);
+                self.start_heal(now, subscription, false);
+            }
+        }
+        mends
+    }
+
+    /// Rows that the peer has more for than was known when they were made, though all of its feed was: what it was
+    /// put back from may have more than what was left of that, which comes by a heal. Settles those for which none
+    /// does: made again they would be the same again, since what replaced it is not subscribed to.
+    fn settle_stale(&mut self, now: Now, rows: Vec<u64>) -> Vec<(u64, Settlement)> {
+        let mut settled = Vec::new();
+        for number in rows {
+            let outbox = self.replica.overlay().get(number);
+            let writes = outbox.iter().flat_map(|outbox| &outbox.row.writes);
+            let collections: Vec<_> = writes.map(|write| write.key.collection.clone()).collect();
+            if self.mend(now, &collections) {
+                continue;
+            }
+            if let Some(session) = self.session.as_mut() {
+                session.pushing.returned.remove(&number);
+            }
+            let code = RejectCode::Invalid;
+            let reason = String::from("what it changes was replaced in the meantime");
+            settled.push((number, Settlement::Rejected { code, reason }));
+        }
+        settled
     }
 
     /// Refuses a row that was never sent, for the app to decide.
@@ -270,6 +305,7 @@ impl Engine {
         let planted = self.replica.has(Bug::DeadlinesFixed);
         let pushing = &mut session.pushing;
         let mut settled = Vec::new();
+        let mut stale = Vec::new();
         let mut named = 0;
         let mut delayed = None;
         for (number, outcome) in ack.outcomes {
@@ -277,21 +313,19 @@ impl Engine {
                 continue;
             };
             pushing.bytes = pushing.bytes.saturating_sub(flight.bytes);
+            named = named.max(outcome.number().unwrap_or_default());
             match outcome {
                 Outcome::Accepted { seq } => {
                     pushing.restamped = false;
                     settled.push((number, Settlement::Accepted(seq)));
                 }
-                Outcome::Rejected { number: at, code, reason } => {
-                    named = named.max(at);
+                Outcome::Rejected { code, reason, .. } => {
                     settled.push((number, Settlement::Rejected { code, reason }));
                 }
-                Outcome::Returned { number: at } => {
-                    named = named.max(at);
+                Outcome::Returned { .. } => {
                     pushing.returned.insert(number);
                 }
-                Outcome::Ahead { number: at, by } => {
-                    named = named.max(at);
+                Outcome::Ahead { by, .. } => {
                     pushing.returned.insert(number);
                     let stamped = self.replica.overlay().get(number);
                     let wall = stamped.map_or(now.wall.0, |row| row.row.stamp.hlc.wall().0);
@@ -304,25 +338,21 @@ impl Engine {
                         delayed.get_or_insert(Notice::Delayed { number, by });
                     }
                 }
-                Outcome::Stale { number: at, seq } if seq <= flight.knew => {
-                    // Replayed on what is known it would be the same again: what replaced it is not
-                    // subscribed to.
-                    named = named.max(at);
-                    let code = RejectCode::Invalid;
-                    let reason = String::from("what it changes was replaced in the meantime");
-                    settled.push((number, Settlement::Rejected { code, reason }));
-                }
-                Outcome::Stale { number: at, seq } => {
-                    named = named.max(at);
+                Outcome::Stale { seq, .. } => {
                     pushing.returned.insert(number);
                     pushing.until = pushing.until.max(Some(seq));
+                    if seq <= flight.knew {
+                        stale.push(number);
+                    }
                 }
-                Outcome::Taken { number: at, stamp, seq } => {
-                    named = named.max(at);
+                Outcome::Taken { stamp, seq, .. } => {
                     settled.push((number, Settlement::Taken(stamp, seq)));
                 }
             }
         }
+        settled.extend(self.settle_stale(now, stale));
+        let Some(session) = self.session.as_mut() else { return };
+        let pushing = &mut session.pushing;
         settled.iter().for_each(|(_, settlement)| pushing.awaits(settlement));
         pushing.overdue =
             (!pushing.in_flight.is_empty()).then(|| now.mono + pushing.ack_within(planted));
