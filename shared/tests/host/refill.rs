@@ -556,6 +556,36 @@ fn record_that_would_be_too_large_with_what_is_stored_is_refused() {
 }
 
 #[test]
+fn records_that_fitted_and_are_too_large_together_come_back_all_the_same() {
+    let (_, mut bob) = known();
+    let mut world = World::of_small_records(MemoryStore::new(), 2, 300);
+    let mut carl = Client::new(3);
+    carl.connect_as(&mut world, "carl", false);
+    let full = "x".repeat(200);
+    let row = carl.set(5, "r1", "notes", &full);
+    carl.push(&mut world, &[row]);
+    bob.connect_with(&mut world, reader(), false);
+    let entries = vec![bob.kept("r1")];
+    assert_eq!(refill(&mut world, &mut bob, entries), [RefillOutcome::Joined(seq(2))]);
+    // It may become smaller, and no larger.
+    let mut outcome = |number, name: &str, value: &str| {
+        let mut dave = Client::new(number);
+        dave.connect(&mut world);
+        let row = dave.set(u64::from(number), "r1", name, value);
+        dave.push(&mut world, &[row]);
+        match dave.listen(&mut world).pop() {
+            Some(Message::Ack(ack)) => ack.outcomes.first().map(|(_, outcome)| outcome.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let refused = outcome(6, "more", "x");
+    let Some(Outcome::Rejected { code: RejectCode::TooLarge, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(outcome(7, "notes", ""), Some(Outcome::Accepted { seq: seq(3) }));
+}
+
+#[test]
 fn record_outside_every_collection_of_a_peer_is_not_its_to_return() {
     let (_, mut bob) = known();
     let mut world = erased();

@@ -83,6 +83,13 @@ impl World {
         Self::with(MemoryStore::new(), config)
     }
 
+    /// One whose operator lets records have `bytes` at most.
+    pub(crate) fn of_small_records(store: MemoryStore, number: u8, bytes: u32) -> Self {
+        let mut config = config(number);
+        config.limits.record_bytes = bytes;
+        Self::with(store, config)
+    }
+
     /// A host that reads all that is stored again, three times a minute.
     pub(crate) fn scrubbed() -> Self {
         let mut config = config(1);

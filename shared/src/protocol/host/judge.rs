@@ -67,7 +67,8 @@ pub(super) fn join_write(
         return Err(Refusal::TooLarge("the record has too many cells"));
     }
     let unlimited = row.planted.is(Bug::JoinedLimitIgnored);
-    if joined.bytes.len() as u64 > u64::from(row.limits.record_bytes) && !unlimited {
+    let most = stored.bytes.len().max(row.limits.record_bytes as usize);
+    if joined.bytes.len() > most && !unlimited {
         return Err(Refusal::TooLarge("the joined record is too large"));
     }
     Ok(Joined { stored: joined, conflicts })

@@ -21,7 +21,7 @@ use crate::{
     hlc::Stamp,
     id::{Epoch, Seq},
     protocol::{
-        limits::{AHEAD_RETRY_AFTER, CELLS_MAX, REFILLS_IN_FLIGHT_MAX},
+        limits::{AHEAD_RETRY_AFTER, CELLS_MAX, RECORD_BYTES_MAX, REFILLS_IN_FLIGHT_MAX},
         message::{ByeCode, Kept, Message, Refill, RefillOutcome, Refilled, RejectCode},
     },
     record::{Cell, Record, State},
@@ -219,8 +219,9 @@ impl Judging<'_> {
         // Nobody can make this from rows of its own.
         positions.altered = seq;
         let joined = Stored::new(record, positions);
-        let too_large = joined.record.cells.len() > CELLS_MAX
-            || joined.bytes.len() as u64 > u64::from(self.limits.record_bytes);
+        // Each has been within this host's limit: what both are together is no reason to lose one.
+        let too_large =
+            joined.record.cells.len() > CELLS_MAX || joined.bytes.len() > RECORD_BYTES_MAX;
         if too_large { Err(RejectCode::TooLarge) } else { Ok(Some(joined)) }
     }
 

@@ -176,7 +176,7 @@ impl World {
         let lasting = steady && !self.server_rewound;
         let lost = self.server.lost;
         // What the server has lost is brought back to it before it goes.
-        let returns = steady && !self.plan.has_small_records() && !self.forgotten;
+        let returns = steady && !self.forgotten;
         let whole = !self.reissued;
         let dirty = self.tab(device, at).map(|tab| core::mem::take(&mut tab.sight.dirty));
         let Some(tab) = self.devices.get(device).and_then(|device| device.tabs.get(at)) else {

@@ -305,10 +305,6 @@ impl World {
 
     /// At rest: whatever a device showed when the server lost its history is part of what is there.
     pub(super) fn check_held(&self, all: &BTreeMap<RecordKey, Record>) -> Result<(), String> {
-        if self.plan.has_small_records() {
-            // Two records that fitted can be too large together.
-            return Ok(());
-        }
         for (device, base) in self.server.held.iter().filter(|(at, _)| !self.dead.contains(at)) {
             // What was removed may be forgotten since.
             let forgets = self.plan.retention_ms.is_some();

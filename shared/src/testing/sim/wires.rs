@@ -140,21 +140,14 @@ impl World {
         }
     }
 
-    /// A server that lost nothing is brought nothing back: what it does not have was removed. Two records that fitted
-    /// can be too large together: then one of a batch is missing, and the app is told.
+    /// A server that lost nothing is brought nothing back: what it does not have was removed. What it lost comes back,
+    /// too large together with what came since or not.
     fn look_at_refilled(&mut self, outcomes: &[RefillOutcome]) {
         if !self.server_rewound && self.plan.rot_one_in == 0 {
             self.object(format!("the server had lost nothing of what was brought: {outcomes:?}"));
         }
         for outcome in outcomes {
-            let RefillOutcome::Refused(code) = outcome else {
-                continue;
-            };
-            if *code == RejectCode::TooLarge && self.plan.has_small_records() {
-                self.mark("not refilled");
-                self.ledger.keep(&BTreeSet::new());
-                self.doubles = true;
-            } else if *code != RejectCode::RecordGone {
+            if matches!(outcome, RefillOutcome::Refused(code) if *code != RejectCode::RecordGone) {
                 self.object(format!("what the server had lost was refused: {outcome:?}"));
             }
         }
