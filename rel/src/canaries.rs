@@ -2,12 +2,12 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report},
+    replay::keep,
+    report::{Bar, Report, say},
     seeds,
 };
 use anyhow::ensure;
 use rejoin_core::testing::sim::canaries::{self, CANARIES};
-use std::io::{Write, stderr};
 
 /// What became of those that were hunted.
 #[derive(Debug, Default)]
@@ -36,16 +36,16 @@ fn one(at: u64, hunted: &mut Hunted) {
     let Some(canary) = usize::try_from(at).ok().and_then(|at| CANARIES.get(at)) else {
         return;
     };
-    let text = match canary.hunt() {
-        None => format!("{:?} ({}) lives on", canary.bug, canary.stands_for),
-        Some(found) if found.without.is_some() => {
+    match canary.hunt().map(|found| found.without) {
+        None => say(format_args!("{:?} ({}) lives on", canary.bug, canary.stands_for)),
+        Some(None) => hunted.found += 1,
+        Some(Some(failure)) => {
             hunted.unsound += 1;
-            format!("seed {} fails without {:?} too", found.failure.seed, canary.bug)
+            say(format_args!("seed {} fails without {:?} too", failure.seed, canary.bug));
+            match keep(failure) {
+                Ok(text) => say(&text),
+                Err(error) => say(format_args!("{error:#}")),
+            }
         }
-        Some(_) => {
-            hunted.found += 1;
-            return;
-        }
-    };
-    writeln!(stderr(), "{text}").ok();
+    }
 }
