@@ -61,8 +61,6 @@ pub enum Bug {
     AcceptedForgotten,
     /// Rows are sent before a broken history is healed.
     PushBeforeHeal,
-    /// Rows are sent when a heal has brought everything, before any of it is visible.
-    PushBeforeCut,
     /// A base is said to be of the present epoch when a heal has brought everything, before any of it is
     /// visible: a session that ends then leaves a lost history that counts as good.
     HealedTooSoon,

@@ -60,7 +60,6 @@ canaries! {
     fn the_stamp_last_accepted_if_it_is_not_looked_at_is_found();
     fn a_peer_that_forgets_what_it_accepted_is_found();
     fn a_push_before_a_broken_history_is_healed_is_found();
-    fn a_push_before_the_healed_is_visible_is_found();
     fn what_is_lost_and_not_brought_back_is_found();
     fn a_row_that_came_back_and_is_judged_as_any_other_is_found();
     fn a_replica_that_takes_an_old_copy_of_the_server_for_its_own_fork_is_found();

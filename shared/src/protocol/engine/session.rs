@@ -154,8 +154,7 @@ impl Session {
             let at = usize::try_from(*id).unwrap_or(usize::MAX);
             let standing = replica.standings().get(at).map(|(_, standing)| standing);
             let visible = standing.is_none_or(|standing| standing.heal.is_none());
-            let planted = replica.has(Bug::PushBeforeCut);
-            self.heals.contains_key(id) || !(visible || planted)
+            self.heals.contains_key(id) || !visible
         };
         let broken = self.breaks.iter().any(heals) && !replica.has(Bug::PushBeforeHeal);
         // What is made from a base that is older than the horizon speaks of what is gone.

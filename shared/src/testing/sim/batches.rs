@@ -1,7 +1,11 @@
 //! Batches over several records and two collections: every app sees the whole of one or nothing of it, at
 //! every step, whether it was there from the start or is still in its snapshot.
 
-use super::{World, collection};
+use super::{
+    World,
+    causal::{Shown, last, register},
+    collection,
+};
 use crate::{
     id::{RecordId, RecordKey},
     protocol::engine::Engine,
@@ -40,23 +44,31 @@ pub(super) struct Sight {
     counts: BTreeMap<i64, usize>,
     /// Batches of which more or less is seen than before.
     dirty: BTreeSet<i64>,
+    /// What the registers show, and what they showed when that was last looked at.
+    pub(super) shown: Shown,
+    pub(super) read: Shown,
     /// Writes of the ledger that were seen last.
     pub(super) tokens: BTreeSet<String>,
 }
 
 impl Batches {
-    /// What a device has written need not last.
-    pub(super) fn may_go(&mut self, device: usize) {
+    fn may_go(&mut self, device: usize) {
         let own = self.0.values_mut().filter(|batch| batch.device == device);
         own.for_each(|batch| {
             batch.refusable = true;
             batch.given_up = true;
         });
     }
+
+    /// Those of a device.
+    fn of(&self, device: usize) -> impl Iterator<Item = i64> {
+        let own = self.0.iter().filter(move |(_, batch)| batch.device == device);
+        own.map(|(number, _)| *number)
+    }
 }
 
 /// The batches that a row writes.
-fn batches_of(row: &Row) -> impl Iterator<Item = i64> {
+pub(super) fn batches_of(row: &Row) -> impl Iterator<Item = i64> {
     let writes = row.writes.iter().filter(|write| is_marked(&write.key));
     writes.flat_map(|write| &write.intents).filter_map(|intent| {
         if let Intent::Insert { element: Value::Text(text), .. } = intent {
@@ -115,8 +127,15 @@ impl World {
         }
     }
 
+    /// What a device has written need not last.
+    pub(super) fn gives_up_batches(&mut self, device: usize) {
+        self.batches.may_go(device);
+        let own: Vec<i64> = self.batches.of(device).collect();
+        self.causal_void(own);
+    }
+
     /// A batch: its number goes into a set in each of its records.
-    pub(super) fn batch_write(&mut self, device: usize) -> Vec<Change> {
+    pub(super) fn batch_write(&mut self, device: usize, tab: usize) -> Vec<Change> {
         let number = i64::try_from(self.batches.0.len()).unwrap_or(i64::MAX);
         let count = 2 + self.apps.below(self.plan.batch_records.max(1));
         let mut keys = BTreeSet::new();
@@ -141,6 +160,7 @@ impl World {
         self.batches
             .0
             .insert(number, Batch { device, records, refusable, given_up: false, unsure: false });
+        changes.extend(self.causal_write((device, tab), number, refusable));
         changes
     }
 
@@ -154,6 +174,9 @@ impl World {
         };
         for key in keys.iter().filter(|key| is_marked(key)) {
             let view = engine.replica().view(key).unwrap_or_default();
+            if let Some(shown) = register(key).and_then(|at| tab.sight.shown.get_mut(at)) {
+                *shown = last(&view);
+            }
             tab.sight.see(key, &marks_of(&view));
         }
         self.touched.insert((device, at));

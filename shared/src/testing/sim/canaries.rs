@@ -128,7 +128,7 @@ fn server_forgets(plan: &mut Plan) {
 }
 
 /// All of them.
-pub const CANARIES: [Canary; 57] = [
+pub const CANARIES: [Canary; 56] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -329,13 +329,6 @@ pub const CANARIES: [Canary; 57] = [
     Canary {
         bug: Bug::PushBeforeHeal,
         name: "a_push_before_a_broken_history_is_healed_is_found",
-        stands_for: "DESIGN 6: after a lineage break heal precedes push; P11",
-        draw: Plan::draw,
-        force: server_rolls_back,
-    },
-    Canary {
-        bug: Bug::PushBeforeCut,
-        name: "a_push_before_the_healed_is_visible_is_found",
         stands_for: "DESIGN 6: after a lineage break heal precedes push; P11",
         draw: Plan::draw,
         force: server_rolls_back,

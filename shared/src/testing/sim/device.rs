@@ -330,7 +330,7 @@ impl World {
         }
         if unsure {
             // Whether a lost history had it cannot be told: the user decides, and need not keep it.
-            self.batches.may_go(device);
+            self.gives_up_batches(device);
             // A row may be there in spite of it, and what is written on top of it does not know it.
             self.doubles |= self.server.forgot;
             if self.server.forgot {

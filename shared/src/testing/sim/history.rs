@@ -121,6 +121,7 @@ impl World {
     pub(super) fn excuse(&mut self, device: usize, at: usize, number: u64) {
         let refused = self.tokens_in(device, at, number);
         self.ledger.excuse(&refused);
+        self.causal_void_row(device, at, number);
     }
 
     /// A device's app has given up what it had not sent, which may be anything that it shows.
@@ -144,7 +145,7 @@ impl World {
             self.ledger.lose(device, &lost);
             self.ledger.excuse(&lost);
             self.ledger.drops(device, true);
-            self.batches.may_go(device);
+            self.gives_up_batches(device);
         }
     }
 
@@ -164,6 +165,7 @@ impl World {
 
     /// A device's store is gone, and with it what it had not sent.
     pub(super) fn erase(&mut self, device: usize) {
+        self.causal_forget(device);
         self.lose_unsent(device);
         self.device_kill(device);
         if let Some(held) = self.devices.get_mut(device) {

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 71] = [
+pub const SOMETIMES: [&str; 72] = [
     "account changed",
     "account met",
     "adopted",
@@ -11,6 +11,7 @@ pub const SOMETIMES: [&str; 71] = [
     "away for long",
     "came to rest",
     "changes lost",
+    "causal order checked",
     "clock stepped",
     "clocks drift",
     "cloned",

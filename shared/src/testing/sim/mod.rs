@@ -10,6 +10,7 @@
 mod account;
 mod batches;
 pub mod canaries;
+mod causal;
 mod device;
 mod disks;
 mod healing;
@@ -185,6 +186,7 @@ struct World {
     next_line: u64,
     ledger: Ledger,
     batches: Batches,
+    causal: causal::Causal,
     marks: BTreeMap<&'static str, u64>,
     trace: Trace,
     events: u64,
@@ -270,6 +272,7 @@ impl World {
             next_line: 1,
             ledger: Ledger::default(),
             batches: Batches::default(),
+            causal: causal::Causal::default(),
             marks: BTreeMap::new(),
             trace: Trace::default(),
             events: 0,

@@ -217,6 +217,7 @@ impl World {
         }
         for (device, tab) in core::mem::take(&mut self.touched) {
             self.check_batches(device, tab)?;
+            self.check_causal(device, tab)?;
             self.check_ledger(device, tab)?;
         }
         Ok(())

@@ -211,8 +211,11 @@ impl World {
             let token = (!refused).then_some(token);
             (Wish::Write { changes, relaxed }, token)
         } else {
-            let changes =
-                if self.apps.once_in(3) { self.batch_write(device) } else { self.mixed_write() };
+            let changes = if self.apps.once_in(3) {
+                self.batch_write(device, tab)
+            } else {
+                self.mixed_write()
+            };
             (Wish::Write { changes, relaxed }, None)
         };
         let id = match token {
