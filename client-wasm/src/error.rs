@@ -96,6 +96,7 @@ impl Failure {
             | ByeCode::Superseded
             | ByeCode::SlowConsumer
             | ByeCode::Busy
+            | ByeCode::BadLine
             | ByeCode::Storage
             | ByeCode::StorageFull => (Code::Network, true),
             ByeCode::Version => (Code::UpgradeClient, false),

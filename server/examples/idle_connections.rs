@@ -83,10 +83,11 @@ impl Server {
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
         let (mut socket, _response) = connect_async(request).await?;
         let frame = wire::encode_frame(1, &Message::Hello(hello(serial)?));
-        socket.send(Frame::Binary(frame.into())).await?;
+        let (mut sent, mut received) = (wire::Chain::of_initiator(), wire::Chain::of_responder());
+        socket.send(Frame::Binary(sent.seal(frame).into())).await?;
         while let Some(frame) = socket.next().await {
             let frame = frame?.into_data();
-            let (_channel, bytes) = wire::split_frame(&frame)?;
+            let (_channel, bytes) = wire::split_frame(received.open(&frame)?)?;
             let message = wire::decode(bytes)?;
             if matches!(message, Message::Welcome(_)) {
                 return Ok(socket);

@@ -27,7 +27,7 @@ use hyper_util::rt::TokioIo;
 use rejoin_core::protocol::{
     limits::{HANDSHAKE_WITHIN, PART_BYTES, SUBPROTOCOL},
     message::ByeCode,
-    wire,
+    wire::{self, BadLine, Chain},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -191,6 +191,7 @@ async fn read(
     outgoing: &Outgoing,
     stopping: &mut watch::Receiver<bool>,
 ) -> Ending {
+    let mut chain = Chain::of_initiator();
     loop {
         let idle_since = connection.idle_since();
         if idle_since.is_some() && *stopping.borrow() {
@@ -199,8 +200,11 @@ async fn read(
         let patience = idle_since.map(|since| clock::until(since + HANDSHAKE_WITHIN));
         tokio::select! {
             message = stream.next() => match message {
-                Some(Ok(Message::Binary(frame))) => {
-                    if let Err(violation) = connection.take_in(&frame).await {
+                Some(Ok(Message::Binary(sealed))) => {
+                    let Ok(frame) = chain.open(&sealed) else {
+                        return violated(ByeCode::BadLine, BadLine::REASON, CloseCode::Again);
+                    };
+                    if let Err(violation) = connection.take_in(frame).await {
                         let code = close_code(violation.code);
                         return Ending::Violated(violation, code);
                     }
@@ -267,8 +271,9 @@ async fn write(
     outgoing: &Outgoing,
     stall_max: Duration,
 ) -> Ending {
+    let mut chain = Chain::of_responder();
     while let Some(item) = outgoing.next().await {
-        match write_item(sink, item, stall_max).await {
+        match write_item(sink, item, &mut chain, stall_max).await {
             Ok(()) => {}
             Err(ending) => return ending,
         }
@@ -279,6 +284,7 @@ async fn write(
 async fn write_item(
     sink: &mut SplitSink<Socket, Message>,
     item: Item<Route>,
+    chain: &mut Chain,
     stall_max: Duration,
 ) -> Result<(), Ending> {
     let Item { channel, bytes, route } = item;
@@ -286,7 +292,7 @@ async fn write_item(
     let message = deflated(bytes).await;
     let mut frames = wire::frames(channel, &message).peekable();
     while let Some(frame) = frames.next() {
-        match timeout(stall_max, sink.send(Message::Binary(frame.into()))).await {
+        match timeout(stall_max, sink.send(Message::Binary(chain.seal(frame).into()))).await {
             Err(_elapsed) => return Err(Ending::Stalled),
             Ok(Err(_broken)) => return Err(Ending::Gone),
             Ok(Ok(())) => {}

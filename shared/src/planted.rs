@@ -122,6 +122,8 @@ pub enum Bug {
     AheadAccepted,
     /// The server's commits are not synced.
     SyncSkipped,
+    /// Frames are taken as they come, whatever their checks say.
+    ChecksIgnored,
     /// What a torn row lacks is brought back though it may have been removed and forgotten.
     TornComesBack,
 }

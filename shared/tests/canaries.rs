@@ -73,6 +73,7 @@ canaries! {
     fn a_reload_that_does_not_tell_what_is_gone_is_found();
     fn a_complete_snapshot_that_goes_on_is_found();
     fn deadlines_that_do_not_look_at_progress_are_found();
+    fn p02_frames_that_are_taken_as_they_come_are_found();
     fn c02_a_base_older_than_the_horizon_that_goes_on_is_found();
     fn c02_a_base_that_a_snapshot_does_not_replace_is_found();
     fn c02_a_base_older_than_the_horizon_that_counts_as_evidence_is_found();

@@ -83,7 +83,7 @@ fn small_world_fails_in_the_same_way() {
         let shrunk = failure.shrink(EVENTS);
         assert_eq!(shrunk.kind(), kind);
         let after = shrunk.script.tape.len();
-        assert!(after * 4 < before, "{bug:?}: {after} of {before} bytes are left");
+        assert!(after * 2 < before, "{bug:?}: {after} of {before} bytes are left");
         let read: Result<Script, _> = shrunk.script.to_string().parse();
         let plan = read.map(|script| Plan { bug: Some(bug), ..script.plan });
         assert_eq!(plan, Ok(shrunk.script.plan.clone()), "its text says all but the bug");

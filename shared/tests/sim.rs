@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// Seeds of a usual run, in which the rarest mark happens several times.
 const SEEDS: u64 = 300;
-const FIRST: u64 = 3_000;
+const FIRST: u64 = 0;
 
 /// Seeds of one run: `SIM_SEEDS` of them from `SIM_FROM` on.
 fn seeds() -> std::ops::Range<u64> {

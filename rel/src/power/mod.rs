@@ -286,14 +286,14 @@ fn accepted(sent: &[u8]) -> anyhow::Result<u64> {
     const END: &[u8] = b"\r\n\r\n";
     let end = sent.windows(END.len()).position(|window| window == END);
     let (_, mut rest) = sent.split_at(end.map_or(sent.len(), |end| end + END.len()));
-    let mut assembler = wire::Assembler::default();
+    let (mut chain, mut assembler) = (wire::Chain::of_responder(), wire::Assembler::default());
     let mut accepted = BTreeMap::new();
     while let Some((is_binary, payload, more)) = frame(rest) {
         rest = more;
         if !is_binary {
             continue;
         }
-        let (_, part) = wire::split_frame(payload)?;
+        let (_, part) = wire::split_frame(chain.open(payload)?)?;
         if let Some(message) = assembler.take(part)?
             && let Message::Ack(ack) = wire::decode(&message)?
         {

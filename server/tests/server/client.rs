@@ -32,7 +32,42 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message as Frame, client::IntoClientRequest, http::HeaderValue},
 };
 
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// A connection, which puts checks behind what it is given and takes them off what comes.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sent: wire::Chain,
+    received: wire::Chain,
+}
+
+impl Socket {
+    /// Sends what a frame carries.
+    pub(crate) async fn say(&mut self, frame: Vec<u8>) -> Result<(), Error> {
+        let sealed = self.sent.seal(frame);
+        self.send(Frame::Binary(sealed.into())).await
+    }
+
+    /// Sends anything, as it is.
+    pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Error> {
+        timeout(PATIENCE, self.stream.send(frame)).await.expect("taken in time")
+    }
+
+    /// What comes next, soon.
+    pub(crate) async fn next(&mut self) -> Option<Result<Frame, Error>> {
+        let next = timeout(PATIENCE, self.stream.next()).await.expect("a message in time");
+        Some(next?.map(|frame| match frame {
+            Frame::Binary(sealed) => {
+                let opened = self.received.open(&sealed).expect("the next frame");
+                Frame::Binary(opened.to_vec().into())
+            }
+            other => other,
+        }))
+    }
+
+    pub(crate) async fn close(&mut self) -> Result<(), Error> {
+        self.stream.close(None).await
+    }
+}
 
 /// Opens a WebSocket; `origin` as a browser would name it.
 pub(crate) async fn dial(address: SocketAddr, origin: Option<&str>) -> Result<Socket, Error> {
@@ -43,8 +78,9 @@ pub(crate) async fn dial(address: SocketAddr, origin: Option<&str>) -> Result<So
         let origin = HeaderValue::from_str(origin).expect("an origin");
         request.headers_mut().insert("Origin", origin);
     }
-    let (socket, _response) = timeout(PATIENCE, connect_async(request)).await.expect("in time")?;
-    Ok(socket)
+    let (stream, _response) = timeout(PATIENCE, connect_async(request)).await.expect("in time")?;
+    let (sent, received) = (wire::Chain::of_initiator(), wire::Chain::of_responder());
+    Ok(Socket { stream, sent, received })
 }
 
 /// One durable copy, with its session if it has one.
@@ -173,13 +209,18 @@ impl Client {
     }
 
     pub(crate) async fn say(&mut self, message: &Message) -> Result<(), Ended> {
-        let frame = wire::encode_frame(self.channel, message);
-        self.send(Frame::Binary(frame.into())).await
+        self.say_bytes(wire::encode_frame(self.channel, message)).await
     }
 
+    /// Sends a frame that holds anything.
+    pub(crate) async fn say_bytes(&mut self, frame: Vec<u8>) -> Result<(), Ended> {
+        let sent = self.socket.as_mut().expect("a connection").say(frame).await;
+        sent.map_err(|error| Ended::Broken(Box::new(error)))
+    }
+
+    /// Sends anything, as it is.
     pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Ended> {
-        let socket = self.socket.as_mut().expect("a connection");
-        let sent = timeout(PATIENCE, socket.send(frame)).await.expect("taken in time");
+        let sent = self.socket.as_mut().expect("a connection").send(frame).await;
         sent.map_err(|error| Ended::Broken(Box::new(error)))
     }
 
@@ -187,8 +228,7 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Result<Message, Ended> {
         loop {
             let socket = self.socket.as_mut().expect("a connection");
-            let frame = timeout(PATIENCE, socket.next()).await.expect("a message in time");
-            let frame = match frame {
+            let frame = match socket.next().await {
                 Some(Ok(Frame::Binary(frame))) => frame,
                 Some(Ok(Frame::Close(close))) => {
                     return Err(Ended::Closed(close.map(|close| close.code.into())));

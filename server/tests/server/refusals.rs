@@ -7,6 +7,7 @@ use crate::{
 use rejoin_core::protocol::{
     limits::FRAME_BYTES_MAX,
     message::{ByeCode, Message, Push},
+    wire::{self, Chain},
 };
 use rejoin_server::Config;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
@@ -78,15 +79,17 @@ async fn a_version_that_is_not_spoken_is_refused() {
 async fn bytes_that_are_no_message_end_the_channel() {
     let world = World::new().await;
     let mut client = Client::joined(world.address, "demo", 1).await;
-    client.send(Frame::Binary(vec![1, 0xff, 0xff].into())).await.unwrap();
+    client.say_bytes(vec![1, 0xff, 0xff]).await.unwrap();
     assert_eq!(client.end().await.bye().code, ByeCode::Malformed);
 }
 
 #[tokio::test]
 async fn a_connection_that_begins_with_nonsense_is_told_and_closed() {
     let world = World::new().await;
+    let sealed = Chain::of_initiator().seal(vec![1, 0xff]);
     for (frame, code, close) in [
-        (Frame::Binary(vec![1, 0xff].into()), ByeCode::Malformed, 1002),
+        (Frame::Binary(sealed.into()), ByeCode::Malformed, 1002),
+        (Frame::Binary(vec![1, 0xff].into()), ByeCode::BadLine, 1013),
         (Frame::text("{}"), ByeCode::Malformed, 1003),
         (Frame::Binary(vec![7; FRAME_BYTES_MAX + 1].into()), ByeCode::TooLarge, 1009),
     ] {
@@ -109,6 +112,32 @@ async fn every_open_channel_hears_why_its_connection_ends() {
         let mut client = Client::joined(world.address, "demo", 1).await;
         client.send(frame).await.unwrap();
         assert_eq!(client.end().await.bye().code, code);
+    }
+}
+
+#[tokio::test]
+async fn p02_a_frame_that_comes_twice_or_changed_is_not_taken_in() {
+    let world = World::new().await;
+    for twice in [true, false] {
+        let mut client = Client::new("demo", 1);
+        client.socket = Some(dial(world.address, None).await.unwrap());
+        let mut sent = Chain::of_initiator();
+        let hello = client.hello();
+        let hello = sent.seal(wire::encode_frame(client.channel, &Message::Hello(hello)));
+        client.send(Frame::Binary(hello.into())).await.unwrap();
+        assert!(matches!(client.next().await, Ok(Message::Welcome(_))));
+        let row = client.row("late", "x");
+        let push = Message::Push(Push { named: 0, rows: vec![row] });
+        let mut push = sent.seal(wire::encode_frame(client.channel, &push));
+        if twice {
+            client.send(Frame::Binary(push.clone().into())).await.unwrap();
+        } else {
+            let last = push.len() - 10;
+            push[last] ^= 1;
+        }
+        client.send(Frame::Binary(push.into())).await.unwrap();
+        assert_eq!(client.end().await.bye().code, ByeCode::BadLine);
+        assert_eq!(client.close_code().await, Some(1013));
     }
 }
 

@@ -4,7 +4,6 @@ use crate::{
     client::{Client, Ended, dial, key},
     world::{PATIENCE, World, get},
 };
-use futures_util::{SinkExt, StreamExt};
 use rejoin_core::{
     id::{Seq, SpaceId},
     protocol::{
@@ -14,7 +13,6 @@ use rejoin_core::{
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message as Frame;
 
 #[tokio::test]
 async fn a_hello_is_welcomed() {
@@ -66,10 +64,10 @@ async fn channels_of_one_connection_lead_to_different_spaces() {
     let mut hello = second.hello();
     hello.token = None;
     let frame = wire::encode_frame(300, &Message::Hello(hello));
-    first.send(Frame::Binary(frame.into())).await.unwrap();
+    first.say_bytes(frame).await.unwrap();
     let mut socket = first.socket.take().unwrap();
     let welcome = loop {
-        let frame = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        let frame = socket.next().await.unwrap().unwrap();
         let frame = frame.into_data();
         let (channel, bytes) = wire::split_frame(&frame).unwrap();
         if channel == 300 {
@@ -202,7 +200,7 @@ async fn what_was_under_way_on_a_channel_that_was_closed_is_no_misconduct() {
     // Its bye may have arrived or not: either way it can go on with another channel.
     let row = ada.row("late", "x");
     let push = wire::encode_frame(1, &Message::Push(Push { named: 0, rows: vec![row] }));
-    older.send(Frame::Binary(push.into())).await.unwrap();
+    older.say(push).await.unwrap();
     let mut other = Client::new("other", 3);
     other.socket = Some(older);
     other.channel = 1;
@@ -266,7 +264,7 @@ async fn connections_beyond_the_limit_of_an_address_are_refused() {
     let _second = Client::joined(world.address, "demo", 2).await;
     assert!(dial(world.address, None).await.is_err());
     // A place that is free again can be taken.
-    first.socket.take().unwrap().close(None).await.unwrap();
+    first.socket.take().unwrap().close().await.unwrap();
     let mut third = Client::new("demo", 3);
     let joined = timeout(PATIENCE, async {
         loop {

@@ -15,6 +15,7 @@ use crate::{
     protocol::{
         engine::{Engine, Input, Notice, Output, Receipt, WishError},
         limits::HANDSHAKE_WITHIN,
+        wire::{BadLine, Chain},
     },
     time::{Millis, MonoMillis},
 };
@@ -116,7 +117,19 @@ enum Wake<D: Dialer> {
 enum Line<D: Dialer> {
     Down { dial_at: Option<MonoMillis> },
     Dialing,
-    Up { stream: D::Stream, sink: Option<D::Sink>, sending: VecDeque<Frame> },
+    Up { stream: D::Stream, sink: Option<D::Sink>, sending: VecDeque<Frame>, chains: Chains },
+}
+
+/// Both ways of a connection.
+struct Chains {
+    sent: Chain,
+    received: Chain,
+}
+
+impl Chains {
+    const fn new() -> Self {
+        Self { sent: Chain::of_initiator(), received: Chain::of_responder() }
+    }
 }
 
 /// The ports of an engine.
@@ -162,8 +175,8 @@ pub async fn drive<S, D, C>(
                     operation.set(Some(perform(store, Effect::Commit(ticket, batch))));
                 }
                 Output::Send(bytes) => {
-                    if let Line::Up { sending, .. } = &mut line {
-                        sending.push_back(Frame(bytes));
+                    if let Line::Up { sending, chains, .. } = &mut line {
+                        sending.push_back(Frame(chains.sent.seal(bytes)));
                     }
                 }
                 Output::Close { retry_after, was_live } => {
@@ -269,7 +282,8 @@ pub async fn drive<S, D, C>(
                 dialing.set(None);
                 // A frame that the connection before this one has not sent yet will not be sent.
                 sending_one.set(None);
-                line = Line::Up { stream, sink: Some(sink), sending: VecDeque::new() };
+                let (sending, chains) = (VecDeque::new(), Chains::new());
+                line = Line::Up { stream, sink: Some(sink), sending, chains };
                 let input = connected(entropy);
                 engine.with(|engine| engine.handle(now, input));
             }
@@ -288,7 +302,13 @@ pub async fn drive<S, D, C>(
                 }
             }
             Wake::Received(Some(Frame(bytes))) => {
-                engine.with(|engine| engine.handle(now, Input::Frame(bytes)));
+                if let Line::Up { chains, .. } = &mut line {
+                    let input = match chains.received.open(&bytes) {
+                        Ok(frame) => Input::Frame(frame.to_vec()),
+                        Err(BadLine) => Input::BadLine,
+                    };
+                    engine.with(|engine| engine.handle(now, input));
+                }
             }
             Wake::Sent(_, false) | Wake::Received(None) => {
                 sending_one.set(None);

@@ -7,7 +7,7 @@ use crate::time::Millis;
 pub const VERSIONS: [u32; 1] = [1];
 /// WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "rejoin.v1";
-/// Largest frame, channel number included.
+/// Largest frame, channel number and check included.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a message in one frame; a larger one goes in parts of this size.
 pub const PART_BYTES: usize = 16 << 10;

@@ -669,4 +669,7 @@ pub enum ByeCode {
     Busy,
     /// A defect of the sender of this message.
     Internal,
+    /// What came is not what was sent: the line between loses, repeats, swaps or changes frames. Nobody's fault at
+    /// either end, and nothing of it was taken in; a new connection may do better.
+    BadLine,
 }

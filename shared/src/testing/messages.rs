@@ -367,6 +367,7 @@ fn bye(rng: &mut Rng) -> Bye {
                 ByeCode::StorageFull,
                 ByeCode::Busy,
                 ByeCode::Internal,
+                ByeCode::BadLine,
             ],
         ),
         reason: reason(rng),

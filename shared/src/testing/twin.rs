@@ -93,6 +93,8 @@ fn messages(rng: &mut Rng, seed: u64, fold: &mut Fold) {
     let message = arbitrary_message_of(rng, seed);
     let mut bytes = wire::encode_frame(rng.any_size(), &message);
     fold.bytes(&bytes);
+    let mut chain = wire::Chain::of_initiator();
+    (0..2).for_each(|_| fold.bytes(&chain.seal(bytes.clone())));
     for _ in 0..4 {
         let parts = wire::split_frame(&bytes);
         fold.verdict(parts, |(channel, _)| channel.to_be_bytes().to_vec());

@@ -1,8 +1,10 @@
 //! Messages that come twice, late, or out of an old session.
 
-use crate::world::{Config, Delivered, Seen, Shown, World, key, set, shown, task, title, touch};
+use crate::world::{
+    Config, Delivered, Seen, Shown, Strike, World, key, set, shown, task, title, touch,
+};
 use rejoin_core::{
-    protocol::wire,
+    protocol::{engine::Notice, message::ByeCode, wire},
     record::{Kind, Value},
     replica::{Action, Change, FieldAction},
 };
@@ -36,9 +38,15 @@ fn every_kind(id: &str, by: &str, number: i64) -> Change {
 }
 
 fn story(twice: Option<usize>) -> Story {
+    story_on(twice, None)
+}
+
+/// The same, on a line that does something to one frame.
+fn story_on(twice: Option<usize>, strike: Option<(usize, Strike)>) -> Story {
     let config = Config { page_bytes_aim: Some(400), locked: true, ..Config::default() };
     let mut world = World::with(11, config);
     world.twice = twice;
+    world.strike = strike;
     let empty = world.store.snapshot();
     // Its base comes from a server that nobody knows later.
     let stranger = world.device();
@@ -112,6 +120,32 @@ fn p02_message_that_arrives_twice_changes_nothing_whichever_it_is() {
     for at in 0..count {
         let mut story = story(Some(at));
         assert_eq!(outcome(&mut story.world), expected, "message {at} twice");
+    }
+}
+
+/// Not even a word about the other end: only the line is to blame, and a new one puts it right.
+#[test]
+fn p02_frame_that_a_live_line_loses_repeats_swaps_or_changes_costs_a_connection_whichever_it_is() {
+    let mut plain = story(None);
+    let expected = outcome(&mut plain.world);
+    let count = plain.world.tape.len();
+    for strike in [Strike::Lost, Strike::Repeated, Strike::Late, Strike::Changed] {
+        let mut noticed = 0;
+        for at in 0..count {
+            let mut struck = story_on(None, Some((at, strike)));
+            assert_eq!(outcome(&mut struck.world), expected, "frame {at}: {strike:?}");
+            let world = &struck.world;
+            // A line that is left before anything follows is not found out.
+            assert!(world.bad_lines <= 1, "frame {at}: {strike:?}");
+            noticed += world.bad_lines;
+            for notice in world.devices.iter().flat_map(|device| &device.notices) {
+                if let Notice::Ended { code, .. } = notice {
+                    let blames = matches!(code, ByeCode::Malformed | ByeCode::Misbehaved);
+                    assert!(!blames, "frame {at}: {strike:?}: {notice:?}");
+                }
+            }
+        }
+        assert!(2 * noticed > count, "{strike:?}: {noticed} of {count}");
     }
 }
 

@@ -13,8 +13,8 @@ use rejoin_core::{
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Receipt, Wish, WishError},
         host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
-        message::{Message, Mode},
-        wire,
+        message::{Bye, ByeCode, Message, Mode},
+        wire::{self, BadLine, Chain},
     },
     record::{Kind, Value, Visible, visible},
     replica::{Action, Change, FieldAction, FieldChange, RowState},
@@ -55,6 +55,30 @@ struct Line {
     up: VecDeque<Vec<u8>>,
     down: VecDeque<Vec<u8>>,
     closed: bool,
+    /// Down and up.
+    ways: [Way; 2],
+}
+
+/// One way of a line: what both ends know of it, and a frame that the next one overtakes.
+struct Way {
+    sent: Chain,
+    received: Chain,
+    late: Option<Vec<u8>>,
+}
+
+impl Way {
+    fn of(chain: &Chain) -> Self {
+        Self { sent: chain.clone(), received: chain.clone(), late: None }
+    }
+}
+
+/// What a bad line does to a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strike {
+    Lost,
+    Repeated,
+    Late,
+    Changed,
 }
 
 pub(crate) struct Device {
@@ -93,6 +117,10 @@ pub(crate) struct World {
     pub(crate) tape: Vec<Delivered>,
     /// Which delivery arrives twice in a row.
     pub(crate) twice: Option<usize>,
+    /// Which delivery the line does something to.
+    pub(crate) strike: Option<(usize, Strike)>,
+    /// How often an end found its line to be bad.
+    pub(crate) bad_lines: usize,
     /// Lines that their devices have given up and the host has not.
     ghosts: Vec<Line>,
 }
@@ -150,6 +178,8 @@ impl World {
             names: 1,
             tape: Vec::new(),
             twice: None,
+            strike: None,
+            bad_lines: 0,
             ghosts: Vec::new(),
         };
         world.drain_host();
@@ -384,6 +414,7 @@ impl World {
             up: VecDeque::new(),
             down: VecDeque::new(),
             closed: false,
+            ways: [Chain::of_responder(), Chain::of_initiator()].map(|chain| Way::of(&chain)),
         });
         let input = Input::Connected {
             incarnation: Incarnation::from_bytes(self.rng.bytes()),
@@ -397,12 +428,49 @@ impl World {
         let line = self.devices[device].line.as_mut().expect("a line");
         let queue = if up { &mut line.up } else { &mut line.down };
         let frame = queue.pop_front().expect("a frame");
-        let twice = self.twice == Some(self.tape.len());
+        let way = &mut line.ways[usize::from(up)];
+        let mut sealed = way.sent.seal(frame.clone());
+        let at = self.tape.len();
+        let arriving = match self.strike.filter(|(struck, _)| *struck == at) {
+            None => [Some(sealed), way.late.take()],
+            Some((_, Strike::Lost)) => [None, None],
+            Some((_, Strike::Repeated)) => [Some(sealed.clone()), Some(sealed)],
+            Some((_, Strike::Late)) => {
+                way.late = Some(sealed);
+                [None, None]
+            }
+            Some((_, Strike::Changed)) => {
+                let middle = sealed.len() / 2;
+                sealed[middle] ^= 1;
+                [Some(sealed), None]
+            }
+        };
         self.tape.push(Delivered { device, up, frame: frame.clone() });
-        self.arrive(device, up, &frame);
-        if twice {
+        for sealed in arriving.into_iter().flatten() {
+            self.open(device, up, &sealed);
+        }
+        if self.twice == Some(at) {
             self.arrive(device, up, &frame);
         }
+    }
+
+    /// A frame arrives with its check, at an end that listens.
+    fn open(&mut self, device: usize, up: bool, sealed: &[u8]) {
+        let line = self.devices[device].line.as_mut();
+        let Some(line) = line.filter(|line| !(up && line.closed)) else { return };
+        if let Ok(frame) = line.ways[usize::from(up)].received.open(sealed) {
+            return self.arrive(device, up, frame);
+        }
+        self.bad_lines += 1;
+        if !up {
+            return self.tell(device, Input::BadLine);
+        }
+        let reason = BadLine::REASON.to_owned();
+        let bye = Bye { code: ByeCode::BadLine, reason, retry_after: None };
+        line.down.push_back(wire::encode_frame(0, &Message::Bye(bye)));
+        line.closed = true;
+        let peer = line.peer;
+        self.tell_host(HostInput::Gone { peer });
     }
 
     /// A frame arrives, wherever it comes from.

@@ -60,7 +60,7 @@ fn read(name: &str) -> Lines {
 }
 
 /// Compares with the file, or writes it; gives all lines of the file.
-fn pinned(file: &str, lines: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Lines {
+fn pinned<'a>(file: &str, lines: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> Lines {
     let mut made = Lines::new();
     for (name, bytes) in lines {
         assert!(made.insert(name.to_owned(), bytes).is_none(), "{name} stands twice");
@@ -139,6 +139,24 @@ fn frames_keep_their_bytes() {
         let (channel, message) = wire::split_frame(&bytes).unwrap();
         let message = wire::decode(message).unwrap();
         assert_eq!(wire::encode_frame(channel, &message), bytes, "{name}");
+    }
+}
+
+#[test]
+fn checks_of_frames_keep_their_bytes() {
+    let frame = wire::encode_frame(0, &rejoin_core::message::Message::Ping { nonce: 1 });
+    let ways =
+        [("initiator", wire::Chain::of_initiator()), ("responder", wire::Chain::of_responder())];
+    for (way, chain) in ways {
+        let mut sent = chain.clone();
+        let names = ["first", "second", "third"].map(|place| format!("{way}_{place}"));
+        let lines = names.map(|name| (name, sent.seal(frame.clone())));
+        let pinned =
+            pinned("checks", lines.each_ref().map(|(name, bytes)| (&**name, bytes.clone())));
+        let mut received = chain;
+        for (name, _) in &lines {
+            assert_eq!(received.open(&pinned[name]), Ok(frame.as_slice()), "{name}");
+        }
     }
 }
 

@@ -5,11 +5,13 @@
 //! limits may only grow, numbers are never used again. Absent: whether a message has a place in its
 //! session, and the limits of frames and records, which are their readers'.
 
+mod chain;
 mod decode;
 mod encode;
 mod parts;
 mod walk;
 
+pub use chain::{BadLine, CHECK_BYTES, Chain};
 pub use decode::decode;
 pub(super) use encode::chunk_head;
 pub use encode::encode;
@@ -138,5 +140,5 @@ numbered!(RejectCode: Forbidden = 0, TooLarge = 1, Forged = 2, Invalid = 3, Reco
     Unsure = 5, UpgradeServer = 6);
 numbered!(ByeCode: Done = 0, ShuttingDown = 1, Version = 2, Unauthorized = 3, NoSpace = 4,
     Malformed = 5, Misbehaved = 6, TooLarge = 7, SlowConsumer = 8, Superseded = 9, Storage = 10,
-    StorageFull = 11, Busy = 12, Internal = 13);
+    StorageFull = 11, Busy = 12, Internal = 13, BadLine = 14);
 numbered!(Levels: One = 0, Two = 1);

@@ -25,6 +25,7 @@ mod uncertain;
 use super::{
     limits::SUBSCRIPTIONS_MAX,
     message::{ByeCode, Conflict, RejectCode},
+    wire::BadLine,
 };
 use crate::{
     hlc::Stamp,
@@ -101,6 +102,8 @@ pub enum Input {
     },
     /// A frame came.
     Frame(Vec<u8>),
+    /// Something came on the connection that is not the next frame that the peer sent.
+    BadLine,
     /// The connection is gone.
     Disconnected,
     /// A new token.
@@ -468,6 +471,8 @@ impl Engine {
                 self.connected(now, incarnation, fresh, salt);
             }
             Input::Frame(bytes) => self.frame(now, &bytes),
+            Input::BadLine if self.session.is_none() => {}
+            Input::BadLine => self.end(now, ByeCode::BadLine, BadLine::REASON),
             Input::Disconnected => {
                 self.session = None;
                 self.pipeline.forget_session();

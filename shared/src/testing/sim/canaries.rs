@@ -128,7 +128,7 @@ fn server_forgets(plan: &mut Plan) {
 }
 
 /// All of them.
-pub const CANARIES: [Canary; 56] = [
+pub const CANARIES: [Canary; 57] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -414,6 +414,7 @@ pub const CANARIES: [Canary; 56] = [
         force: |plan| {
             tabs_fold(plan);
             plan.copy_one_in = 5;
+            plan.mangle_one_in = 0;
         },
     },
     Canary {
@@ -439,6 +440,17 @@ pub const CANARIES: [Canary; 56] = [
             *plan = Plan { devices: 1, tabs: 1, writes: 20, restart_one_in: 0, ..quiet };
             plan.line_bytes_per_s = FLOOR_BYTES_PER_S as u64;
             plan.large_one_in = 2;
+            plan.mangle_one_in = 0;
+        },
+    },
+    Canary {
+        bug: Bug::ChecksIgnored,
+        name: "p02_frames_that_are_taken_as_they_come_are_found",
+        stands_for: "PROTOCOL 1; P02, P03, P18",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.mangle_one_in = 20;
         },
     },
     Canary {

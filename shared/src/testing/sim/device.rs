@@ -481,8 +481,18 @@ impl World {
         bytes: Vec<u8>,
     ) {
         self.tell_story(device, at, "<-", &bytes);
+        self.tab_input((device, at, life), line, Input::Frame(bytes));
+    }
+
+    /// Something came of a line, if it was not left.
+    pub(super) fn tab_input(
+        &mut self,
+        (device, at, life): (usize, usize, u64),
+        line: u64,
+        input: Input,
+    ) {
         if self.tab_of_life(device, at, life).is_some_and(|tab| tab.line == Some(line)) {
-            self.tell_tab(device, at, Input::Frame(bytes));
+            self.tell_tab(device, at, input);
         }
     }
 

@@ -3,12 +3,14 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 72] = [
+pub const SOMETIMES: [&str; 79] = [
     "account changed",
     "account met",
     "adopted",
     "away",
     "away for long",
+    "bad line: device",
+    "bad line: server",
     "came to rest",
     "changes lost",
     "causal order checked",
@@ -30,6 +32,11 @@ pub const SOMETIMES: [&str; 72] = [
     "folded",
     "folded in parts",
     "foreign",
+    "frame changed",
+    "frame late",
+    "frame lost",
+    "frame repeated",
+    "frames swapped",
     "group parted",
     "heal asked for",
     "hostile bytes",

@@ -1,8 +1,8 @@
 //! What lies between a device and the server: a network that parts them, and a middleman that cuts messages short and
 //! puts garbage between them.
 //!
-//! Whatever it does costs a connection at worst. Absent: messages that are swapped, repeated or left out while their
-//! line lives on. A WebSocket keeps their order, and nothing else does.
+//! Whatever it does costs a connection at worst. It takes frames and sends its own, with the checks that they need.
+//! Absent: frames whose checks are wrong, which are bad lines'.
 
 use super::World;
 use crate::protocol::wire;
@@ -92,7 +92,7 @@ impl World {
         }
         self.mark("message garbled");
         let garbage = self.garble(&bytes);
-        self.pass(line, to_server, garbage);
+        self.carry(line, to_server, garbage);
         bytes
     }
 

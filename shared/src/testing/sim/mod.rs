@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "test code: what cannot be here is a broken test")]
 
 mod account;
+mod bad_lines;
 mod batches;
 pub mod canaries;
 mod causal;
@@ -32,7 +33,7 @@ mod workload;
 
 use crate::{
     id::{CollectionName, Pattern, ReplicaId, SpaceId},
-    protocol::wire,
+    protocol::wire::{self, BadLine},
     time::{MonoMillis, Now, WallMillis},
 };
 use alloc::{
@@ -57,7 +58,7 @@ use trace::Trace;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Event {
-    /// A message arrives; the device is told apart from the server by `to_server`.
+    /// A frame arrives, with its check; the device is told apart from the server by `to_server`.
     Deliver {
         line: u64,
         to_server: bool,
@@ -158,6 +159,8 @@ struct Line {
     left: [bool; 2],
     /// What a bad middleman does to it.
     tampered: middleman::Tampered,
+    /// How it carries frames.
+    carried: bad_lines::Carried,
     /// When what was sent each way has left: slow lines take their time.
     free: [u64; 2],
     /// Arrival of the last message each way: lines keep their order.
@@ -398,7 +401,7 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Deliver { line, to_server, bytes } => self.deliver(line, to_server, bytes),
+            Event::Deliver { line, to_server, bytes } => self.deliver(line, to_server, &bytes),
             Event::Cut { line } => self.cut(line),
             Event::ServerStore { life, ticket } => self.server_store(life, ticket),
             Event::TabStore { device, tab, life, ticket } => {
@@ -460,10 +463,10 @@ impl World {
             return;
         }
         let bytes = self.tamper(line, to_server, bytes);
-        self.pass(line, to_server, bytes);
+        self.carry(line, to_server, bytes);
     }
 
-    /// A message takes its time on a line.
+    /// A frame takes its time on a line.
     fn pass(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
         let Some(held_up) = self.held_up(line, to_server) else {
             return;
@@ -486,15 +489,15 @@ impl World {
         self.at(delay, Event::Deliver { line, to_server, bytes });
     }
 
-    fn deliver(&mut self, line: u64, to_server: bool, bytes: Vec<u8>) {
+    fn deliver(&mut self, line: u64, to_server: bool, sealed: &[u8]) {
         let Some(open) = self.lines.get(&line).filter(|open| !open.silent) else {
             return;
         };
         let (device, tab, life, peer) = (open.device, open.tab, open.life, open.peer);
-        if to_server {
-            self.server_frame(line, peer, &bytes);
-        } else {
-            self.tab_frame((device, tab, life), line, bytes);
+        match self.opened(line, to_server, sealed) {
+            Ok(frame) if to_server => self.server_frame(line, peer, &frame),
+            Ok(frame) => self.tab_frame((device, tab, life), line, frame),
+            Err(BadLine) => self.bad_line(line, to_server),
         }
     }
 

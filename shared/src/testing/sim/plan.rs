@@ -65,7 +65,7 @@ pub struct Plan {
     pub copy_one_in: u64,
     /// Whether the server's secret is lost with its history: nothing that devices return is proved.
     pub loses_secret: bool,
-    /// One in so many messages of changes is lost on its way, though its line lives on; 0 for never.
+    /// One in so many messages of changes is left out by its sender; 0 for never.
     pub lose_one_in: u64,
     /// Bytes that a line carries in a second each way; 0 for any number.
     pub line_bytes_per_s: u64,
@@ -101,6 +101,8 @@ pub struct Plan {
     pub heals_some: bool,
     /// How often a device, or the server, that crashes at all does so at least.
     pub generations: u64,
+    /// One in so many frames is lost, repeated, late or changed, though its line lives on; 0 for never.
+    pub mangle_one_in: u64,
     /// A bug, to see that an oracle finds it.
     pub bug: Option<Bug>,
 }
@@ -201,6 +203,7 @@ impl Plan {
         self.heals_some = rng.once_in(2);
         self.generations = if rng.once_in(2) { 4 } else { 0 };
         self.hostile_one_in = some(rng, 4, 8);
+        self.mangle_one_in = some(rng, 4, 100);
     }
 
     /// A short life in which stores are copied all the time, with whatever they have not sent.

@@ -135,6 +135,7 @@ traits!(
     server_steps,
     heals_some,
     generations,
+    mangle_one_in,
 );
 
 impl Plan {

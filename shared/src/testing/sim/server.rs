@@ -1,8 +1,8 @@
 //! The server of a simulated world: one host on one store.
 
 use super::{
-    Event, Line, World, disks::Disk, history::Copy, hostile::MALLORY, middleman::Tampered, space,
-    wires::Passed,
+    Event, Line, World, bad_lines::Carried, disks::Disk, history::Copy, hostile::MALLORY,
+    middleman::Tampered, space, wires::Passed,
 };
 use crate::{
     hlc::Hlc,
@@ -391,6 +391,7 @@ impl World {
             silent: false,
             left: [false; 2],
             tampered: Tampered::default(),
+            carried: Carried::default(),
             free: [0; 2],
             last: [0; 2],
             passed: Passed::default(),
