@@ -2,7 +2,7 @@
 //! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
 
 use crate::{
-    protocol::limits::{BACKOFF, RETRY_AFTER_MAX},
+    protocol::limits::{BACKOFF, RETRY_AFTER_MAX, UNANSWERED_BACKOFF, UNANSWERED_MAX},
     time::Millis,
 };
 
@@ -12,6 +12,8 @@ pub struct Backoff {
     attempts: u32,
     /// The last connection ended with leave to come back at once.
     at_once: bool,
+    /// Attempts in a row that nobody answered.
+    silent: u32,
 }
 
 impl Backoff {
@@ -39,9 +41,26 @@ impl Backoff {
         Millis(floor.0 + self.next(random).0)
     }
 
-    /// A session came to live: the next delay is short again.
+    /// The delay after an attempt that nobody answered in time, not even with a refusal: packets are lost. It is
+    /// short, for the line may be whole at any moment and nothing would tell; and no server was asked too much by it.
+    /// After some minutes of that the device is spared.
+    pub fn after_silence(&mut self, random: u64) -> Millis {
+        self.silent = self.silent.saturating_add(1);
+        if self.silent > UNANSWERED_MAX {
+            return self.next(random);
+        }
+        Millis(random % (UNANSWERED_BACKOFF.0 + 1))
+    }
+
+    /// Somebody answered.
+    pub const fn is_answered(&mut self) {
+        self.silent = 0;
+    }
+
+    /// A session came to live, or the network is back: the next delay is short again.
     pub const fn reset(&mut self) {
         self.attempts = 0;
+        self.silent = 0;
     }
 }
 
@@ -100,6 +119,21 @@ mod tests {
         assert!(last <= DOWN + 30_000, "the last one is back after {last} ms");
         // Those that were refused come no faster than the others: the storm falls off by itself.
         assert!(attempts[5] < 10_000 && attempts[10] < 4_000, "{attempts:?}");
+    }
+
+    #[test]
+    fn p04_silence_is_followed_by_another_attempt_within_a_second_for_minutes() {
+        let mut backoff = Backoff::default();
+        for _ in 0..UNANSWERED_MAX {
+            assert!(backoff.after_silence(u64::MAX) <= UNANSWERED_BACKOFF);
+        }
+        let bounds: [u64; 3] = core::array::from_fn(|_| backoff.after_silence(u64::MAX).0);
+        assert!(bounds[0] <= 500 && bounds[2] <= 2_000, "it begins as after refusals: {bounds:?}");
+        (0..8).for_each(|_| assert!(backoff.after_silence(0) == Millis(0)));
+        assert_eq!(backoff.after_silence(30_000), BACKOFF.1, "nobody is there");
+        backoff.is_answered();
+        assert!(backoff.after_silence(u64::MAX) <= UNANSWERED_BACKOFF);
+        assert_eq!(backoff.next(30_000), BACKOFF.1, "what was refused still counts");
     }
 
     #[test]

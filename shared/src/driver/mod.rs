@@ -164,6 +164,7 @@ pub async fn drive<S, D, C>(
     let mut closing = pin!(None);
     let mut supervisor = Supervisor { backoff: Backoff::default(), paused: false, stopping: false };
     let mut line: Line<D> = Line::Down { dial_at: Some(clock.now().mono) };
+    let mut dialed_at = clock.now().mono;
     loop {
         // What the engine wants done, in order.
         while let Some(output) = engine.with(Engine::poll) {
@@ -204,6 +205,7 @@ pub async fn drive<S, D, C>(
             && *at <= clock.now().mono
         {
             dialing.set(Some(dialer.dial()));
+            dialed_at = clock.now().mono;
             line = Line::Dialing;
         }
         if let Line::Up { sink, sending, .. } = &mut line
@@ -280,6 +282,7 @@ pub async fn drive<S, D, C>(
             }
             Wake::Dialed(Ok((sink, stream))) => {
                 dialing.set(None);
+                supervisor.backoff.is_answered();
                 // A frame that the connection before this one has not sent yet will not be sent.
                 sending_one.set(None);
                 let (sending, chains) = (VecDeque::new(), Chains::new());
@@ -289,7 +292,8 @@ pub async fn drive<S, D, C>(
             }
             Wake::Dialed(Err(_)) => {
                 dialing.set(None);
-                line = Line::Down { dial_at: supervisor.again_at(clock, entropy, None) };
+                let took = now.mono.since(dialed_at);
+                line = Line::Down { dial_at: supervisor.failed_at(now.mono, took, entropy) };
             }
             Wake::Sent(sink, true) => {
                 sending_one.set(None);
@@ -343,6 +347,21 @@ impl Supervisor {
         if matches!(ring, Ring::Online | Ring::Resume) {
             self.backoff.reset();
         }
+    }
+
+    /// When to dial again after an attempt that failed and took so long.
+    fn failed_at(
+        &mut self,
+        now: MonoMillis,
+        took: Millis,
+        entropy: &mut impl Entropy,
+    ) -> Option<MonoMillis> {
+        let random = random(entropy);
+        if took >= SILENT_FROM {
+            return Some(now + self.backoff.after_silence(random));
+        }
+        self.backoff.is_answered();
+        Some(now + self.backoff.after(None, random))
     }
 
     fn again_at(
@@ -406,3 +425,7 @@ fn poll_option<F: Future>(
 
 /// How long a dialler should give one attempt.
 pub const DIAL_WITHIN: Millis = HANDSHAKE_WITHIN;
+
+/// An attempt that fails behind this was answered by nobody: a refusal comes sooner, and a network that finds nobody at
+/// an address says so after some three seconds.
+const SILENT_FROM: Millis = Millis(DIAL_WITHIN.0 / 2);

@@ -10,7 +10,7 @@ pub const SUBPROTOCOL: &str = "rejoin.v1";
 /// Largest frame, channel number and check included.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a message in one frame; a larger one goes in parts of this size.
-pub const PART_BYTES: usize = 16 << 10;
+pub const PART_BYTES: usize = 4 << 10;
 /// Slowest line, in bytes per second, on which sessions get on: deadlines for what was sent grow with its bytes as
 /// if they took so long, and a part is through well before a silent peer counts as dead.
 pub const FLOOR_BYTES_PER_S: usize = 2_000;
@@ -81,6 +81,13 @@ pub const EARLY_BYTES_MAX: usize = 32 << 20;
 pub const AHEAD_MAX: Millis = crate::hlc::DRIFT_MAX;
 /// A session without traffic pings this often.
 pub const PING_EVERY: Millis = Millis(10_000);
+/// An initiator that is live pings so soon when it hears nothing, as long as the line was of use lately.
+pub const LIVELY_PING_EVERY: Millis = Millis(3_000);
+/// A line is of use for so long after something else than a ping or its answer came or went.
+pub const LIVELY_FOR: Millis = Millis(60_000);
+/// An initiator that is live gives a line up when a ping is followed by nothing for so long: a part and the next one are
+/// not further from each other on the slowest line. Longer where answers were late.
+pub const ANSWER_WITHIN: Millis = Millis(4_000);
 /// A session that has heard nothing for so long is dead.
 pub const DEAD_AFTER: Millis = Millis(25_000);
 /// A push unacknowledged for so long means a dead connection.
@@ -97,5 +104,9 @@ pub const fn time_for(bytes: usize) -> Millis {
 pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
 /// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).
 pub const BACKOFF: (Millis, Millis) = (Millis(500), Millis(30_000));
+/// Greatest reconnect delay after an attempt that nobody answered.
+pub const UNANSWERED_BACKOFF: Millis = Millis(1_000);
+/// Attempts in a row that nobody answered after which the next ones become rarer.
+pub const UNANSWERED_MAX: u32 = 50;
 /// Longest time that a peer can keep an initiator from coming back.
 pub const RETRY_AFTER_MAX: Millis = Millis(300_000);

@@ -7,7 +7,7 @@ use rejoin_core::{
     id::{Digest, Seq},
     protocol::{
         engine::{Input, Link, Notice, Wish},
-        limits::{PART_BYTES, RECALL_ROWS_MAX},
+        limits::{ACK_WITHIN, PART_BYTES, RECALL_ROWS_MAX},
         message::{
             Ack, Body, ByeCode, Changes, Entry, Identity, Message, Mode, Origin, Outcome,
             PROOF_BYTES, Place, Recalled, Records, Stated, Taken, Welcome,
@@ -17,7 +17,7 @@ use rejoin_core::{
     record::Record,
     replica::RowState,
     testing::memory::MemoryStore,
-    time::WallMillis,
+    time::{Millis, WallMillis},
     tree::combine_roots,
 };
 
@@ -309,4 +309,46 @@ fn answer_to_a_recall_that_stands_behind_something_large_is_waited_for() {
     assert_eq!(pings.count(), 1, "its peer hears that it lives");
     client.pass(10_000);
     assert_eq!(client.closed.len(), 1, "what has stopped is not waited for");
+}
+
+/// A line that has lost its packets was noticed by the limit of an acknowledgement, which each further write put off.
+#[test]
+fn p04_line_in_use_that_goes_silent_is_given_up_within_seconds() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, &["*"]);
+    client.written(set(&key("notes", "a"), "one"));
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    let cut = client.now.mono;
+    while client.closed.is_empty() {
+        client.written(set(&key("notes", "a"), "nobody hears this"));
+        client.pass(500);
+        assert!(client.now.mono.since(cut) <= Millis(8_000), "{:?}", client.engine.deadline());
+    }
+    client.connect();
+    server.settle(&mut [&mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    let idle = client.now.mono;
+    while client.closed.len() < 2 {
+        client.pass(500);
+        assert!(client.now.mono.since(idle) <= Millis(25_000), "an idle one");
+    }
+}
+
+#[test]
+fn peer_that_answers_pings_and_acknowledges_nothing_is_left_however_much_is_written() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    client.run();
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::InSync)])));
+    client.run();
+    let since = client.now.mono;
+    while client.closed.is_empty() {
+        client.written(set(&key("notes", "a"), "again"));
+        client.hear(&Message::Ping { nonce: client.now.mono.0 });
+        client.pass(1_000);
+        assert!(client.now.mono.since(since) <= Millis(17_000), "each write put it off");
+    }
+    assert!(client.now.mono.since(since) >= ACK_WITHIN);
 }

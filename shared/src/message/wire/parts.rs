@@ -51,6 +51,12 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Whether no part of a message waits for the rest of it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+
     /// Takes what a frame carries, its channel taken off; gives the message that it completes.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! fencing token each of its commits checks, holds a session and folds. Absent: sockets, clocks, timers,
 //! randomness (all are inputs), waiting.
 
+mod alive;
 mod feed;
 mod fork;
 mod heal;
@@ -419,6 +420,8 @@ pub struct Engine {
     other_account: Option<String>,
     /// The last hello was taken for a fork's: the next one names earlier incarnations too.
     names_past: bool,
+    /// How long the answer to a ping is waited for.
+    patience: alive::Patience,
     /// A bug, in tests, and how often they fold.
     #[cfg(feature = "test-util")]
     planted: (crate::planted::Planted, Option<u64>),
@@ -445,6 +448,7 @@ impl Engine {
             needs_token: false,
             other_account: None,
             names_past: false,
+            patience: alive::Patience::default(),
             #[cfg(feature = "test-util")]
             planted: Default::default(),
         };
@@ -486,6 +490,9 @@ impl Engine {
         self.keep_alive(now);
         self.pump_push(now);
         self.advance(now);
+        if let Some(session) = &mut self.session {
+            session.look_brisk(now);
+        }
         if self.status() != before {
             self.notice(Notice::Status);
         }

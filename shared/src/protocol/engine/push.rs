@@ -54,6 +54,8 @@ pub(super) struct Pushing {
     copies: Option<Hlc>,
     /// Subscriptions that must be healed before more is sent.
     mending: BTreeSet<u32>,
+    /// Since when an acknowledgement is awaited.
+    since: MonoMillis,
     /// When the outstanding acknowledgement is overdue.
     pub(super) overdue: Option<MonoMillis>,
 }
@@ -68,7 +70,10 @@ struct Flight {
 
 impl Pushing {
     /// The row that is next goes out.
-    fn takes(&mut self, number: u64, flight: Flight) {
+    fn takes(&mut self, now: MonoMillis, number: u64, flight: Flight) {
+        if self.in_flight.is_empty() {
+            self.since = now;
+        }
         if !self.returned.remove(&number) {
             self.next = number + 1;
         }
@@ -109,9 +114,9 @@ impl Pushing {
         self.until.is_some_and(|seq| knows(replica) < seq)
     }
 
-    /// How long the next acknowledgement may take: what is outstanding must get there first.
-    fn ack_within(&self, planted: bool) -> Millis {
-        if planted { ACK_WITHIN } else { Millis(ACK_WITHIN.0 + time_for(self.bytes).0) }
+    /// When the next acknowledgement is overdue: what is outstanding must get there first.
+    fn overdue_at(&self, planted: bool) -> MonoMillis {
+        self.since + ACK_WITHIN + if planted { Millis(0) } else { time_for(self.bytes) }
     }
 
     /// An acknowledgement may stand behind something large that is arriving.
@@ -168,13 +173,14 @@ impl Engine {
                 break;
             }
             page += bytes;
-            pushing.takes(number, Flight { bytes, knew });
+            pushing.takes(now.mono, number, Flight { bytes, knew });
             rows.push(row);
         }
         if rows.is_empty() {
             return Ok(None);
         }
-        pushing.overdue = Some(now.mono + pushing.ack_within(planted));
+        // Who writes all the time waits no longer than others.
+        pushing.overdue = pushing.overdue.max(Some(pushing.overdue_at(planted)));
         Ok(Some(Push { named: pushing.named, rows }))
     }
 
@@ -354,8 +360,8 @@ impl Engine {
         let Some(session) = self.session.as_mut() else { return };
         let pushing = &mut session.pushing;
         settled.iter().for_each(|(_, settlement)| pushing.awaits(settlement));
-        pushing.overdue =
-            (!pushing.in_flight.is_empty()).then(|| now.mono + pushing.ack_within(planted));
+        pushing.since = now.mono;
+        pushing.overdue = (!pushing.in_flight.is_empty()).then(|| pushing.overdue_at(planted));
         if settled.is_empty() {
             pushing.named = pushing.named.max(named);
         } else {

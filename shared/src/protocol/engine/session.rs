@@ -2,6 +2,7 @@
 
 use super::{
     Engine, Link, Notice, Output, Progress,
+    alive::Alive,
     feed::Claim,
     heal::Heal,
     pipeline::{Then, WAITING_BYTES_MAX, Want},
@@ -16,8 +17,7 @@ use crate::{
     planted::Bug,
     protocol::{
         limits::{
-            DEAD_AFTER, EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, PING_EVERY,
-            SUBSCRIPTIONS_MAX, VERSIONS,
+            EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, SUBSCRIPTIONS_MAX, VERSIONS,
         },
         message::{
             Bye, ByeCode, Hello, Identity, Message, Mode, Origin, Place, Subscription, Welcome,
@@ -76,7 +76,7 @@ pub(super) struct Session {
     /// Frames that came while the welcome was on its way into the log.
     early: Vec<Vec<u8>>,
     early_bytes: usize,
-    assembler: Assembler,
+    pub(super) assembler: Assembler,
     pub(super) pushing: Pushing,
     /// Where each subscription's next changes must begin.
     pub(super) expected: BTreeMap<u32, Place>,
@@ -110,10 +110,8 @@ pub(super) struct Session {
     pub(super) copied: Option<Hlc>,
     /// Rows that are not known here, and of which a copy counts since; at most `ORIGINS_MAX`.
     pub(super) told: BTreeSet<Origin>,
-    last_sent: MonoMillis,
-    last_heard: MonoMillis,
+    pub(super) alive: Alive,
     pub(super) opening_until: MonoMillis,
-    pings: u64,
     /// Whether another token was sent since the hello.
     refreshed: bool,
     pub(super) live: bool,
@@ -121,14 +119,14 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn deadline(&self) -> Option<MonoMillis> {
-        let dead = self.last_heard + DEAD_AFTER;
+        let dead = self.alive.dead_at();
         let opening = self.is_opening().then_some(self.opening_until);
-        let ping = self.may_ping().then_some(self.last_sent + PING_EVERY);
+        let ping = self.may_ping().then(|| self.alive.ping_at());
         let pushing = self.pushing.overdue.into_iter().chain(self.pushing.paused_until);
         pushing.chain(opening).chain(ping).chain([dead]).min()
     }
 
-    fn is_opening(&self) -> bool {
+    pub(super) fn is_opening(&self) -> bool {
         self.phase != Phase::Open && self.phase != Phase::Blocked
     }
 
@@ -235,10 +233,8 @@ impl Engine {
             copies: Vec::new(),
             copied: None,
             told: BTreeSet::new(),
-            last_sent: now.mono,
-            last_heard: now.mono,
+            alive: Alive::new(now.mono),
             opening_until: now.mono + OPENING_WITHIN,
-            pings: 0,
             refreshed: false,
             live: false,
         });
@@ -273,8 +269,9 @@ impl Engine {
         let Some(session) = &mut self.session else {
             return;
         };
-        session.last_sent = now.mono;
         let encoded = wire::encode(message);
+        let used = !matches!(message, Message::Ping { .. } | Message::Pong { .. });
+        session.alive.says(now.mono, encoded.len(), used);
         self.trace(true, message, encoded.len());
         // Who opens a channel is not known yet, and a hello is small.
         if matches!(message, Message::Hello(_)) || self.has(Bug::DeadlinesFixed) {
@@ -305,7 +302,7 @@ impl Engine {
         let Some(session) = &mut self.session else {
             return;
         };
-        session.last_heard = now.mono;
+        session.alive.hears(now.mono);
         if session.phase == Phase::Entering {
             // The peer goes on at once; the welcome is still on its way into the log.
             self.put_off(now, bytes);
@@ -352,7 +349,10 @@ impl Engine {
     }
 
     fn message(&mut self, now: Now, message: Message, encoded: &[u8]) {
-        let Some(session) = &self.session else { return };
+        let Some(session) = &mut self.session else { return };
+        if !matches!(message, Message::Ping { .. } | Message::Pong { .. }) {
+            session.alive.is_used(now.mono);
+        }
         let open = session.phase == Phase::Open;
         match message {
             Message::Welcome(welcome) if session.phase == Phase::Greeting => {
@@ -372,7 +372,10 @@ impl Engine {
                 self.recalled(now, &recalled);
             }
             Message::Ping { nonce } => self.say(now, &Message::Pong { nonce, state: None }),
-            Message::Pong { state, .. } => {
+            Message::Pong { nonce, state } => {
+                if let Some(session) = &mut self.session {
+                    session.alive.answered(now.mono, nonce, &mut self.patience);
+                }
                 if let (Some(state), true) = (state, open) {
                     self.stated(&state);
                     self.compare(now);
@@ -656,35 +659,6 @@ impl Engine {
         });
         for frame in early.into_iter().flatten() {
             self.frame(now, &frame);
-        }
-    }
-
-    fn ping(&mut self, now: Now) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        session.pings += 1;
-        let nonce = session.pings;
-        self.say(now, &Message::Ping { nonce });
-    }
-
-    /// Pings a quiet peer and ends a session that is dead.
-    pub(super) fn keep_alive(&mut self, now: Now) {
-        let Some(session) = &mut self.session else { return };
-        session.pushing.paused_until.take_if(|until| now.mono >= *until);
-        if self.replica.has(Bug::SilenceIgnored) {
-            (session.last_heard, session.pushing.overdue) = (now.mono, None);
-        }
-        let opening = session.is_opening();
-        let dead = now.mono.since(session.last_heard) >= DEAD_AFTER
-            || (opening && now.mono >= session.opening_until)
-            || session.pushing.overdue.is_some_and(|overdue| now.mono >= overdue);
-        if dead {
-            let (code, reason) = (ByeCode::Busy, String::from("the peer does not answer"));
-            self.notice(Notice::Ended { code, reason });
-            self.drop_session();
-        } else if now.mono.since(session.last_sent) >= PING_EVERY && session.may_ping() {
-            self.ping(now);
         }
     }
 }
