@@ -55,7 +55,8 @@ enum Suite {
     Sweep,
     /// Power lost at every sync of a server and a client, in three ways.
     Power,
-    /// Lines cut 100 times without a word, in one or both directions, for up to 40 s.
+    /// Lines cut 100 times, or as often as the budget allows, without a word, in one or both directions, for up to
+    /// 60 s; and 3,000 times in the simulator.
     Partitions,
     /// The story of one world: of a seed, or of a file that a failure has left.
     Replay,
@@ -88,6 +89,7 @@ fn quick(extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     simulated::worlds(extent, 1_500, report)?;
     simulated::histories(extent, 3_000, report)?;
     fuzzed::made_up(1_000, report)?;
+    partitions::simulated(extent, 500, report)?;
     kill::suite(extent, 300, report)
 }
 

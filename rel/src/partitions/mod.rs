@@ -6,6 +6,7 @@
 mod bytes;
 mod net;
 mod proxy;
+mod simulated;
 
 use crate::{
     Extent,
@@ -18,6 +19,7 @@ use crate::{
 use anyhow::ensure;
 use futures_util::future::join_all;
 use net::{Lost, Network};
+pub(crate) use simulated::simulated;
 use rejoin_core::testing::rng::Rng;
 use std::{
     io::{Write, stderr},
@@ -28,7 +30,7 @@ use std::{
 use tokio::time::{sleep, timeout};
 
 /// Longest time that a line is cut.
-const CUT_MS: u64 = 40_000;
+const CUT_MS: u64 = 60_000;
 /// About how often each client writes meanwhile.
 const WRITES_EVERY_MS: u64 = 1_500;
 /// Worlds at a time; each has an address of its own.
@@ -36,13 +38,18 @@ const AT_ONCE: u64 = 100;
 /// Behind which everything has to converge.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// So many partitions, or as many as the budget allows; and every byte of a session, or an even sample of so many.
+/// Partitions of a usual run, in the simulator.
+const SIMULATED: u64 = 3_000;
+
+/// So many partitions of real lines, or as many as the budget allows (100 take a little more than a minute); thousands in
+/// the simulator; and every byte of a session, or an even sample of so many.
 pub(crate) fn suite(
     extent: Extent,
     count: u64,
     bytes: Option<usize>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    simulated(Extent { budget: None, ..extent }, SIMULATED, report)?;
     let program = Program::build()?;
     bytes::suite(extent, &program, bytes, report)?;
     let network = Network::new()?;
@@ -76,17 +83,30 @@ pub(crate) fn suite(
     tell(ran, took, report)
 }
 
-fn tell(ran: u64, mut took: Vec<Duration>, report: &mut Report) -> anyhow::Result<()> {
-    took.sort_unstable();
+fn tell(ran: u64, took: Vec<Duration>, report: &mut Report) -> anyhow::Result<()> {
+    let seconds = took.iter().map(Duration::as_secs_f64).collect();
     let ran = usize::try_from(ran)?;
+    report.count("partitions.real", ran, "partitions", Bar::AtLeast(1.0))?;
+    healed("partitions", ran, seconds, 5.0, report)
+}
+
+/// How many of so many converged, and within how many seconds.
+fn healed(
+    name: &str,
+    ran: usize,
+    mut took: Vec<f64>,
+    within: f64,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    took.sort_unstable_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "far from 2^53")]
     let share = took.len() as f64 / ran.max(1) as f64 * 100.0;
     let at = |part: usize| took.get((took.len() * part).div_ceil(100).saturating_sub(1));
-    let seconds = |part| at(part).map_or(f64::INFINITY, Duration::as_secs_f64);
-    report.count("partitions.real", ran, "partitions", Bar::AtLeast(1.0))?;
-    report.tell("partitions.converged", share, "%", Bar::Exactly(100.0))?;
-    report.tell("partitions.p50", seconds(50), "s", Bar::None)?;
-    report.tell("partitions.p99", seconds(99), "s", Bar::AtMost(5.0))
+    let seconds = |part| at(part).copied().unwrap_or(f64::INFINITY);
+    report.tell(&format!("{name}.converged"), share, "%", Bar::Exactly(100.0))?;
+    report.tell(&format!("{name}.p50"), seconds(50), "s", Bar::None)?;
+    report.tell(&format!("{name}.p99"), seconds(99), "s", Bar::AtMost(within))?;
+    report.tell(&format!("{name}.longest"), seconds(100), "s", Bar::None)
 }
 
 /// One partition; how long it took both ends from the heal on.

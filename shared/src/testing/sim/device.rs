@@ -442,9 +442,13 @@ impl World {
         let reaches =
             |device: &Device| device.away_until <= self.now && !device.parted.is_parted(self.now);
         let up = self.server.host.is_some() && self.devices.get(device).is_some_and(reaches);
+        let unanswered = self.unanswered(device);
         let Some(tab) = self.tab_of_life(device, at, life) else {
             return;
         };
+        if let Some(later) = unanswered {
+            return self.at(later, Event::Dial { device, tab: at, life });
+        }
         tab.dialing = false;
         let wants = tab.engine.as_ref().is_some_and(Engine::wants_connection);
         if !wants || tab.line.is_some() {

@@ -4,7 +4,7 @@
 //! Whatever it does costs a connection at worst. It takes frames and sends its own, with the checks that they need.
 //! Absent: frames whose checks are wrong, which are bad lines'.
 
-use super::World;
+use super::{World, partition::Stall};
 use crate::protocol::wire;
 use alloc::vec::Vec;
 
@@ -15,18 +15,39 @@ pub(super) struct Tampered {
     pub(super) ever: bool,
     /// Nothing passes any more this way: to the device, to the server.
     pub(super) mute: [bool; 2],
+    /// What is tried again this way.
+    pub(super) stalled: [Option<Stall>; 2],
+}
+
+/// What becomes of what is sent while a network loses it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Its line carries nothing that way any more.
+    #[default]
+    Forever,
+    /// It passes as soon as the network is whole, as far as its line is there.
+    Meanwhile,
+    /// TCP tries it again after pauses that double.
+    UntilTriedAgain,
 }
 
 /// A device that is parted from the server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parted {
     /// Until when nothing passes to the device, and to the server.
-    until: [u64; 2],
-    /// Whether what was sent meanwhile passes afterwards, as far as its line is there; else it never does.
-    delays: bool,
+    pub(super) until: [u64; 2],
+    /// What becomes of what was sent meanwhile.
+    pub(super) lost: Lost,
+    /// Whether who dials meanwhile waits for an answer in vain; else he is told at once that nobody is there.
+    pub(super) swallows: bool,
 }
 
 impl Parted {
+    /// It is over.
+    pub(super) fn end(&mut self, now: u64) {
+        self.until.iter_mut().for_each(|until| *until = now.min(*until));
+    }
+
     /// Whether no line can be opened.
     pub(super) fn is_parted(&self, now: u64) -> bool {
         self.until.iter().any(|until| *until > now)
@@ -38,7 +59,7 @@ impl World {
     pub(super) fn part(&mut self) {
         let until = self.now + 1 + self.faults.one_of(500, &[10_000, 60_000, 120_000]);
         let ways = self.faults.one_of([true, true], &[[true, false], [false, true]]);
-        let delays = self.faults.once_in(2);
+        let lost = if self.faults.once_in(2) { Lost::Meanwhile } else { Lost::Forever };
         self.mark(match ways {
             [true, false] => "parted: device deaf",
             [false, true] => "parted: device mute",
@@ -51,7 +72,7 @@ impl World {
                 continue;
             };
             parted += 1;
-            device.parted.delays = delays;
+            device.parted.lost = lost;
             for (until_way, struck) in device.parted.until.iter_mut().zip(ways) {
                 if struck {
                     *until_way = until.max(*until_way);
@@ -69,8 +90,11 @@ impl World {
         let way = usize::from(to_server);
         let mute = open.tampered.mute.get_mut(way)?;
         let parted = &self.devices.get(open.device)?.parted;
+        if parted.lost == Lost::UntilTriedAgain {
+            return Some(parted.tried_again(open.tampered.stalled.get_mut(way)?, way, self.now));
+        }
         let waits = parted.until.get(way)?.saturating_sub(self.now);
-        *mute |= waits > 0 && !parted.delays;
+        *mute |= waits > 0 && parted.lost == Lost::Forever;
         (!*mute).then_some(waits)
     }
 

@@ -20,6 +20,7 @@ mod hostile;
 pub mod marks;
 mod middleman;
 mod oracle;
+mod partition;
 mod plan;
 mod rot;
 mod runs;
@@ -48,6 +49,7 @@ use device::Device;
 use oracle::Ledger;
 use server::Server;
 
+pub use partition::{Healed, partition};
 pub use plan::Plan;
 pub use runs::{Failure, Outcome, run, run_plan, run_script, run_tape, script, tell, trace};
 pub use script::{Script, ScriptError};
@@ -367,18 +369,7 @@ impl World {
 
     fn run(&mut self) -> Result<(), String> {
         let mut progress = (self.now, Vec::new());
-        while let Some(Reverse(timed)) = self.queue.pop() {
-            self.now = self.now.max(timed.at);
-            self.events += 1;
-            if self.events > EVENTS_MAX {
-                return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
-            }
-            (timed.at, &timed.event).hash(&mut self.trace);
-            self.happen(timed.event)?;
-            self.check_step()?;
-            if let Some(what) = self.objection.take() {
-                return Err(what);
-            }
+        while self.turn()? {
             if self.calm {
                 if self.is_quiet() {
                     self.check_end()?;
@@ -397,6 +388,20 @@ impl World {
             }
         }
         Err(format!("the world stood still: {}", self.summary()))
+    }
+
+    /// The next event happens, if there is one.
+    fn turn(&mut self) -> Result<bool, String> {
+        let Some(Reverse(timed)) = self.queue.pop() else { return Ok(false) };
+        self.now = self.now.max(timed.at);
+        self.events += 1;
+        if self.events > EVENTS_MAX {
+            return Err(format!("no rest after {EVENTS_MAX} events: {}", self.summary()));
+        }
+        (timed.at, &timed.event).hash(&mut self.trace);
+        self.happen(timed.event)?;
+        self.check_step()?;
+        self.objection.take().map_or(Ok(true), Err)
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! What apps do in a simulated world, and when faults strike.
 
-use super::{Event, World, collection, disks::Disk, middleman::Parted};
+use super::{Event, World, collection, disks::Disk};
 use crate::{
     id::{FieldName, RecordId, RecordKey},
     message::RejectCode,
@@ -178,7 +178,7 @@ impl World {
         self.doubles |= self.server_rewound;
     }
 
-    fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         let device = self.apps.index(self.plan.devices);
         let tab = self.apps.index(self.plan.tabs);
         let can = self.tab(device, tab).and_then(|tab| tab.engine.as_ref());
@@ -304,7 +304,7 @@ impl World {
     }
 
     /// The last fault is over: everything is up again and stays up.
-    fn calm_down(&mut self) {
+    pub(super) fn calm_down(&mut self) {
         self.calm = true;
         self.calm_since = self.now;
         // Nobody is told of a message that is lost while its line lives on. (A line that is half-open is found out.)
@@ -317,7 +317,7 @@ impl World {
             devices.flat_map(|(device, tabs)| (0..tabs).map(move |tab| (device, tab))).collect();
         for device in &mut self.devices {
             device.away_until = 0;
-            device.parted = Parted::default();
+            device.parted.end(self.now);
             device.disk = Disk::default();
         }
         self.server.disk = Disk::default();
