@@ -2,22 +2,18 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
+    tool,
 };
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use serde_json::Value;
 use std::{
-    env,
-    ffi::OsStr,
-    fs,
-    io::{Write, stderr},
-    path::{Path, PathBuf},
+    env, fs,
+    path::Path,
     process::{Command, Stdio},
     time::SystemTime,
 };
 
-/// Where the whole checkout is.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Cycles of a whole run.
 pub(crate) const CYCLES: u32 = 300;
 /// Figures that must be nothing, by what is counted.
@@ -54,20 +50,26 @@ const SCENARIOS: [(&str, &str); 21] = [
 ];
 /// Scenarios of Firefox, which is left out where there is none.
 const FIREFOX: &str = "firefox_";
-const FIREFOXES: [&str; 2] = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
-/// Where Debian and others have Chromium.
-const BROWSERS: [&str; 3] =
-    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+/// What its program is called here or there.
+const FIREFOXES: [&str; 2] = ["firefox-esr", "firefox"];
+const CHROMIUMS: [&str; 4] =
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Names a scenario that is to run alone, once, with the seed given: how a cycle that failed is repeated.
 const SCENARIO: &str = "REL_SCENARIO";
 
 /// `cycles` faults in browsers, or as many as the budget allows.
 pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow::Result<()> {
+    let chromium = tool::find_as("REJOIN_BROWSER", &CHROMIUMS, "chromium")?;
+    let firefox = tool::find_as("REJOIN_FIREFOX", &FIREFOXES, "firefox-esr");
     build_what_is_missing()?;
     let scenario = env::var_os(SCENARIO);
     let cycles = if scenario.is_some() { 1 } else { cycles };
-    let mut program = command("node");
+    let mut program = Command::new(tool::find("node", "nodejs")?);
+    program.current_dir(tool::root()?).stdin(Stdio::null()).env("REJOIN_BROWSER", chromium);
+    if let Ok(firefox) = &firefox {
+        program.env("REJOIN_FIREFOX", firefox);
+    }
     program.arg("client-wasm/test/reliability/main.mjs");
     program.args(["--seed", &extent.seed.to_string(), "--cycles", &cycles.to_string()]);
     if let Some(budget) = extent.budget {
@@ -89,14 +91,10 @@ pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow
     for (metric, name, unit) in NONE {
         report.tell(metric, figure(name)?, unit, Bar::Exactly(0.0))?;
     }
-    let has_firefox = program_of("REJOIN_FIREFOX", &FIREFOXES).is_some();
-    if !has_firefox {
-        writeln!(
-            stderr(),
-            "no Firefox, nothing is told of it (Debian: apt-get install firefox-esr)"
-        )?;
+    if let Err(missing) = &firefox {
+        say(format!("nothing is told of Firefox: {missing}"));
     }
-    let told = |name: &str| has_firefox || !name.starts_with(FIREFOX);
+    let told = |name: &str| firefox.is_ok() || !name.starts_with(FIREFOX);
     for (metric, name) in SCENARIOS.into_iter().filter(|(_, name)| told(name)) {
         report.tell(metric, figure(name)?, "cycles", Bar::None)?;
     }
@@ -104,14 +102,16 @@ pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow
 }
 
 fn build_what_is_missing() -> anyhow::Result<()> {
-    if program_of("REJOIN_BROWSER", &BROWSERS).is_none() {
-        bail!(
-            "no Chromium: install it (Debian: apt-get install chromium) or set REJOIN_BROWSER to its path"
-        );
-    }
-    run("cargo", ["build", "--quiet", "--locked", "-p", "rejoin-server"])?;
+    let root = tool::root()?;
+    let at = |path: &str| root.join(path);
+    let mut build = tool::cargo_itself("build")?;
+    tool::run(build.args(["--quiet", "--locked", "-p", "rejoin-server"]))?;
+    let npm = |arguments: &[&str]| {
+        let mut npm = Command::new(tool::find("npm", "npm")?);
+        tool::run(npm.args(arguments).current_dir(&root).stdin(Stdio::null()))
+    };
     if !at("node_modules/playwright-core").exists() {
-        run("npm", ["ci"])?;
+        npm(&["ci"])?;
     }
     let sources =
         ["client-wasm/src", "client-wasm/ts", "client-wasm/packager", "shared/src", "Cargo.lock"];
@@ -126,7 +126,7 @@ fn build_what_is_missing() -> anyhow::Result<()> {
     for (script, made) in builds {
         let made = fs::metadata(at(made)).and_then(|made| made.modified());
         if !made.is_ok_and(|made| made > changed) {
-            run("npm", ["run", script, "-w", "client-wasm"])?;
+            npm(&["run", script, "-w", "client-wasm"])?;
         }
     }
     Ok(())
@@ -142,33 +142,4 @@ fn newest(path: &Path) -> anyhow::Result<SystemTime> {
         }
     }
     Ok(newest)
-}
-
-/// The program that the variable names, or the first of the usual ones that is there.
-fn program_of(variable: &str, usual: &[&str]) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from);
-    let usual = || usual.iter().map(PathBuf::from).find(|path| path.exists());
-    named.map_or_else(usual, |path| Some(path).filter(|path| path.exists()))
-}
-
-fn at(path: &str) -> PathBuf {
-    Path::new(ROOT).join(path)
-}
-
-fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(ROOT).stdin(Stdio::null());
-    command
-}
-
-fn run<A: AsRef<OsStr>>(
-    program: &str,
-    arguments: impl IntoIterator<Item = A>,
-) -> anyhow::Result<()> {
-    let mut command = command(program);
-    // The figures alone are on the standard output.
-    command.args(arguments).stdout(Stdio::null());
-    let status = command.status().with_context(|| format!("{program} cannot be run"))?;
-    ensure!(status.success(), "{command:?} failed");
-    Ok(())
 }

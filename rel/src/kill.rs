@@ -3,7 +3,7 @@
 use crate::{
     Extent,
     gate::Gate,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     scratch, seeds,
     server::{PATIENCE, Program, Server},
     writers::{Verdict, Writer, look},
@@ -18,7 +18,6 @@ use rejoin_core::{
 };
 use rejoin_sqlite::{SqliteDb, SqliteOptions};
 use std::{
-    io::{Write, stderr},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -57,7 +56,7 @@ pub(crate) fn suite(extent: Extent, kills: u64, report: &mut Report) -> anyhow::
         let mut life = Sum::default();
         if let Err(fault) = live(&program, seed, &mut life) {
             life.wedged += 1;
-            writeln!(stderr(), "seed {seed}: {fault:#}").ok();
+            say(format!("seed {seed}: {fault:#}"));
         }
         add(sum, life);
     };

@@ -2,6 +2,7 @@
 //! fails if one does not reach its bar. What is promised and how it is tested: docs/RELIABILITY.md.
 
 mod browser;
+mod canaries;
 mod determinism;
 mod fuzzed;
 mod gate;
@@ -10,7 +11,6 @@ mod measured;
 mod partitions;
 mod power;
 mod replay;
-mod canaries;
 mod report;
 mod scratch;
 mod script;

@@ -1,8 +1,8 @@
 //! The server as a process of its own: the binary that operators run, built as it is here.
 
+use crate::tool;
 use anyhow::{Context, ensure};
 use std::{
-    env,
     ffi::OsStr,
     io::{BufRead, BufReader},
     net::SocketAddr,
@@ -26,9 +26,8 @@ pub(crate) struct Program(PathBuf);
 impl Program {
     /// Builds it as `cargo rel` itself was built.
     pub(crate) fn build() -> anyhow::Result<Self> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--profile", "rel"])
+        let output = tool::cargo_itself("build")?
+            .args(["--quiet", "--locked", "--profile", "rel"])
             .args(["--package", "rejoin-server", "--message-format", "json"])
             .stderr(Stdio::inherit())
             .output()

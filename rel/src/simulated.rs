@@ -2,15 +2,11 @@
 
 use crate::{
     Extent, replay,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     seeds,
 };
 use rejoin_core::testing::sim::{self, Failure, Outcome, Plan, marks};
-use std::{
-    collections::BTreeMap,
-    io::{Write, stderr},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// What many runs did together.
 #[derive(Debug, Default)]
@@ -41,7 +37,7 @@ impl Sum {
             }
             Err(failure) => {
                 self.failed += 1;
-                writeln!(stderr(), "seed {}: {}", failure.seed, failure.what).ok();
+                say(format!("seed {}: {}", failure.seed, failure.what));
                 if self.failures.len() < KEPT_MAX {
                     self.failures.push(failure);
                 }
@@ -65,7 +61,7 @@ impl Sum {
     fn keep(self) -> anyhow::Result<()> {
         for failure in self.failures.into_iter().take(KEPT_MAX) {
             let seed = failure.seed;
-            writeln!(stderr(), "seed {seed}: {}", replay::keep(failure)?)?;
+            say(format!("seed {seed}: {}", replay::keep(failure)?));
         }
         Ok(())
     }
@@ -90,7 +86,7 @@ pub(crate) fn worlds(extent: Extent, count: u64, report: &mut Report) -> anyhow:
     let mut happened = sum.marks.clone();
     happened.insert("written", sum.written);
     if let Some((mark, count)) = marks::rarest(&happened).into_iter().next() {
-        writeln!(stderr(), "rarest mark: {mark}").ok();
+        say(format!("rarest mark: {mark}"));
         let long = ran >= WORLDS;
         let bar = if long { Bar::AtLeast(100.0) } else { Bar::None };
         report.count("sim.rarest_mark", usize::try_from(count)?, "times", bar)?;

@@ -1,23 +1,14 @@
 //! `strace`, which sees every system call of a process, and makes one fail or be its last.
 
-use crate::server::PATIENCE;
+use crate::{server::PATIENCE, tool::find};
 use anyhow::{Context, ensure};
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-
-/// Where a program is; an error says how to get it.
-pub(crate) fn find(program: &str, package: &str) -> anyhow::Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let places =
-        env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
-    let found = places.map(|place| place.join(program)).find(|file| file.is_file());
-    found.with_context(|| format!("{program} is missing: on Debian, apt-get install {package}"))
-}
 
 /// Which calls of a process are looked at, and what is done to them.
 #[derive(Debug, Clone)]

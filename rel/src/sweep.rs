@@ -9,7 +9,7 @@ use crate::{
     Extent,
     gate::Gate,
     kill::check_file,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     scratch, seeds,
     server::{Boot, PATIENCE, Program, Server},
     strace::{Strace, thread},
@@ -18,7 +18,6 @@ use crate::{
 use anyhow::ensure;
 use std::{
     collections::BTreeMap,
-    io::{Write, stderr},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -152,12 +151,12 @@ fn meet(template: &Template, point: Point, sum: &mut Sum) {
         Ok(true) => sum.points += 1,
         Ok(false) => {
             sum.missed += 1;
-            writeln!(stderr(), "{point:?}: not met").ok();
+            say(format!("{point:?}: not met"));
         }
         Err(fault) => {
             sum.points += 1;
             sum.violations += 1;
-            writeln!(stderr(), "{point:?}: {fault:#}").ok();
+            say(format!("{point:?}: {fault:#}"));
         }
     }
 }

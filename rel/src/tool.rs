@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use std::{
+    env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -14,19 +15,47 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
     Ok(root.to_owned())
 }
 
+/// Where a program is; an error says how to get it.
+pub(crate) fn find(program: &str, package: &str) -> anyhow::Result<PathBuf> {
+    first_of(&[program])
+        .with_context(|| format!("{program} is missing: on Debian, apt-get install {package}"))
+}
+
+/// Where a program is that a variable may name, and that is called this or that.
+pub(crate) fn find_as(variable: &str, names: &[&str], package: &str) -> anyhow::Result<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    let found =
+        named.map_or_else(|| first_of(names), |path| Some(path).filter(|path| path.exists()));
+    found.with_context(|| {
+        let names = names.join(" or ");
+        format!("{names} is missing: on Debian, apt-get install {package}; or {variable} names it")
+    })
+}
+
+fn first_of(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places = || env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let files = names.iter().flat_map(|name| places().map(move |place| place.join(name)));
+    files.into_iter().find(|file| file.is_file())
+}
+
 /// A subcommand of cargo, which is known to be there; `crate_name` is what installs it.
 pub(crate) fn cargo(subcommand: &str, crate_name: &str) -> anyhow::Result<Command> {
-    let cargo = || {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.arg(subcommand);
-        command
-    };
-    let there = cargo().arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = cargo_itself(subcommand)?
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !there.is_ok_and(|status| status.success()) {
         bail!("cargo {subcommand} is missing: cargo install {crate_name} --locked");
     }
-    let mut command = cargo();
-    command.current_dir(root()?);
+    cargo_itself(subcommand)
+}
+
+/// A subcommand that cargo always has, on the sources.
+pub(crate) fn cargo_itself(subcommand: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(subcommand).current_dir(root()?).stdin(Stdio::null());
     Ok(command)
 }
 

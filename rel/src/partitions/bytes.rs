@@ -4,7 +4,7 @@
 use super::proxy::{Proxy, Trouble};
 use crate::{
     Extent,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     scratch,
     script::{self, Seen},
     seeds,
@@ -13,12 +13,7 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use rejoin_client::Client;
-use std::{
-    io::{Write, stderr},
-    net::SocketAddr,
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// Batches of the session: of some kinds, and such that a session has all messages of a first meeting.
@@ -49,7 +44,7 @@ pub(crate) fn suite(
         let went = p03_a_session_cut_behind_any_byte_goes_on(address, &space, trouble.clone());
         if let Err(fault) = run(went) {
             *faults += 1;
-            writeln!(stderr(), "{trouble:?}: {fault:#}").ok();
+            say(format!("{trouble:?}: {fault:#}"));
         }
     };
     let all = Extent { budget: None, seed: 0 };

@@ -10,7 +10,7 @@ mod simulated;
 
 use crate::{
     Extent,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     scratch,
     script::Seen,
     server::{PATIENCE, Program, Server},
@@ -22,7 +22,6 @@ use net::{Lost, Network};
 pub(crate) use simulated::simulated;
 use rejoin_core::testing::rng::Rng;
 use std::{
-    io::{Write, stderr},
     net::Ipv4Addr,
     path::Path,
     time::{Duration, Instant},
@@ -70,7 +69,7 @@ pub(crate) fn suite(
                 let result =
                     p04_both_ends_converge_once_the_line_is_whole(network, port, seed, at).await;
                 if let Err(fault) = &result {
-                    writeln!(stderr(), "seed {seed}: {fault:#}").ok();
+                    say(format!("seed {seed}: {fault:#}"));
                 }
                 result
             }
@@ -149,7 +148,7 @@ async fn p04_both_ends_converge_once_the_line_is_whole(
     let took = healed.elapsed();
     ensure!(converged.is_ok(), "{lost:?}: {:?}", writers.each_ref().map(|w| w.client.status()));
     if took > Duration::from_secs(5) {
-        writeln!(stderr(), "seed {seed}, {lost:?}: {took:?}").ok();
+        say(format!("seed {seed}, {lost:?}: {took:?}"));
     }
     let promises = writers.each_ref().map(Writer::promise);
     for writer in &writers {

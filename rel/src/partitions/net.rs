@@ -1,6 +1,6 @@
 //! A network that really loses what is sent: a namespace of its own, and rules in it that drop packets.
 
-use crate::strace::find;
+use crate::tool::find;
 use anyhow::{Context, ensure};
 use std::{
     net::Ipv4Addr,

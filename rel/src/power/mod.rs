@@ -11,7 +11,7 @@ use crate::{
     Extent,
     gate::Gate,
     kill::check_file,
-    report::{Bar, Report},
+    report::{Bar, Report, say},
     scratch, script,
     script::Seen,
     seeds,
@@ -33,7 +33,6 @@ use rejoin_core::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Write, stderr},
     path::Path,
     time::Instant,
 };
@@ -230,7 +229,7 @@ impl Recording {
             if let Err(fault) = booted {
                 sum.violations += 1;
                 let subject = self.subject;
-                writeln!(stderr(), "{subject:?}, {damage:?} at {at}, seed {seed}: {fault:#}").ok();
+                say(format!("{subject:?}, {damage:?} at {at}, seed {seed}: {fault:#}"));
             }
         }
     }
