@@ -1,6 +1,9 @@
 //! How long the server has run, in all its lives. It is kept in the database: a copy that is put back knows how
 //! long its server had run, so what it kept is kept for as long again as was left of its time.
 //!
+//! With it stands what its clock said last: a server whose clock has gone back by more than [`BEHIND_MAX`] takes
+//! nothing that its clients write after what they have seen, so it does not start unasked.
+//!
 //! Invariant: never more than it has run; what was run since it was last stored, [`STORED_EVERY`] at most, is
 //! forgotten when the process dies. Absent: what is collected by it (see `rejoin_core::protocol::host`).
 
@@ -10,7 +13,7 @@ use rejoin_core::{
     id::{NameError, SpaceId},
     io::{Batch, Keyspace},
     port::Store,
-    time::{Millis, MonoMillis},
+    time::{Millis, MonoMillis, WallMillis},
 };
 use rejoin_sqlite::{SqliteError, SqliteStore};
 use std::time::Duration;
@@ -20,14 +23,19 @@ use tracing::error;
 const STORED_EVERY: Duration = Duration::from_secs(60);
 /// Its key; those of hosts are names.
 const KEY: &[u8] = b"\xffran";
-/// Of what is stored under it.
+/// Where stands what the clock said.
+const WALL_KEY: &[u8] = b"\xffwall";
+/// Of what is stored under them.
 const VERSION: u8 = 1;
+/// What a clock without a battery, or before it was set by the network, may be behind.
+const BEHIND_MAX: Millis = Millis(3_600_000);
 
 #[derive(Debug)]
 pub(crate) struct Age {
     store: SqliteStore,
     before: Millis,
     since: MonoMillis,
+    behind: Millis,
 }
 
 impl Age {
@@ -38,12 +46,17 @@ impl Age {
 
     /// Reads how long earlier lives were; `store`: of [`Self::space`].
     pub(crate) async fn load(store: SqliteStore) -> Result<Self, SqliteError> {
-        let stored = store.get(Keyspace::Meta, KEY).await?;
-        // What is damaged counts as nothing: that only keeps things for longer.
-        let stored = stored.as_deref().and_then(|value| codec::unseal(VERSION, value).ok());
-        let stored = stored.and_then(|value| <[u8; 8]>::try_from(value).ok());
-        let before = Millis(stored.map(u64::from_be_bytes).unwrap_or_default());
-        Ok(Self { store, before, since: clock::read().mono })
+        // What is damaged counts as nothing: that only keeps things for longer, and asks less of the clock.
+        let before = Millis(number(&store, KEY).await?.unwrap_or_default());
+        let wall = WallMillis(number(&store, WALL_KEY).await?.unwrap_or_default());
+        let now = clock::read();
+        let behind = Millis(wall.0.saturating_sub(now.wall.0));
+        Ok(Self { store, before, since: now.mono, behind })
+    }
+
+    /// By how much the clock is behind what it said in an earlier life, if that is too much.
+    pub(crate) fn behind(&self) -> Option<Millis> {
+        Some(self.behind).filter(|behind| *behind > BEHIND_MAX)
     }
 
     pub(crate) fn ran(&self) -> Millis {
@@ -61,6 +74,8 @@ impl Age {
             let mut batch = Batch::default();
             let ran = codec::seal(VERSION, self.ran().0.to_be_bytes().to_vec());
             batch.put(Keyspace::Meta, KEY.to_vec(), ran);
+            let wall = codec::seal(VERSION, clock::read().wall.0.to_be_bytes().to_vec());
+            batch.put(Keyspace::Meta, WALL_KEY.to_vec(), wall);
             // What is not stored is not counted: that only keeps things for longer.
             if let Err(fault) = self.store.commit(batch).await {
                 error!(%fault, "how long the server has run cannot be stored");
@@ -70,6 +85,13 @@ impl Age {
             }
         }
     }
+}
+
+async fn number(store: &SqliteStore, key: &[u8]) -> Result<Option<u64>, SqliteError> {
+    let stored = store.get(Keyspace::Meta, key).await?;
+    let stored = stored.as_deref().and_then(|value| codec::unseal(VERSION, value).ok());
+    let stored = stored.and_then(|value| <[u8; 8]>::try_from(value).ok());
+    Ok(stored.map(u64::from_be_bytes))
 }
 
 #[cfg(test)]
@@ -89,6 +111,17 @@ mod tests {
         age.before = Millis(1 << 40);
         age.keep(watch::channel(true).1).await;
         assert!(Age::load(store()).await.unwrap().ran() >= Millis(1 << 40));
+
+        assert_eq!(Age::load(store()).await.unwrap().behind(), None);
+        let years_ahead = clock::read().wall.0 + (1 << 40);
+        let mut batch = Batch::default();
+        let wall = codec::seal(VERSION, years_ahead.to_be_bytes().to_vec());
+        batch.put(Keyspace::Meta, WALL_KEY.to_vec(), wall);
+        assert_eq!(store().commit(batch).await.unwrap(), CommitOutcome::Applied);
+        assert!(Age::load(store()).await.unwrap().behind() > Some(Millis(1 << 39)));
+        // Who runs on it all the same goes by it from then on.
+        age.keep(watch::channel(true).1).await;
+        assert_eq!(Age::load(store()).await.unwrap().behind(), None);
 
         let mut value = store().get(Keyspace::Meta, KEY).await.unwrap().unwrap();
         for at in 0..value.len() {

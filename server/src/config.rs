@@ -112,6 +112,18 @@ impl RefillKind {
     }
 }
 
+/// What becomes of a clock that has gone back since the server last ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ClockKind {
+    /// The server does not start.
+    #[default]
+    Checked,
+    /// It starts, and goes by it.
+    Accepted,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -184,6 +196,10 @@ pub struct Settings {
     /// A client that takes nothing for so long while something waits is cut [default: 10].
     #[arg(long, env = "REJOIN_SERVER_STALL_SECONDS", value_name = "SECONDS")]
     pub stall_seconds: Option<NonZeroU32>,
+    /// What a clock is that is behind what it was when the server last ran: checked, which refuses to start, or
+    /// accepted, since it was wrong then; what devices write after what they have seen may wait [default: checked].
+    #[arg(long, env = "REJOIN_SERVER_CLOCK", value_name = "HOW")]
+    pub clock: Option<ClockKind>,
 }
 
 impl Settings {
@@ -262,6 +278,8 @@ pub struct Config {
     pub retention: Duration,
     /// How often all that is stored is read and checked.
     pub scrub: Every,
+    /// Whether it starts though its clock has gone back.
+    pub clock: ClockKind,
     /// Allowed origins; empty: the host that the request names.
     pub origins: Vec<String>,
     /// Limits.
@@ -283,6 +301,7 @@ impl Config {
             refill: RefillKind::default(),
             retention: Duration::from_millis(RETENTION.0),
             scrub: Every::DAY,
+            clock: ClockKind::default(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
         }
@@ -326,6 +345,7 @@ impl Config {
             refill: said.refill.or(file.refill).unwrap_or_default(),
             retention: retention.map_or(Ok(base.retention), check_retention)?,
             scrub: said.scrub.or(file.scrub).unwrap_or(base.scrub),
+            clock: said.clock.or(file.clock).unwrap_or_default(),
             origins: if said.origin.is_empty() { file.origin } else { said.origin },
             limits: ConnectionLimits {
                 connections_max: number(
@@ -403,7 +423,8 @@ impl fmt::Display for Config {
             f,
             "listen={} data={} config={} log={} log-format={} auth={auth} tokens={} static={} \
              origin={origins} connections-max={} connections-per-address-max={} spaces-max={} \
-             frame-bytes-max={} refill={} retention-hours={} scrub={} stall-seconds={}",
+             frame-bytes-max={} refill={} retention-hours={} scrub={} stall-seconds={} \
+             clock={}",
             self.listen,
             self.data.display(),
             path(&self.file),
@@ -426,6 +447,10 @@ impl fmt::Display for Config {
             self.retention.as_secs() / SECONDS_OF_HOUR,
             self.scrub,
             limits.stall_max.as_secs(),
+            match self.clock {
+                ClockKind::Checked => "checked",
+                ClockKind::Accepted => "accepted",
+            },
         )
     }
 }

@@ -29,7 +29,7 @@ mod ws;
 
 pub use auth::AuthError;
 pub use config::{
-    AuthKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     auth::{Auth, AuthError},
     clock,
-    config::Config,
+    config::{ClockKind, Config},
     health::Health,
     hubs::{Hubs, HubsConfig},
     listen, secret,
@@ -80,6 +80,17 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The clock has gone back since the server ran last: what its clients write after what they have seen would
+    /// be ahead of it, and wait.
+    #[error(
+        "the clock is {} h behind what it was when the server last ran: set it right, or start with \
+         --clock accepted if it was wrong then",
+        behind.as_secs() / 3_600
+    )]
+    Clock {
+        /// By how much.
+        behind: Duration,
+    },
     /// The system gives no randomness, or its name for the probe is none.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -126,6 +137,13 @@ impl Server {
         let database = |source| ServerError::Database { path: data.clone(), source };
         let db = open_database(data.join("rejoin.sqlite"), options).await.map_err(database)?;
         let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
+        if let Some(behind) = age.behind() {
+            let behind = Duration::from_millis(behind.0);
+            if config.clock == ClockKind::Checked {
+                return Err(ServerError::Clock { behind });
+            }
+            warn!(?behind, "the clock is behind what it was when the server last ran");
+        }
         let age = Arc::new(age);
         let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
         let hubs = HubsConfig {

@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 15] = [
+const SETTINGS: [(&str, &str, &str); 16] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json "),
@@ -24,6 +24,7 @@ const SETTINGS: [(&str, &str, &str); 15] = [
     ("retention-hours", "15", "retention-hours=15 "),
     ("scrub", "90m", "scrub=90m "),
     ("stall-seconds", "14", "stall-seconds=14"),
+    ("clock", "accepted", "clock=accepted"),
     ("data", "", "data="),
 ];
 
