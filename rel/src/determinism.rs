@@ -2,7 +2,7 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report},
+    report::{Bar, Report, percent},
     seeds,
 };
 use anyhow::{Context, ensure};
@@ -18,17 +18,21 @@ pub(crate) const WORLDS: u64 = 1_000;
 /// One in so many worlds of a usual run of the simulator runs twice.
 const TWICE_ONE_IN: u64 = 100;
 
-/// `twice` worlds run twice, and `count` worlds natively and on wasm32, in Node.
+/// Some worlds run twice, and `count` worlds natively and on wasm32, in Node.
 pub(crate) fn suite(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
-    let twice = super::simulated::WORLDS / TWICE_ONE_IN;
+    twice(extent, super::simulated::WORLDS / TWICE_ONE_IN, report)?;
+    let (ran, same) = on_wasm(extent, count)?;
+    report.tell("determinism.wasm", percent(same, ran), "%", Bar::Exactly(100.0))
+}
+
+/// `count` worlds run twice.
+fn twice(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
     let again = |seed: u64, same: &mut u64| {
         let seed = seed.wrapping_mul(TWICE_ONE_IN);
         *same += u64::from(sim::run(seed) == sim::run(seed));
     };
-    let (ran, same) = seeds::each(extent, twice, again, |whole, more| *whole += more);
-    report.tell("determinism.native", percent(same, ran), "%", Bar::Exactly(100.0))?;
-    let (ran, same) = on_wasm(extent, count)?;
-    report.tell("determinism.wasm", percent(same, ran), "%", Bar::Exactly(100.0))
+    let (ran, same) = seeds::each(extent, count, again, |whole, more| *whole += more);
+    report.tell("determinism.native", percent(same, ran), "%", Bar::Exactly(100.0))
 }
 
 /// How many worlds ran, and how many of them the same way on wasm32.
@@ -67,22 +71,4 @@ fn on_wasm(extent: Extent, count: u64) -> anyhow::Result<(u64, u64)> {
         lines.filter_map(|(seed, trace)| Some((seed.parse().ok()?, trace))).collect();
     let same = natives.iter().filter(|(seed, trace)| traces.get(seed) == Some(&trace.as_str()));
     Ok((count, u64::try_from(same.count())?))
-}
-
-/// Of nothing, none.
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_world_that_differs_is_not_all() {
-        assert!(percent(999_999, 1_000_000) < 100.0);
-        assert!(percent(1_000, 1_000).total_cmp(&100.0).is_eq());
-        assert!(percent(0, 0).total_cmp(&0.0).is_eq());
-    }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,6 +20,7 @@ pub(crate) struct Gate {
     address: SocketAddr,
     server: watch::Sender<Option<SocketAddr>>,
     ports: Arc<Mutex<BTreeSet<u16>>>,
+    passed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -27,14 +31,16 @@ impl Gate {
         let address = listener.local_addr()?;
         let (server, target) = watch::channel(None);
         let ports = Arc::default();
-        let used = Arc::clone(&ports);
+        let (used, passed) = (Arc::clone(&ports), Arc::new(AtomicU64::default()));
+        let count = Arc::clone(&passed);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
                         Ok((near, _)) => {
-                            connections.spawn(pass(near, target.clone(), Arc::clone(&used)));
+                            let (used, count) = (Arc::clone(&used), Arc::clone(&count));
+                            connections.spawn(pass(near, target.clone(), used, count));
                         }
                         Err(_) => return,
                     },
@@ -42,7 +48,7 @@ impl Gate {
                 }
             }
         });
-        Ok(Self { address, server, ports, task })
+        Ok(Self { address, server, ports, passed, task })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -65,6 +71,11 @@ impl Gate {
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// How many connections went on.
+    pub(crate) fn connections(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Gate {
@@ -77,6 +88,7 @@ async fn pass(
     mut near: TcpStream,
     mut target: watch::Receiver<Option<SocketAddr>>,
     ports: Arc<Mutex<BTreeSet<u16>>>,
+    passed: Arc<AtomicU64>,
 ) {
     let Some(server) = *target.borrow_and_update() else { return };
     let Ok(mut far) = TcpStream::connect(server).await else { return };
@@ -84,6 +96,7 @@ async fn pass(
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
     }
+    passed.fetch_add(1, Ordering::Relaxed);
     if let Ok(from) = far.local_addr() {
         ports.lock().unwrap_or_else(PoisonError::into_inner).insert(from.port());
     }

@@ -1,5 +1,6 @@
 //! What a suite measured: a line of JSON for each figure, and whether it reached its bar.
 
+use crate::tool::Missing;
 use anyhow::Context;
 use serde_json::json;
 use std::{
@@ -52,9 +53,46 @@ impl fmt::Display for Bar {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     missed: Vec<String>,
+    /// Whether what this machine cannot measure is left out, and told.
+    leaves_out: bool,
+    left_out: Vec<String>,
 }
 
 impl Report {
+    /// A report of which parts may be left out: of those, a line is told too.
+    pub(crate) fn that_leaves_out() -> Self {
+        Self { leaves_out: true, ..Self::default() }
+    }
+
+    /// What came of a part: none if something that it needs is missing here, and that may be.
+    pub(crate) fn settle<T>(
+        &mut self,
+        part: &str,
+        came: anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        match came {
+            Err(why) if self.leaves_out && why.is::<Missing>() => {
+                self.leave_out(part, &why)?;
+                Ok(None)
+            }
+            came => came.map(Some),
+        }
+    }
+
+    /// Tells that a part is not measured: a line of JSON with `metric`, no `value`, and `why`.
+    pub(crate) fn leave_out(&mut self, part: &str, why: impl fmt::Display) -> anyhow::Result<()> {
+        self.left_out.push(part.to_owned());
+        say(format!("not measured: {part}: {why:#}"));
+        let why = why.to_string();
+        let line = json!({ "metric": part, "value": null, "measured": false, "why": why });
+        writeln!(stdout(), "{line}").context("nobody reads the figures")
+    }
+
+    /// The parts that were not measured.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
     /// Tells one figure: a line of JSON with `metric`, `value`, `unit`, `bar` and `ok`.
     pub(crate) fn tell(
         &mut self,
@@ -91,9 +129,22 @@ impl Report {
     }
 }
 
+/// Of nothing, none.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_differs_is_not_all() {
+        assert!(percent(999_999, 1_000_000) < 100.0);
+        assert!(percent(1_000, 1_000).total_cmp(&100.0).is_eq());
+        assert!(percent(0, 0).total_cmp(&0.0).is_eq());
+    }
 
     #[test]
     fn figure_beyond_its_bar_is_missed() {
@@ -103,6 +154,18 @@ mod tests {
         report.count("kills", 299, "kills", Bar::AtLeast(300.0)).unwrap();
         report.count("writes", 7, "writes", Bar::None).unwrap();
         assert_eq!(report.missed(), ["p99", "kills"]);
+    }
+
+    #[test]
+    fn only_what_is_missing_here_is_left_out_and_only_where_that_may_be() {
+        let missing = || anyhow::Result::<()>::Err(Missing::new("no strace").into());
+        let mut report = Report::that_leaves_out();
+        assert_eq!(report.settle("sweep", missing().context("while it began")).unwrap(), None);
+        assert_eq!(report.left_out(), ["sweep"]);
+        assert!(
+            report.settle("power", anyhow::Result::<()>::Err(anyhow::anyhow!("lost"))).is_err()
+        );
+        assert!(Report::default().settle("sweep", missing()).is_err());
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! `strace`, which sees every system call of a process, and makes one fail or be its last.
 
-use crate::{server::PATIENCE, tool::find};
-use anyhow::{Context, ensure};
+use crate::{
+    server::PATIENCE,
+    tool::{Missing, find},
+};
+use anyhow::{Context, bail, ensure};
 use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -22,6 +26,17 @@ impl Strace {
     /// Writes to a log, which must be in a directory of its own.
     pub(crate) fn new(log: &Path, calls: &str) -> anyhow::Result<Self> {
         let program = find("strace", "strace")?;
+        static WORKS: OnceLock<bool> = OnceLock::new();
+        let works = WORKS.get_or_init(|| {
+            let mut once = Command::new(&program);
+            once.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+            once.status().is_ok_and(|status| status.success())
+        });
+        if !works {
+            bail!(Missing::new(
+                "the right to trace is missing: outside a container, or with --cap-add SYS_PTRACE"
+            ));
+        }
         let arguments = vec!["-qq".to_owned(), "-e".to_owned(), format!("trace={calls}")];
         Ok(Self { program, log: log.to_owned(), arguments })
     }
@@ -73,6 +88,11 @@ impl Strace {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether a call has failed as it was told to.
+    pub(crate) fn injected(&self) -> anyhow::Result<bool> {
+        Ok(self.lines()?.iter().any(|line| line.contains("(INJECTED)")))
     }
 
     /// What it has written, line by line.

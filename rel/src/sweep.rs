@@ -1,21 +1,25 @@
 //! The server at every system call that writes: killed there, or told that the disk fails or is full.
 //!
 //! A *leg* is a part of a server's life that is the same each time: boots of several directories, a session with
-//! everything in it, the return of what a server has lost. The n-th call of a kind in a leg is a *point*, and
-//! each point meets each fault. Then the server is started as usual: all that was promised is there, and its
-//! writers come to an end with each batch counted once.
+//! everything in it, refusals too, the return of what a server has lost, and what is sent in a session. The n-th
+//! call of a kind in a leg is a *point*, and each point meets each fault. Then the server is started as usual: all
+//! that was promised is there, and its writers come to an end with each batch counted once.
+//!
+//! Points are those that each of [`RECORDINGS`] runs without faults has. Who writes at the same time shares commits
+//! now and then, so a run may have fewer calls: a point that did not come is tried again, at most [`TRIES`] times.
 
 use crate::{
     Extent,
     gate::Gate,
     kill::check_file,
-    report::{Bar, Report, say},
-    scratch, seeds,
+    report::{Bar, Report, percent, say},
+    scratch, script, seeds,
     server::{Boot, PATIENCE, Program, Server},
-    strace::{Strace, thread},
+    strace::{Attached, Strace, thread},
     writers::{Promise, Verdict, Writer, look},
 };
 use anyhow::ensure;
+use rejoin_client::{Client, RejectCode, Value, key, put, set};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -29,6 +33,12 @@ const CALLS: [&str; 8] =
     ["pwrite64", "fsync", "ftruncate", "unlink", "openat", "write", "rename", "mkdir"];
 /// So many of them are made by the thread that commits; other calls of it wake others up.
 const OF_COMMITS: usize = 4;
+/// Calls by which the one thread that serves in [`Leg::Sends`] sends.
+const SENDS: [&str; 3] = ["sendto", "writev", "sendmsg"];
+/// Runs that are looked at for points.
+const RECORDINGS: usize = 3;
+/// How often a point is tried.
+const TRIES: usize = 10;
 /// Batches of each writer before the leg, and of them those in the earlier copy of the directory.
 const BEFORE: (u64, u64) = (12, 7);
 /// Batches of each writer in a session: one of each kind.
@@ -48,13 +58,43 @@ enum Leg {
     Session,
     /// The same, at a server that was put back to an earlier copy.
     Restored,
+    /// What is sent in a session, acknowledgements and all.
+    Sends,
 }
 
-const LEGS: [Leg; 5] = [Leg::Fresh, Leg::Keyed, Leg::Killed, Leg::Session, Leg::Restored];
+const LEGS: [Leg; 6] =
+    [Leg::Fresh, Leg::Keyed, Leg::Killed, Leg::Session, Leg::Restored, Leg::Sends];
+
+impl Leg {
+    const fn boots(self) -> bool {
+        matches!(self, Self::Fresh | Self::Keyed | Self::Killed)
+    }
+
+    /// Calls that are its points.
+    fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Fresh | Self::Keyed | Self::Killed => &CALLS,
+            Self::Session | Self::Restored => CALLS.get(..OF_COMMITS).unwrap_or_default(),
+            Self::Sends => &SENDS,
+        }
+    }
+
+    /// The thread that makes them, where the server listens already.
+    const fn thread(self) -> &'static str {
+        if matches!(self, Self::Sends) { "tokio-rt-worker" } else { "rejoin-write" }
+    }
+
+    fn faults(self) -> &'static [Fault] {
+        if self == Self::Sends { &[Fault::Kill, Fault::KillBehind] } else { &FAULTS }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
+    /// Killed before the call is made.
     Kill,
+    /// Killed when it was made, and before anything else is.
+    KillBehind,
     /// An error, at this call alone.
     Once(&'static str),
     /// An error, at this call and all of its kind that follow.
@@ -77,6 +117,8 @@ impl Fault {
     fn inject(self, call: &str, at: usize) -> String {
         match self {
             Self::Kill => format!("inject={call}:signal=SIGKILL:when={at}"),
+            // Its thread stands still behind it, far longer than the session has patience.
+            Self::KillBehind => format!("inject={call}:delay_exit=60000000:when={at}"),
             Self::Once(error) => format!("inject={call}:error={error}:when={at}"),
             Self::On(error) => format!("inject={call}:error={error}:when={at}+"),
         }
@@ -99,9 +141,9 @@ struct Template {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Sum {
-    points: usize,
-    /// Points that did not come: the session had fewer calls this time.
-    missed: usize,
+    points: u64,
+    /// Points that did not come, whatever was tried.
+    missed: u64,
     violations: usize,
 }
 
@@ -136,29 +178,34 @@ pub(crate) fn suite(
     let all = Extent { budget: None, seed: 0 };
     let (_, sum) = seeds::each(all, u64::try_from(points.len())?, run, add);
     report.count("sweep.planned", planned, "points", Bar::AtLeast(1.0))?;
-    report.count("sweep.points", sum.points, "points", Bar::AtLeast(1.0))?;
-    report.count("sweep.missed", sum.missed, "points", Bar::None)?;
+    report.count("sweep.points", usize::try_from(sum.points)?, "points", Bar::AtLeast(1.0))?;
+    let met = percent(sum.points, sum.points + sum.missed);
+    report.tell("sweep.met", met, "% of points", Bar::Exactly(100.0))?;
     report.count("sweep.violations", sum.violations, "points", Bar::Exactly(0.0))?;
     report.tell("sweep.time", started.elapsed().as_secs_f64(), "s", Bar::None)
 }
 
 fn meet(template: &Template, point: Point, sum: &mut Sum) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let met = runtime.map_err(Into::into).and_then(|runtime| {
+    let once = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { template.begin(point.leg).await?.meet(point).await })
-    });
-    match met {
-        Ok(true) => sum.points += 1,
-        Ok(false) => {
-            sum.missed += 1;
-            say(format!("{point:?}: not met"));
-        }
-        Err(fault) => {
-            sum.points += 1;
-            sum.violations += 1;
-            say(format!("{point:?}: {fault:#}"));
+    };
+    for _ in 0..TRIES {
+        match once() {
+            Ok(false) => {}
+            Ok(true) => {
+                sum.points += 1;
+                return;
+            }
+            Err(fault) => {
+                sum.points += 1;
+                sum.violations += 1;
+                return say(format!("{point:?}: {fault:#}"));
+            }
         }
     }
+    sum.missed += 1;
+    say(format!("{point:?}: not met"));
 }
 
 impl Template {
@@ -171,7 +218,8 @@ impl Template {
             writers.push(Writer::open(name, template.directory.path(), gate.url()).await?);
         }
         let data = template.path("data");
-        for (upto, copy) in [(BEFORE.1, "earlier"), (BEFORE.0, "killed")] {
+        let outdated = Outdated::open(template.directory.path(), gate.url()).await?;
+        for (generation, upto, copy) in [(1, BEFORE.1, "earlier"), (2, BEFORE.0, "killed")] {
             let mut server = Server::boot(&mut template.program.command(&data))?;
             gate.open(server.address);
             for writer in &writers {
@@ -181,6 +229,9 @@ impl Template {
                 }
                 writer.synced().await?;
             }
+            if let (1, Some(writer)) = (generation, writers.first()) {
+                outdated.becomes(writer).await?;
+            }
             server.kill()?;
             gate.shut();
             scratch::copy(&data, &template.path(copy))?;
@@ -188,6 +239,7 @@ impl Template {
         for writer in writers {
             writer.client.close().await?;
         }
+        outdated.0.close().await?;
         Ok(template)
     }
 
@@ -205,13 +257,19 @@ impl Template {
                 std::fs::create_dir(&data)?;
                 std::fs::copy(self.path("killed/proof.key"), data.join("proof.key"))?;
             }
-            Leg::Killed | Leg::Session => scratch::copy(&self.path("killed"), &data)?,
+            Leg::Killed | Leg::Session | Leg::Sends => scratch::copy(&self.path("killed"), &data)?,
             Leg::Restored => scratch::copy(&self.path("earlier"), &data)?,
         }
         let gate = Gate::new().await?;
+        let is_new = matches!(leg, Leg::Fresh | Leg::Keyed);
+        let mut outdated = None;
+        if !is_new {
+            std::fs::copy(self.path(OUTDATED), directory.path().join(OUTDATED))?;
+            outdated = Some(Outdated::open(directory.path(), gate.url()).await?);
+        }
         let mut writers = Vec::new();
         for name in [1, 2] {
-            let issued = if matches!(leg, Leg::Fresh | Leg::Keyed) {
+            let issued = if is_new {
                 0
             } else {
                 let file = format!("writer{name}.db");
@@ -221,26 +279,50 @@ impl Template {
             let writer = Writer::open(name, directory.path(), gate.url()).await?;
             writers.push(writer.that_issued(issued));
         }
-        Ok(World { program: &self.program, directory, data, leg, gate, writers })
+        Ok(World { program: &self.program, directory, data, leg, gate, writers, outdated })
     }
 
-    /// All points of a leg, from a run without faults.
+    /// All points of a leg, from runs without faults.
     async fn points(&self, leg: Leg) -> anyhow::Result<Vec<Point>> {
+        let mut least: Option<BTreeMap<&str, usize>> = None;
+        for _ in 0..RECORDINGS {
+            let mut counts = self.count(leg).await?;
+            if let Some(least) = least {
+                counts.retain(|call, _| least.contains_key(call));
+                for (call, count) in &mut counts {
+                    *count = (*count).min(least.get(call).copied().unwrap_or_default());
+                }
+            }
+            least = Some(counts);
+        }
+        let least = least.unwrap_or_default();
+        let points = leg.calls().iter().flat_map(|call| {
+            let calls = 1..=least.get(call).copied().unwrap_or_default();
+            calls.flat_map(move |at| {
+                let faults = leg.faults().iter().filter(move |fault| fault.meets(call));
+                faults.map(move |fault| Point { leg, call, at, fault: *fault })
+            })
+        });
+        Ok(points.collect())
+    }
+
+    /// How often each call is made in a run without faults, by the thread that makes the most.
+    async fn count(&self, leg: Leg) -> anyhow::Result<BTreeMap<&'static str, usize>> {
         let world = self.begin(leg).await?;
-        let calls = if world.boots() { CALLS.len() } else { OF_COMMITS };
-        let calls: Vec<&str> = CALLS.into_iter().take(calls).collect();
+        let calls = leg.calls();
         let strace = Strace::new(&world.log(), &calls.join(","))?.with(world.paths());
         let (mut server, attached) = world.enter(&strace).await?;
         if let Boot::Listens(server) = &mut server {
-            if world.boots() {
+            let all = leg.boots() || world.session(server).await?;
+            ensure!(all, "{leg:?} does not get to its end");
+            if leg.boots() || leg == Leg::Sends {
                 server.kill()?;
             } else {
-                world.session(server).await?;
                 ensure!(server.stop().await?.success(), "{leg:?} does not end well");
             }
         }
         drop(attached);
-        let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
         for line in strace.lines()? {
             let call = calls.iter().find(|call| line.contains(&format!("{call}(")));
             // Without `-f` there is but one thread, and its id is not told.
@@ -249,19 +331,12 @@ impl Template {
                 *counts.entry((thread.unwrap_or_default().to_owned(), *call)).or_default() += 1;
             }
         }
-        let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut most: BTreeMap<&'static str, usize> = BTreeMap::new();
         for ((_, call), count) in counts {
             let most = most.entry(call).or_default();
             *most = count.max(*most);
         }
-        let points = CALLS.into_iter().flat_map(|call| {
-            let calls = 1..=most.get(call).copied().unwrap_or_default();
-            calls.flat_map(move |at| {
-                let faults = FAULTS.into_iter().filter(move |fault| fault.meets(call));
-                faults.map(move |fault| Point { leg, call, at, fault })
-            })
-        });
-        Ok(points.collect())
+        Ok(most)
     }
 }
 
@@ -273,6 +348,14 @@ struct World<'a> {
     leg: Leg,
     gate: Gate,
     writers: Vec<Writer>,
+    outdated: Option<Outdated>,
+}
+
+/// How a life with a fault went.
+#[derive(Debug, Clone, Copy)]
+struct Lived {
+    came: bool,
+    ended_well: Option<bool>,
 }
 
 impl World<'_> {
@@ -280,13 +363,9 @@ impl World<'_> {
         self.directory.path().join("strace.log")
     }
 
-    fn boots(&self) -> bool {
-        matches!(self.leg, Leg::Fresh | Leg::Keyed | Leg::Killed)
-    }
-
     /// The files that calls are counted on: without this, those of the libraries that are loaded count too.
     fn paths(&self) -> Vec<String> {
-        if !self.boots() {
+        if !self.leg.boots() {
             return Vec::new();
         }
         let names = ["proof.key", "proof.key.new"].map(str::to_owned).into_iter();
@@ -298,21 +377,23 @@ impl World<'_> {
     }
 
     /// Starts the server, under `strace` from the start, or with `strace` on who writes once it listens.
-    async fn enter(
-        &self,
-        strace: &Strace,
-    ) -> anyhow::Result<(Boot, Option<crate::strace::Attached>)> {
-        if self.boots() {
+    async fn enter(&self, strace: &Strace) -> anyhow::Result<(Boot, Option<Attached>)> {
+        if self.leg.boots() {
             let mut command = self.program.command_under(&strace.runner(), &self.data);
             return Ok((Server::try_boot(&mut command, PATIENCE)?, None));
         }
-        let server = Server::boot(&mut self.program.command(&self.data))?;
-        let attached = strace.attach(thread(server.id(), "rejoin-write").await?)?;
+        let mut command = self.program.command(&self.data);
+        if self.leg == Leg::Sends {
+            command.env("TOKIO_WORKER_THREADS", "1");
+        }
+        let server = Server::boot(&mut command)?;
+        let attached = strace.attach(thread(server.id(), self.leg.thread()).await?)?;
         Ok((Boot::Listens(server), Some(attached)))
     }
 
-    /// Everybody writes some of each kind and a newcomer comes, as long as the server takes part.
-    async fn session(&self, server: &mut Server) -> anyhow::Result<()> {
+    /// Everybody writes some of each kind, one is refused and a newcomer comes, as long as the server takes part:
+    /// whether it did to the end.
+    async fn session(&self, server: &mut Server) -> anyhow::Result<bool> {
         self.gate.open(server.address);
         for _ in 0..IN_SESSION / 2 {
             for writer in &self.writers {
@@ -321,25 +402,27 @@ impl World<'_> {
                 writer.write().await?;
             }
             if !self.settles(server, STALL).await? {
-                return Ok(());
+                return Ok(false);
             }
         }
         let (address, memory) = (server.address, self.directory.path().to_owned());
         // What it sees is looked at when the server has been started again.
-        timeout(STALL, look(address, &memory)).await.ok();
-        Ok(())
+        Ok(timeout(STALL, look(address, &memory)).await.is_ok_and(|seen| seen.is_ok()))
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &Client> {
+        let writers = self.writers.iter().map(|writer| &writer.client);
+        writers.chain(self.outdated.iter().map(|outdated| &outdated.0))
     }
 
     /// Waits until all is acknowledged and equal: false where the server is gone, or does not serve.
     async fn settles(&self, server: &mut Server, within: Duration) -> anyhow::Result<bool> {
         let started = Instant::now();
-        while !self.writers.iter().all(|writer| writer.client.is_synced()) {
+        while !self.clients().all(Client::is_synced) {
             if started.elapsed() > within || !server.is_running()? {
                 return Ok(false);
             }
-            for writer in &self.writers {
-                writer.client.online();
-            }
+            self.clients().for_each(Client::online);
             sleep(Duration::from_millis(10)).await;
         }
         Ok(true)
@@ -351,37 +434,52 @@ impl World<'_> {
         let strace = Strace::new(&self.log(), point.call)?.with(self.paths()).with(inject);
         let strace = strace.with(["-y".to_owned()]);
         let (boot, attached) = self.enter(&strace).await?;
-        let mut ended_well = None;
-        if let Boot::Listens(mut server) = boot {
-            if self.boots() {
-                server.kill()?;
-            } else {
-                ended_well = Some(self.live_on(&mut server, attached, point).await?);
+        let lived = match (boot, attached) {
+            (Boot::Listens(mut server), Some(attached)) => {
+                self.live_on(&mut server, &strace, attached, point).await?
             }
-        }
+            (Boot::Listens(mut server), None) => {
+                let came = point.fault != Fault::Kill && strace.injected()?;
+                server.kill()?;
+                Lived { came, ended_well: None }
+            }
+            (Boot::Ended(..), _) => {
+                let came = point.fault == Fault::Kill || strace.injected()?;
+                Lived { came, ended_well: None }
+            }
+        };
         let lines = strace.lines()?;
-        let hit = |line: &String| line.contains("(INJECTED)") || line.contains("killed by SIGKILL");
-        let came = lines.iter().any(hit);
         // A directory that SQLite could not sync is synced by us before anything is promised.
-        let of_file = |line: &String| hit(line) && line.contains("rejoin.sqlite");
-        if point.fault != Fault::Kill && point.call == "fsync" && lines.iter().any(of_file) {
-            self.s05_a_failed_sync_ends_the_process(ended_well)?;
+        let of_file = |line: &String| line.contains("(INJECTED)") && line.contains("rejoin.sqlite");
+        if point.call == "fsync" && lines.iter().any(of_file) {
+            self.s05_a_failed_sync_ends_the_process(lived.ended_well)?;
         }
         self.come_back().await?;
-        Ok(came)
+        Ok(lived.came)
     }
 
-    /// The session with its fault, and what is to follow where the server goes on. Whether it ended well.
+    /// The session with its fault, and what is to follow where the server goes on.
     async fn live_on(
         &self,
         server: &mut Server,
-        attached: Option<crate::strace::Attached>,
+        strace: &Strace,
+        attached: Attached,
         point: Point,
-    ) -> anyhow::Result<bool> {
-        self.session(server).await?;
-        let mut attached = attached;
+    ) -> anyhow::Result<Lived> {
+        let took_part = self.session(server).await?;
+        if self.leg == Leg::Sends {
+            let runs = server.is_running()?;
+            let came = if point.fault == Fault::Kill { !runs } else { runs && !took_part };
+            server.kill()?;
+            drop(attached);
+            self.gate.shut();
+            return Ok(Lived { came, ended_well: None });
+        }
+        let mut attached = Some(attached);
+        // One that has not come yet comes in the end, and is not over before.
         if matches!(point.fault, Fault::On(_))
             && server.is_running()?
+            && strace.injected()?
             && let Some(attached) = attached.take()
         {
             attached.detach()?;
@@ -395,7 +493,12 @@ impl World<'_> {
         let status = server.stop().await?;
         drop(attached);
         self.gate.shut();
-        Ok(status.success())
+        let killed = |line: &String| line.contains("killed by SIGKILL");
+        let came = match point.fault {
+            Fault::Kill => strace.lines()?.iter().any(killed),
+            _ => strace.injected()?,
+        };
+        Ok(Lived { came, ended_well: Some(status.success()) })
     }
 
     async fn s06_serves_again_without_a_restart(&self, server: &mut Server) -> anyhow::Result<()> {
@@ -428,6 +531,9 @@ impl World<'_> {
             writer.client.online();
             writer.synced().await?;
         }
+        if let Some(outdated) = self.outdated {
+            outdated.was_refused_once().await?;
+        }
         let seen = look(server.address, memory).await?;
         let verdict = Verdict::of(&seen, &promises());
         ensure!(verdict.faults.is_empty(), "in the end: {}", verdict.faults.join("; "));
@@ -437,6 +543,46 @@ impl World<'_> {
             writer.client.close().await?;
         }
         check_file(&self.data).await
+    }
+}
+
+/// A client that adds to a record what leaves no room for what somebody else has added: that is refused.
+#[derive(Debug)]
+struct Outdated(Client);
+
+/// Its file.
+const OUTDATED: &str = "outdated.db";
+/// Of four such fields a record has no room.
+const LARGE_BYTES: usize = 240 << 10;
+
+impl Outdated {
+    async fn open(directory: &Path, url: String) -> anyhow::Result<Self> {
+        let options = script::options(&directory.join(OUTDATED), Some(url))?;
+        Ok(Self(Client::open(options).await?))
+    }
+
+    /// Adds to a record without having heard of what `other` added.
+    async fn becomes(&self, other: &Writer) -> anyhow::Result<()> {
+        let Self(client) = self;
+        client.online();
+        timeout(PATIENCE, client.synced()).await??;
+        client.pause();
+        for (client, fields) in [(&other.client, ["a", "b"]), (client, ["c", "d"])] {
+            let large = || Value::Bytes(vec![7; LARGE_BYTES]);
+            let [first, second] = fields.map(|field| set(field, large()));
+            client.write(vec![put(key("large", "1")?, [first?, second?])]).await?;
+        }
+        other.synced().await
+    }
+
+    /// Whatever happened to the server, it heard of it, and not twice.
+    async fn was_refused_once(self) -> anyhow::Result<()> {
+        let Self(client) = self;
+        client.online();
+        timeout(PATIENCE, client.synced()).await??;
+        let codes: Vec<RejectCode> = client.rejected().iter().map(|row| row.code).collect();
+        ensure!(codes == [RejectCode::TooLarge], "refused: {codes:?}");
+        Ok(client.close().await?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use std::{
-    env,
+    env, fmt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -15,10 +15,28 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
     Ok(root.to_owned())
 }
 
+/// What a suite needs and this machine does not have, and how to get it.
+#[derive(Debug)]
+pub(crate) struct Missing(String);
+
+impl Missing {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
 /// Where a program is; an error says how to get it.
 pub(crate) fn find(program: &str, package: &str) -> anyhow::Result<PathBuf> {
-    first_of(&[program])
-        .with_context(|| format!("{program} is missing: on Debian, apt-get install {package}"))
+    let missing = || Missing(format!("{program} is missing: on Debian, apt-get install {package}"));
+    Ok(first_of(&[program]).ok_or_else(missing)?)
 }
 
 /// Where a program is that a variable may name, and that is called this or that.
@@ -26,10 +44,12 @@ pub(crate) fn find_as(variable: &str, names: &[&str], package: &str) -> anyhow::
     let named = env::var_os(variable).map(PathBuf::from);
     let found =
         named.map_or_else(|| first_of(names), |path| Some(path).filter(|path| path.exists()));
-    found.with_context(|| {
+    let missing = || {
         let names = names.join(" or ");
-        format!("{names} is missing: on Debian, apt-get install {package}; or {variable} names it")
-    })
+        let text = format!("{names} is missing: on Debian, apt-get install {package}");
+        Missing(format!("{text}; or {variable} names it"))
+    };
+    Ok(found.ok_or_else(missing)?)
 }
 
 fn first_of(names: &[&str]) -> Option<PathBuf> {

@@ -105,13 +105,14 @@ impl Writer {
 
 /// What a server has, as somebody sees it who knows nothing; his file is made in `directory`, and is gone after.
 pub(crate) async fn look(server: SocketAddr, directory: &Path) -> anyhow::Result<Seen> {
-    look_at(format!("ws://{server}/sync"), directory).await
+    look_in("demo", format!("ws://{server}/sync"), directory).await
 }
 
-/// The same at an address of any kind.
-pub(crate) async fn look_at(url: String, directory: &Path) -> anyhow::Result<Seen> {
+/// The same in another space, at an address of any kind.
+pub(crate) async fn look_in(space: &str, url: String, directory: &Path) -> anyhow::Result<Seen> {
     let file = tempfile::Builder::new().prefix("newcomer").tempdir_in(directory)?;
-    let newcomer = Client::open(script::options(&file.path().join("db"), Some(url))?).await?;
+    let options = script::options_in(space, &file.path().join("db"), Some(url))?;
+    let newcomer = Client::open(options).await?;
     let synced = timeout(PATIENCE, newcomer.synced()).await;
     synced.with_context(|| format!("a newcomer is stuck: {:?}", newcomer.status()))??;
     let verified = newcomer.verified(&Pattern::All).context("no root was stated")?;

@@ -6,13 +6,12 @@ use crate::{
     Extent,
     report::{Bar, Report, say},
     scratch,
-    script::{self, Seen},
+    script::Seen,
     seeds,
     server::{PATIENCE, Program, Server},
-    writers::{Verdict, Writer},
+    writers::{Verdict, Writer, look_in},
 };
 use anyhow::{Context, ensure};
-use rejoin_client::Client;
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 use tokio::time::{sleep, timeout};
 
@@ -84,16 +83,11 @@ async fn p03_a_session_cut_behind_any_byte_goes_on(
     let passed =
         (proxy.passed.up.load(Ordering::Relaxed), proxy.passed.down.load(Ordering::Relaxed));
     // What the server has, as somebody sees it who comes another way.
-    let path = directory.path().join("newcomer.db");
-    let options = script::options_in(space, &path, Some(format!("ws://{server}/sync")))?;
-    let newcomer = Client::open(options).await?;
-    timeout(PATIENCE, newcomer.synced()).await.context("a newcomer is stuck")??;
-    let seen = Seen::of(&newcomer)?;
+    let seen = look_in(space, format!("ws://{server}/sync"), directory.path()).await?;
     let verdict = Verdict::of(&seen, &[writer.promise()]);
     ensure!(verdict.faults.is_empty(), "{}", verdict.faults.join("; "));
     ensure!(seen.mark(1) == BATCHES, "{} of {BATCHES}", seen.mark(1));
     ensure!(Seen::of(&writer.client)? == seen, "they differ");
-    newcomer.close().await?;
     writer.client.close().await?;
     sleep(Duration::ZERO).await;
     Ok(passed)

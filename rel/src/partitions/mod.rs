@@ -51,7 +51,7 @@ pub(crate) fn suite(
     simulated(Extent { budget: None, ..extent }, SIMULATED, report)?;
     let program = Program::build()?;
     bytes::suite(extent, &program, bytes, report)?;
-    let network = Network::new()?;
+    let Some(network) = report.settle("partitions.real", Network::new())? else { return Ok(()) };
     let data = scratch::in_memory()?;
     let runner = network.runner();
     let mut command = program.command_at(&runner, "0.0.0.0:0", data.path());

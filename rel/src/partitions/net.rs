@@ -1,6 +1,6 @@
 //! A network that really loses what is sent: a namespace of its own, and rules in it that drop packets.
 
-use crate::tool::find;
+use crate::tool::{Missing, find};
 use anyhow::{Context, ensure};
 use std::{
     net::Ipv4Addr,
@@ -50,7 +50,10 @@ impl Network {
         let network = Self { name: format!("rejoin-rel-{id}"), ip, nft, block };
         let name = &network.name;
         let (ours, theirs) = (format!("rjo{id}"), format!("rjt{id}"));
-        network.ip(&["netns", "add", name]).context("a network namespace needs root")?;
+        network.ip(&["netns", "add", name]).context(Missing::new(
+            "the right to make a network namespace is missing: run it as root, in a container with \
+             --cap-add SYS_ADMIN --cap-add NET_ADMIN",
+        ))?;
         network
             .ip(&["link", "add", &ours, "type", "veth", "peer", "name", &theirs, "netns", name])?;
         let address = format!("{}/24", network.address(0));

@@ -11,7 +11,7 @@ use crate::{
     Extent,
     gate::Gate,
     kill::check_file,
-    report::{Bar, Report, say},
+    report::{Bar, Report, percent, say},
     scratch, script,
     script::Seen,
     seeds,
@@ -33,7 +33,7 @@ use rejoin_core::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::Instant,
 };
 use tempfile::TempDir;
@@ -43,6 +43,13 @@ const WRITERS: [u8; 2] = [1, 2];
 const BATCHES: u64 = 16;
 /// Rows that are there to fill the log until it is moved into the database under load: more than 16 MiB.
 const BALLAST: (usize, usize) = (90, 200 << 10);
+
+/// Where the data is: nothing of it is there before the first life, so that its names may be lost too.
+const DATA: [&str; 3] = ["srv", "rejoin", "data"];
+
+fn data_of(directory: &Path) -> PathBuf {
+    directory.join(DATA.iter().collect::<PathBuf>())
+}
 
 /// What was recorded.
 struct Recording {
@@ -99,7 +106,11 @@ pub(crate) fn suite(
     };
     let (_, sum) = seeds::each(Extent { seed: 0, ..extent }, count, run, add);
     report.count("power.syncs", planned, "syncs", Bar::AtLeast(1.0))?;
+    let whole = count * u64::try_from(DAMAGES.len())?;
+    let met = percent(u64::try_from(sum.points)?, whole);
     report.count("power.points", sum.points, "points", Bar::AtLeast(1.0))?;
+    let all = if extent.budget.is_none() { Bar::Exactly(100.0) } else { Bar::None };
+    report.tell("power.met", met, "% of points", all)?;
     report.count("power.violations", sum.violations, "points", Bar::Exactly(0.0))?;
     report.tell("power.time", started.elapsed().as_secs_f64(), "s", Bar::None)
 }
@@ -118,8 +129,7 @@ impl Recording {
         let mut lines = Vec::new();
         for life in 0..3 {
             let strace = strace(&beside.path().join(format!("log{life}")))?;
-            let data = directory.path().join("data");
-            let mut command = program.command_under(&strace.runner(), &data);
+            let mut command = program.command_under(&strace.runner(), &data_of(directory.path()));
             let mut server = Server::boot(&mut command)?;
             for (writer, gate) in writers.iter().zip(&gates) {
                 gate.open(server.address);
@@ -154,6 +164,9 @@ impl Recording {
         let ports = gates.iter().map(Gate::ports).collect();
         let (issued, subject) = (3 * BATCHES, Subject::Server);
         let recording = Self { directory, events, issued, ports, subject };
+        let made = |event: &&Event| matches!(event, Event::DirectoryMade { .. });
+        let made = recording.events.iter().filter(made).count();
+        ensure!(made >= DATA.len(), "it made {made} directories, not those of its data");
         let known = recording.acknowledged(recording.events.len())?;
         ensure!(known == [3 * BATCHES; 2], "acknowledgements that were sent: {known:?}");
         Ok(recording)
@@ -252,7 +265,7 @@ impl Recording {
         let seen = runtime.block_on(async {
             match self.subject {
                 Subject::Server => {
-                    let data = directory.path().join("data");
+                    let data = data_of(directory.path());
                     let mut server = Server::boot(&mut program.command(&data))?;
                     let seen = look(server.address, directory.path()).await?;
                     server.kill()?;
