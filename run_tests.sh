@@ -20,7 +20,7 @@ PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-cl
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
 PENDING=""
 
-STEPS="parts fmt clippy clippy-wasm doc test doctest rel package demo types prettier golden node packaging browser"
+STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node packaging browser rel"
 
 heading() {
   case $1 in
@@ -31,7 +31,6 @@ heading() {
     doc) say "documentation builds, warnings denied" ;;
     test) say "unit, property, contract, simulation and integration tests" ;;
     doctest) say "examples in the documentation" ;;
-    rel) say "some of every suite of faults: cargo rel quick" ;;
     package) say "npm package: wasm, bindings, wasm-opt, TypeScript" ;;
     demo) say "production build of the demo with the npm package" ;;
     types) say "TypeScript checks" ;;
@@ -40,6 +39,7 @@ heading() {
     node) say "npm package under Node.js" ;;
     packaging) say "npm package outside the workspace: types, Vite, Chromium, Node.js" ;;
     browser) say "npm package and demo in Chromium" ;;
+    rel) say "some of every suite of faults: cargo rel quick" ;;
     *) die "no step is called '$1'; there are: $STEPS" ;;
   esac
 }
@@ -134,11 +134,6 @@ step_doctest() {
   cargo test --locked --workspace --doc
 }
 
-step_rel() {
-  need_c_compiler
-  cargo rel quick
-}
-
 step_package() {
   need_wasm_target
   need_c_compiler
@@ -183,6 +178,20 @@ step_browser() {
   need_c_compiler
   is_pending crate:rejoin-server || cargo build --locked -p rejoin-server
   npm_scripts client-wasm:test:browser web-demo:test:browser
+}
+
+step_rel() {
+  need_c_compiler
+  need_wasm_target
+  need_fault_tools
+  if [ "$quick" = yes ]; then
+    need_npm_packages
+    cargo rel quick --without browser
+  else
+    need_built_package
+    need_browser
+    cargo rel quick
+  fi
 }
 
 # A whole run has built the package in its own step; with --only it may be absent or old.

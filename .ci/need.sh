@@ -52,6 +52,40 @@ in this folder (the toolchain is pinned by rust-toolchain.toml). A Rust that was
 rustup needs its own package of the target, for example libstd-rust-dev-wasm32 on Debian."
 }
 
+# need_fault_tool PACKAGE TEST…: what Debian has in a package and the test finds. Elsewhere, and for who may not
+# install it, it is named: `cargo rel quick` tells what it does not measure then.
+need_fault_tool() {
+  local package=$1
+  shift
+  ! "$@" || return 0
+  if have apt-get && [ "$(id -u)" = 0 ]; then
+    apt_install "$package" && "$@" || die "$package cannot be installed; cargo rel quick needs it"
+  else
+    say "$package is missing, and what needs it will not be measured (Debian: apt-get install $package)"
+  fi
+}
+
+have_tool() { PATH="$PATH:/usr/sbin:/sbin" have "$1"; }
+
+have_faketime() {
+  local library
+  for library in /usr/lib*/faketime/libfaketimeMT.so.1 /usr/lib/*/faketime/libfaketimeMT.so.1; do
+    [ ! -f "$library" ] || return 0
+  done
+  return 1
+}
+
+# What faults are made with; they are of Linux.
+need_fault_tools() {
+  [ "$(uname -s)" = Linux ] || return 0
+  need_fault_tool strace have_tool strace
+  need_fault_tool iproute2 have_tool ip
+  need_fault_tool nftables have_tool nft
+  need_fault_tool mount have_tool mount
+  need_fault_tool sqlite3 have_tool sqlite3
+  need_fault_tool faketime have_faketime
+}
+
 node_is_new_enough() {
   have node && have npm && node -e '
     const [major, minor] = process.versions.node.split(".").map(Number);

@@ -25,8 +25,10 @@ struct Faketime(PathBuf);
 
 impl Faketime {
     fn find() -> anyhow::Result<Self> {
-        let folders = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
-        let mut files = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let below = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+        let usual = ["/usr/lib64", "/usr/lib"].map(PathBuf::from).into_iter();
+        let folders = usual.chain(below.map(|folder| folder.path()));
+        let mut files = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
         let found = files.find(|file| file.is_file());
         let missing =
             || Missing::new("libfaketime is missing: on Debian, apt-get install faketime");
