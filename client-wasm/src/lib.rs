@@ -161,6 +161,20 @@ impl Engine {
         Ok(js::to_js(&self.running.database.status()))
     }
 
+    /// The app has read in the status that writes were lost: pages that open the database from now on do not hear
+    /// of it again.
+    ///
+    /// # Errors
+    /// `closed`, `poisoned`.
+    #[wasm_bindgen(js_name = lossRead)]
+    pub fn loss_read(&self) -> Result<(), JsValue> {
+        self.with(|database| {
+            database.loss_read();
+            Ok(())
+        })
+        .map_err(JsValue::from)
+    }
+
     /// The writes that the server refused, oldest first.
     ///
     /// # Errors

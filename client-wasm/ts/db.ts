@@ -72,6 +72,7 @@ export class DatabaseCore<S extends SchemaShape> {
   #engine: RawEngine | undefined;
   #raw: RawStatus | undefined;
   #status: Status = NOTHING_YET;
+  #lossRead = false;
   /** Why nothing works any more. */
   #dead: SyncError | undefined;
   #closing: Promise<void> | undefined;
@@ -127,6 +128,13 @@ export class DatabaseCore<S extends SchemaShape> {
    * badge.textContent = db.status.synced ? `verified ${db.status.verified?.short}` : db.status.state;
    */
   get status(): Status {
+    if (this.#status.storage.writesLost && !this.#lossRead) {
+      this.#lossRead = true;
+      // The engine may be in `emit`, where it must not be entered.
+      queueMicrotask(() => {
+        if (this.#dead === undefined) this.#engine?.lossRead();
+      });
+    }
     return this.#status;
   }
 

@@ -272,6 +272,8 @@ export interface RawEngine {
   /** Whether `changed` events carry the rows of this collection; at first they do not. */
   watch(collection: string, on: boolean): void;
   status(): RawStatus;
+  /** The app has read that writes were lost. */
+  lossRead(): void;
   /** In the order in which they were written. */
   rejected(): readonly RawRejected[];
   /** Sends the row again, under a new stamp. */

@@ -208,8 +208,9 @@ export interface StorageState {
   /** What is wrong now. `reload_needed`: another tab runs a newer version. */
   readonly problem?: "quota" | "lost" | "evicted" | "unreadable" | "reload_needed";
   /**
-   * Writes that were durable here and not sent were gone when the database was opened: the browser lost
-   * them, or its files are from an earlier time. Stays so until the page is left.
+   * Writes that had returned here, even if only `saved`, and were not sent were gone when the database was
+   * opened: the browser lost them, or its files are from an earlier time. Stays so until the page is left, and
+   * is so again at the next `open` unless `db.status` was read.
    */
   readonly writesLost: boolean;
 }

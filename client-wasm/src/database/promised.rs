@@ -1,7 +1,8 @@
 //! A second place that remembers how far writes were promised: where the browser's database comes back
 //! without them, cut, put back or emptied, the app is told, instead of finding them gone.
 //!
-//! It holds the number of the last row that is durable here and was not sent, as long as there is one.
+//! It holds the number of the last row whose write has returned here and that was not sent, as long as there is one:
+//! of a row that was only `saved` too, since a power cut may take it, but not without a word.
 //! Whoever clears all of the site's data clears it too: then nobody is left who could tell.
 
 use crate::page::global;
@@ -14,20 +15,23 @@ pub(crate) struct Promised {
     /// Absent in a worker, and where the site may keep nothing.
     place: Option<Storage>,
     key: String,
+    /// Where stands that rows are gone, until the app has read it.
+    lost: String,
 }
 
 impl Promised {
     /// What was promised for the database `name`.
     pub(crate) fn of(name: &str) -> Self {
         let place = global(&["localStorage"]).map(JsCast::unchecked_into);
-        Self { place, key: format!("rejoin/{name}/promised") }
+        let [key, lost] = ["promised", "lost"].map(|what| format!("rejoin/{name}/{what}"));
+        Self { place, key, lost }
     }
 
     fn number(&self) -> Option<u64> {
         self.place.as_ref()?.get_item(&self.key).ok()??.parse().ok()
     }
 
-    /// A row is durable.
+    /// The write of a row has returned.
     pub(crate) fn note(&self, row: u64) {
         if let Some(place) = self.place.as_ref().filter(|_| self.number().is_none_or(|at| at < row))
         {
@@ -40,13 +44,28 @@ impl Promised {
     pub(crate) fn sent(&self, last: u64) {
         // Another tab's row that was not read here yet may wait.
         if self.number().is_some_and(|row| row <= last) {
-            self.forget();
+            self.place.iter().for_each(|place| drop(place.remove_item(&self.key)));
         }
     }
 
-    /// Whether rows were promised beyond the last entry of the database.
-    pub(crate) fn is_beyond(&self, last: u64) -> bool {
-        self.number().is_some_and(|row| row > last)
+    /// Whether rows were promised beyond the last entry of the database, or were so earlier and the app has not
+    /// read it yet. From now on what is there counts.
+    pub(crate) fn has_lost(&self, last: u64) -> bool {
+        let Some(place) = &self.place else { return false };
+        if self.number().is_some_and(|row| row > last) {
+            drop(place.set_item(&self.lost, "true"));
+            drop(place.remove_item(&self.key));
+            self.note(last);
+            return true;
+        }
+        place.get_item(&self.lost).is_ok_and(|lost| lost.is_some())
+    }
+
+    /// The app has read it.
+    pub(crate) fn loss_read(&self) {
+        if let Some(place) = &self.place {
+            drop(place.remove_item(&self.lost));
+        }
     }
 
     /// Nothing was promised.
@@ -54,5 +73,6 @@ impl Promised {
         if let Some(place) = &self.place {
             drop(place.remove_item(&self.key));
         }
+        self.loss_read();
     }
 }

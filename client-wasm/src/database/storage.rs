@@ -30,11 +30,17 @@ impl Database {
     /// Tells whether writes that were promised are not in the database that was opened.
     pub(crate) fn look_for_lost(&self) {
         let last = self.engine(|engine| engine.replica().last());
-        if matches!(self.store, AnyStore::Idb(_)) && self.promised.is_beyond(last) {
-            // It is told, and stays in the status of this page: the next one starts from what is there.
-            self.promised.forget();
+        if matches!(self.store, AnyStore::Idb(_)) && self.promised.has_lost(last) {
+            // It stays in the status of this page, and in that of the next ones until the app has read it.
             let storage = Storage { writes_lost: true, ..self.storage.get() };
-            self.set_storage(storage, "writes that were durable and not sent are gone");
+            self.set_storage(storage, "writes that had returned and were not sent are gone");
+        }
+    }
+
+    /// The app has read that writes are gone.
+    pub(crate) fn loss_read(&self) {
+        if self.storage.get().writes_lost {
+            self.promised.loss_read();
         }
     }
 

@@ -113,6 +113,8 @@ export class MemoryEngine implements RawEngine {
     else this.watched.delete(collection);
   }
 
+  lossRead(): void {}
+
   status(): RawStatus {
     const synced = this.#pending.length === 0;
     return {
