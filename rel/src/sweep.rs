@@ -496,7 +496,7 @@ impl World<'_> {
         let killed = |line: &String| line.contains("killed by SIGKILL");
         let came = match point.fault {
             Fault::Kill => strace.lines()?.iter().any(killed),
-            _ => strace.injected()?,
+            Fault::KillBehind | Fault::Once(_) | Fault::On(_) => strace.injected()?,
         };
         Ok(Lived { came, ended_well: Some(status.success()) })
     }
