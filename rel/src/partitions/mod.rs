@@ -19,8 +19,8 @@ use crate::{
 use anyhow::ensure;
 use futures_util::future::join_all;
 use net::{Lost, Network};
-pub(crate) use simulated::simulated;
 use rejoin_core::testing::rng::Rng;
+pub(crate) use simulated::simulated;
 use std::{
     net::Ipv4Addr,
     path::Path,
