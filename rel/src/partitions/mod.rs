@@ -79,10 +79,10 @@ pub(crate) fn suite(
     }
     ensure!(server.errors().is_empty(), "{:?}", server.errors());
     server.kill()?;
-    tell(ran, took, report)
+    tell(ran, &took, report)
 }
 
-fn tell(ran: u64, took: Vec<Duration>, report: &mut Report) -> anyhow::Result<()> {
+fn tell(ran: u64, took: &[Duration], report: &mut Report) -> anyhow::Result<()> {
     let seconds = took.iter().map(Duration::as_secs_f64).collect();
     let ran = usize::try_from(ran)?;
     report.count("partitions.real", ran, "partitions", Bar::AtLeast(1.0))?;

@@ -20,7 +20,7 @@ pub enum Entry {
     Feed(Vec<u8>),
     /// A `Records` or `Chunk` message, as received and, for a chunk, verified.
     Staged(Vec<u8>),
-    /// A snapshot or heal has begun.
+    /// A snapshot or heal has begun: what was staged before is dropped.
     HealBegun {
         /// Which subscription.
         subscription: u32,

@@ -288,9 +288,13 @@ impl Replica {
     pub(super) fn heal_begun(&mut self, subscription: u32, begun: Healing, applied: &mut Applied) {
         let epoch = self.epoch_last();
         let horizon = begun.horizon;
-        let Some((_, standing)) = standing_mut(&mut self.header.standings, subscription) else {
+        let Some((pattern, standing)) = standing_mut(&mut self.header.standings, subscription)
+        else {
             return;
         };
+        // It brings what differs from what is visible. What an earlier one had staged may be what the peer had before
+        // it got back what is visible here.
+        self.base.unstage(pattern);
         if !standing.arrived {
             standing.epoch = epoch;
         }

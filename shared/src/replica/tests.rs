@@ -12,7 +12,8 @@ use crate::{
     },
     io::{Batch, Keyspace, Row as Pair, Write},
     message::{
-        self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
+        self, Body, Changes, Message, PROOF_BYTES, Place, Records, RejectCode, limits::EPOCHS_MAX,
+        wire,
     },
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
     testing::rng::Rng,
@@ -546,6 +547,29 @@ fn welcomed(run: u8) -> Entry {
 
 fn heal_begun(seq: u64) -> Entry {
     Entry::HealBegun { subscription: 0, seq: Seq(seq), horizon: Hlc::ZERO, time: Hlc::ZERO }
+}
+
+/// A heal brought back what the peer had lost, and what the peer had before that was staged. The feed broke, the next
+/// heal found no difference, and the lost state became visible.
+#[test]
+fn what_a_heal_had_staged_is_not_shown_when_the_next_one_begins() {
+    let (mut writer, mut replica) = (replica(), replica());
+    let mut titled = |title| {
+        let title = field("title", FieldAction::Set(Kind::Lww, Value::text(title)));
+        commit(&mut writer, &[change("a", Action::Upsert(vec![title]))]);
+        writer.view(&key("a")).unwrap()
+    };
+    let (old, new) = (titled("old"), titled("new"));
+    feed(&mut replica, 5, true, vec![entry(key("a"), 5, new.clone())]);
+    replica.apply(welcomed(1)).unwrap();
+    replica.apply(heal_begun(1)).unwrap();
+    let lost = Records { subscription: 0, entries: vec![entry(key("a"), 1, old)] };
+    replica.apply(Entry::Staged(wire::encode(&Message::Records(lost)))).unwrap();
+    replica.apply(heal_begun(2)).unwrap();
+    let healed = Entry::Healed { subscription: 0, gone: Vec::new(), reach: Seq(2) };
+    replica.apply(healed).unwrap();
+    feed(&mut replica, 2, true, Vec::new());
+    assert_eq!(replica.view(&key("a")).unwrap(), new);
 }
 
 /// The list of epochs grew for ever, and a peer that returned to an earlier one was taken for the latest:
