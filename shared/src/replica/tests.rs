@@ -12,8 +12,7 @@ use crate::{
     },
     io::{Batch, Keyspace, Row as Pair, Write},
     message::{
-        self, Body, Changes, Message, PROOF_BYTES, Place, Records, RejectCode, limits::EPOCHS_MAX,
-        wire,
+        self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
     },
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
     testing::rng::Rng,
@@ -563,7 +562,7 @@ fn what_a_heal_had_staged_is_not_shown_when_the_next_one_begins() {
     feed(&mut replica, 5, true, vec![entry(key("a"), 5, new.clone())]);
     replica.apply(welcomed(1)).unwrap();
     replica.apply(heal_begun(1)).unwrap();
-    let lost = Records { subscription: 0, entries: vec![entry(key("a"), 1, old)] };
+    let lost = message::Records { subscription: 0, entries: vec![entry(key("a"), 1, old)] };
     replica.apply(Entry::Staged(wire::encode(&Message::Records(lost)))).unwrap();
     replica.apply(heal_begun(2)).unwrap();
     let healed = Entry::Healed { subscription: 0, gone: Vec::new(), reach: Seq(2) };
