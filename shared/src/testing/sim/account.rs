@@ -23,15 +23,25 @@ pub(super) struct Owner {
     /// The app has asked to adopt them for this one.
     adopting: Option<(u64, String)>,
     deciding: bool,
+    /// Which of the account's tokens it has.
+    pub(super) number: u64,
+    /// Whether its app is about to ask for another one.
+    pub(super) asks: bool,
 }
 
 impl Owner {
-    pub(super) fn token(&self) -> String {
+    fn name(&self) -> String {
         NAMES.get(self.account).copied().unwrap_or_default().to_string()
     }
 
+    /// The account's name, and a number behind the first one.
+    pub(super) fn token(&self) -> String {
+        let name = self.name();
+        if self.number == 0 { name } else { format!("{name} {}", self.number) }
+    }
+
     fn is_settled(&self) -> bool {
-        self.owner.is_none() || self.owner == Some(self.token())
+        self.owner.is_none() || self.owner == Some(self.name())
     }
 }
 
@@ -81,7 +91,7 @@ impl World {
         if held.owner.is_settled() || self.dead.contains(&device) {
             return;
         }
-        let token = held.owner.token();
+        let name = held.owner.name();
         let leader = held.tabs.iter().position(|tab| tab.leads && tab.engine.is_some());
         match (self.faults.below(3), leader) {
             (0, _) => {
@@ -98,7 +108,7 @@ impl World {
                 }
                 let id = self.ledger.other(device, tab);
                 if let Some(held) = self.devices.get_mut(device) {
-                    held.owner.adopting = Some((id, token));
+                    held.owner.adopting = Some((id, name));
                 }
                 self.tell_tab(device, tab, Input::Ask { id, wish });
             }

@@ -108,6 +108,7 @@ impl World {
         let planted = Planted::new(self.plan.bug);
         let fold_entries_min = self.plan.fold_entries_min;
         let token = self.devices.get(device).map(|device| device.owner.token());
+        let life = self.tab(device, tab).map_or(0, |tab| tab.life);
         let patterns = self.plan.patterns();
         let config = EngineConfig {
             space: Some(space()),
@@ -115,7 +116,7 @@ impl World {
             fresh,
             token,
             trace: false,
-            walk: self.plan.walk_of_device(),
+            walk: self.plan.walk_of_device(life + 1),
         };
         if let Some(tab) = self.tab(device, tab)
             && tab.engine.is_none()
@@ -294,6 +295,9 @@ impl World {
                 let faults = [ByeCode::Misbehaved, ByeCode::Malformed, ByeCode::Internal];
                 if faults.contains(code) && !lossy && !tampered {
                     self.object(alloc::format!("device {device} tab {at}: {notice:?}"));
+                }
+                if *code == ByeCode::Unauthorized {
+                    self.needs_token(device);
                 }
             }
             Notice::Unreadable(class) => self.unreadable(device, at, *class),

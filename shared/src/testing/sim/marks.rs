@@ -3,17 +3,18 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 79] = [
+pub const SOMETIMES: [&str; 85] = [
     "account changed",
     "account met",
     "adopted",
+    "another release met",
     "away",
     "away for long",
     "bad line: device",
     "bad line: server",
     "came to rest",
-    "changes lost",
     "causal order checked",
+    "changes lost",
     "clock stepped",
     "clocks drift",
     "cloned",
@@ -80,6 +81,11 @@ pub const SOMETIMES: [&str; 79] = [
     "snapshot resumed",
     "store fault",
     "tab killed",
+    "token expired",
+    "token expired in a session",
+    "token refused",
+    "token renewed",
+    "token renewed in time",
     "unreadable",
     "unsure",
     "written",

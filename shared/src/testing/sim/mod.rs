@@ -28,6 +28,7 @@ mod script;
 mod server;
 mod shrink;
 mod tape;
+mod tokens;
 mod trace;
 mod wires;
 mod workload;
@@ -126,6 +127,10 @@ enum Event {
     Decide {
         device: usize,
     },
+    /// The user of an app whose token has run out logs in.
+    LogIn {
+        device: usize,
+    },
     /// The app does something, or a fault strikes.
     Step,
 }
@@ -154,6 +159,7 @@ struct Line {
     device: usize,
     tab: usize,
     life: u64,
+    server_life: u64,
     peer: u64,
     /// Nothing passes any more and nobody is told.
     silent: bool,
@@ -204,6 +210,7 @@ struct World {
     revives: bool,
     /// One who means harm.
     hostile: hostile::Hostile,
+    tokens: tokens::Tokens,
     /// The server has lost what it once had: it came back with an old copy of its store.
     server_rewound: bool,
     /// Some of that was with devices that came back too late to bring it.
@@ -287,6 +294,7 @@ impl World {
             dead: BTreeSet::new(),
             revives: false,
             hostile: hostile::Hostile::default(),
+            tokens: tokens::Tokens::default(),
             server_rewound: false,
             forgotten: false,
             reissued: false,
@@ -423,6 +431,7 @@ impl World {
             Event::ServerEnd { .. } => {}
             Event::ServerStart => self.server_start(),
             Event::Decide { device } => self.decide(device),
+            Event::LogIn { device } => self.log_in(device),
             Event::Step => self.step()?,
         }
         Ok(())

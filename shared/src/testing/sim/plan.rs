@@ -103,6 +103,10 @@ pub struct Plan {
     pub generations: u64,
     /// One in so many frames is lost, repeated, late or changed, though its line lives on; 0 for never.
     pub mangle_one_in: u64,
+    /// One in so many steps lets the token of a device run out; 0 for never.
+    pub expiry_one_in: u64,
+    /// Whether each start of a server or a tab is of another release: what only one end knows is not used.
+    pub upgrades: bool,
     /// A bug, to see that an oracle finds it.
     pub bug: Option<Bug>,
 }
@@ -204,6 +208,8 @@ impl Plan {
         self.generations = if rng.once_in(2) { 4 } else { 0 };
         self.hostile_one_in = some(rng, 4, 8);
         self.mangle_one_in = some(rng, 4, 100);
+        self.expiry_one_in = some(rng, 4, 20);
+        self.upgrades = rng.once_in(4);
     }
 
     /// A short life in which stores are copied all the time, with whatever they have not sent.
@@ -249,17 +255,27 @@ impl Plan {
         self.record_bytes_max = u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX);
     }
 
+    /// Whether the release of a tab knows sketches.
+    pub(super) fn device_knows_sketches(&self, life: u64) -> bool {
+        self.device_sketches ^ (self.upgrades && life % 2 == 1)
+    }
+
+    /// Whether the release of the server does.
+    pub(super) fn server_knows_sketches(&self, life: u64) -> bool {
+        self.server_sketches ^ (self.upgrades && life % 2 == 1)
+    }
+
     /// How much a device does for one message of a walk.
-    pub(super) fn walk_of_device(&self) -> WalkLimits {
+    pub(super) fn walk_of_device(&self, life: u64) -> WalkLimits {
         // Trees are small here, and are to be sketched all the same.
-        let cells_max = if self.device_sketches { CELLS_MAX } else { 0 };
+        let cells_max = if self.device_knows_sketches(life) { CELLS_MAX } else { 0 };
         WalkLimits { cells_max, sketched_entries_min: 1, ..WalkLimits::default() }
     }
 
     /// How much the server does for one message of a walk.
-    pub(super) fn walk_of_server(&self) -> WalkLimits {
-        let cells_max = if self.server_sketches { CELLS_MAX } else { 0 };
-        let usual = WalkLimits { cells_max, ..self.walk_of_device() };
+    pub(super) fn walk_of_server(&self, life: u64) -> WalkLimits {
+        let cells_max = if self.server_knows_sketches(life) { CELLS_MAX } else { 0 };
+        let usual = WalkLimits { cells_max, ..self.walk_of_device(0) };
         if !self.long_walks {
             return usual;
         }

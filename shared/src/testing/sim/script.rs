@@ -136,6 +136,8 @@ traits!(
     heals_some,
     generations,
     mangle_one_in,
+    expiry_one_in,
+    upgrades,
 );
 
 impl Plan {

@@ -1,8 +1,15 @@
 //! The server of a simulated world: one host on one store.
 
 use super::{
-    Event, Line, World, bad_lines::Carried, disks::Disk, history::Copy, hostile::MALLORY,
-    middleman::Tampered, space, wires::Passed,
+    Event, Line, World,
+    bad_lines::Carried,
+    disks::Disk,
+    history::Copy,
+    hostile::MALLORY,
+    middleman::Tampered,
+    space,
+    tokens::{name_in, refusal},
+    wires::Passed,
 };
 use crate::{
     hlc::Hlc,
@@ -134,9 +141,10 @@ impl Server {
     }
 }
 
-/// A token is a name: whoever says it is it.
-fn grant(token: Option<String>) -> Grant {
-    let harmless = token.as_deref() != Some(MALLORY);
+/// A token is a name, with a number: whoever says it is it.
+fn grant(token: Option<&str>) -> Grant {
+    let name = token.map(name_in).unwrap_or_default();
+    let harmless = name != MALLORY;
     let right = |pattern, write: bool| Right { pattern, write: write && harmless };
     let exact = |name: &str| Pattern::Exact(super::collection(name));
     let rights = Vec::from([
@@ -145,7 +153,7 @@ fn grant(token: Option<String>) -> Grant {
         right(exact("mixed"), true),
         right(Pattern::Prefix(super::collection("pair")), true),
     ]);
-    Grant { principal: token.unwrap_or_default(), rights }
+    Grant { principal: String::from(name), rights }
 }
 
 impl World {
@@ -163,7 +171,7 @@ impl World {
         config.page_bytes_aim = self.plan.page_bytes_aim;
         config.chunk_bytes_aim = self.plan.chunk_bytes_aim;
         config.limits.record_bytes = self.plan.record_bytes_max;
-        config.walk = self.plan.walk_of_server();
+        config.walk = self.plan.walk_of_server(self.server.life);
         if self.plan.rot_one_in > 0 {
             config.scrub = Some(Millis(10_000));
         }
@@ -205,7 +213,7 @@ impl World {
         self.server.store.crash();
     }
 
-    fn tell_host(&mut self, input: HostInput) {
+    pub(super) fn tell_host(&mut self, input: HostInput) {
         let now = self.server_now();
         if let Some(host) = &mut self.server.host {
             host.handle(now, input);
@@ -225,13 +233,17 @@ impl World {
             return;
         }
         if let Ok(Message::Hello(hello)) = wire::decode(message) {
+            if !self.lets_in(line, peer, hello.token.as_ref()) {
+                return;
+            }
             self.server.greeted.insert(peer, line);
-            let grant = grant(hello.token.clone());
+            let grant = grant(hello.token.as_deref());
             self.tell_host(HostInput::Opened { peer: PeerId(peer), hello, grant });
         }
     }
 
     pub(super) fn server_gone(&mut self, peer: u64) {
+        self.forget_token(peer);
         if self.server.greeted.remove(&peer).is_some() {
             self.tell_host(HostInput::Gone { peer: PeerId(peer) });
         }
@@ -279,10 +291,14 @@ impl World {
                     self.noted(&note);
                 }
                 HostOutput::RefreshAsked { peer, token } => {
-                    let grant = grant(Some(token));
+                    let input = if self.renews(peer.0, &token) {
+                        HostInput::Regranted { peer, grant: grant(Some(&token)) }
+                    } else {
+                        HostInput::Dismissed { peer, bye: refusal() }
+                    };
                     let now = self.server_now();
                     if let Some(host) = &mut self.server.host {
-                        host.handle(now, HostInput::Regranted { peer, grant });
+                        host.handle(now, input);
                     }
                 }
             }
@@ -387,6 +403,7 @@ impl World {
             device,
             tab,
             life,
+            server_life: self.server.life,
             peer: line,
             silent: false,
             left: [false; 2],

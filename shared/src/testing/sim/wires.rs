@@ -1,6 +1,6 @@
 //! What passes on the lines: marks of what was seen there, and what must not pass.
 
-use super::World;
+use super::{World, tokens::name_in};
 use crate::{
     message::{
         AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, RefillOutcome, RejectCode,
@@ -66,7 +66,7 @@ impl World {
         let (passed, device) = (&mut open.passed, open.device);
         let heals = |passed: &Passed, id: &u32| passed.may_heal.contains(id);
         if let Message::Hello(hello) = message {
-            passed.principal.clone_from(&hello.token);
+            passed.principal = hello.token.as_deref().map(|token| String::from(name_in(token)));
         } else if let Message::AskChunk(AskChunk { from, .. }) = message {
             let first = !core::mem::replace(&mut passed.asked_chunk, true);
             if first && matches!(from, ChunkFrom::Behind(_)) {
@@ -110,9 +110,12 @@ impl World {
             let asked = welcome.modes.iter().filter(|(_, mode)| wanted(mode));
             let begun = self.heals_begun(device, tab);
             if let Some(open) = self.lines.get_mut(&line) {
-                open.passed.sketches = welcome.features & FEATURE_SKETCH > 0
-                    && self.plan.server_sketches
-                    && self.plan.device_sketches;
+                let server = self.plan.server_knows_sketches(open.server_life);
+                let device = self.plan.device_knows_sketches(open.life);
+                if server != device {
+                    *self.marks.entry("another release met").or_default() += 1;
+                }
+                open.passed.sketches = welcome.features & FEATURE_SKETCH > 0 && server && device;
                 open.passed.may_heal = asked.map(|(id, _)| *id).chain(begun).collect();
             }
             if welcome.modes.iter().any(|(_, mode)| *mode == Mode::Heal) {

@@ -107,6 +107,9 @@ impl World {
         if self.strikes(plan.rot_one_in) {
             self.rot();
         }
+        if self.strikes(plan.expiry_one_in) {
+            self.expire(device);
+        }
     }
 
     /// A device is out of reach for a while: three times in ten for longer than the server keeps what is dead.
