@@ -137,14 +137,13 @@ impl<'a> Life<'a> {
                 self.s04_boots_are_killed_one_after_the_other(sum)?;
             }
             self.inspect().await?;
+            if self.dice.once_in(4) {
+                self.grow_old().await?;
+            }
         }
         let server = self.boot().await?;
         self.s01_s03_p01_all_that_was_promised_is_there_once(&server, sum).await?;
-        self.gate.open(server.address);
-        for writer in &self.writers {
-            writer.client.online();
-            writer.synced().await?;
-        }
+        self.settle(&server).await?;
         self.s01_s03_p01_all_that_was_promised_is_there_once(&server, sum).await
     }
 
@@ -197,16 +196,32 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    /// The file is whole: of a copy, since it is for the server to recover what it was killed in. Now and then the
-    /// server has run for longer than it keeps what was removed, and collects that when it boots.
-    async fn inspect(&mut self) -> anyhow::Result<()> {
-        let copy = tempfile::tempdir_in(self.memory.path())?;
-        scratch::copy(self.data.path(), copy.path())?;
-        check_file(copy.path()).await?;
-        if self.dice.once_in(4) {
-            age(self.data.path()).await?;
+    /// Everybody hears what became of all that was written.
+    async fn settle(&self, server: &Server) -> anyhow::Result<()> {
+        self.gate.open(server.address);
+        for writer in &self.writers {
+            writer.client.online();
+            writer.synced().await?;
         }
         Ok(())
+    }
+
+    /// The server has run for longer than it keeps what was removed, and collects that when it boots. Nobody is left
+    /// with a row of which that server would not know any more whether it had accepted it.
+    async fn grow_old(&mut self) -> anyhow::Result<()> {
+        let mut server = self.boot().await?;
+        self.settle(&server).await?;
+        server.kill()?;
+        self.gate.shut();
+        ensure!(server.errors().is_empty(), "{:?}", server.errors());
+        age(self.data.path()).await
+    }
+
+    /// The file is whole: of a copy, since it is for the server to recover what it was killed in.
+    async fn inspect(&self) -> anyhow::Result<()> {
+        let copy = tempfile::tempdir_in(self.memory.path())?;
+        scratch::copy(self.data.path(), copy.path())?;
+        check_file(copy.path()).await
     }
 }
 
