@@ -94,7 +94,7 @@ struct Extent {
 type Part = (&'static str, fn(Extent, &mut Report) -> anyhow::Result<()>);
 
 /// Some of everything: within 8 minutes on two cores.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 11] = [
     ("sim", |extent, report| simulated::worlds(extent, 1_500, report)),
     ("history", |extent, report| simulated::histories(extent, 3_000, report)),
     ("determinism", |extent, report| determinism::suite(extent, 100, report)),
@@ -103,7 +103,6 @@ const PARTS: [Part; 12] = [
     ("kill", |extent, report| kill::suite(extent, 300, report)),
     ("sweep", |extent, report| sweep::suite(extent, Some(60), report)),
     ("power", |extent, report| power::suite(extent, Some(20), report)),
-    ("parted", |extent, report| partitions::simulated(extent, 500, report)),
     ("partitions", |extent, report| partitions::suite(extent, 10, Some(60), report)),
     ("server", |extent, report| operated::suite(extent, operated::SOME, report)),
     ("browser", |extent, report| browser::faults(extent, 20, report)),
