@@ -286,6 +286,14 @@ fn c02_row_that_goes_on_with_a_reset_of_what_is_gone_is_made_anew() {
     let row = bob.row(KEPT + 9_000, vec![(key("a"), high(Some(reset)))]);
     bob.push(&mut world, &[row]);
     assert_eq!(world.closed[&bob.peer].code, ByeCode::Busy);
+    // Nor is it a forgery where a row before it has made the record anew.
+    let mut carl = Client::new(4);
+    carl.connect(&mut world);
+    carl.listen(&mut world);
+    let anew = carl.set(KEPT + 9_000, "a", "title", "anew");
+    let row = carl.row(KEPT + 9_001, vec![(key("a"), high(Some(reset)))]);
+    carl.push(&mut world, &[anew, row]);
+    assert_eq!(world.closed[&carl.peer].code, ByeCode::Busy);
     let mut bob = Client::new(3);
     bob.connect(&mut world);
     bob.listen(&mut world);

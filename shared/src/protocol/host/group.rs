@@ -434,7 +434,7 @@ impl Judging<'_> {
                     Some(refusal.map_or(Refusal::Gone, |first: Refusal| first.min(Refusal::Gone)));
                 continue;
             }
-            if stored.is_none() && self.builds_on_collected(context.own, write) {
+            if self.builds_on_collected(context.own, stored, write) {
                 // He has not heard of it yet, and will before he says it again.
                 return Verdict::Outdated;
             }
@@ -463,10 +463,16 @@ impl Judging<'_> {
         }
     }
 
-    /// Whether it goes on with what somebody else had reset in a record that was collected.
-    fn builds_on_collected(&self, own: Stamp, write: &PushWrite) -> bool {
-        let mut resets = write.delta.cells.values().filter_map(|cell| cell.since);
-        resets.any(|since| since.replica != own.replica && since.hlc <= self.horizon)
+    /// Whether it goes on with what somebody else had reset in a record that was collected, whether or not that was
+    /// made anew since.
+    fn builds_on_collected(&self, own: Stamp, stored: Option<&Stored>, write: &PushWrite) -> bool {
+        write.delta.cells.iter().any(|(key, cell)| {
+            let held = stored.and_then(|stored| stored.record.cells.get(key)?.since);
+            cell.since > held
+                && cell
+                    .since
+                    .is_some_and(|since| since.replica != own.replica && since.hlc <= self.horizon)
+        })
     }
 
     fn accept(
