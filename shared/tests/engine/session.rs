@@ -9,7 +9,7 @@ use rejoin_core::{
         engine::{Input, Link, Notice, Wish},
         limits::{ACK_WITHIN, PART_BYTES, RECALL_ROWS_MAX},
         message::{
-            Ack, Body, ByeCode, Changes, Entry, Identity, Message, Mode, Origin, Outcome,
+            Ack, Body, Bye, ByeCode, Changes, Entry, Identity, Message, Mode, Origin, Outcome,
             PROOF_BYTES, Place, Recalled, Records, Stated, Taken, Welcome,
         },
         wire,
@@ -77,6 +77,31 @@ fn peer_that_never_welcomes_is_given_up_and_told() {
     client.pass(10_000);
     assert_eq!(client.engine.status().link, Link::Offline);
     assert!(client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));
+}
+
+#[test]
+fn p09_peer_of_another_version_gets_nothing_and_what_waits_goes_to_one_of_the_own() {
+    let mut client = Client::new(1, &["notes"]);
+    client.written(set(&key("notes", "a"), "one"));
+    let reason = String::from("no common version");
+    let refused = Bye { code: ByeCode::Version, reason, retry_after: None };
+    let later = Welcome { version: 2, ..welcome(vec![(0, Mode::Feed)]) };
+    for answer in [Message::Bye(refused), Message::Welcome(later)] {
+        client.connect();
+        client.hello();
+        client.notices.clear();
+        client.hear(&answer);
+        let said = client.said();
+        assert!(!said.iter().any(|message| matches!(message, Message::Push(_))), "{said:?}");
+        let told = |notice: &Notice| matches!(notice, Notice::Ended { code: ByeCode::Version, .. });
+        assert!(client.notices.iter().any(told), "{:?}", client.notices);
+        let status = client.engine.status();
+        assert_eq!((status.link, status.pending), (Link::Offline, 1));
+    }
+    client.connect();
+    client.hello();
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+    assert!(client.said().iter().any(|message| matches!(message, Message::Push(_))));
 }
 
 #[test]
@@ -234,17 +259,27 @@ fn row_of_an_earlier_id_that_the_server_lost_goes_back_to_the_user() {
     assert_eq!(other.engine.replica().view(&key), copy.engine.replica().view(&key));
 }
 
+fn entry_of(collection: &str) -> Entry {
+    let record = Record::default();
+    let digest = record_digest(&encode_record(&record));
+    let check = *digest.as_bytes().first_chunk().unwrap();
+    let (key, body) = (key(collection, "a"), Body::Whole(record));
+    let (proof, conflicts) = ([0; PROOF_BYTES], Vec::new());
+    Entry { key, seq: Seq(1), check, proof, body, conflicts }
+}
+
+fn byes(said: Vec<Message>) -> Vec<ByeCode> {
+    let byes = said.into_iter().filter_map(|message| match message {
+        Message::Bye(bye) => Some(bye.code),
+        _ => None,
+    });
+    byes.collect()
+}
+
 /// They would never become visible, and keep the log from being folded for ever.
 #[test]
 fn records_and_changes_beyond_the_subscription_end_the_session() {
-    let entry = || {
-        let record = Record::default();
-        let digest = record_digest(&encode_record(&record));
-        let check = *digest.as_bytes().first_chunk().unwrap();
-        let (key, body) = (key("elsewhere", "a"), Body::Whole(record));
-        let (proof, conflicts) = ([0; PROOF_BYTES], Vec::new());
-        Entry { key, seq: Seq(1), check, proof, body, conflicts }
-    };
+    let entry = || entry_of("elsewhere");
     let records = Message::Records(Records { subscription: 0, entries: vec![entry()] });
     let (after, upto) = (Place::default(), Place::at(Seq(1)));
     let entries = vec![entry()];
@@ -255,13 +290,24 @@ fn records_and_changes_beyond_the_subscription_end_the_session() {
         client.hello();
         client.hear(&Message::Welcome(welcome(vec![(0, mode)])));
         client.hear(&message);
-        let byes = client.said().into_iter().filter_map(|message| match message {
-            Message::Bye(bye) => Some(bye.code),
-            _ => None,
-        });
-        assert_eq!(byes.collect::<Vec<_>>(), [ByeCode::Misbehaved]);
+        assert_eq!(byes(client.said()), [ByeCode::Misbehaved]);
         assert_eq!(client.engine.replica().base().staged_len(), 0);
     }
+}
+
+#[test]
+fn c14_changes_that_build_on_what_is_not_there_are_not_taken_in_and_asked_for_again() {
+    let mut client = Client::new(1, &["notes"]);
+    client.connect();
+    let asked = client.hello();
+    client.hear(&Message::Welcome(welcome(vec![(0, Mode::Feed)])));
+    let (after, upto, entries) = (Place::at(Seq(1)), Place::at(Seq(2)), vec![entry_of("notes")]);
+    let changes = Changes { subscriptions: vec![0], after, upto, cut: true, entries, state: None };
+    client.hear(&Message::Changes(changes));
+    assert_eq!(byes(client.said()), [ByeCode::Misbehaved]);
+    assert!(!client.engine.replica().view(&key("notes", "a")).unwrap().is_live());
+    client.connect();
+    assert_eq!(client.hello().subscriptions, asked.subscriptions);
 }
 
 /// Others may bring them back: a set that was written without them under the same id would have removed them.

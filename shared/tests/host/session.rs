@@ -7,7 +7,7 @@ use rejoin_core::{
     protocol::{
         host::{Grant, HostInput, HostNote, HostOutput},
         limits::RECALL_ROWS_MAX,
-        message::{ByeCode, Identity, Message, Mode, Origin, Place, Recall, Right, Taken},
+        message::{ByeCode, Hello, Identity, Message, Mode, Origin, Place, Recall, Right, Taken},
     },
     record::{Counter, Kind, State, Tally},
 };
@@ -44,7 +44,7 @@ fn modes_follow_from_what_the_peer_holds() {
 }
 
 #[test]
-fn hello_without_a_right_or_a_version_is_refused() {
+fn hello_without_a_right_is_refused() {
     let mut world = World::new();
     let none = Grant { rights: Vec::new(), ..grant("eve") };
     let part = Grant {
@@ -56,10 +56,17 @@ fn hello_without_a_right_or_a_version_is_refused() {
         let peer = world.open(hello, grant);
         assert_eq!(world.closed[&peer].code, ByeCode::NoSpace);
     }
-    let mut hello = Client::new(1).hello(false);
-    hello.versions = vec![2];
-    let peer = world.open(hello, grant("eve"));
-    assert_eq!(world.closed[&peer].code, ByeCode::Version);
+}
+
+#[test]
+fn p09_no_common_version_is_told_and_a_common_one_is_found_among_others() {
+    let mut world = World::new();
+    for (versions, is_spoken) in [(vec![], false), (vec![2], false), (vec![9, 1], true)] {
+        let hello = Hello { versions, ..Client::new(1).hello(false) };
+        let peer = world.open(hello, grant("ann"));
+        let code = world.closed.get(&peer).map(|bye| bye.code);
+        assert_eq!(code, (!is_spoken).then_some(ByeCode::Version));
+    }
 }
 
 #[test]

@@ -502,6 +502,9 @@ impl Engine {
     }
 
     fn welcome(&mut self, now: Now, mut welcome: Welcome) {
+        if !VERSIONS.contains(&welcome.version) {
+            return self.end(now, ByeCode::Version, "a version that was not offered");
+        }
         welcome.accepted = welcome.accepted.filter(|_| !self.has(Bug::AcceptedStampIgnored));
         self.other_account = None;
         let ours = self.replica.principal().filter(|_| !self.has(Bug::AccountIgnored));
