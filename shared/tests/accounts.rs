@@ -165,7 +165,7 @@ fn blocked(store: &MemoryStore) -> Holder {
 }
 
 #[test]
-fn adopted_rows_are_pushed_in_the_new_name() {
+fn b24_adopted_rows_are_pushed_in_the_new_name() {
     let store = MemoryStore::new();
     let mut holder = blocked(&store);
     assert_eq!(holder.ask(&store, 2, Wish::Adopt), Ok(0));
@@ -177,7 +177,7 @@ fn adopted_rows_are_pushed_in_the_new_name() {
 
 /// A commit that another tab overtook was made again as one that keeps the rows.
 #[test]
-fn discarded_rows_stay_discarded_when_another_tab_was_first() {
+fn b24_discarded_rows_stay_discarded_when_another_tab_was_first() {
     let store = MemoryStore::new();
     let mut holder = blocked(&store);
     holder.overtaken = 1;
@@ -192,7 +192,7 @@ fn discarded_rows_stay_discarded_when_another_tab_was_first() {
 
 /// Once the own account is back, nothing must be written over to the one that was met before.
 #[test]
-fn nothing_can_be_adopted_when_the_own_account_is_back() {
+fn b24_nothing_can_be_adopted_when_the_own_account_is_back() {
     let store = MemoryStore::new();
     let mut holder = blocked(&store);
     holder.put(&store, Input::Disconnected);

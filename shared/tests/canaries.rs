@@ -44,7 +44,7 @@ canaries! {
     fn copies_that_are_not_told_apart_are_found();
     fn a_limit_that_overlooks_what_is_joined_is_found();
     fn what_was_acknowledged_and_counts_as_sent_for_good_is_found();
-    fn another_account_that_is_taken_for_the_own_is_found();
+    fn b24_another_account_that_is_taken_for_the_own_is_found();
     fn rights_that_are_not_looked_at_are_found();
     fn a_stamp_ahead_that_is_refused_is_found();
     fn a_commit_without_a_guard_on_its_place_is_found();
@@ -58,7 +58,7 @@ canaries! {
     fn a_cut_on_every_page_is_found();
     fn an_entry_that_carries_too_little_is_found();
     fn the_stamp_last_accepted_if_it_is_not_looked_at_is_found();
-    fn a_peer_that_forgets_what_it_accepted_is_found();
+    fn p01_c04_a_peer_that_forgets_what_it_accepted_is_found();
     fn a_push_before_a_broken_history_is_healed_is_found();
     fn what_is_lost_and_not_brought_back_is_found();
     fn a_row_that_came_back_and_is_judged_as_any_other_is_found();
@@ -88,7 +88,7 @@ canaries! {
     fn a_write_that_failed_and_is_reported_is_found();
     fn a_silence_that_nobody_notices_is_found();
     fn a_stamp_of_the_far_future_that_is_taken_is_found();
-    fn a_server_that_does_not_sync_is_found();
+    fn s02_s03_a_server_that_does_not_sync_is_found();
     fn c02_a_part_of_a_batch_that_comes_back_though_it_was_removed_is_found();
 }
 

@@ -121,3 +121,40 @@ async fn p11_restored_or_erased_server_gets_back_what_its_clients_have() {
     }
     world.stop().await;
 }
+
+/// What `cp` takes while the server runs, without the log: an older state, or not even its tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s10_database_copied_without_its_log_costs_nothing_that_clients_have() {
+    let mut world = World::new().await;
+    let mut dice = Dice(0x5eed);
+    let (server, backup) = (world.path("server"), world.path("backup"));
+    let mut clients = Vec::new();
+    for file in ["a.db", "b.db"] {
+        clients.push(open(&world.path(file), Some(world.url())).await);
+    }
+    let mut written = Written::default();
+    for round in 0..3 {
+        written.more(&clients, 5, &mut dice).await;
+        for client in &clients {
+            soon(client.synced()).await.unwrap();
+        }
+        copy(&server, &backup);
+        let log = backup.join("rejoin.sqlite-wal");
+        assert!(fs::metadata(&log).unwrap().len() > 0, "nothing was left out");
+        fs::remove_file(log).unwrap();
+        fs::remove_file(backup.join("rejoin.sqlite-shm")).unwrap();
+        written.more(&clients, 5, &mut dice).await;
+        for client in &clients {
+            soon(client.synced()).await.unwrap();
+        }
+        world.stop().await;
+        fs::remove_dir_all(&server).unwrap();
+        fs::rename(&backup, &server).unwrap();
+        world.start().await;
+        let newcomer = open(&world.path(&format!("new{round}.db")), Some(world.url())).await;
+        for client in clients.iter().chain([&newcomer]) {
+            until(client, |client| written.is_seen_by(client)).await;
+        }
+    }
+    world.stop().await;
+}

@@ -54,7 +54,7 @@ async function switchedPage(context, server, name) {
   return page;
 }
 
-test("after_an_account_switch_nothing_is_sent_until_the_app_adopts", LIMITS, async (context) => {
+test("b24_after_a_switch_nothing_is_sent_until_the_app_adopts", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin, TOKENS);
   const page = await switchedPage(context, server, "adopts");
   await page.evaluate(() => add("3", "written meanwhile"));
@@ -72,7 +72,7 @@ test("after_an_account_switch_nothing_is_sent_until_the_app_adopts", LIMITS, asy
   assert.deepEqual(await titles(bob), await titles(page));
 });
 
-test("after_an_account_switch_the_app_can_discard_what_is_pending", LIMITS, async (context) => {
+test("b24_after_a_switch_the_app_can_discard_what_is_pending", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin, TOKENS);
   const page = await switchedPage(context, server, "discards");
   await page.evaluate(() => engine.discardPending());
@@ -111,7 +111,7 @@ test("a_token_of_another_account_stops_a_live_session", LIMITS, async (context) 
   assert.deepEqual(await page.evaluate(() => engine.status().account), SWITCHED);
 });
 
-test("every_tab_shows_the_other_account_and_can_decide", LIMITS, async (context) => {
+test("b24_every_tab_shows_the_other_account_and_can_decide", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin, TOKENS);
   const leader = await switchedPage(context, server, "everywhere");
   const follower = await newPage(leader.context(), world.origin);

@@ -29,7 +29,7 @@ pub(crate) fn suite(
     let server = Server::boot(&mut program.command(data.path()))?;
     let address = server.address;
     let (up, down) =
-        run(p03_a_session_cut_behind_any_byte_goes_on(address, "whole", Trouble::None))?;
+        run(p03_p16_p18_a_session_cut_or_in_trouble_goes_on(address, "whole", Trouble::None))?;
     let cuts = (0..=up).map(Trouble::CutUp).chain((0..=down).map(Trouble::CutDown));
     let cuts: Vec<Trouble> = cuts.collect();
     let cuts = seeds::sample(cuts, extent.seed, sample)?.into_iter();
@@ -40,7 +40,8 @@ pub(crate) fn suite(
         let trouble = usize::try_from(at).ok().and_then(|at| troubles.get(at));
         let Some(trouble) = trouble else { return };
         let space = format!("trouble{at}");
-        let went = p03_a_session_cut_behind_any_byte_goes_on(address, &space, trouble.clone());
+        let went =
+            p03_p16_p18_a_session_cut_or_in_trouble_goes_on(address, &space, trouble.clone());
         if let Err(fault) = run(went) {
             *faults += 1;
             say(format!("{trouble:?}: {fault:#}"));
@@ -58,8 +59,8 @@ fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> 
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
-/// Also P16 and P18, by the trouble. Bytes that went up and down.
-async fn p03_a_session_cut_behind_any_byte_goes_on(
+/// Bytes that went up and down.
+async fn p03_p16_p18_a_session_cut_or_in_trouble_goes_on(
     server: SocketAddr,
     space: &str,
     trouble: Trouble,

@@ -97,7 +97,7 @@ pub(crate) fn suite(
         if let Some((recording, sync)) = turn {
             // What is random differs from round to round, where there is time for several.
             let seed = extent.seed.wrapping_add(at / count.max(1));
-            recording.lose_power(&program, *sync, seed, sum);
+            recording.s02_power_is_lost(&program, *sync, seed, sum);
         }
     };
     let add = |whole: &mut Sum, more: Sum| {
@@ -232,7 +232,7 @@ impl Recording {
     }
 
     /// Each kind of damage, just before the event at `at`.
-    fn lose_power(&self, program: &Program, at: usize, seed: u64, sum: &mut Sum) {
+    fn s02_power_is_lost(&self, program: &Program, at: usize, seed: u64, sum: &mut Sum) {
         let mut disk = Disk::new(self.directory.path());
         self.events.iter().take(at).for_each(|event| disk.take(event));
         for damage in DAMAGES {

@@ -67,7 +67,7 @@ async fn a_refresh_with_a_wrong_token_ends_the_channel_and_with_a_right_one_does
 }
 
 #[tokio::test]
-async fn a_version_that_is_not_spoken_is_refused() {
+async fn p09_a_version_that_is_not_spoken_is_refused() {
     let world = World::new().await;
     let mut client = Client::new("demo", 1);
     client.versions = vec![99];

@@ -252,7 +252,7 @@ fn sketch_of_a_peer_that_is_to_know_none_is_answered_by_a_walk() {
 }
 
 #[test]
-fn features_are_those_that_both_have() {
+fn p09_features_are_those_that_both_have() {
     for (mut world, offered, both) in [
         (World::new(), u64::MAX, FEATURE_SKETCH),
         (World::new(), 0, 0),

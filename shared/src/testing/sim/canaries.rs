@@ -211,7 +211,7 @@ pub const CANARIES: [Canary; 57] = [
     },
     Canary {
         bug: Bug::AccountIgnored,
-        name: "another_account_that_is_taken_for_the_own_is_found",
+        name: "b24_another_account_that_is_taken_for_the_own_is_found",
         stands_for: "DESIGN 4, accounts; B24",
         draw: Plan::draw,
         force: |plan| {
@@ -321,7 +321,7 @@ pub const CANARIES: [Canary; 57] = [
     },
     Canary {
         bug: Bug::AcceptedForgotten,
-        name: "a_peer_that_forgets_what_it_accepted_is_found",
+        name: "p01_c04_a_peer_that_forgets_what_it_accepted_is_found",
         stands_for: "DESIGN 6.3: the server keeps accepted rows; P01, C04",
         draw: Plan::draw,
         force: forget_nothing,
@@ -574,7 +574,7 @@ pub const CANARIES: [Canary; 57] = [
     },
     Canary {
         bug: Bug::SyncSkipped,
-        name: "a_server_that_does_not_sync_is_found",
+        name: "s02_s03_a_server_that_does_not_sync_is_found",
         stands_for: "DESIGN 8, synchronous=FULL; S02, S03, S04",
         draw: Plan::draw,
         force: |plan| {
