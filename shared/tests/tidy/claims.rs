@@ -30,6 +30,8 @@ const NAMED: [&str; 8] = [
 pub(crate) struct Offer {
     /// Names of tests in Rust, titles of tests in TypeScript and JavaScript.
     tests: BTreeSet<String>,
+    /// What the catalogue of failures names beside them: canaries, scenarios in browsers, steps of suites.
+    steps: BTreeSet<String>,
     /// Names of the files that tests stand in, as filters use them.
     modules: BTreeSet<String>,
     /// Package, flag and name of what cargo builds; `-p` for the package itself, and again as what
@@ -58,6 +60,7 @@ impl Offer {
                 }
                 _ => {}
             }
+            offer.steps.extend(steps(name, text));
             if name == "rel/src/main.rs" {
                 offer.suites.extend(suites(text));
             }
@@ -126,6 +129,19 @@ pub(crate) fn rust_tests(text: &str) -> Vec<String> {
         }
     }
     tests
+}
+
+/// Functions of files in which not every test has an attribute of its own.
+fn steps(name: &str, text: &str) -> Vec<String> {
+    let word = match name {
+        "shared/tests/canaries.rs" => "fn ",
+        _ if name.starts_with("rel/src/") => "fn ",
+        _ if name.starts_with("client-wasm/test/reliability/scenarios/") => "function ",
+        _ => return Vec::new(),
+    };
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let names = code.filter_map(|line| line.split_once(word));
+    names.map(|(_, rest)| rest.chars().take_while(|found| is_word(*found)).collect()).collect()
 }
 
 /// Titles of tests: the first argument of `test` and `it`.
@@ -205,6 +221,43 @@ pub(crate) fn unheld_claims(text: &str, prefix: &str, offer: &Offer) -> Vec<Stri
         let there = code_spans(awaited).filter(|name| offer.tests.contains(*name));
         let there = there.map(|name| format!("{number} awaits `{name}`, which is there: not open"));
         complaints.extend(there);
+    }
+    complaints
+}
+
+/// Rows of the catalogue of failures: a letter and two digits, what goes wrong, where it is tested.
+fn failures(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut columns = line.strip_prefix("| ")?.trim_end_matches(" |").split(" | ");
+        let id = columns.next()?;
+        let number = id.strip_prefix(|letter: char| letter.is_ascii_uppercase())?;
+        let is_row = number.len() == 2 && number.bytes().all(|digit| digit.is_ascii_digit());
+        is_row.then(|| (id, columns.nth(1).unwrap_or_default()))
+    })
+}
+
+/// Each row names tests, all of which exist, and one is named after it; or it says `open: ` and why.
+pub(crate) fn untested_failures(text: &str, offer: &Offer) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (id, tests) in failures(text) {
+        if !seen.insert(id) {
+            complaints.push(format!("{id} has two rows"));
+        }
+        // Suites are commands, and checked as such.
+        let names = || code_spans(tests).filter(|name| !name.starts_with("cargo "));
+        let is_there = |name: &str| offer.tests.contains(name) || offer.steps.contains(name);
+        let unknown = names().filter(|name| !is_there(name));
+        complaints.extend(unknown.map(|name| format!("{id}: there is no test `{name}`")));
+        let part = id.to_lowercase();
+        let is_named = names().any(|name| name.split('_').any(|word| word == part));
+        let reason = tests.strip_prefix("open: ").unwrap_or_default();
+        if !is_named && reason.is_empty() {
+            complaints.push(format!("{id}: no test is named {part}_…, and it is not `open: …`"));
+        }
+    }
+    if seen.is_empty() {
+        complaints.push("has no catalogue of failures".to_owned());
     }
     complaints
 }

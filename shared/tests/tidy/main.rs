@@ -8,7 +8,9 @@ mod claims;
 mod rules;
 mod source;
 
-use claims::{Files, Offer, broken_commands, missing_paths, unheld_claims, unnamed_tests};
+use claims::{
+    Files, Offer, broken_commands, missing_paths, unheld_claims, unnamed_tests, untested_failures,
+};
 use rules::{
     LINES_MAX, confined_words, download_addresses, machine_paths, open_ended_todos, own_lints,
     time_sources, too_long, undocumented_modules, upward_paths,
@@ -51,7 +53,13 @@ fn documents_claim_only_what_the_tree_holds() {
     });
     let files = read.collect();
     let mut complaints = Vec::new();
-    for name in ["README.md", "docs/PROTOCOL.md", "docs/ACCEPTANCE.md", "client-wasm/README.md"] {
+    for name in [
+        "README.md",
+        "docs/PROTOCOL.md",
+        "docs/ACCEPTANCE.md",
+        "docs/RELIABILITY.md",
+        "client-wasm/README.md",
+    ] {
         assert!(Files::contains_key(&files, name), "there is no {name}");
     }
     for (name, _) in files.iter().filter(|(name, _)| is_document(name)) {
@@ -72,6 +80,7 @@ fn claim_complaints(name: &str, files: &Files) -> Vec<String> {
             complaints.extend(unheld_claims(text, "", &offer));
             complaints.extend(unnamed_tests(text, "shared/tests/acceptance/", files));
         }
+        "docs/RELIABILITY.md" => complaints.extend(untested_failures(text, &offer)),
         _ => {}
     }
     complaints
@@ -309,6 +318,12 @@ fn tree(name: &str, text: &str) -> Files {
             "shared/tests/acceptance/a.rs",
             "#[tokio::test]\n#[cfg(unix)]\nasync fn union_holds() {}\n",
         ),
+        ("shared/tests/canaries.rs", "canaries! {\n    fn c02_canary();\n}\n"),
+        ("rel/src/kill.rs", "    async fn s01_p01_step(&self) {}\n// a fn s02_told\n"),
+        (
+            "client-wasm/test/reliability/scenarios/a.mjs",
+            "export async function b01(cycle) {}\nexport async function firefox_b02(cycle) {}\n",
+        ),
         ("server/Cargo.toml", "[package]\nname = \"server\"\n[[bin]]\nname = \"other\"\n"),
         ("server/src/main.rs", "fn main() {}\n"),
         ("web/package.json", "{\n  \"scripts\": {\n    \"build\": \"x\"\n  }\n}\n"),
@@ -348,6 +363,31 @@ fn claim_without_a_test_that_exists_is_found() {
         "no table",
     ] {
         assert_eq!(claimed("docs/PROTOCOL.md", planted).len(), 1, "{planted}");
+    }
+}
+
+#[test]
+fn failures_that_are_tested_or_open_are_left_alone() {
+    let table = "| | what goes wrong | where |\n|---|---|---|\n\
+        | B01 | x | `b01`, `seeds_agree` |\n| B02 | x | `firefox_b02` |\n| C02 | x | `c02_canary` |\n\
+        | P01 | x | `s01_p01_step` |\n| S01 | x | `s01_p01_step` |\n| S10 | x | open: there is none |\n";
+    assert_eq!(claimed("docs/RELIABILITY.md", table), [""; 0]);
+}
+
+#[test]
+fn failure_without_a_test_of_its_name_and_without_a_reason_is_found() {
+    for planted in [
+        "| B01 | x | `b02` |",
+        "| B01 | x | `seeds_agree` |",
+        "| B01 | x | `b01`, `none` |",
+        "| S02 | x | `s02_told` |\n| S02 | x | open: y |",
+        "| S02 | x | `cargo rel none` |",
+        "| S02 | x | by hand |",
+        "| S02 | x | open: |",
+        "| S02 | x | |",
+        "no table",
+    ] {
+        assert_ne!(claimed("docs/RELIABILITY.md", planted), [""; 0], "{planted}");
     }
 }
 
