@@ -415,6 +415,7 @@ pub const CANARIES: [Canary; 57] = [
             tabs_fold(plan);
             plan.copy_one_in = 5;
             plan.mangle_one_in = 0;
+            plan.expiry_one_in = 0;
         },
     },
     Canary {
