@@ -53,9 +53,11 @@ impl Promised {
     pub(crate) fn has_lost(&self, last: u64) -> bool {
         let Some(place) = &self.place else { return false };
         if self.number().is_some_and(|row| row > last) {
-            drop(place.set_item(&self.lost, "true"));
-            drop(place.remove_item(&self.key));
-            self.note(last);
+            // Forgotten before it is noted, it would be told only once.
+            if place.set_item(&self.lost, "true").is_ok() {
+                drop(place.remove_item(&self.key));
+                self.note(last);
+            }
             return true;
         }
         place.get_item(&self.lost).is_ok_and(|lost| lost.is_some())

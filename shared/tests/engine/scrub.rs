@@ -8,7 +8,7 @@ use crate::{
 use rejoin_core::{
     io::{Batch, Keyspace, Row},
     planted::{Bug, Planted},
-    protocol::engine::Notice,
+    protocol::engine::{Input, Notice},
     record::Record,
     replica::META_LEADER,
     testing::memory::MemoryStore,
@@ -94,7 +94,7 @@ fn store_is_read_back_once_a_day() {
     let page = client.store.rows(Keyspace::Page).swap_remove(0);
     spoil(&client.store, Keyspace::Page, &page, Some(9));
     // Another holder of the lead knows when it was done.
-    client.put(rejoin_core::protocol::engine::Input::Lead { token: [9; 16] });
+    client.put(Input::Lead { token: [9; 16] });
     idle(&mut client);
     assert_eq!(mended(&client), 0);
     client.pass(DAY);
@@ -151,5 +151,37 @@ fn entry_that_vanishes_from_the_log_is_written_again_from_memory() {
             assert_eq!(views(&again), before, "{story}");
             assert_eq!(again.engine.status().pending, pending, "{story}");
         }
+    }
+}
+
+/// What another holder has folded is not there any more, and nothing is damaged: one that has heard of it late, or was
+/// frozen while it led, must not tell its user otherwise.
+#[test]
+fn fold_of_another_holder_is_not_taken_for_damage() {
+    for led_before in [false, true] {
+        let mut tab = Client::new(1, &PATTERNS);
+        tab.engine.plant(Planted::default(), Some(4));
+        let mut late = Client::on(tab.store.clone(), 2, &PATTERNS);
+        late.engine.plant(Planted::default(), Some(4));
+        tab.written(set(&key("notes", "a"), "one"));
+        if led_before {
+            late.lead();
+        }
+        tab.lead();
+        if !led_before {
+            late.put(Input::Hint);
+        }
+        let mut server = Server::new();
+        tab.connect();
+        server.settle(&mut [&mut tab]);
+        assert!(tab.engine.replica().folded() > 2, "rows have left the log");
+        if !led_before {
+            late.lead();
+            let folded = [&tab, &late].map(|tab| tab.engine.replica().folded());
+            assert_eq!(folded[0], folded[1], "a new leader knows what the last one wrote");
+        }
+        idle(&mut late);
+        assert_eq!(mended(&late), 0, "{led_before}: {:?}", late.notices);
+        assert_eq!(views(&late), views(&tab), "{led_before}");
     }
 }

@@ -78,6 +78,8 @@ impl Engine {
                 self.pipeline.narrowed = false;
                 self.pipeline.leader = Some(token.to_vec());
                 self.pipeline.reload_wanted |= !self.replica.knows_pages();
+                // What the last one wrote may not have been heard of.
+                self.pipeline.tail_wanted = true;
                 self.plan_scrub(now);
                 self.notice(Notice::Leading);
             }

@@ -12,7 +12,8 @@ use crate::{
     id::RecordKey,
     io::{Answer, Batch, KeyRange, Keyspace, Page, Query},
     replica::{
-        Entry, META_FOLDED, META_HEADER, META_SCRUBBED, TreeCheck, decode_scrubbed, encode_scrubbed,
+        Entry, META_FOLDED, META_HEADER, META_SCRUBBED, TreeCheck, decode_scrubbed,
+        encode_scrubbed, folded_number,
     },
     time::{Millis, MonoMillis, Now},
 };
@@ -95,8 +96,13 @@ impl Engine {
         let place = self.pipeline.scrub.place.clone();
         let queries = match &place {
             Place::Start => Vec::from([get(META_SCRUBBED)]),
-            Place::Pages(after) => Vec::from([scan(Keyspace::Page, after.as_deref(), PAGES)]),
-            Place::Log(after) => Vec::from([scan(Keyspace::Log, Some(after.as_slice()), ENTRIES)]),
+            Place::Pages(after) => {
+                Vec::from([scan(Keyspace::Page, after.as_deref(), PAGES), get(META_FOLDED)])
+            }
+            Place::Log(after) => {
+                let entries = scan(Keyspace::Log, Some(after.as_slice()), ENTRIES);
+                Vec::from([entries, get(META_FOLDED)])
+            }
             Place::Header => Vec::from([get(META_HEADER), get(META_FOLDED)]),
             Place::Trees(after) => {
                 let checked = self.replica.check_trees(after.as_ref(), LEAVES);
@@ -110,7 +116,15 @@ impl Engine {
     /// A slice was read.
     pub(super) fn scrub_read(&mut self, now: Now, place: Place, answers: Vec<Answer>) {
         let mut answers = answers.into_iter();
-        let (found, next) = match (place, answers.next(), answers.next()) {
+        let (first, folded) = (answers.next(), answers.next());
+        if matches!(&folded, Some(Answer::Value(folded)) if self.is_foreign_fold(folded.as_deref()))
+        {
+            // Another holder leads, or has led: these are not the rows that the memory stands for.
+            self.pipeline.tail_wanted = true;
+            self.pipeline.scrub.place = Place::Start;
+            return self.scrub_after(now, BUSY_AFTER);
+        }
+        let (found, next) = match (place, first, folded) {
             (Place::Start, Some(Answer::Value(value)), _) => {
                 let last = value.as_deref().and_then(decode_scrubbed);
                 let since = last.and_then(|last| now.wall.0.checked_sub(last.0));
@@ -141,6 +155,12 @@ impl Engine {
         self.pipeline.scrub.found += found;
         self.pipeline.scrub.place = next;
         self.scrub_after(now, PAUSE);
+    }
+
+    /// Whether the store was folded by another holder since it was read; a damaged row tells nothing.
+    fn is_foreign_fold(&self, folded: Option<&[u8]>) -> bool {
+        folded != self.pipeline.folded.as_deref()
+            && folded.is_some_and(|row| folded_number(row).is_some())
     }
 
     /// The trees cost no read; the end of the pass is a small commit.

@@ -219,7 +219,7 @@ impl Judging<'_> {
         // Nobody can make this from rows of its own.
         positions.altered = seq;
         let joined = Stored::new(record, positions);
-        // Each has been within this host's limit: what both are together is no reason to lose one.
+        // The operator's limit is one of writes: it is no reason to lose what was written.
         let too_large =
             joined.record.cells.len() > CELLS_MAX || joined.bytes.len() > RECORD_BYTES_MAX;
         if too_large { Err(RejectCode::TooLarge) } else { Ok(Some(joined)) }
