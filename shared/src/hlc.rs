@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn times_beyond_48_bits_are_the_last_one() {
+        let last = Hlc::from_bits(0xffff_ffff_ffff_0000);
+        for wall in [(1 << 48) - 1, 1 << 48, u64::MAX] {
+            assert_eq!(Hlc::at(WallMillis(wall)), last, "{wall}");
+        }
+    }
+
+    #[test]
     fn c05_clock_ignores_stamps_beyond_the_drift_bound() {
         let mut clock = HlcClock::default();
         let wall = WallMillis(1_000_000);

@@ -341,7 +341,9 @@ mod tests {
         assert_eq!(CollectionName::parse("a/"), Err(NameError::Character { at: 1 }));
         assert_eq!(RecordId::parse("a\u{0}b"), Err(NameError::Character { at: 1 }));
         assert!(RecordId::parse("a//b").is_ok());
-        assert!(matches!(FieldName::parse(&"x".repeat(257)), Err(NameError::TooLong { .. })));
+        let too_long = Err(NameError::TooLong { got: 257, max: 256 });
+        assert_eq!(FieldName::parse(&"x".repeat(257)), too_long);
+        assert!(FieldName::parse(&"x".repeat(256)).is_ok());
     }
 
     #[test]
@@ -352,6 +354,25 @@ mod tests {
         {
             assert_eq!(prefix.covers(&CollectionName::parse(name).unwrap()), covered, "{name}");
         }
+    }
+
+    #[test]
+    fn pattern_contains_those_that_cover_no_more_than_it() {
+        let names =
+            ["tasks", "tasks/42", "tasks/42/a", "tasks/42/a/b", "tasks/7", "notes", "notes/a"];
+        let names = names.map(|name| CollectionName::parse(name).unwrap());
+        let patterns = ["*", "tasks", "tasks/*", "tasks/42", "tasks/42/*", "notes", "notes/*"];
+        let patterns = patterns.map(|pattern| Pattern::parse(pattern).unwrap());
+        for whole in &patterns {
+            for part in &patterns {
+                let covered = names.iter().all(|name| !part.covers(name) || whole.covers(name));
+                // Only `*` covers what is not among the names.
+                let contained = covered && (*whole == Pattern::All || *part != Pattern::All);
+                assert_eq!(whole.contains(part), contained, "{whole} contains {part}");
+            }
+        }
+        let many = patterns.map(|pattern| names.iter().filter(|name| pattern.covers(name)).count());
+        assert_eq!(many, [7, 1, 5, 1, 3, 1, 2]);
     }
 
     #[test]

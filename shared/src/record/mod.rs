@@ -219,3 +219,49 @@ impl Record {
         self.removed.buried.filter(|_| !self.is_live())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_their_code() {
+        for code in 0..=u8::MAX {
+            let kind = Kind::from_code(code);
+            assert_eq!(kind.code(), code);
+            assert_eq!(matches!(kind, Kind::Later(_)), code > 6);
+        }
+    }
+
+    #[test]
+    fn total_of_a_counter_saturates_at_both_ends() {
+        let counter = |tallies: &[(u64, u64)]| {
+            let tallies = tallies.iter().zip(0..).map(|((added, subtracted), replica)| {
+                let tally = Tally { added: *added, subtracted: *subtracted };
+                (ReplicaId::from_bytes([replica; 16]), tally)
+            });
+            Counter(tallies.collect()).total()
+        };
+        assert_eq!(counter(&[]), 0);
+        assert_eq!(counter(&[(7, 2), (1, 9)]), -3);
+        assert_eq!(counter(&[(u64::MAX, 0), (0, u64::MAX)]), 0);
+        assert_eq!(counter(&[(u64::MAX, 0), (u64::MAX, 1)]), i64::MAX);
+        assert_eq!(counter(&[(0, u64::MAX), (1, 0)]), i64::MIN);
+    }
+
+    #[test]
+    fn record_is_buried_while_nobody_wrote_what_its_removers_had_not_seen() {
+        let replica = ReplicaId::from_bytes([1; 16]);
+        let mut record = Record::default();
+        assert!(!record.is_live());
+        assert!(record.seen.raise(replica, Hlc::from_bits(5)));
+        assert!(record.is_live());
+        record.removed.seen = record.seen.clone();
+        record.removed.buried = Some(Hlc::from_bits(9));
+        assert!(!record.is_live());
+        assert_eq!(record.burial(), Some(Hlc::from_bits(9)));
+        assert!(record.seen.raise(replica, Hlc::from_bits(7)));
+        assert!(record.is_live());
+        assert_eq!(record.burial(), None);
+    }
+}
