@@ -14,7 +14,7 @@ use crate::{
     port::{Clock, Dialer, Entropy, Fault, Frame, FrameSink, FrameStream, MaybeSend, Store},
     protocol::{
         engine::{Engine, Input, Notice, Output, Receipt, WishError},
-        limits::HANDSHAKE_WITHIN,
+        limits::{FRAME_BYTES_MAX, HANDSHAKE_WITHIN, PART_BYTES},
         wire::{BadLine, Chain},
     },
     time::{Millis, MonoMillis},
@@ -26,8 +26,10 @@ use core::{
     task::{Context, Poll},
 };
 
-/// Frames that may wait for the socket.
-const SENDING_FRAMES_MAX: usize = 256;
+/// Frames that may wait for the socket before nothing more is read: more than the parts of all that an engine says
+/// without an answer, rows and what it brings back. Who heard nothing until these have left would take the peer for
+/// dead; what comes beyond them are answers to a peer that asks without listening.
+const SENDING_FRAMES_MAX: usize = 8 * FRAME_BYTES_MAX / PART_BYTES;
 
 /// Shares an engine between the loop and those who ask it.
 pub trait EngineCell: MaybeSend {

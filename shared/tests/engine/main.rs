@@ -10,6 +10,7 @@
 
 mod copies;
 mod damage;
+mod driver;
 mod limits;
 mod mismatch;
 mod push;
