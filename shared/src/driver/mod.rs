@@ -307,10 +307,14 @@ pub async fn drive<S, D, C>(
                     }
                 }
             }
-            Wake::Received(Some(Frame(bytes))) => {
+            Wake::Received(Some(Frame(mut bytes))) => {
                 if let Line::Up { chains, .. } = &mut line {
-                    let input = match chains.received.open(&bytes) {
-                        Ok(frame) => Input::Frame(frame.to_vec()),
+                    let opened = chains.received.open(&bytes).map(<[u8]>::len);
+                    let input = match opened {
+                        Ok(len) => {
+                            bytes.truncate(len);
+                            Input::Frame(bytes)
+                        }
                         Err(BadLine) => Input::BadLine,
                     };
                     engine.with(|engine| engine.handle(now, input));
