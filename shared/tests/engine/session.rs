@@ -398,3 +398,34 @@ fn peer_that_answers_pings_and_acknowledges_nothing_is_left_however_much_is_writ
     }
     assert!(client.now.mono.since(since) >= ACK_WITHIN);
 }
+
+/// A store that was slow with what a peer had sent kept its holder from listening, and that was taken for silence.
+#[test]
+fn peer_that_nobody_listens_to_is_not_taken_for_dead() {
+    let mut server = Server::new();
+    let (mut writer, mut client) = (Client::new(1, &["*"]), Client::new(2, &["*"]));
+    writer.connect();
+    client.connect();
+    writer.written(set(&key("notes", "a"), "before"));
+    server.settle(&mut [&mut writer, &mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    client.hold = true;
+    for at in 0..24 {
+        writer.written(set(&key("notes", &at.to_string()), &"x".repeat(200_000)));
+        server.settle(&mut [&mut writer, &mut client]);
+    }
+    assert!(client.engine.is_congested());
+    for _ in 0..60 {
+        client.pass(1_000);
+        assert!(client.closed.is_empty(), "{:?}", client.notices);
+    }
+    client.release();
+    server.now = client.now;
+    server.settle(&mut [&mut writer, &mut client]);
+    assert!(client.is_agreed(), "{:?}", client.engine.status());
+    while client.closed.is_empty() {
+        client.pass(500);
+        let waited = client.now.mono.since(server.now.mono);
+        assert!(waited <= Millis(25_000), "who listens and hears nothing");
+    }
+}

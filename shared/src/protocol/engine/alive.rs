@@ -174,8 +174,14 @@ impl Engine {
 
     /// Pings a quiet peer and ends a session that is dead.
     pub(super) fn keep_alive(&mut self, now: Now) {
+        let congested = self.is_congested();
         let Some(session) = &mut self.session else { return };
         session.pushing.paused_until.take_if(|until| now.mono >= *until);
+        if congested {
+            // Nobody listens: what the peer says waits.
+            session.alive.hears(now.mono);
+            session.waits_behind(now.mono);
+        }
         if self.replica.has(Bug::SilenceIgnored) {
             session.alive.hears(now.mono);
             session.pushing.overdue = None;
