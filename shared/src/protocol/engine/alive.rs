@@ -46,59 +46,59 @@ impl Patience {
 /// What was said and heard when.
 #[derive(Debug)]
 pub(super) struct Alive {
-    sent: MonoMillis,
+    /// When something was last said.
+    said: MonoMillis,
+    /// When something was last heard.
     heard: MonoMillis,
     /// When something last came or went that was neither a ping nor its answer.
     used: MonoMillis,
-    /// When all that was sent is through, at the latest: on the slowest line.
+    /// When all that was said is through, at the latest: on the slowest line.
     through: MonoMillis,
-    pings: u64,
-    /// When the last ping left, and what has been said behind it.
-    pinged: MonoMillis,
-    behind: usize,
-    /// When that began.
-    unproved: Option<MonoMillis>,
-    /// Since when the last ping can be on its way: what was said before it is through.
+    /// The last ping's number; 0 before the first.
+    ping: u64,
+    /// When all that was said before that ping was through, at the latest: its answer is on its way from then on.
     asked: MonoMillis,
-    /// When a ping since which nothing was heard is overdue.
+    /// Bytes said since that ping: its answer does not tell that they have arrived.
+    behind: usize,
+    /// Since when something of use is among them.
+    unproved: Option<MonoMillis>,
+    /// When the peer is given up unless something is heard before; a ping has asked for it.
     due: Option<MonoMillis>,
-    /// Whether answers are short and come soon, and since when.
+    /// Since when answers are short and come soon, if they do.
     brisk: Option<MonoMillis>,
 }
 
 impl Alive {
     pub(super) fn new(now: MonoMillis) -> Self {
         Self {
-            sent: now,
+            said: now,
             heard: now,
             used: now,
             through: now,
-            pings: 0,
-            pinged: now,
+            ping: 0,
+            asked: now,
             behind: 0,
             unproved: None,
-            asked: now,
             due: None,
             brisk: None,
         }
     }
 
-    /// The next ping's number. It is about to be sent.
+    /// The next ping's number. It is about to be said.
     pub(super) fn pings(&mut self, now: MonoMillis, patience: Patience) -> u64 {
-        self.pings += 1;
-        self.pinged = now;
+        self.ping += 1;
+        self.asked = self.through.max(now);
         self.behind = 0;
         self.unproved = None;
-        self.asked = self.through.max(now);
         if self.brisk.is_some() {
             self.due.get_or_insert(self.asked + patience.0);
         }
-        self.pings
+        self.ping
     }
 
     /// A message leaves; `used` unless it is a ping or the answer to one.
     pub(super) fn says(&mut self, now: MonoMillis, bytes: usize, used: bool) {
-        self.sent = now;
+        self.said = now;
         self.behind = self.behind.saturating_add(bytes);
         self.through = self.through.max(now) + time_for(bytes);
         if used {
@@ -120,7 +120,7 @@ impl Alive {
 
     /// A ping was answered: what was said before it has arrived.
     pub(super) fn answered(&mut self, now: MonoMillis, nonce: u64, patience: &mut Patience) {
-        if nonce == self.pings && self.pings > 0 {
+        if nonce == self.ping && self.ping > 0 {
             patience.answered(now.since(self.asked));
             self.through = now + time_for(self.behind);
         }
@@ -139,14 +139,17 @@ impl Alive {
 
     /// When to ping, if nothing is said or heard before.
     pub(super) fn ping_at(&self) -> MonoMillis {
-        let keeps = self.sent + PING_EVERY;
+        // The peer is to hear something now and then.
+        let keeps = self.said + PING_EVERY;
         match self.brisk {
             Some(since) if self.due.is_none() => {
-                let said = self.unproved.unwrap_or(since).max(since);
-                let quiet = self.heard.max(self.pinged).max(said);
+                let asks = self.unproved.map_or(since, |unproved| unproved.max(since));
+                // A ping that is not waited for was answered, or went before `since`.
+                let quiet = self.heard.max(asks);
                 let lively = quiet <= self.used + LIVELY_FOR;
                 let every = if lively { LIVELY_PING_EVERY } else { PING_EVERY };
-                let proves = if self.unproved.is_some() { said + PING_EVERY } else { keeps };
+                // Whoever speaks all the time is to learn what has arrived.
+                let proves = if self.unproved.is_some() { asks + PING_EVERY } else { keeps };
                 keeps.min(quiet + every).min(proves)
             }
             Some(_) | None => keeps,
