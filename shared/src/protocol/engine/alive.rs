@@ -6,7 +6,10 @@
 //! here. What is large is waited for as long as it takes: nothing asks so soon while something comes or is
 //! fetched, and what was said before a ping has the time that it takes on the slowest line.
 
-use super::{Engine, Notice, session::Session};
+use super::{
+    Engine, Notice,
+    session::{OPENING_WITHIN, Phase, Session},
+};
 use crate::{
     planted::Bug,
     protocol::{
@@ -144,7 +147,7 @@ impl Alive {
         match self.brisk {
             Some(since) if self.due.is_none() => {
                 let asks = self.unproved.map_or(since, |unproved| unproved.max(since));
-                // A ping that is not waited for was answered, or went before `since`.
+                // Something was heard behind a ping that is not waited for, or it left before `since`.
                 let quiet = self.heard.max(asks);
                 let lively = quiet <= self.used + LIVELY_FOR;
                 let every = if lively { LIVELY_PING_EVERY } else { PING_EVERY };
@@ -158,6 +161,19 @@ impl Alive {
 }
 
 impl Session {
+    /// Who is not welcomed yet pings nobody, however long it is silent. Who waits for the answer to a recall does: it may
+    /// take longer than the peer hears nothing for.
+    pub(super) const fn may_ping(&self) -> bool {
+        !matches!(self.phase, Phase::Preparing | Phase::Greeting | Phase::Entering)
+    }
+
+    /// Something comes first, the rest of a message or what is not read yet: acknowledgements, and answers to recalls, may
+    /// stand behind it.
+    pub(super) fn waits_behind(&mut self, now: MonoMillis) {
+        self.pushing.put_off_overdue(now);
+        self.opening_until = self.opening_until.max(now + OPENING_WITHIN);
+    }
+
     /// Nothing large is on its way in a session that has come to live: the next word comes soon, or never.
     pub(super) fn look_brisk(&mut self, now: Now) {
         let brisk = self.live && self.heals.is_empty() && self.assembler.is_empty();

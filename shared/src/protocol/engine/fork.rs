@@ -3,7 +3,7 @@
 use super::{
     Engine,
     pipeline::{Then, Want},
-    session::{OPENING_WITHIN, Phase, Session},
+    session::{OPENING_WITHIN, Phase},
 };
 use crate::{
     gather,
@@ -15,7 +15,7 @@ use crate::{
     },
     planted::Bug,
     replica::{Entry, OutboxRow, Replica, RowState, Settlement},
-    time::{Millis, MonoMillis, Now},
+    time::{Millis, Now},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -48,20 +48,6 @@ fn is_overtaken(replica: &Replica, accepted: &[(u64, Settlement)]) -> bool {
     });
     let behind = |number, key| latest.get(key).is_some_and(|last| *last > number);
     waiting.any(|(number, outbox)| outbox.row.writes.iter().any(|write| behind(number, &write.key)))
-}
-
-impl Session {
-    /// Who is not welcomed yet pings nobody, however long it is silent. Who waits for the answer to a recall does: it may
-    /// take longer than the peer hears nothing for.
-    pub(super) const fn may_ping(&self) -> bool {
-        !matches!(self.phase, Phase::Preparing | Phase::Greeting | Phase::Entering)
-    }
-
-    /// A part of a message has come: acknowledgements, and answers to recalls, may stand behind the rest of it.
-    pub(super) fn waits_behind(&mut self, now: MonoMillis) {
-        self.pushing.put_off_overdue(now);
-        self.opening_until = self.opening_until.max(now + OPENING_WITHIN);
-    }
 }
 
 impl Engine {

@@ -84,7 +84,8 @@ pub(super) struct Session {
     pub(super) moved: BTreeSet<u32>,
     pub(super) heals: BTreeMap<u32, Heal>,
     pub(super) heal_counts: BTreeMap<u32, u32>,
-    /// Subscriptions that were healed because a row could not be made from what the base holds.
+    /// Subscriptions that were healed because a row could not be made from what the base holds, or was stale though
+    /// all of the feed was known.
     pub(super) mended: BTreeSet<u32>,
     /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
     pub(super) breaks: BTreeSet<u32>,
