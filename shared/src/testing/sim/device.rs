@@ -345,7 +345,17 @@ impl World {
             || (too_large && self.plan.has_small_records())
             || (unsure
                 && (self.server_rewound || self.server.forgot || self.plan.retention_ms.is_some()))
-            || gone
+            || (gone && self.may_be_gone())
+    }
+
+    /// Whether a record may be gone: collected, lost, or never made, since the row that made it was refused.
+    fn may_be_gone(&self) -> bool {
+        let plan = &self.plan;
+        self.server_rewound
+            || plan.retention_ms.is_some()
+            || plan.rot_one_in > 0
+            || plan.rejections
+            || plan.has_small_records()
     }
 
     fn start_op(&mut self, device: usize, at: usize, ticket: Ticket, op: Op) {
