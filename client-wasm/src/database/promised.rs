@@ -17,14 +17,17 @@ pub(crate) struct Promised {
     key: String,
     /// Where stands that rows are gone, until the app has read it.
     lost: String,
+    /// What stood there before the database was read: what another tab has promised since need not be in what was read.
+    before: Option<u64>,
 }
 
 impl Promised {
-    /// What was promised for the database `name`.
+    /// What was promised for the database `name`, which is about to be read.
     pub(crate) fn of(name: &str) -> Self {
         let place = global(&["localStorage"]).map(JsCast::unchecked_into);
         let [key, lost] = ["promised", "lost"].map(|what| format!("rejoin/{name}/{what}"));
-        Self { place, key, lost }
+        let promised = Self { place, key, lost, before: None };
+        Self { before: promised.number(), ..promised }
     }
 
     fn number(&self) -> Option<u64> {
@@ -48,13 +51,13 @@ impl Promised {
         }
     }
 
-    /// Whether rows were promised beyond the last entry of the database, or were so earlier and the app has not
-    /// read it yet. From now on what is there counts.
+    /// Whether rows were promised beyond the last entry of the database, as it was read, or were so earlier and the
+    /// app has not read that yet. From now on what is there counts.
     pub(crate) fn has_lost(&self, last: u64) -> bool {
         let Some(place) = &self.place else { return false };
-        if self.number().is_some_and(|row| row > last) {
-            // Forgotten before it is noted, it would be told only once.
-            if place.set_item(&self.lost, "true").is_ok() {
+        if self.before.is_some_and(|row| row > last) {
+            // Forgotten before it is noted, it would be told only once; another tab may have done both.
+            if place.set_item(&self.lost, "true").is_ok() && self.number() == self.before {
                 drop(place.remove_item(&self.key));
                 self.note(last);
             }

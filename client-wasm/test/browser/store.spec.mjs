@@ -255,6 +255,35 @@ test("b10_writes_that_are_gone_are_told_until_the_app_has_read_it", LIMITS, asyn
   assert.equal(lost[1], 0);
 });
 
+test(
+  "b10_what_another_tab_writes_while_this_one_opens_is_not_told_as_lost",
+  LIMITS,
+  async (context) => {
+    const page = await onePage(context);
+    const told = await page.evaluate(async () => {
+      await openEngine("raced");
+      await add("1", "never sent");
+      await engine.close();
+      const begin = IDBDatabase.prototype.transaction;
+      IDBDatabase.prototype.transaction = function (...options) {
+        // Another tab's row is stored just behind what this one reads.
+        localStorage.setItem("rejoin/raced/promised", "99");
+        return begin.apply(this, options);
+      };
+      await openEngine("raced");
+      IDBDatabase.prototype.transaction = begin;
+      const told = [
+        engine.status().storage.writesLost,
+        localStorage.getItem("rejoin/raced/promised"),
+      ];
+      await engine.close();
+      localStorage.clear();
+      return told;
+    });
+    assert.deepEqual(told, [false, "99"]);
+  },
+);
+
 test("b11_a_store_that_works_again_has_no_problem_any_more", LIMITS, async (context) => {
   const page = await onePage(context);
   const results = await page.evaluate(async () => {
