@@ -94,7 +94,7 @@ impl Clock for Still {
     }
 
     async fn sleep_until(&self, _deadline: MonoMillis) {
-        pending().await
+        pending::<()>().await;
     }
 }
 
