@@ -84,7 +84,7 @@ pub fn read_value(input: &mut Reader<'_>) -> Result<Value, CodecError> {
         }),
         Some(5) => input.nested(read_map),
         _ => match input.peek() {
-            Some(0xf6) => input.optional(|_| Ok(())).map(|_| Value::Null),
+            Some(0xf6) => input.skip().map(|()| Value::Null),
             Some(0xf4 | 0xf5) => input.bool().map(Value::Bool),
             Some(0xfb) => {
                 let float = input.float()?;

@@ -361,3 +361,87 @@ fn what_a_record_has_seen_is_read_without_the_rest() {
     assert!(decode_record(&bytes[..cells]).is_err());
     assert!(seen(&bytes[..4]).is_err());
 }
+
+#[test]
+fn body_uses_its_dictionary_in_one_way_only() {
+    let dictionary = Dictionary {
+        replicas: [1, 2].map(|byte| ReplicaId::from_bytes([byte; 16])).to_vec(),
+        names: ["a", "b"].map(String::from).to_vec(),
+        base: Some(Hlc::from_bits(100)),
+    };
+    // A replica, a name or a time for each letter.
+    let read = |dictionary: &Dictionary, letters: &str, body: &str| {
+        let bytes = unhex(body);
+        let mut input = Reader::new(&bytes).with_dictionary(dictionary);
+        let mut found = String::new();
+        for letter in letters.chars() {
+            found += &match letter {
+                'r' => input.replica()?.as_bytes()[0].to_string(),
+                'n' => input.field()?.to_string(),
+                _ => format!("+{}", input.hlc()?.to_bits()),
+            };
+        }
+        input.finish().map(|()| found)
+    };
+    let fault = |at, kind| Err(CodecError { at, kind });
+    for (letters, body, found) in [
+        ("rrnnh", "0001000100", Ok("12ab+100")),
+        ("rrrnnnhhh", "000100000100000524", Ok("121aba+100+105+95")),
+        ("rrnnhh", "00010001003863", Ok("12ab+100+0")),
+        ("rrnnhh", "00010001003864", Err(CodecFault::Range)),
+        ("rrnnhh", "0001000100f6", Err(CodecFault::Type { expected: "a time" })),
+        ("r", "01", Err(CodecFault::NotCanonical)),
+        ("n", "01", Err(CodecFault::NotCanonical)),
+        ("h", "01", Err(CodecFault::NotCanonical)),
+        ("rrr", "000102", Err(CodecFault::Range)),
+        ("nnn", "000102", Err(CodecFault::Range)),
+        ("rnnh", "00000100", Err(CodecFault::NotCanonical)),
+        ("rrnh", "00010000", Err(CodecFault::NotCanonical)),
+        ("rrnn", "00010001", Err(CodecFault::NotCanonical)),
+        ("rrnnh", "000100010000", Err(CodecFault::Trailing)),
+    ] {
+        let came = read(&dictionary, letters, body).map_err(|error| error.kind);
+        assert_eq!(came.as_deref(), found.as_ref().copied(), "{letters} {body}");
+    }
+    let none = Dictionary::default();
+    assert_eq!(read(&none, "h", "00"), fault(0, CodecFault::NotCanonical), "there is no base");
+    assert_eq!(read(&none, "", ""), Ok(String::new()));
+    let twice = [1, 1].map(|byte| ReplicaId::from_bytes([byte; 16])).to_vec();
+    for dictionary in [
+        Dictionary { replicas: twice, ..Dictionary::default() },
+        Dictionary { names: ["a", "a"].map(String::from).to_vec(), ..Dictionary::default() },
+    ] {
+        let mut out = Writer::new();
+        write_dictionary(&mut out, &dictionary);
+        let bytes = out.into_bytes();
+        let refused = read_dictionary(&mut Reader::new(&bytes)).map_err(|error| error.kind);
+        assert_eq!(refused, Err(CodecFault::NotCanonical));
+    }
+}
+
+#[test]
+fn item_is_passed_over_whatever_it_is() {
+    for item in [
+        "00",
+        "1903e8",
+        "3903e7",
+        "43010203",
+        "63616263",
+        "f4",
+        "f6",
+        "fb3ff199999999999a",
+        "80",
+        "83010203",
+        "a201020304",
+        "8301820203820405",
+        "a26161016162820203",
+    ] {
+        let bytes = unhex(&format!("{item}07"));
+        let mut input = Reader::new(&bytes);
+        assert_eq!(input.skip(), Ok(()), "{item}");
+        assert_eq!(input.position(), bytes.len() - 1, "{item}");
+        for end in 0..bytes.len() - 1 {
+            assert!(Reader::new(&bytes[..end]).skip().is_err(), "{item} cut at {end}");
+        }
+    }
+}

@@ -35,7 +35,8 @@ pub struct Entry {
 ///
 /// Operations take O(log n) for hashed keys; keys chosen to share nibbles make it at most
 /// [`NIBBLES_MAX`] levels deep. About 70 to 100 bytes of memory per entry. Once it was opened or
-/// answered with a sketch it keeps that one up to date, in at most 6 bytes per entry and 400 kB.
+/// answered with a sketch it keeps that one up to date, in 6 to 12 bytes per entry that it then had and at most
+/// 400 kB.
 #[derive(Clone, Default)]
 pub struct Trie {
     root: Node,

@@ -175,9 +175,16 @@ fn leaf_and_inner_node_of_the_same_bytes_have_different_digests() {
 #[test]
 fn memory_stays_near_the_size_of_the_entries() {
     for count in [10_000, 20_000, 40_000, 80_000] {
-        let trie: Trie = (0..count).map(hashed).collect();
-        let per_entry = trie.memory_bytes() / trie.len();
+        let mut trie: Trie = (0..count).map(hashed).collect();
+        let before = trie.memory_bytes();
+        let per_entry = before / trie.len();
         assert!((64..=100).contains(&per_entry), "{per_entry} bytes at {count}");
+        trie.sketch();
+        let sketch = trie.memory_bytes() - before;
+        assert!(
+            sketch > 0 && sketch <= (12 * trie.len()).min(400_000),
+            "{sketch} bytes at {count}"
+        );
     }
 }
 
