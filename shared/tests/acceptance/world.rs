@@ -4,20 +4,24 @@
 //! seed, so that a test can write, cut or meddle between any two of them. No time passes but what steps
 //! and deadlines take.
 
+mod lines;
+mod records;
+
+pub(crate) use lines::{Delivered, Strike};
+pub(crate) use records::{Seen, Shown, field, key, set, shown, task, title, title_of, touch};
+
+use lines::Line;
 use rejoin_core::{
-    id::{CollectionName, Digest, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey},
-    id::{ReplicaId, SpaceId},
+    id::{Epoch, Pattern, ReplicaId, SpaceId},
     io::{Batch, FaultClass, Query, Ticket},
-    message::{Limits, Right},
+    message::Limits,
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Link, Notice, Output, Receipt, Wish, WishError},
-        host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
-        message::{Bye, ByeCode, Message, Mode},
-        wire::{self, BadLine, Chain},
+        host::{Host, HostConfig, HostInput, HostOutput},
+        message::Mode,
     },
-    record::{Kind, Value, Visible, visible},
-    replica::{Action, Change, FieldAction, FieldChange, RowState},
+    replica::Change,
     testing::{
         block_on,
         memory::{MemoryImage, MemoryStore},
@@ -31,54 +35,10 @@ const WALL: u64 = 1_700_000_000_000;
 /// Deadlines that a world may let pass before it must have come to rest.
 const DEADLINES_MAX: usize = 200;
 
-/// What every replica can be asked for: live records with their fields, stamps left out.
-pub(crate) type Seen = BTreeMap<RecordKey, BTreeMap<FieldName, Shown>>;
-
-/// What a field shows, without the stamps of the writes behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Value(Value),
-    Counter(i64),
-    Set(Vec<Value>),
-    Review(Vec<Value>),
-}
-
 #[derive(Debug)]
 enum Op {
     Query(Ticket, Vec<Query>),
     Commit(Ticket, Batch),
-}
-
-struct Line {
-    peer: PeerId,
-    greeted: bool,
-    up: VecDeque<Vec<u8>>,
-    down: VecDeque<Vec<u8>>,
-    closed: bool,
-    /// Down and up.
-    ways: [Way; 2],
-}
-
-/// One way of a line: what both ends know of it, and a frame that the next one overtakes.
-struct Way {
-    sent: Chain,
-    received: Chain,
-    late: Option<Vec<u8>>,
-}
-
-impl Way {
-    fn of(chain: &Chain) -> Self {
-        Self { sent: chain.clone(), received: chain.clone(), late: None }
-    }
-}
-
-/// What a bad line does to a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strike {
-    Lost,
-    Repeated,
-    Late,
-    Changed,
 }
 
 pub(crate) struct Device {
@@ -93,14 +53,6 @@ pub(crate) struct Device {
     pub(crate) skew: i64,
     /// How its subscription started, session by session.
     pub(crate) modes: Vec<Mode>,
-}
-
-/// A frame that was delivered.
-#[derive(Debug, Clone)]
-pub(crate) struct Delivered {
-    pub(crate) device: usize,
-    pub(crate) up: bool,
-    pub(crate) frame: Vec<u8>,
 }
 
 pub(crate) struct World {
@@ -236,36 +188,6 @@ impl World {
     pub(crate) fn disconnect(&mut self, device: usize) {
         self.devices[device].online = false;
         self.hang_up(device);
-    }
-
-    /// The device gives its line up and the host does not learn of it: what was sent arrives, some time.
-    pub(crate) fn abandon(&mut self, device: usize) {
-        if let Some(line) = self.devices[device].line.take() {
-            self.ghosts.push(line);
-            self.tell(device, Input::Disconnected);
-        }
-    }
-
-    fn ghost(&mut self, at: usize) {
-        let ghost = &mut self.ghosts[at];
-        let peer = ghost.peer;
-        match ghost.up.pop_front() {
-            Some(frame) => {
-                let greeted = std::mem::replace(&mut ghost.greeted, true);
-                self.arrive_at_host(peer, greeted, &frame);
-            }
-            None => {
-                self.ghosts.remove(at);
-                self.tell_host(HostInput::Gone { peer });
-            }
-        }
-    }
-
-    fn hang_up(&mut self, device: usize) {
-        if let Some(line) = self.devices[device].line.take() {
-            self.tell_host(HostInput::Gone { peer: line.peer });
-            self.tell(device, Input::Disconnected);
-        }
     }
 
     /// Ends the host without a word and opens another one on its store.
@@ -406,109 +328,6 @@ impl World {
             })
     }
 
-    fn dial(&mut self, device: usize) {
-        let peer = PeerId(self.name());
-        self.devices[device].line = Some(Line {
-            peer,
-            greeted: false,
-            up: VecDeque::new(),
-            down: VecDeque::new(),
-            closed: false,
-            ways: [Chain::of_responder(), Chain::of_initiator()].map(|chain| Way::of(&chain)),
-        });
-        let input = Input::Connected {
-            incarnation: Incarnation::from_bytes(self.rng.bytes()),
-            fresh: ReplicaId::from_bytes(self.rng.bytes()),
-            salt: self.rng.next_u64(),
-        };
-        self.tell(device, input);
-    }
-
-    fn deliver(&mut self, device: usize, up: bool) {
-        let line = self.devices[device].line.as_mut().expect("a line");
-        let queue = if up { &mut line.up } else { &mut line.down };
-        let frame = queue.pop_front().expect("a frame");
-        let way = &mut line.ways[usize::from(up)];
-        let mut sealed = way.sent.seal(frame.clone());
-        let at = self.tape.len();
-        let arriving = match self.strike.filter(|(struck, _)| *struck == at) {
-            None => [Some(sealed), way.late.take()],
-            Some((_, Strike::Lost)) => [None, None],
-            Some((_, Strike::Repeated)) => [Some(sealed.clone()), Some(sealed)],
-            Some((_, Strike::Late)) => {
-                way.late = Some(sealed);
-                [None, None]
-            }
-            Some((_, Strike::Changed)) => {
-                let middle = sealed.len() / 2;
-                sealed[middle] ^= 1;
-                [Some(sealed), None]
-            }
-        };
-        self.tape.push(Delivered { device, up, frame: frame.clone() });
-        for sealed in arriving.into_iter().flatten() {
-            self.open(device, up, &sealed);
-        }
-        if self.twice == Some(at) {
-            self.arrive(device, up, &frame);
-        }
-    }
-
-    /// A frame arrives with its check, at an end that listens.
-    fn open(&mut self, device: usize, up: bool, sealed: &[u8]) {
-        let line = self.devices[device].line.as_mut();
-        let Some(line) = line.filter(|line| !(up && line.closed)) else { return };
-        if let Ok(frame) = line.ways[usize::from(up)].received.open(sealed) {
-            return self.arrive(device, up, frame);
-        }
-        self.bad_lines += 1;
-        if !up {
-            return self.tell(device, Input::BadLine);
-        }
-        let reason = BadLine::REASON.to_owned();
-        let bye = Bye { code: ByeCode::BadLine, reason, retry_after: None };
-        line.down.push_back(wire::encode_frame(0, &Message::Bye(bye)));
-        line.closed = true;
-        let peer = line.peer;
-        self.tell_host(HostInput::Gone { peer });
-    }
-
-    /// A frame arrives, wherever it comes from.
-    pub(crate) fn arrive(&mut self, device: usize, up: bool, frame: &[u8]) {
-        if self.devices[device].line.is_none() {
-            return;
-        }
-        if up {
-            let line = self.devices[device].line.as_mut().expect("a line");
-            let (peer, greeted) = (line.peer, std::mem::replace(&mut line.greeted, true));
-            self.arrive_at_host(peer, greeted, frame);
-        } else {
-            if let Ok((_, bytes)) = wire::split_frame(frame)
-                && let Ok(Message::Welcome(welcome)) = wire::decode(bytes)
-            {
-                self.devices[device].modes.extend(welcome.modes.iter().map(|(_, mode)| *mode));
-            }
-            self.tell(device, Input::Frame(frame.to_vec()));
-        }
-    }
-
-    fn arrive_at_host(&mut self, peer: PeerId, greeted: bool, frame: &[u8]) {
-        let (_, bytes) = wire::split_frame(frame).expect("a channel");
-        if greeted {
-            return self.tell_host(HostInput::Message { peer, bytes: bytes.to_vec() });
-        }
-        if let Ok(Message::Hello(hello)) = wire::decode(bytes) {
-            let write = |name: &str, write| Right { pattern: Pattern::parse(name).unwrap(), write };
-            let rights = if self.config.locked {
-                vec![write("*", false), write("tasks", true), write("notes", true)]
-            } else {
-                vec![write("*", true)]
-            };
-            let grant = Grant { principal: "ann".to_owned(), rights };
-            self.tell_host(HostInput::Opened { peer, hello, grant });
-        }
-    }
-
     fn tell(&mut self, device: usize, input: Input) {
         let now = self.now(self.devices[device].skew);
         self.devices[device].engine.handle(now, input);
@@ -582,11 +401,6 @@ impl World {
         }
     }
 
-    fn line_of(&mut self, peer: PeerId) -> Option<&mut Line> {
-        let mut lines = self.devices.iter_mut().filter_map(|device| device.line.as_mut());
-        lines.find(|line| line.peer == peer)
-    }
-
     fn device_store(&mut self, device: usize) {
         let store = self.devices[device].store.clone();
         let input = match self.devices[device].ops.pop_front().expect("an operation") {
@@ -616,56 +430,6 @@ impl World {
         };
         self.tell_host(input);
     }
-
-    /// Live records as an app on the device reads them.
-    pub(crate) fn seen(&self, device: usize) -> Seen {
-        let replica = self.devices[device].engine.replica();
-        let base = replica.base().iter().map(|(key, _)| key);
-        let mut keys: Vec<&RecordKey> = base.chain(replica.overlay().keys()).collect();
-        keys.sort();
-        keys.dedup();
-        let records = keys.into_iter().map(|key| (key.clone(), replica.view(key).unwrap()));
-        records
-            .filter(|(_, record)| record.is_live())
-            .map(|(key, record)| {
-                let fields = visible(&record).into_iter();
-                (key, fields.map(|(field, shown)| (field, without_stamps(shown))).collect())
-            })
-            .collect()
-    }
-
-    /// Roots of the host, by collection; a collection without records is left out.
-    fn host_roots(&self) -> BTreeMap<CollectionName, Digest> {
-        let all = self.host.facts().collections.into_iter();
-        all.filter(|(_, _, count)| *count > 0).map(|(name, root, _)| (name, root)).collect()
-    }
-
-    fn device_roots(&mut self, device: usize) -> BTreeMap<CollectionName, Digest> {
-        let base = self.devices[device].engine.replica_mut().base_mut();
-        let names: Vec<CollectionName> =
-            base.iter().map(|(key, _)| key.collection.clone()).collect();
-        let tries = base.trees();
-        names.into_iter().map(|name| (name.clone(), tries.get_mut(&name).unwrap().root())).collect()
-    }
-
-    /// What all devices and the host hold: asserts that it is the same, byte for byte.
-    pub(crate) fn agreed(&mut self) -> Seen {
-        let host = self.host_roots();
-        let first = self.seen(0);
-        for device in 0..self.devices.len() {
-            assert_eq!(self.device_roots(device), host, "device {device} and the host");
-            assert_eq!(self.seen(device), first, "device {device} and device 0");
-        }
-        first
-    }
-
-    /// Rows that the host refused, kept by the device.
-    pub(crate) fn rejected(&self, device: usize) -> Vec<u64> {
-        let rows = self.devices[device].engine.replica().overlay().rows();
-        rows.filter(|(_, row)| matches!(row.state, RowState::Rejected { .. }))
-            .map(|(number, _)| number)
-            .collect()
-    }
 }
 
 fn engine_of(fresh: ReplicaId) -> Engine {
@@ -679,59 +443,4 @@ fn engine_of(fresh: ReplicaId) -> Engine {
         walk: rejoin_core::tree::WalkLimits::default(),
     })
     .unwrap()
-}
-
-fn without_stamps(shown: Visible) -> Shown {
-    match shown {
-        Visible::Value(value) => Shown::Value(value),
-        Visible::Counter(total) => Shown::Counter(total),
-        Visible::Set(elements) => Shown::Set(elements),
-        Visible::Review(values) => {
-            let mut values: Vec<Value> = values.into_iter().map(|(_, value)| value).collect();
-            values.sort();
-            Shown::Review(values)
-        }
-    }
-}
-
-pub(crate) fn field(name: &str) -> FieldName {
-    FieldName::parse(name).unwrap()
-}
-
-pub(crate) fn key(collection: &str, id: &str) -> RecordKey {
-    RecordKey {
-        collection: CollectionName::parse(collection).unwrap(),
-        id: RecordId::parse(id).unwrap(),
-    }
-}
-
-pub(crate) fn set(name: &str, action: FieldAction) -> FieldChange {
-    FieldChange { field: field(name), action }
-}
-
-pub(crate) fn title(text: &str) -> FieldChange {
-    set("title", FieldAction::Set(Kind::Lww, Value::text(text)))
-}
-
-/// Touches a record, whether it is there or not.
-pub(crate) fn touch(id: &str, fields: Vec<FieldChange>) -> Change {
-    Change { key: key("tasks", id), action: Action::Upsert(fields) }
-}
-
-/// A task with a title.
-pub(crate) fn task(id: &str, text: &str) -> Change {
-    touch(id, vec![title(text)])
-}
-
-/// What a field of a task shows.
-pub(crate) fn shown<'a>(seen: &'a Seen, id: &str, name: &str) -> Option<&'a Shown> {
-    seen.get(&key("tasks", id))?.get(&field(name))
-}
-
-/// The title of a task.
-pub(crate) fn title_of<'a>(seen: &'a Seen, id: &str) -> Option<&'a str> {
-    match shown(seen, id, "title") {
-        Some(Shown::Value(Value::Text(text))) => Some(text),
-        _ => None,
-    }
 }
