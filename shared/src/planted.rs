@@ -126,6 +126,10 @@ pub enum Bug {
     ChecksIgnored,
     /// What a torn row lacks is brought back though it may have been removed and forgotten.
     TornComesBack,
+    /// What was sent and not yet answered when the token ran out counts as accepted.
+    ExpiryAccepts,
+    /// A row is refused because the peer has more for it than its feed brings, though a heal may bring that.
+    StaleRefused,
 }
 
 /// The bug that is planted, if one is.

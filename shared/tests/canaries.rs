@@ -90,6 +90,8 @@ canaries! {
     fn a_stamp_of_the_far_future_that_is_taken_is_found();
     fn s02_s03_a_server_that_does_not_sync_is_found();
     fn c02_a_part_of_a_batch_that_comes_back_though_it_was_removed_is_found();
+    fn what_counts_as_accepted_when_the_token_runs_out_is_found();
+    fn p11_a_row_that_is_refused_while_what_it_lacks_is_on_its_way_is_found();
 }
 
 #[test]

@@ -124,6 +124,12 @@ impl Pushing {
         self.overdue = self.overdue.map(|overdue| overdue.max(now + ACK_WITHIN));
     }
 
+    /// What is on its way, as if it had been accepted.
+    pub(super) fn in_flight_accepted(&self) -> Vec<(u64, Settlement)> {
+        let numbers = self.in_flight.keys();
+        numbers.map(|number| (*number, Settlement::Accepted(self.head))).collect()
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty() && self.settling == 0
     }
@@ -282,7 +288,7 @@ impl Engine {
             let outbox = self.replica.overlay().get(number);
             let writes = outbox.iter().flat_map(|outbox| &outbox.row.writes);
             let collections: Vec<_> = writes.map(|write| write.key.collection.clone()).collect();
-            if self.mend(now, &collections) {
+            if !self.has(Bug::StaleRefused) && self.mend(now, &collections) {
                 continue;
             }
             if let Some(session) = self.session.as_mut() {

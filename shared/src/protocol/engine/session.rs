@@ -422,8 +422,14 @@ impl Engine {
         // Another principal's token ends the session; whether it is good a hello will tell.
         let refreshed = self.session.as_ref().is_some_and(|session| session.refreshed);
         self.needs_token = bye.code == ByeCode::Unauthorized && !refreshed;
+        let planted = self.needs_token && self.has(Bug::ExpiryAccepts);
+        let session = self.session.as_ref().filter(|_| planted);
+        let accepted = session.map(|session| session.pushing.in_flight_accepted());
         self.notice(Notice::Ended { code: bye.code, reason: bye.reason });
         self.pipeline_forget(bye.retry_after);
+        if let Some(rows) = accepted {
+            self.pipeline.want(Want::Entry { entry: Entry::Settled(rows), then: Then::Nothing });
+        }
     }
 
     fn pipeline_forget(&mut self, retry_after: Option<Millis>) {

@@ -128,7 +128,7 @@ fn server_forgets(plan: &mut Plan) {
 }
 
 /// All of them.
-pub const CANARIES: [Canary; 57] = [
+pub const CANARIES: [Canary; 59] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -593,6 +593,29 @@ pub const CANARIES: [Canary; 57] = [
             plan.devices = 1;
             plan.rollback_one_in = 10;
             plan.sick_one_in = 5;
+        },
+    },
+    Canary {
+        bug: Bug::ExpiryAccepts,
+        name: "what_counts_as_accepted_when_the_token_runs_out_is_found",
+        stands_for: "PROTOCOL 3.1, accounts: the outbox waits for the next token; P22, X11",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.expiry_one_in = 3;
+        },
+    },
+    Canary {
+        bug: Bug::StaleRefused,
+        name: "p11_a_row_that_is_refused_while_what_it_lacks_is_on_its_way_is_found",
+        stands_for: "PROTOCOL 3.2, stale; P11",
+        draw: Plan::draw,
+        force: |plan| {
+            // The old copy is soon put back, and by then what it has was collected.
+            server_forgets(plan);
+            *plan = Plan { devices: 2, records: 1, away_one_in: 0, ..plan.clone() };
+            plan.retention_ms = Some(10_000);
+            plan.copy_one_in = 2;
         },
     },
 ];
