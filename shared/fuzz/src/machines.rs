@@ -44,11 +44,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn on(store: MemoryStore) -> Self {
+        Self::later_on(store, 0)
+    }
+
+    /// The same, so many milliseconds after everything has begun.
+    pub(crate) fn later_on(store: MemoryStore, millis: u64) -> Self {
         let mut config = HostConfig::new(space(), Epoch::from_bytes([1; 16]), [9; 32]);
         config.scrub = Some(Millis(1_000));
-        let host = Host::open(config, start());
-        let mut server =
-            Self { host, store, now: start(), said: VecDeque::new(), gone: Vec::new() };
+        let now = later(start(), millis);
+        let host = Host::open(config, now);
+        let mut server = Self { host, store, now, said: VecDeque::new(), gone: Vec::new() };
         server.run();
         server
     }
@@ -170,6 +175,11 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn on(store: MemoryStore, number: u8) -> Self {
+        Self::later_on(store, number, 0)
+    }
+
+    /// The same, so many milliseconds after everything has begun.
+    pub(crate) fn later_on(store: MemoryStore, number: u8, millis: u64) -> Self {
         let config = EngineConfig {
             space: Some(space()),
             patterns: vec![Pattern::All],
@@ -179,9 +189,10 @@ impl Device {
             walk: WalkLimits { sketched_entries_min: 1, ..WalkLimits::default() },
         };
         let engine = Engine::open(config).expect("one pattern");
-        let (said, assembler) = (VecDeque::new(), Assembler::default());
+        let (said, assembler, now) =
+            (VecDeque::new(), Assembler::default(), later(start(), millis));
         let mut device =
-            Self { engine, store, now: start(), said, assembler, number, connections: 0, asked: 0 };
+            Self { engine, store, now, said, assembler, number, connections: 0, asked: 0 };
         device.run();
         device
     }

@@ -7,6 +7,7 @@ use crate::{
 use rejoin_core::{
     codec::seal,
     io::{Batch, CommitOutcome, Keyspace, Row},
+    planted::Planted,
     port::Store,
     protocol::host::PeerId,
     testing::{
@@ -21,6 +22,12 @@ use std::sync::OnceLock;
 const SEAL_BYTES: usize = 9;
 /// Ways to change a row.
 const WAYS: u8 = 8;
+/// How long a space has lived, in milliseconds, when its stores are changed.
+const LIVED_MS: u64 = 3_600_000;
+/// How often its devices have met the server by then.
+const ROUNDS: u64 = 4;
+/// Entries at which the device's log was folded: some stand behind the last fold.
+const FOLD_ENTRIES_MIN: u64 = 16;
 
 /// A store in which a good deal has happened, and its rows in an order that stays.
 struct Lived {
@@ -80,26 +87,29 @@ impl Lived {
     }
 }
 
-/// Both ends of a space: the device's store and the server's.
+/// Both ends of a space: the device's store and the server's. Every input opens one of them, so they are as small as
+/// they can be with rows of every kind.
 fn lived() -> &'static (Lived, Lived) {
     static LIVED: OnceLock<(Lived, Lived)> = OnceLock::new();
     LIVED.get_or_init(|| {
-        let mut rng = Rng::new(7);
+        let mut rng = Rng::new(6);
         let mut server = Server::on(MemoryStore::new());
         let mut devices = [1, 2].map(|number| Device::on(MemoryStore::new(), number));
-        for round in 0..12 {
+        devices[0].engine.plant(Planted::default(), Some(FOLD_ENTRIES_MIN));
+        for round in 0..ROUNDS {
             for (at, device) in (0..).zip(&mut devices) {
                 device.write(&mut rng);
-                if round % 3 < 2 {
-                    device.connect();
-                    talk(device, &mut server, PeerId(round * 2 + at), 1_000, |_, _| {});
-                    device.pass(60_000);
-                }
+                device.connect();
+                talk(device, &mut server, PeerId(round * 2 + at), 1_000, |_, _| {});
+                device.pass(60_000);
                 device.write(&mut rng);
                 device.disconnect();
             }
             server.pass(2_000);
         }
+        // Both look through what they have stored, and note how far they are.
+        (0..6).for_each(|_| devices[0].pass(60_000));
+        (0..4).for_each(|_| server.pass(2_000));
         (Lived::new(&devices[0].store), Lived::new(&server.store))
     })
 }
@@ -120,16 +130,16 @@ fn patch(bytes: &mut Vec<u8>, at: usize, patch: &[u8]) {
 }
 
 /// A device opens a store that somebody has changed and writes: it says what is wrong, or works, and what it has stored
-/// can be read again. One in four, by the first byte, meets a server too.
+/// can be read again. By the first byte one in four meets a server too, half of them twice.
 pub(crate) fn device(bytes: &[u8]) {
     let [meets, bytes @ ..] = bytes else { return };
     let (of_device, of_server) = lived();
     let store = of_device.changed(Items(bytes));
-    let mut device = Device::on(store.clone(), 1);
+    let mut device = Device::later_on(store.clone(), 1, LIVED_MS);
     device.write(&mut Rng::new(1));
     if meets % 4 == 0 {
-        let mut server = Server::on(of_server.store());
-        for round in 0..2 {
+        let mut server = Server::later_on(of_server.store(), LIVED_MS);
+        for round in 0..1 + u64::from(meets / 4 % 2) {
             device.connect();
             talk(&mut device, &mut server, PeerId(50 + round), 200, |_, _| {});
             device.pass(1_000);
@@ -137,29 +147,29 @@ pub(crate) fn device(bytes: &[u8]) {
             device.pass(30_000);
         }
     }
-    let again = Device::on(store, 1);
+    let again = Device::later_on(store, 1, LIVED_MS);
     assert_eq!(device.engine.is_open(), again.engine.is_open());
 }
 
-/// A server opens a store that somebody has changed, looks through it, and serves: it says what is wrong, or works. One
-/// in four, by the first byte, meets a device that knows it and one that does not.
+/// A server opens a store that somebody has changed, looks through it, and serves: it says what is wrong, or works. By
+/// the first byte one in four meets a device that knows it, or one that is new.
 pub(crate) fn server(bytes: &[u8]) {
     let [meets, bytes @ ..] = bytes else { return };
     let (of_device, of_server) = lived();
-    let mut server = Server::on(of_server.changed(Items(bytes)));
+    let mut server = Server::later_on(of_server.changed(Items(bytes)), LIVED_MS);
     (0..3).for_each(|_| server.pass(2_000));
-    if meets % 4 != 0 {
-        return;
-    }
-    for (at, store) in (0..).zip([of_device.store(), MemoryStore::new()]) {
-        let mut device = Device::on(store, 1 + at);
-        device.write(&mut Rng::new(3));
-        device.connect();
-        talk(&mut device, &mut server, PeerId(60 + u64::from(at)), 200, |_, _| {});
-        server.pass(2_000);
-        device.pass(1_000);
-        talk(&mut device, &mut server, PeerId(60 + u64::from(at)), 200, |_, _| {});
-    }
+    let (store, number) = match meets % 8 {
+        0 => (of_device.store(), 1),
+        4 => (MemoryStore::new(), 3),
+        _ => return,
+    };
+    let mut device = Device::later_on(store, number, LIVED_MS);
+    device.write(&mut Rng::new(3));
+    device.connect();
+    talk(&mut device, &mut server, PeerId(60), 200, |_, _| {});
+    server.pass(2_000);
+    device.pass(1_000);
+    talk(&mut device, &mut server, PeerId(60), 200, |_, _| {});
 }
 
 /// Rows of the right shape in the wrong place, or a little wrong.
@@ -174,4 +184,41 @@ pub(crate) fn seed(rng: &mut Rng) -> Vec<u8> {
         add(&mut input, kind, &bytes);
     }
     input
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn has(lived: &Lived, wanted: Keyspace, of: impl Fn(&Row) -> String) -> BTreeSet<String> {
+        let of_it = lived.rows.iter().filter(|(space, _)| *space == wanted);
+        of_it.map(|(_, row)| of(row)).collect()
+    }
+
+    /// The first word of a key.
+    fn word(row: &Row) -> String {
+        let word = row.key.split(|byte| !byte.is_ascii_lowercase()).next().unwrap_or_default();
+        String::from_utf8(word.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn there_are_rows_of_every_kind_to_change() {
+        let (device, server) = lived();
+        let tag = |row: &Row| format!("{}", row.value.last().unwrap());
+        let first = |row: &Row| format!("{}", row.key[0]);
+        // A commit, changes, what became of rows, a session, a welcome.
+        let log = ["0", "1", "5", "7", "8"];
+        assert_eq!(has(device, Keyspace::Log, tag), log.map(str::to_owned).into());
+        let meta = ["folded", "header", "leader", "scrubbed"];
+        assert_eq!(has(device, Keyspace::Meta, word), meta.map(str::to_owned).into());
+        assert!(!has(device, Keyspace::Page, word).is_empty());
+        // Rows that were accepted, and copies.
+        assert_eq!(has(server, Keyspace::Log, first), ["1", "2"].map(str::to_owned).into());
+        let meta = ["grave", "head", "horizon", "ledger", "lineage", "replica", "scrub"];
+        assert_eq!(has(server, Keyspace::Meta, word), meta.map(str::to_owned).into());
+        for space in [Keyspace::Records, Keyspace::Feed, Keyspace::Tree] {
+            assert!(!has(server, space, word).is_empty());
+        }
+    }
 }
