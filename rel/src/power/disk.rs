@@ -286,4 +286,22 @@ mod tests {
         disk.take(&Event::Synced { path: "/d".into() });
         assert_eq!(left(&disk, Damage::Dropped), [("b".into(), vec![8; 600])]);
     }
+
+    #[test]
+    fn a_directory_whose_name_is_not_sure_takes_what_is_in_it_along() {
+        let mut disk = Disk::new(Path::new("/d"));
+        let file = || "/d/in/a".to_owned();
+        disk.take(&Event::DirectoryMade { path: "/d/in".into() });
+        disk.take(&Event::Opened { path: file(), emptied: false });
+        disk.take(&Event::Synced { path: file() });
+        disk.take(&Event::Synced { path: "/d/in".into() });
+        let is_left = |disk: &Disk| {
+            let directory = tempfile::tempdir().unwrap();
+            disk.lose_power(Damage::Dropped, &mut Rng::new(1), directory.path()).unwrap();
+            directory.path().join("in/a").is_file()
+        };
+        assert!(!is_left(&disk));
+        disk.take(&Event::Synced { path: "/d".into() });
+        assert!(is_left(&disk));
+    }
 }
