@@ -429,3 +429,44 @@ fn peer_that_nobody_listens_to_is_not_taken_for_dead() {
         assert!(waited <= Millis(25_000), "who listens and hears nothing");
     }
 }
+
+/// A page passes over a record that has moved on since. In a history that broke off before that, the record stands before
+/// the place to which the pages had come: a feed that went on from there would never bring it.
+#[test]
+fn place_between_two_cuts_is_good_in_its_own_history_only() {
+    let store = MemoryStore::new();
+    let with = |store, number| Server::with(store, number, |config| config.page_bytes_aim = 1);
+    let mut server = with(store, 1);
+    let (mut writer, mut client) = (Client::new(1, &["*"]), Client::new(2, &["*"]));
+    let (first, second) = (key("notes", "first"), key("notes", "second"));
+    writer.connect();
+    client.connect();
+    writer.written(set(&key("notes", "a"), "one"));
+    server.settle(&mut [&mut writer, &mut client]);
+    client.disconnect();
+    writer.written(set(&first, "kept"));
+    writer.written(set(&second, "kept"));
+    server.settle(&mut [&mut writer]);
+    let copy = server.store.snapshot();
+    writer.written(set(&first, "lost"));
+    server.settle(&mut [&mut writer]);
+    client.connect();
+    let place = |client: &Client| client.engine.replica().standings()[0].1.place.clone();
+    while place(&client).key.as_ref() != Some(&second) {
+        assert!(server.moves(&mut client), "{:?}", place(&client));
+    }
+    client.disconnect();
+    let store = MemoryStore::new();
+    store.restore(copy);
+    let mut server = with(store, 2);
+    for _ in 0..3 {
+        if client.engine.wants_connection() {
+            client.connect();
+        }
+        server.settle(&mut [&mut client]);
+    }
+    let diverged = |notice: &Notice| matches!(notice, Notice::Diverged { .. });
+    assert!(!client.notices.iter().any(diverged), "{:?}", client.notices);
+    assert!(client.is_agreed(), "{:?}", client.notices);
+    assert!(client.engine.replica().view(&first).unwrap().is_live());
+}

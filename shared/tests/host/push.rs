@@ -409,3 +409,17 @@ fn restart_opens_a_new_epoch_and_earlier_cursors_stay_good() {
     ann.push(&mut world, &[row]);
     assert_eq!(outcomes(ann.listen(&mut world)), [accepted(2)]);
 }
+
+/// Its writer's base had what is not here any more: from what is left he makes something else of the same row.
+#[test]
+fn row_that_was_made_from_what_is_collected_does_not_come_back_as_own() {
+    let mut world = World::new();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    let mut row = ann.set(1, "a", "title", "milk");
+    let other = Client::new(2).replica;
+    row.writes[0].saw.set(other, Hlc::from_bits(5));
+    ann.push(&mut world, &[row]);
+    assert_eq!(outcomes(ann.listen(&mut world)), [accepted(1)]);
+    assert_eq!(ann.bodies, [0, 0, 1]);
+}

@@ -610,7 +610,11 @@ impl Engine {
                 epoch == welcome.epoch
                     || self.has(Bug::StagedKept)
                     || welcome.lineage.iter().any(|left| {
-                        left.epoch == epoch && heal.reach.max(standing.place.seq) <= left.seq
+                        // What moved on in a history that broke off came in no page, and stands before the place
+                        // of a feed in this one.
+                        left.epoch == epoch
+                            && heal.reach.max(standing.place.seq) <= left.seq
+                            && (!heal.complete || standing.place == Place::at(heal.seq))
                     })
             }),
             (_, Mode::Heal | Mode::Snapshot | Mode::Feed | Mode::InSync | Mode::Rebase) => false,

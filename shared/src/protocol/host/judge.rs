@@ -62,7 +62,7 @@ pub(super) fn join_write(
     }
     check_values(&write.delta, &row.limits)?;
     let conflicts = conflicts(row, &stored.record, write);
-    let joined = join(row, stored, &write.delta, &admitted);
+    let joined = join(row, stored, write, &admitted);
     if joined.record.cells.len() > crate::protocol::limits::CELLS_MAX {
         return Err(Refusal::TooLarge("the record has too many cells"));
     }
@@ -307,15 +307,17 @@ pub(super) fn join_parts(
 }
 
 /// Joins what a row may add.
-fn join(row: &RowContext, stored: &Stored, delta: &Record, admitted: &Record) -> Stored {
+fn join(row: &RowContext, stored: &Stored, write: &PushWrite, admitted: &Record) -> Stored {
     let mut record = stored.record.clone();
     let mut positions = stored.positions.clone();
     positions.latest = row.seq;
     let buried = join_parts(&mut record, &mut positions, admitted, row.seq).removed;
     let altered = {
-        let mut spoken = delta.clone();
+        let mut spoken = write.delta.clone();
         spoken.removed.buried = None;
-        buried
+        // Made from what was collected since, or lost: from what is there its writer makes something else.
+        write.saw.exceeds(&stored.record.seen)
+            || buried
             || (spoken != *admitted && {
                 let mut plain = stored.record.clone();
                 plain.join(&spoken);

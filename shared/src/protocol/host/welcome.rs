@@ -147,8 +147,10 @@ impl Host {
                 (false, _) => Mode::Heal,
             };
         };
+        // What moved on in a history that broke off came in no page, and stands before the place in this one.
+        let whole = *place == Place::at(cursor.seq) || cursor.epoch == self.marks.epoch;
         let placed = Cursor { seq: place.seq, ..cursor };
-        if !self.is_good(&cursor) || !self.is_good(&placed) {
+        if !self.is_good(&cursor) || !self.is_good(&placed) || !whole {
             // Of what came after the histories parted it knows nothing, whatever its time in the other one.
             let parted = self.parted(cursor.epoch, epochs);
             let behind = self.is_behind_horizon(subscription.time.min(parted));
