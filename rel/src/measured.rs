@@ -74,7 +74,8 @@ struct Pass {
 
 fn mutants_left(extent: Extent, out: &Path, rest: &[&str]) -> anyhow::Result<Pass> {
     let mut test = tool::cargo("mutants", "cargo-mutants")?;
-    test.args(["--no-shuffle", "--baseline", "run", "--colors", "never", "--output"]).arg(out);
+    test.args(["--no-shuffle", "--baseline", "run", "--jobs", "2", "--colors", "never"]);
+    test.arg("--output").arg(out);
     if let Some(budget) = extent.budget {
         let shards = (SECONDS_OF_ALL / budget.as_secs().max(1)).max(1);
         test.args(["--shard", &format!("{}/{shards}", extent.seed % shards)]);

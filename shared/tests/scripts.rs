@@ -54,7 +54,7 @@ fn every_kept_script_comes_to_rest() {
 fn kept_script_finds_its_bug() {
     let bugs = [
         (Bug::RowGoesAtAck, "row_goes_at_its_acknowledgement.txt", "device tab saw the write"),
-        (Bug::RowsBehindGoOn, "rows_behind_a_refused_one_go_on.txt", "device heals for no reason"),
+        (Bug::RowsBehindGoOn, "rows_behind_a_refused_one_go_on.txt", "device tab sees of records"),
     ];
     for (bug, name, kind) in bugs {
         let script = script(name);

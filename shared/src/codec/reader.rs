@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
     /// dictionary used.
     #[must_use]
     pub fn with_dictionary(self, dictionary: &'a Dictionary) -> Self {
-        Self { dictionary: Some(dictionary), used: Used::default(), ..self }
+        Self { dictionary: Some(dictionary), ..self }
     }
 
     /// An error here.

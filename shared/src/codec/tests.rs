@@ -363,6 +363,12 @@ fn what_a_record_has_seen_is_read_without_the_rest() {
 }
 
 #[test]
+fn depth_counts_what_is_open_and_not_what_was() {
+    let wide = list((0..4 * DEPTH_MAX).map(|_| list([list([])])));
+    assert_eq!(decoded(&encoded(&wide)), Ok(wide));
+}
+
+#[test]
 fn body_uses_its_dictionary_in_one_way_only() {
     let dictionary = Dictionary {
         replicas: [1, 2].map(|byte| ReplicaId::from_bytes([byte; 16])).to_vec(),

@@ -90,7 +90,11 @@ impl Counter {
         let sum = self.0.values().fold(0_i128, |sum, tally| {
             sum + i128::from(tally.added) - i128::from(tally.subtracted)
         });
-        i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
+        match i64::try_from(sum) {
+            Ok(total) => total,
+            Err(_) if sum.is_negative() => i64::MIN,
+            Err(_) => i64::MAX,
+        }
     }
 }
 
