@@ -117,6 +117,13 @@ fn is_whole_or_hidden(client: &Client) {
     assert!(visible == 0 || visible >= RECORDS, "{visible} of {RECORDS} records are visible");
 }
 
+fn are_equal(one: &Client, other: &Client) -> bool {
+    let [one, other] = [one, other].map(|client| client.engine.replica().base());
+    one.iter()
+        .map(|(key, held)| (key, &held.bytes))
+        .eq(other.iter().map(|(key, held)| (key, &held.bytes)))
+}
+
 /// P07: each life of the server is another epoch, on the records that the ones before had.
 #[test]
 fn p07_a_snapshot_goes_on_at_another_server_and_never_shows_a_mixture() {
@@ -145,6 +152,46 @@ fn p07_a_snapshot_goes_on_at_another_server_and_never_shows_a_mixture() {
     is_filled(&client);
 }
 
+/// A record moved on in a history that broke off: pages that came before that do not have it, and the feed of the
+/// other history begins behind it.
+#[test]
+fn p07_a_snapshot_begins_anew_where_its_history_broke_off() {
+    let mut server = filled();
+    let earlier = server.store.snapshot();
+    let mut author = Client::new(8, &["*"]);
+    author.connect();
+    server.settle(&mut [&mut author]);
+    let mut client = Client::new(1, &["*"]);
+    client.connect();
+    while client.engine.replica().base().staged_len() == 0 {
+        server.carry(1, &mut client);
+    }
+    author.written(set(&key("notes", "r0"), "moved on"));
+    server.settle(&mut [&mut author]);
+    server.carry(3, &mut client);
+    client.disconnect();
+    author.disconnect();
+    let staged = client.engine.replica().base().staged_len();
+    assert!(staged > 0 && client.engine.replica().base().is_empty(), "half of it is there");
+
+    let store = MemoryStore::new();
+    store.restore(earlier);
+    let mut server = Server::on(store, 2);
+    client.connect();
+    let mut least = staged;
+    while client.engine.replica().base().is_empty() {
+        server.carry(1, &mut client);
+        least = least.min(client.engine.replica().base().staged_len());
+        is_whole_or_hidden(&client);
+    }
+    assert_eq!(least, 0, "what came of the other history is given up");
+    author.connect();
+    server.settle(&mut [&mut client, &mut author]);
+    is_filled(&client);
+    is_filled(&author);
+    assert!(are_equal(&client, &author));
+}
+
 /// P08: writes while chunks are on their way, to records that have come and to others, come with the feed.
 #[test]
 fn p08_writes_during_a_snapshot_are_neither_lost_nor_torn() {
@@ -166,12 +213,7 @@ fn p08_writes_during_a_snapshot_are_neither_lost_nor_torn() {
     }
     server.settle(&mut [&mut client, &mut author]);
     is_filled(&client);
-    let (ours, theirs) = (client.engine.replica().base(), author.engine.replica().base());
-    assert!(
-        ours.iter()
-            .map(|(key, held)| (key, &held.bytes))
-            .eq(theirs.iter().map(|(key, held)| (key, &held.bytes)))
-    );
+    assert!(are_equal(&client, &author));
 }
 
 /// M10: records are removed and written anew under a snapshot; what is sent of a subtree is what its digest says.

@@ -529,13 +529,15 @@ impl World {
             return;
         };
         let is_open = !open.silent && !open.tampered.mute.contains(&true);
+        // The end of a stream comes behind what was said before it.
+        let said = open.last.get(usize::from(!by_server)).copied().unwrap_or(0);
         let [device, server] = &mut open.left;
         let (own, other) = if by_server { (server, device) } else { (device, server) };
         *own = true;
         if !is_open && !*other {
             return;
         }
-        let delay = 1 + self.net.below(20);
+        let delay = said.saturating_sub(self.now) + 1 + self.net.below(20);
         self.at(delay, Event::Cut { line });
     }
 
