@@ -25,6 +25,7 @@ mod secret;
 mod server;
 pub mod shutdown;
 pub mod telemetry;
+mod wal;
 mod ws;
 
 pub use auth::AuthError;

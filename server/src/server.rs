@@ -11,7 +11,7 @@ use crate::{
     config::{ClockKind, Config},
     health::Health,
     hubs::{Hubs, HubsConfig},
-    listen, secret,
+    listen, secret, wal,
     ws::Gate,
 };
 use rejoin_core::{
@@ -196,6 +196,7 @@ impl Server {
             let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
             async move { age.keep(stopping).await }
         });
+        let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
         let accepting = tokio::spawn(accepting);
         tokio::select! {
@@ -212,6 +213,9 @@ impl Server {
             self.hubs.stop().await;
             if age.await.is_err() {
                 error!("counting how long the server runs had stopped by a defect");
+            }
+            if log.await.is_err() {
+                error!("looking at the write-ahead log had stopped by a defect");
             }
             // Every connection holds a receiver.
             stop.closed().await;

@@ -20,7 +20,7 @@ use std::{
     future::poll_fn,
     num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
     task::Poll,
     thread::{self, JoinHandle},
@@ -64,6 +64,8 @@ struct Inner {
     ending: Arc<Mutex<Ending>>,
     tally: Arc<Tally>,
     writer: Option<JoinHandle<()>>,
+    /// Where the write-ahead log is.
+    wal: PathBuf,
 }
 
 impl Drop for Inner {
@@ -111,6 +113,7 @@ impl SqliteDb {
             ending: Arc::new(Mutex::new(Ending::Awaited(Vec::new()))),
             tally: Arc::default(),
             writer: None,
+            wal: file::wal_of(&path),
         };
         let connections = (0..options.readers.get())
             .map(|_| file::open_reader(&path, options))
@@ -235,6 +238,19 @@ impl SqliteDb {
         SqliteStats {
             transactions: self.inner.tally.transactions.load(Ordering::Relaxed),
             applied: self.inner.tally.applied.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes of the file of the write-ahead log. It is begun anew once it has moved into the database, which waits for
+    /// whoever reads an earlier state, other processes too; then it is cut back to 64 MiB.
+    ///
+    /// # Errors
+    /// The fault of the file system.
+    pub fn wal_bytes(&self) -> std::io::Result<u64> {
+        match std::fs::metadata(&self.inner.wal) {
+            Ok(wal) => Ok(wal.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
         }
     }
 

@@ -58,6 +58,13 @@ pub(crate) fn lock(path: &Path) -> Result<File, SqliteError> {
     }
 }
 
+/// Where SQLite keeps the write-ahead log of the database at `path`.
+pub(crate) fn wal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
 /// Refuses a library that was linked in place of the bundled one and is too old.
 pub(crate) fn check_library() -> Result<(), SqliteError> {
     check_version(rusqlite::version_number())

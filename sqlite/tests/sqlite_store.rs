@@ -362,6 +362,34 @@ fn s07_foreign_writer_is_a_transient_fault() {
 }
 
 #[test]
+fn s07_log_grows_under_a_foreign_reader_and_is_cut_back_after_it() {
+    const MIB: usize = 1 << 20;
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    let size = || db.wal_bytes().expect("its size") / MIB as u64;
+    let fill = |from: u8, to: u8| {
+        for at in from..to {
+            let mut batch = Batch::default();
+            batch.put(Keyspace::Log, vec![at % 8], vec![at; 4 * MIB]);
+            assert_eq!(commit(&store, batch), APPLIED);
+        }
+    };
+    fill(0, 10);
+    assert!(size() < 30, "{} MiB: begun anew as it moves into the database", size());
+    let raw = rusqlite::Connection::open(directory.file()).expect("raw");
+    raw.execute_batch("BEGIN").expect("raw");
+    let count = "SELECT count(*) FROM sqlite_schema";
+    raw.query_row(count, [], |row| row.get::<_, i64>(0)).expect("raw");
+    fill(10, 30);
+    assert!(size() > 80, "{} MiB: all of it is kept for who reads", size());
+    raw.execute_batch("COMMIT").expect("raw");
+    fill(30, 36);
+    assert!(size() <= 64, "{} MiB", size());
+    assert_eq!(keys(&store, Keyspace::Log).len(), 8);
+}
+
+#[test]
 fn s05_failed_sync_is_never_answered_with_applied_and_ends_all_commits() {
     let directory = Directory::new();
     let rehearsal = Rehearsal { sync_error_at: Some(3), ..Rehearsal::default() };

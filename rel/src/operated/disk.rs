@@ -16,10 +16,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const MIB: usize = 1 << 20;
 /// What stands on the small disk beside the server's files, and is removed when it is full.
@@ -27,6 +27,9 @@ const BALLAST_BYTES: usize = 10 * MIB;
 const LARGE_BYTES: usize = 200 << 10;
 /// More than fits.
 const LARGE_MAX: usize = 16 * MIB / LARGE_BYTES;
+
+/// Pause between small writes while somebody reads.
+const WRITES_EVERY: Duration = Duration::from_millis(20);
 
 /// A disk of 16 MiB of its own.
 struct SmallDisk(TempDir);
@@ -74,7 +77,7 @@ pub(super) async fn s06_a_full_disk_is_told_and_left_without_a_restart(
         let deadline = Instant::now() + PATIENCE;
         while !told && !writer.client.is_synced() {
             ensure!(Instant::now() < deadline, "stuck: {:?}", writer.client.status());
-            let changed = timeout(std::time::Duration::from_millis(20), writer.client.changed());
+            let changed = timeout(Duration::from_millis(20), writer.client.changed());
             changed.await.ok();
             while let Ok(Some(notice)) = notices.try_next() {
                 told |= full(&notice);
@@ -125,6 +128,9 @@ pub(super) async fn s07_who_reads_for_long_costs_nothing(
         writer.write().await?;
         if at < count {
             large(&writer, at).await?;
+        } else {
+            // As large as the log gets is what is written, which is not to depend on how fast the disk is.
+            sleep(WRITES_EVERY).await;
         }
         writer.synced().await?;
         at += 1;
