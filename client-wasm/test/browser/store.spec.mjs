@@ -255,6 +255,45 @@ test("b10_writes_that_are_gone_are_told_until_the_app_has_read_it", LIMITS, asyn
   assert.equal(lost[1], 0);
 });
 
+test("b10_a_loss_that_cannot_be_noted_is_told_again", LIMITS, async (context) => {
+  const page = await onePage(context);
+  const told = await page.evaluate(async () => {
+    const told = [];
+    const open = async () => {
+      await openEngine("unnoted");
+      told.push([engine.status().storage.writesLost, (await all()).length]);
+    };
+    await open();
+    await add("1", "never sent");
+    await engine.close();
+    await new Promise((resolve, reject) => {
+      const request = indexedDB.deleteDatabase("rejoin/unnoted");
+      request.onsuccess = resolve;
+      request.onerror = () => reject(request.error);
+    });
+    const { setItem } = Storage.prototype;
+    Storage.prototype.setItem = () => {
+      throw new DOMException("the site has no room", "QuotaExceededError");
+    };
+    await open();
+    await engine.close();
+    Storage.prototype.setItem = setItem;
+    await open();
+    engine.lossRead();
+    await engine.close();
+    await open();
+    await engine.close();
+    localStorage.clear();
+    return told;
+  });
+  assert.deepEqual(told, [
+    [false, 0],
+    [true, 0],
+    [true, 0],
+    [false, 0],
+  ]);
+});
+
 test(
   "b10_what_another_tab_writes_while_this_one_opens_is_not_told_as_lost",
   LIMITS,
