@@ -24,10 +24,13 @@ use futures_util::{
 };
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use rejoin_core::protocol::{
-    limits::{HANDSHAKE_WITHIN, PART_BYTES, SUBPROTOCOL},
-    message::ByeCode,
-    wire::{self, BadLine, Chain},
+use rejoin_core::{
+    protocol::{
+        limits::{HANDSHAKE_WITHIN, HELLO_BYTES, PART_BYTES, SUBPROTOCOL, time_for},
+        message::ByeCode,
+        wire::{self, BadLine, Chain},
+    },
+    time::Millis,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -51,6 +54,8 @@ use tracing::{debug, warn};
 const DEFLATED_APART_BYTES_MIN: usize = 8 << 10;
 /// What is read at a time; the library's default costs an idle connection 128 KiB.
 const READ_BYTES: usize = 4 << 10;
+/// How long a connection may be without a channel: a slow line takes its time for a long token.
+const OPENING_WITHIN: Millis = Millis(HANDSHAKE_WITHIN.0 + time_for(HELLO_BYTES).0);
 /// How long the last words, and then the peer's, are waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -197,7 +202,7 @@ async fn read(
         if idle_since.is_some() && *stopping.borrow() {
             return Ending::Over(CloseCode::Away);
         }
-        let patience = idle_since.map(|since| clock::until(since + HANDSHAKE_WITHIN));
+        let patience = idle_since.map(|since| clock::until(since + OPENING_WITHIN));
         tokio::select! {
             message = stream.next() => match message {
                 Some(Ok(Message::Binary(sealed))) => {

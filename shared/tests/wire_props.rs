@@ -216,6 +216,8 @@ fn lists_and_texts_end_at_their_limits() {
         limits::EPOCHS_MAX,
         limits::TOKEN_BYTES_MAX,
     );
+    // What deadlines of the handshake allow for.
+    assert!(encode(&hello(known, 12, epochs, token)).len() < limits::HELLO_BYTES);
     for (within, beyond) in [
         (hello(known, subscriptions, epochs, token), hello(known + 1, 0, 0, 0)),
         (hello(0, 0, 0, 0), hello(0, subscriptions + 1, 0, 0)),

@@ -21,6 +21,9 @@ pub const PAGE_BYTES_AIM: usize = 256 << 10;
 pub const CHUNK_BYTES_AIM: usize = 1_536 << 10;
 /// Most bytes that the records of a chunk take in memory.
 pub const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// What a hello takes, for deadlines: the longest token, all the incarnations and epochs that it may name, and a dozen
+/// subscriptions.
+pub const HELLO_BYTES: usize = 20 << 10;
 /// Most times that what is sent deflated may grow when it is inflated.
 pub const INFLATED_RATIO_MAX: usize = 100;
 /// Largest encoded record after joining.
@@ -100,7 +103,7 @@ pub const fn time_for(bytes: usize) -> Millis {
     Millis((bytes as u64).saturating_mul(1_000) / FLOOR_BYTES_PER_S as u64)
 }
 
-/// A handshake takes at most so long.
+/// A handshake takes at most so long; each end waits for what the hello takes on the slowest line besides.
 pub const HANDSHAKE_WITHIN: Millis = Millis(5_000);
 /// Least and greatest upper bound of the reconnect delay (full jitter: uniform from zero to the bound).
 pub const BACKOFF: (Millis, Millis) = (Millis(500), Millis(30_000));

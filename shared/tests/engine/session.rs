@@ -7,7 +7,7 @@ use rejoin_core::{
     id::{Digest, Seq},
     protocol::{
         engine::{Input, Link, Notice, Wish},
-        limits::{ACK_WITHIN, PART_BYTES, RECALL_ROWS_MAX},
+        limits::{ACK_WITHIN, PART_BYTES, RECALL_ROWS_MAX, TOKEN_BYTES_MAX},
         message::{
             Ack, Body, Bye, ByeCode, Changes, Entry, Identity, Message, Mode, Origin, Outcome,
             PROOF_BYTES, Place, Recalled, Records, Stated, Taken, Welcome,
@@ -74,9 +74,20 @@ fn token_that_comes_before_the_welcome_starts_the_session_over() {
 fn peer_that_never_welcomes_is_given_up_and_told() {
     let mut client = Client::new(1, &["notes"]);
     client.connect();
-    client.pass(10_000);
+    client.pass(10_200);
     assert_eq!(client.engine.status().link, Link::Offline);
     assert!(client.notices.iter().any(|notice| matches!(notice, Notice::Ended { .. })));
+}
+
+#[test]
+fn welcome_behind_a_long_token_has_the_time_that_the_token_takes_on_a_slow_line() {
+    let mut client = Client::new(1, &["notes"]);
+    client.put(Input::Token(Some("t".repeat(TOKEN_BYTES_MAX))));
+    client.connect();
+    client.pass(14_000);
+    assert_eq!(client.engine.status().link, Link::Opening);
+    client.pass(500);
+    assert_eq!(client.engine.status().link, Link::Offline);
 }
 
 #[test]

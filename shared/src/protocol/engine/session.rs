@@ -18,6 +18,7 @@ use crate::{
     protocol::{
         limits::{
             EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, SUBSCRIPTIONS_MAX, VERSIONS,
+            time_for,
         },
         message::{
             Bye, ByeCode, Hello, Identity, Message, Mode, Origin, Place, Subscription, Welcome,
@@ -37,7 +38,7 @@ use alloc::{
 const CHANNEL: u64 = 0;
 /// Clock differences below this are not corrected.
 const SKEW_MIN_MS: i64 = 10_000;
-/// Time for a welcome, and again for the answer to each recall.
+/// Time for a welcome behind the hello, and again for the answer to each recall.
 pub(super) const OPENING_WITHIN: Millis = Millis(2 * HANDSHAKE_WITHIN.0);
 /// Heals of one subscription in one session, before the session ends.
 pub(super) const HEALS_MAX: u32 = 3;
@@ -273,9 +274,14 @@ impl Engine {
         let encoded = wire::encode(message);
         let used = !matches!(message, Message::Ping { .. } | Message::Pong { .. });
         session.alive.says(now.mono, encoded.len(), used);
+        let greets = matches!(message, Message::Hello(_));
+        if greets {
+            let through = now.mono + time_for(encoded.len());
+            session.opening_until = session.opening_until.max(through + OPENING_WITHIN);
+        }
         self.trace(true, message, encoded.len());
         // Who opens a channel is not known yet, and a hello is small.
-        if matches!(message, Message::Hello(_)) || self.has(Bug::DeadlinesFixed) {
+        if greets || self.has(Bug::DeadlinesFixed) {
             let mut frame = wire::channel_prefix(CHANNEL);
             frame.extend_from_slice(&encoded);
             self.outputs.push_back(Output::Send(frame));
