@@ -25,9 +25,10 @@ const NONE: [(&str, &str, &str); 5] = [
     ("browser.wrong", "wrong", "faults"),
 ];
 /// Cycles of each scenario, by its id in the catalogue of failures.
-const SCENARIOS: [(&str, &str); 21] = [
+const SCENARIOS: [(&str, &str); 22] = [
     ("browser.b01", "b01"),
     ("browser.b02", "b02"),
+    ("browser.b02_torn", "b02_torn"),
     ("browser.b03", "b03"),
     ("browser.b04", "b04"),
     ("browser.b05", "b05"),

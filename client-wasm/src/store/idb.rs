@@ -4,6 +4,7 @@
 //! neither ask for strict durability nor say why a connection ended. Within a transaction nothing foreign
 //! is awaited: the browser would end it.
 
+mod log;
 mod request;
 
 use super::StoreError;
@@ -76,6 +77,8 @@ pub(crate) struct IdbStore {
     connection: RefCell<Option<Connection>>,
     lost: Rc<Lost>,
     closed: Cell<bool>,
+    /// Whether the browser has begun a log of its own since the connection was opened.
+    has_own_log: Cell<bool>,
 }
 
 type Listener = Box<dyn Fn(Loss)>;
@@ -157,7 +160,8 @@ impl IdbStore {
             }
         };
         let connection = RefCell::new(Some(connection));
-        Ok(Self { name: stored, connection, lost, closed: Cell::new(false) })
+        let (closed, has_own_log) = (Cell::new(false), Cell::new(false));
+        Ok(Self { name: stored, connection, lost, closed, has_own_log })
     }
 
     /// Who is told of a loss; once.
@@ -225,6 +229,8 @@ impl IdbStore {
         if self.connection.borrow().is_some() {
             return Ok(());
         }
+        // What ended the connection may have ended the browser's database too.
+        self.has_own_log.set(false);
         match connect(&self.name, &self.lost).await {
             Ok(connection) => {
                 *self.connection.borrow_mut() = Some(connection);
@@ -531,6 +537,11 @@ impl Store for IdbStore {
             return Ok(CommitOutcome::Applied);
         }
         let Batch { guards, writes, relaxed } = batch;
+        if !self.has_own_log.get() {
+            // Where it is refused, as without space, what is written is as safe as the browser makes it.
+            let begun = log::begin_anew(&factory()?, &self.name).await;
+            self.has_own_log.set(begun.is_ok());
+        }
         let transaction = self.begin(&stores, &Mode::Write { relaxed }).await?;
         let ended = Ended::of(&transaction);
         if !guards_hold(&transaction, guards).await? {

@@ -121,6 +121,9 @@ export class Cycle {
       await tab.synced();
       const seen = await tab.seen();
       this.faults.push(...audit(`client ${at}`, seen, this.ledger));
+      if (this.faults.some(({ kind }) => kind === "lost")) {
+        this.log(`client ${at}: ${JSON.stringify(await tab.status())}`);
+      }
       const differs = difference(seen, wanted);
       if (differs.length > 0) this.fault("torn", `client ${at} differs in ${differs}`);
     }

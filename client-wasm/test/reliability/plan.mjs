@@ -3,7 +3,7 @@
 import { b06, b16, b21 } from "./scenarios/builds.mjs";
 import { firefox } from "./firefox.mjs";
 import { firefox_b01, firefox_b03 } from "./scenarios/firefox.mjs";
-import { b02, b03 } from "./scenarios/history.mjs";
+import { b02, b02_torn, b03 } from "./scenarios/history.mjs";
 import { b01 } from "./scenarios/kill.mjs";
 import { b15, b17, b18, b22 } from "./scenarios/machine.mjs";
 import { b09, b10, b11, b12, b13 } from "./scenarios/storage.mjs";
@@ -11,13 +11,47 @@ import { b04, b05, b05_frozen, b14 } from "./scenarios/tabs.mjs";
 
 /** By the ids of the catalogue of failures. */
 export const SCENARIOS = {
-  ...{ b01, b02, b03, b04, b05, b05_frozen, b06, b09, b10, b11, b12, b13, b14, b15, b16, b17, b18 },
+  ...{
+    b01,
+    b02,
+    b02_torn,
+    b03,
+    b04,
+    b05,
+    b05_frozen,
+    b06,
+    b09,
+    b10,
+    b11,
+    b12,
+    b13,
+    b14,
+    b15,
+    b16,
+    b17,
+    b18,
+  },
   ...{ b21, b22, firefox_b01, firefox_b03 },
 };
 
 /** One round. What is quick and worst comes first: a short run sees most of it. */
 const ROUND = [
-  ...["b01", "b02", "b03", "b05", "b09", "b10", "b12", "b06", "b11", "b21", "b17", "b18", "b13"],
+  ...[
+    "b01",
+    "b02",
+    "b02_torn",
+    "b03",
+    "b05",
+    "b09",
+    "b10",
+    "b12",
+    "b06",
+    "b11",
+    "b21",
+    "b17",
+    "b18",
+    "b13",
+  ],
   ...["b22", "b01", "b12", "b04", "b09", "b16", "b15", "b12", "b14", "b01", "b05_frozen", "b02"],
   ...["b09", "b12", "b03", "b01", "b10", "b06", "b09", "b01"],
 ];

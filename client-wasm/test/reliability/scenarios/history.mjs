@@ -1,6 +1,6 @@
 // B02 and B03: what the disk holds goes back in time, or is there twice.
 
-import { statSync, truncateSync } from "node:fs";
+import { appendFileSync, statSync, truncateSync } from "node:fs";
 import { Tab } from "../page.mjs";
 
 const open = async (profile, cycle) =>
@@ -45,13 +45,49 @@ export async function b02(cycle) {
   await cycle.settle(tab);
 }
 
+/**
+ * The browser is killed while it writes, which leaves the beginning of a record at the end of its log. What it promises
+ * behind that is there when it was killed once more.
+ */
+export async function b02_torn(cycle) {
+  const { random } = cycle;
+  const profile = cycle.profile();
+  let tab = await open(profile, cycle);
+  await tab.found();
+  cycle.line.cut();
+  const lives = random.between(2, 4);
+  for (let life = 0; life < lives; life += 1) {
+    if (life > 0) tab = await open(profile, cycle);
+    await tab.write(`life-${life}`, random.between(1, 10), random.pick([0, 2_000, 40_000]));
+    await profile.kill();
+    appendFileSync(lastLog(profile).path, beginningOfRecord(random));
+  }
+  cycle.line.mend();
+  tab = await open(profile, cycle);
+  await cycle.settle(tab);
+}
+
+/** A checksum, a length, a type, and less than that many bytes. */
+function beginningOfRecord(random) {
+  const [there, missing] = [random.between(0, 400), random.between(1, 400)];
+  const record = Buffer.alloc(7 + there, 0x5a);
+  record.writeUInt16LE(there + missing, 4);
+  record.writeUInt8(1, 6);
+  return record;
+}
+
 function cut(profile, random) {
-  const logs = profile.files().filter(({ name }) => name.endsWith(".log"));
-  const { path } = logs.toSorted((one, other) => (one.name < other.name ? 1 : -1))[0];
-  const { size } = statSync(path);
+  const { path, size } = lastLog(profile);
   // Most often the last few transactions alone.
   const reach = random.pick([200, 3_000, 20_000, size]);
   truncateSync(path, Math.max(0, size - random.between(1, Math.max(1, Math.min(reach, size)))));
+}
+
+/** The log that the browser's database is written to. */
+function lastLog(profile) {
+  const logs = profile.files().filter(({ name }) => name.endsWith(".log"));
+  const { path } = logs.toSorted((one, other) => (one.name < other.name ? 1 : -1))[0];
+  return { path, size: statSync(path).size };
 }
 
 /** A profile that is copied with unsent rows in it, and goes on twice. */
