@@ -12,7 +12,7 @@ import { gzipSync } from "node:zlib";
 import { bin, develop, launchBrowser, newApp, newFolder, PACKAGE, pack } from "./world.mjs";
 import { remove, run, serve, visit } from "./world.mjs";
 
-const WASM_GZIPPED_BYTES_MAX = 448 << 10;
+const WASM_GZIPPED_BYTES_MAX = 452 << 10;
 const PACKED_BYTES_MAX = 512 << 10;
 
 /** The versions that this workspace itself is built with. */

@@ -35,7 +35,7 @@ fn tell(told: u64, bytes: u64) -> u64 {
     if bytes >= LARGE_BYTES.max(2 * told) {
         warn!(
             mib,
-            "the write-ahead log grows, another process has been reading the database for long"
+            "the write-ahead log grows: an earlier state of the database is being read, often by another process"
         );
         return bytes;
     }

@@ -77,8 +77,8 @@ pub(crate) struct IdbStore {
     connection: RefCell<Option<Connection>>,
     lost: Rc<Lost>,
     closed: Cell<bool>,
-    /// Whether the browser has begun a log of its own since the connection was opened.
-    has_own_log: Cell<bool>,
+    /// How often the browser may still be asked for a log of its own on this connection.
+    log_tries: Cell<u8>,
 }
 
 type Listener = Box<dyn Fn(Loss)>;
@@ -160,8 +160,8 @@ impl IdbStore {
             }
         };
         let connection = RefCell::new(Some(connection));
-        let (closed, has_own_log) = (Cell::new(false), Cell::new(false));
-        Ok(Self { name: stored, connection, lost, closed, has_own_log })
+        let (closed, log_tries) = (Cell::new(false), Cell::new(log::TRIES));
+        Ok(Self { name: stored, connection, lost, closed, log_tries })
     }
 
     /// Who is told of a loss; once.
@@ -181,8 +181,10 @@ impl IdbStore {
     /// # Errors
     /// [`StoreError`] when the browser refuses.
     pub(crate) async fn delete(name: &str) -> Result<bool, StoreError> {
-        let request =
-            factory()?.delete_database(&stored_name(name)).map_err(|thrown| refused(&thrown))?;
+        let stored = stored_name(name);
+        // Left behind by a page that ended in the middle; nobody has to wait for that.
+        drop(factory()?.delete_database(&log::name_for(&stored)));
+        let request = factory()?.delete_database(&stored).map_err(|thrown| refused(&thrown))?;
         // Other tabs close when they are told; only one that does not blocks for good.
         match within(DELETE_WITHIN, Asked::new(request.unchecked_into()).done()).await {
             Some(result) => result.map(|_| true),
@@ -200,6 +202,9 @@ impl IdbStore {
             stores.iter().map(|keyspace| JsValue::from_str(keyspace.name())).collect();
         for last in [false, true] {
             self.reconnect().await?;
+            if matches!(mode, Mode::Write { .. }) {
+                self.begin_log().await;
+            }
             let database = self.connection.borrow().as_ref().map(|held| held.database.clone());
             let Some(database) = database else { continue };
             match mode.begin(&database, &names).map_err(|thrown| refused(&thrown)) {
@@ -211,6 +216,16 @@ impl IdbStore {
             }
         }
         Err(fault(FaultClass::Transient, "InvalidStateError", "the connection was lost"))
+    }
+
+    /// Before anything is written on a connection. Where that cannot be done, as without space, what is written is as
+    /// safe as the browser makes it.
+    async fn begin_log(&self) {
+        let Some(left) = self.log_tries.get().checked_sub(1) else { return };
+        self.log_tries.set(left);
+        if log::begin_anew(&self.name).await {
+            self.log_tries.set(0);
+        }
     }
 
     async fn reconnect(&self) -> Result<(), StoreError> {
@@ -230,7 +245,7 @@ impl IdbStore {
             return Ok(());
         }
         // What ended the connection may have ended the browser's database too.
-        self.has_own_log.set(false);
+        self.log_tries.set(log::TRIES);
         match connect(&self.name, &self.lost).await {
             Ok(connection) => {
                 *self.connection.borrow_mut() = Some(connection);
@@ -537,11 +552,6 @@ impl Store for IdbStore {
             return Ok(CommitOutcome::Applied);
         }
         let Batch { guards, writes, relaxed } = batch;
-        if !self.has_own_log.get() {
-            // Where it is refused, as without space, what is written is as safe as the browser makes it.
-            let begun = log::begin_anew(&factory()?, &self.name).await;
-            self.has_own_log.set(begun.is_ok());
-        }
         let transaction = self.begin(&stores, &Mode::Write { relaxed }).await?;
         let ended = Ended::of(&transaction);
         if !guards_hold(&transaction, guards).await? {

@@ -115,12 +115,13 @@ impl<'a> Reader<'a> {
         self.peek().map(|byte| byte >> 5)
     }
 
-    fn head(&mut self) -> Result<(u8, u64), CodecError> {
+    /// The argument of whatever stands here.
+    fn head(&mut self) -> Result<u64, CodecError> {
         let start = self.at;
         let first = self.peek().ok_or_else(|| self.fault(CodecFault::Truncated))?;
         self.at += 1;
         let (len, least) = match first & 31 {
-            small @ 0..=23 => return Ok((first >> 5, u64::from(small))),
+            small @ 0..=23 => return Ok(u64::from(small)),
             24 => (1, 24),
             25 => (2, 0x100),
             26 => (4, 0x1_0000),
@@ -134,7 +135,7 @@ impl<'a> Reader<'a> {
         if argument < least {
             return Err(CodecError { at: start, kind: CodecFault::NotCanonical });
         }
-        Ok((first >> 5, argument))
+        Ok(argument)
     }
 
     fn argument(&mut self, major: u8, expected: &'static str) -> Result<u64, CodecError> {
@@ -145,7 +146,7 @@ impl<'a> Reader<'a> {
             };
             return Err(self.fault(kind));
         }
-        self.head().map(|(_, argument)| argument)
+        self.head()
     }
 
     /// An unsigned integer.
@@ -231,7 +232,9 @@ impl<'a> Reader<'a> {
                 Some(4) => left = left.saturating_add(self.array()?),
                 Some(5) => left = left.saturating_add(self.map()?.saturating_mul(2)),
                 Some(7) if self.peek() == Some(0xfb) => drop(self.take(9)?),
-                _ => drop(self.head()?),
+                _ => {
+                    self.head()?;
+                }
             }
         }
         Ok(())

@@ -4,8 +4,10 @@
 use super::*;
 use crate::{
     hlc::{Hlc, Stamp},
-    id::{FieldName, RecordId, ReplicaId},
-    record::{Cell, Kind, Record, State, Value},
+    id::{CollectionName, FieldName, RecordId, RecordKey, ReplicaId},
+    record::{
+        AddWinsSet, Cell, Counter, Kind, Record, Siblings, State, Tally, Value, VersionVector,
+    },
 };
 use alloc::{
     format,
@@ -436,6 +438,7 @@ fn item_is_passed_over_whatever_it_is() {
         "f4",
         "f6",
         "fb3ff199999999999a",
+        "fb0000000000000001",
         "80",
         "83010203",
         "a201020304",
@@ -450,4 +453,227 @@ fn item_is_passed_over_whatever_it_is() {
             assert!(Reader::new(&bytes[..end]).skip().is_err(), "{item} cut at {end}");
         }
     }
+}
+
+fn replica(number: u8) -> ReplicaId {
+    ReplicaId::from_bytes([number; 16])
+}
+
+fn stamp(number: u8, time: u64) -> Stamp {
+    Stamp { hlc: Hlc::from_bits(time), replica: replica(number) }
+}
+
+fn vector<const N: usize>(entries: [(u8, u64); N]) -> VersionVector {
+    entries.into_iter().map(|(number, time)| (replica(number), Hlc::from_bits(time))).collect()
+}
+
+#[test]
+fn cells_of_every_kind_come_back_as_they_were() {
+    let (one, two) = (Value::int(1), Value::text("two"));
+    let tally = |added, subtracted| Tally { added, subtracted };
+    let states = [
+        State::Lww { stamp: stamp(1, 5), value: Some(one.clone()) },
+        State::Lww { stamp: stamp(1, 5), value: None },
+        State::Fww(None),
+        State::Fww(Some((stamp(2, 9), two.clone()))),
+        State::Max(None),
+        State::Max(Some(one.clone())),
+        State::Min(None),
+        State::Min(Some(two.clone())),
+        State::Counter(Counter::default()),
+        State::Counter(Counter(
+            [(replica(1), tally(3, 0)), (replica(2), tally(0, u64::MAX))].into(),
+        )),
+        State::Set(AddWinsSet::default()),
+        State::Set(AddWinsSet {
+            context: vector([(1, 5), (2, 7)]),
+            elements: [(one.clone(), vector([(1, 5)])), (two.clone(), vector([(1, 4), (2, 7)]))]
+                .into(),
+        }),
+        State::Review(Siblings::default()),
+        State::Review(Siblings {
+            context: vector([(1, 5), (2, 7)]),
+            values: [(stamp(1, 5), one), (stamp(2, 6), two)].into(),
+        }),
+        State::Later { code: 99, bytes: vec![1, 2, 3] },
+    ];
+    for state in states {
+        for since in [None, Some(stamp(3, 1))] {
+            if since.is_some() && state.kind() == Kind::Lww {
+                continue;
+            }
+            let mut record = Record { seen: vector([(1, 5), (2, 7)]), ..Record::default() };
+            record.removed.seen = vector([(1, 2)]);
+            let key = (FieldName::parse("f").unwrap(), state.kind());
+            record.cells.insert(key, Cell { since, state: state.clone() });
+            assert_eq!(decode_record(&encode_record(&record)), Ok(record));
+        }
+    }
+}
+
+/// A record with one cell of a kind, whose state is what `write` writes.
+fn record_with(kind: Kind, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(4);
+    out.array(0);
+    out.array(0);
+    out.null();
+    out.array(1);
+    out.array(4);
+    out.text("f");
+    out.uint(u64::from(kind.code()));
+    out.null();
+    write(&mut out);
+    out.into_bytes()
+}
+
+#[test]
+fn cells_of_another_shape_than_their_kind_has_are_refused() {
+    // Arrays of so many zeros.
+    let shapes: [(Kind, &[usize]); 7] = [
+        (Kind::Lww, &[0, 1, 4, 5]),
+        (Kind::Fww, &[1, 2, 4]),
+        (Kind::Max, &[2, 3]),
+        (Kind::Min, &[2, 3]),
+        (Kind::Counter, &[1, 2, 4, 5]),
+        (Kind::Set, &[0, 2, 4]),
+        (Kind::Review, &[0, 2, 4]),
+    ];
+    for (kind, lengths) in shapes {
+        for len in lengths {
+            let bytes = record_with(kind, |out| {
+                out.array(*len);
+                (0..*len).for_each(|_| out.uint(0));
+            });
+            let fault = decode_record(&bytes).unwrap_err().kind;
+            assert_eq!(fault, CodecFault::Range, "{kind:?} of {len}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_twice_or_out_of_order_or_refers_to_nothing_is_refused() {
+    let fault = |kind, write: &dyn Fn(&mut Writer)| {
+        decode_record(&record_with(kind, write)).map(drop).map_err(|refused| refused.kind)
+    };
+    for (first, second, wanted) in [
+        (1, 2, Ok(())),
+        (1, 1, Err(CodecFault::NotCanonical)),
+        (2, 1, Err(CodecFault::NotCanonical)),
+    ] {
+        let counter = |out: &mut Writer| {
+            out.array(6);
+            for number in [first, second] {
+                out.replica(&replica(number));
+                out.uint(1);
+                out.uint(0);
+            }
+        };
+        assert_eq!(fault(Kind::Counter, &counter), wanted);
+        let context = vector([(1, 2), (2, 2)]);
+        let set = |out: &mut Writer| {
+            out.array(5);
+            write_vector(out, &context);
+            for number in [first, second] {
+                out.uint(u64::from(number));
+                write_vector(out, &vector([(1, 1)]));
+            }
+        };
+        assert_eq!(fault(Kind::Set, &set), wanted);
+        let review = |out: &mut Writer| {
+            out.array(5);
+            write_vector(out, &context);
+            for number in [first, second] {
+                write_stamp(out, &stamp(1, u64::from(number)));
+                out.null();
+            }
+        };
+        assert_eq!(fault(Kind::Review, &review), wanted);
+        let dots = |out: &mut Writer| {
+            out.array(1);
+            out.array(4);
+            for number in [first, second] {
+                out.replica(&replica(number));
+                out.hlc(Hlc::from_bits(1));
+            }
+        };
+        assert_eq!(fault(Kind::Set, &dots), wanted);
+    }
+    for dots in [vector([]), vector([(1, 2)]), vector([(1, 1), (2, 1)])] {
+        let set = |out: &mut Writer| {
+            out.array(3);
+            write_vector(out, &vector([(1, 1)]));
+            out.uint(0);
+            write_vector(out, &dots);
+        };
+        assert_eq!(fault(Kind::Set, &set), Err(CodecFault::Range));
+    }
+    for (time, wanted) in [(1, Ok(())), (2, Err(CodecFault::Range))] {
+        let review = |out: &mut Writer| {
+            out.array(3);
+            write_vector(out, &vector([(1, 1)]));
+            write_stamp(out, &stamp(1, time));
+            out.null();
+        };
+        assert_eq!(fault(Kind::Review, &review), wanted);
+    }
+    let odd = |out: &mut Writer| {
+        out.array(1);
+        out.array(3);
+        out.replica(&replica(1));
+        out.hlc(Hlc::from_bits(1));
+        out.replica(&replica(2));
+    };
+    assert_eq!(fault(Kind::Set, &odd), Err(CodecFault::Range));
+}
+
+#[test]
+fn a_record_is_dead_when_all_that_it_has_seen_was_removed() {
+    let mut record = Record { seen: vector([(1, 5)]), ..Record::default() };
+    let found = |record: &Record| burial(&encode_record(record));
+    assert_eq!(found(&record), Ok(None));
+    record.removed.seen = vector([(1, 5)]);
+    assert_eq!(found(&record), Ok(None), "nobody has said when");
+    record.removed.buried = Some(Hlc::from_bits(8));
+    assert_eq!(found(&record), Ok(Some(Hlc::from_bits(8))));
+    record.seen = vector([(1, 6)]);
+    assert_eq!(found(&record), Ok(None), "somebody has written since");
+}
+
+#[test]
+fn numbers_and_lengths_end_where_they_must() {
+    let number = |value: u64| {
+        let mut out = Writer::new();
+        out.uint(value);
+        Reader::new(&out.into_bytes()).uint32().map_err(|refused| refused.kind)
+    };
+    assert_eq!(number(7), Ok(7));
+    assert_eq!(number(u64::from(u32::MAX)), Ok(u32::MAX));
+    assert_eq!(number(1 << 32), Err(CodecFault::Range));
+    // Behind a number, an array of two of which one is there.
+    let mut input = Reader::new(&[0, 0x82, 0]);
+    assert_eq!(input.uint(), Ok(0));
+    assert_eq!(input.array().unwrap_err().kind, CodecFault::Truncated);
+    let mut input = Reader::new(&[0, 0xa1, 0]);
+    assert_eq!(input.uint(), Ok(0));
+    assert_eq!(input.map().unwrap_err().kind, CodecFault::Truncated);
+    let mut out = Writer::new();
+    out.raw(&[1, 2, 3]);
+    assert_eq!((out.len(), out.into_bytes()), (3, vec![1, 2, 3]));
+}
+
+#[test]
+fn a_name_is_its_collection_and_its_id() {
+    let key = |collection: &str, id: &str| RecordKey {
+        collection: CollectionName::parse(collection).unwrap(),
+        id: RecordId::parse(id).unwrap(),
+    };
+    let bytes = |key: &RecordKey| {
+        let mut out = Writer::new();
+        write_key(&mut out, key);
+        hex(&out.into_bytes())
+    };
+    assert_eq!(bytes(&key("a", "1")), "61616131");
+    let uuid = key("a", "67e55044-10b1-426f-9247-bb680e5fe0c8");
+    assert_eq!(bytes(&uuid), "61615067e5504410b1426f9247bb680e5fe0c8");
 }

@@ -7,33 +7,43 @@
 //!
 //! Absent: other engines, which keep `IndexedDB` in SQLite.
 
-use super::request::{Asked, refused};
-use crate::{clock::within, page::global, store::StoreError};
+use super::{
+    factory,
+    request::{Asked, refused},
+};
+use crate::{clock::within, page::global, poison, slot::Slot, store::StoreError};
 use rejoin_core::time::Millis;
+use std::rc::Rc;
 use wasm_bindgen::JsCast;
-use web_sys::{IdbDatabase, IdbFactory};
+use web_sys::IdbDatabase;
 
-/// How long it may take; another tab may have the same database open for a moment.
+/// How often it is tried for a connection; it may be refused, or take long while another tab does the same.
+pub(super) const TRIES: u8 = 2;
+/// How long it is waited for.
 const WITHIN: Millis = Millis(2_000);
 
-/// Creates and deletes a database beside the one stored as `stored`; O(what `LevelDB` holds in
-/// memory), 4 MiB at most.
-///
-/// # Errors
-/// [`StoreError`] when the browser refuses: then the log stays, as it does when this takes too long.
-pub(super) async fn begin_anew(factory: &IdbFactory, stored: &str) -> Result<(), StoreError> {
+/// The database that is created and deleted for the one stored as `stored`; none of ours is called so.
+pub(super) fn name_for(stored: &str) -> String {
+    format!("rejoin-log/{stored}")
+}
+
+/// Whether a new log was begun, or none is needed. Deletes a database beside the one stored as `stored`, to the end, also
+/// when nobody waits for it any more.
+pub(super) async fn begin_anew(stored: &str) -> bool {
     let agent = global(&["navigator", "userAgent"]).and_then(|agent| agent.as_string());
     if !agent.is_some_and(|agent| agent.contains("Chrome/")) {
-        return Ok(());
+        return true;
     }
-    // No name of a database of ours begins so.
-    let name = format!("rejoin-log/{stored}");
-    let work = async {
-        let request = factory.open(&name).map_err(|thrown| refused(&thrown))?;
-        let database = Asked::new(request.unchecked_into()).done().await?;
-        database.unchecked_into::<IdbDatabase>().close();
-        let request = factory.delete_database(&name).map_err(|thrown| refused(&thrown))?;
-        Asked::new(request.unchecked_into()).done().await
-    };
-    within(WITHIN, work).await.map_or(Ok(()), |done| done.map(drop))
+    let (name, done) = (name_for(stored), Rc::new(Slot::default()));
+    let told = Rc::clone(&done);
+    poison::spawn(async move { told.fill(create_and_delete(&name).await.is_ok()) });
+    within(WITHIN, done.take()).await.unwrap_or(false)
+}
+
+async fn create_and_delete(name: &str) -> Result<(), StoreError> {
+    let request = factory()?.open(name).map_err(|thrown| refused(&thrown))?;
+    let database = Asked::new(request.unchecked_into()).done().await?;
+    database.unchecked_into::<IdbDatabase>().close();
+    let request = factory()?.delete_database(name).map_err(|thrown| refused(&thrown))?;
+    Asked::new(request.unchecked_into()).done().await.map(drop)
 }

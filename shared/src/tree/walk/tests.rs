@@ -123,6 +123,81 @@ fn walk_finds_one_changed_record_in_few_messages() {
     assert_eq!(walked.put_off, 0);
 }
 
+/// A digest of all that both ends say and find in walks between trees of every kind.
+fn transcript(limits: &WalkLimits, open: impl Fn(&mut Trie) -> WalkMessage) -> u32 {
+    let mut changed = trie(0..6_000);
+    for at in (0..6_000).step_by(131) {
+        changed.insert(hashed(at).key_hash, Digest::from_bytes([1; 32]));
+    }
+    let pairs = [
+        [trie(0..0), trie(0..300)],
+        [trie(0..300), trie(0..0)],
+        [trie(0..40), trie(20..60)],
+        [trie(0..700), trie(350..1_050)],
+        [trie(3..6_000), changed],
+        [trie(0..9_000), trie(0..3_000)],
+    ];
+    let mut said = alloc::string::String::new();
+    for mut sides in pairs {
+        let mut message = open(&mut sides[0]);
+        for turn in 1..2_000 {
+            let response = respond(&mut sides[turn % 2], &message, limits).unwrap();
+            said.push_str(&alloc::format!("{message:?} {:?} ", response.differs));
+            let Some(reply) = response.reply else { break };
+            message = reply;
+        }
+    }
+    let digest = Digest::of("walk", &[said.as_bytes()]);
+    u32::from_be_bytes(*digest.as_bytes().first_chunk().unwrap())
+}
+
+/// Whoever changes what walks say does it knowingly, whichever limit it is about.
+#[test]
+fn walks_say_what_they_always_said_under_each_limit() {
+    let wide = WalkLimits { cells_max: 0, ..WalkLimits::default() };
+    let walks = [
+        wide,
+        TINY,
+        WalkLimits { work_max: 100, ..wide },
+        WalkLimits { reply_bytes_max: 900, ..wide },
+        WalkLimits { nodes_max: 40, ..wide },
+        WalkLimits { differs_max: 50, ..wide },
+        WalkLimits { list_entries_max: 3, ..wide },
+        WalkLimits { list_entries_max: 20, deep_nodes_max: 2, ..wide },
+        WalkLimits { deep_nodes_max: 0, ..wide },
+        WalkLimits { nodes_max: 40, work_max: 300, differs_max: 200, ..wide },
+    ];
+    let said = walks.map(|limits| transcript(&limits, |tree| WalkMessage::open(tree, 7)));
+    let pinned = [
+        0xf446_d47d,
+        0x70c4_27d2,
+        0x27e3_9908,
+        0x3a5d_7adb,
+        0xa7d6_528e,
+        0xf98a_ee0a,
+        0x1a37_40f7,
+        0x9952_58a6,
+        0xa2e2_606f,
+        0xb1d3_884d,
+    ];
+    assert_eq!(said, pinned, "{said:#x?}");
+    let sketches = [
+        (WalkLimits::default(), None),
+        (WalkLimits::default(), Some(5)),
+        (WalkLimits::default(), Some(400)),
+        (WalkLimits { sketched_entries_min: 0, ..WalkLimits::default() }, None),
+        (WalkLimits { cells_max: 100, ..WalkLimits::default() }, None),
+        (WalkLimits { cells_max: 300, ..WalkLimits::default() }, Some(200)),
+        (WalkLimits { reply_bytes_max: 1_300, ..WalkLimits::default() }, None),
+    ];
+    let said = sketches.map(|(limits, hint)| {
+        transcript(&limits, |tree| WalkMessage::open_sketch(tree, 7, hint, &limits))
+    });
+    let pinned =
+        [0x1e46_f255, 0xe8c7_b4a6, 0x0b6e_5071, 0x886b_e266, 0x7c7a_68e3, 0xbfad_161b, 0x6193_8a9c];
+    assert_eq!(said, pinned, "{said:#x?}");
+}
+
 #[test]
 fn walk_ends_whichever_side_has_the_narrower_limits() {
     let limits =
