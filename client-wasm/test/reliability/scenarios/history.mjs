@@ -46,8 +46,8 @@ export async function b02(cycle) {
 }
 
 /**
- * The browser is killed while it writes, which leaves the beginning of a record at the end of its log. What it promises
- * behind that is there when it was killed once more.
+ * The browser is killed, and the beginning of a record stands at the end of its log, as when it is killed while it
+ * writes. What it promises behind that is there when it was killed once more.
  */
 export async function b02_torn(cycle) {
   const { random } = cycle;
