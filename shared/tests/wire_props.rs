@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use rejoin_core::{
-    codec::{CodecFault, DEPTH_MAX, Writer, decode_record, encode_record, write_value},
+    codec::{CodecFault, Writer, decode_record, encode_record, write_value},
     hlc::{Hlc, Stamp},
     id::{CollectionName, Epoch, Incarnation, Pattern, ReplicaId, Seq},
     protocol::{
@@ -126,35 +126,6 @@ fn lengths_without_bytes_buy_no_memory() {
             }
         }
     }
-}
-
-#[test]
-fn values_nested_beyond_the_limit_are_refused() {
-    let tower = |levels: usize, open: &[u8], close: &[u8]| {
-        let mut out = Writer::new();
-        out.array(4);
-        out.array(0);
-        out.array(0);
-        out.null();
-        out.array(1);
-        out.array(4);
-        out.text("f");
-        out.uint(0);
-        out.null();
-        out.array(3);
-        out.bytes(&[0; 16]);
-        out.uint(1);
-        (0..levels).for_each(|_| out.raw(open));
-        out.raw(close);
-        out.into_bytes()
-    };
-    // The cell is one level itself, the scalar at the end none.
-    for (levels, good) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, false), (100_000, false)] {
-        assert_eq!(decode_record(&tower(levels, &[0x81], &[0xf6])).is_ok(), good, "{levels}");
-        assert_eq!(decode_record(&tower(levels, &[0xa1, 0x60], &[0xf6])).is_ok(), good, "{levels}");
-    }
-    let deep = tower(DEPTH_MAX, &[0x81], &[0xf6]);
-    assert_eq!(decode_record(&deep).unwrap_err().kind, CodecFault::Depth);
 }
 
 fn empty_row() -> PushRow {

@@ -527,6 +527,26 @@ fn record_with(kind: Kind, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     out.into_bytes()
 }
 
+#[test]
+fn values_nested_beyond_the_limit_are_refused() {
+    let tower = |levels: usize, open: &[u8], close: &[u8]| {
+        record_with(Kind::Lww, |out| {
+            out.array(3);
+            out.bytes(&[0; 16]);
+            out.uint(1);
+            (0..levels).for_each(|_| out.raw(open));
+            out.raw(close);
+        })
+    };
+    // The cell is one level itself, the scalar at the end none.
+    for (levels, good) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, false), (100_000, false)] {
+        assert_eq!(decode_record(&tower(levels, &[0x81], &[0xf6])).is_ok(), good, "{levels}");
+        assert_eq!(decode_record(&tower(levels, &[0xa1, 0x60], &[0xf6])).is_ok(), good, "{levels}");
+    }
+    let deep = tower(DEPTH_MAX, &[0x81], &[0xf6]);
+    assert_eq!(decode_record(&deep).unwrap_err().kind, CodecFault::Depth);
+}
+
 /// What is wrong with such a record.
 fn fault(kind: Kind, write: &dyn Fn(&mut Writer)) -> Result<(), CodecFault> {
     decode_record(&record_with(kind, write)).map(drop).map_err(|refused| refused.kind)
