@@ -219,10 +219,14 @@ impl RowWrite {
                 // A later put or erase reset the cell: this one loses whole.
                 continue;
             }
-            let before = delta.cells.get(&cell).or(known);
-            if let Some(after) = intent.apply(stamp, before) {
-                delta.cells.insert(cell, after);
+            let own = delta.cells.get(&cell);
+            let Some(mut after) = intent.apply(stamp, own.or(known)) else {
+                continue;
+            };
+            if let (Intent::Set { .. }, Some(own)) = (intent, own) {
+                after.state = better(&own.state, after.state);
             }
+            delta.cells.insert(cell, after);
         }
         delta
     }
@@ -265,6 +269,17 @@ impl Intent {
         };
         Some(Cell { since, state })
     }
+}
+
+/// What one row offers twice: the first `fww`, the greater `max`, the lesser `min`, and else the last.
+fn better(before: &State, after: State) -> State {
+    let stays = match (before, &after) {
+        (State::Fww(first), State::Fww(_)) => first.is_some(),
+        (State::Max(before), State::Max(after)) => before > after,
+        (State::Min(before), State::Min(after)) => before.is_some() && before < after,
+        _ => false,
+    };
+    if stays { before.clone() } else { after }
 }
 
 fn offer(kind: Kind, stamp: Stamp, value: &Value) -> Option<State> {

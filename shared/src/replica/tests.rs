@@ -168,6 +168,20 @@ fn what_follows_a_remove_in_one_batch_lives() {
 }
 
 #[test]
+fn what_a_batch_offers_twice_is_the_first_the_greatest_the_least_or_the_last() {
+    let kinds = [("fww", Kind::Fww), ("max", Kind::Max), ("min", Kind::Min), ("lww", Kind::Lww)];
+    let offer = |value| kinds.map(|(name, kind)| set(name, kind, value)).to_vec();
+    let mut replica = replica();
+    let write = |value| change("a", Action::Upsert(offer(value)));
+    commit(&mut replica, &[write(5), write(9), write(1), write(3)]);
+    let left = [("fww", int(5)), ("max", int(9)), ("min", int(1)), ("lww", int(3))];
+    shows(&replica, "a", &left);
+    // What a put clears is no offer any more.
+    commit(&mut replica, &[write(50), change("a", Action::Put(offer(7)))]);
+    shows(&replica, "a", &kinds.map(|(name, _)| (name, int(7))));
+}
+
+#[test]
 fn erase_overwrites_the_values() {
     let mut replica = replica();
     let fields = vec![set("n", Kind::Lww, 1), field("votes", FieldAction::Add(3))];
