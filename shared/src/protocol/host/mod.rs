@@ -65,6 +65,14 @@ pub use interface::{
 };
 pub use scrub::Scrubbed;
 
+/// A row of the store's log: which row was accepted (its stamp, and its origin's digest), and its place in the feed.
+#[cfg(feature = "test-util")]
+#[must_use]
+pub fn accepted_row(row: &crate::io::Row) -> Option<(crate::hlc::Stamp, [u8; 16], Seq)> {
+    let accepted = layout::Accepted::decode(&row.value).ok()?;
+    Some((layout::parse_log_key(&row.key)?, accepted.digest, accepted.seq))
+}
+
 /// Serves one space to many peers.
 ///
 /// Feed each input to [`Self::handle`] and drain [`Self::poll`] before the next one. Outputs are carried

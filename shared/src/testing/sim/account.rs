@@ -3,7 +3,7 @@
 //!
 //! The oracle: nothing of one account's outbox leaves in the other's name unless the app adopted it.
 
-use super::{Event, World};
+use super::{Event, World, plan::Plan};
 use crate::protocol::engine::{Input, Wish};
 use alloc::{
     format,
@@ -23,21 +23,30 @@ pub(super) struct Owner {
     /// The app has asked to adopt them for this one.
     adopting: Option<(u64, String)>,
     deciding: bool,
+    /// Bytes that its tokens have beside what they say.
+    padding: usize,
     /// Which of the account's tokens it has.
     pub(super) number: u64,
     /// Whether its app is about to ask for another one.
     pub(super) asks: bool,
 }
 
+/// Bytes of a long token, about: on a slow line its hello takes longer than any deadline that is fixed.
+const LONG_TOKEN_BYTES: usize = 8_000;
+
 impl Owner {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let padding = if plan.line_bytes_per_s > 0 { LONG_TOKEN_BYTES } else { 0 };
+        Self { padding, ..Self::default() }
+    }
+
     fn name(&self) -> String {
         NAMES.get(self.account).copied().unwrap_or_default().to_string()
     }
 
-    /// The account's name, and a number behind the first one.
+    /// The account's name, a number, and nothing that means anything.
     pub(super) fn token(&self) -> String {
-        let name = self.name();
-        if self.number == 0 { name } else { format!("{name} {}", self.number) }
+        format!("{} {} {}", self.name(), self.number, "-".repeat(self.padding))
     }
 
     fn is_settled(&self) -> bool {

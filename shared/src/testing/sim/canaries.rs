@@ -591,8 +591,13 @@ pub const CANARIES: [Canary; 59] = [
         force: |plan| {
             server_forgets(plan);
             plan.devices = 1;
-            plan.rollback_one_in = 10;
-            plan.sick_one_in = 5;
+            plan.writes = 120;
+            plan.rollback_one_in = 6;
+            plan.crash_one_in = 6;
+            plan.full_one_in = 0;
+            plan.hostile_one_in = 0;
+            plan.rejections = false;
+            plan.generations = 0;
         },
     },
     Canary {

@@ -1,6 +1,8 @@
 //! Devices of a simulated world: a store each, and tabs that share it.
 
-use super::{Event, World, account::Owner, batches::Sight, disks::Disk, middleman::Parted, space};
+use super::{
+    Event, World, account::Owner, batches::Sight, disks::Disk, middleman::Parted, plan::Plan, space,
+};
 use crate::{
     id::{Incarnation, ReplicaId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
@@ -62,7 +64,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(at: usize, tabs: usize) -> Self {
+    pub(super) fn new(at: usize, plan: &Plan) -> Self {
         let tab = || Tab {
             engine: None,
             life: 0,
@@ -76,13 +78,13 @@ impl Device {
         Self {
             at,
             store: MemoryStore::new(),
-            tabs: (0..tabs).map(|_| tab()).collect(),
+            tabs: (0..plan.tabs).map(|_| tab()).collect(),
             skew: 0,
             drift_ppm: 0,
             disk: Disk::default(),
             rewound: false,
             backup: None,
-            owner: Owner::default(),
+            owner: Owner::of(plan),
             deaths: 0,
             away_until: 0,
             parted: Parted::default(),
@@ -226,7 +228,7 @@ impl World {
             }
             Output::Done { id, result } => {
                 if let Ok(receipt) = &result {
-                    self.check_put(device, at, id, receipt);
+                    self.check_done(device, at, id, receipt);
                 }
                 self.adopted(device, id, result.is_ok());
                 self.ledger.done(id, &result);

@@ -9,19 +9,16 @@ use crate::{
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 impl World {
-    /// Whether somebody who crashes has not crashed often enough yet; he does so now, if he is up.
+    /// Whether somebody has not crashed often enough yet; he does so now, if he is up.
     pub(super) fn dies_again(&mut self) -> bool {
         let least = self.plan.generations;
         let young = |lives: u64| lives < least;
         let mut again = false;
-        if self.plan.restart_one_in > 0 && young(self.server.kills) {
+        if young(self.server.kills) {
             again = true;
             if self.server.host.is_some() {
                 self.server_kill();
             }
-        }
-        if self.plan.crash_one_in == 0 {
-            return again;
         }
         for device in 0..self.devices.len() {
             if !self.devices.get(device).is_some_and(|device| young(device.deaths)) {

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 85] = [
+pub const SOMETIMES: [&str; 87] = [
     "account changed",
     "account met",
     "adopted",
@@ -44,6 +44,7 @@ pub const SOMETIMES: [&str; 85] = [
     "hostile hello",
     "hostile message",
     "large value",
+    "last words lost",
     "left dead",
     "line cut",
     "line silent",
@@ -55,7 +56,6 @@ pub const SOMETIMES: [&str; 85] = [
     "parted: device deaf",
     "parted: device mute",
     "pending discarded",
-    "put checked",
     "rebased",
     "reborn",
     "record full",
@@ -63,6 +63,7 @@ pub const SOMETIMES: [&str; 85] = [
     "record is dead",
     "record lives",
     "record rotted",
+    "reference compared",
     "refilled",
     "rejected",
     "reloaded",
@@ -88,6 +89,7 @@ pub const SOMETIMES: [&str; 85] = [
     "token renewed in time",
     "unreadable",
     "unsure",
+    "write checked",
     "written",
 ];
 

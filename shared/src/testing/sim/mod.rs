@@ -22,6 +22,7 @@ mod middleman;
 mod oracle;
 mod partition;
 mod plan;
+mod reference;
 mod rot;
 mod runs;
 mod script;
@@ -197,6 +198,7 @@ struct World {
     next_line: u64,
     ledger: Ledger,
     batches: Batches,
+    reference: reference::Reference,
     causal: causal::Causal,
     marks: BTreeMap<&'static str, u64>,
     trace: Trace,
@@ -279,11 +281,12 @@ impl World {
             faults,
             apps,
             server: Server::new(),
-            devices: (0..plan.devices).map(|at| Device::new(at, plan.tabs)).collect(),
+            devices: (0..plan.devices).map(|at| Device::new(at, &plan)).collect(),
             lines: BTreeMap::new(),
             next_line: 1,
             ledger: Ledger::default(),
             batches: Batches::default(),
+            reference: reference::Reference::default(),
             causal: causal::Causal::default(),
             marks: BTreeMap::new(),
             trace: Trace::default(),
@@ -523,13 +526,13 @@ impl World {
         self.tab_disconnected(gone.device, gone.tab, gone.life);
     }
 
-    /// One end closed the line: the other learns of it a little later, or never on a line that is half-open.
+    /// One end closed the line: the other learns of it a little later, or never on a line that is half-open. What was
+    /// said before it comes first, unless the line is reset.
     fn close_line(&mut self, line: u64, by_server: bool) {
         let Some(open) = self.lines.get_mut(&line) else {
             return;
         };
         let is_open = !open.silent && !open.tampered.mute.contains(&true);
-        // The end of a stream comes behind what was said before it.
         let said = open.last.get(usize::from(!by_server)).copied().unwrap_or(0);
         let [device, server] = &mut open.left;
         let (own, other) = if by_server { (server, device) } else { (device, server) };
@@ -537,7 +540,12 @@ impl World {
         if !is_open && !*other {
             return;
         }
-        let delay = said.saturating_sub(self.now) + 1 + self.net.below(20);
+        let left = said.saturating_sub(self.now);
+        let resets = !self.calm && left > 0 && self.net.once_in(4);
+        if resets {
+            self.mark("last words lost");
+        }
+        let delay = if resets { 0 } else { left } + 1 + self.net.below(20);
         self.at(delay, Event::Cut { line });
     }
 

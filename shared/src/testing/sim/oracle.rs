@@ -1,14 +1,14 @@
 //! What must hold: at every step, and when the world has come to rest.
 
-use super::{World, collection};
+use super::{World, collection, reference::Wanted};
 use crate::{
     hlc::Stamp,
     id::{RecordId, RecordKey},
     message::limits::RECORD_BYTES_MAX,
     planted::Bug,
     protocol::engine::{Engine, Link, Receipt, WishError},
-    record::{Kind, Record, State, Value, VersionVector, Visible, visible},
-    replica::{Action, Change, FieldAction, Held, Intent, Replica, Row},
+    record::{Record, State, Value, VersionVector},
+    replica::{Change, Held, Intent, Replica, Row},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -260,8 +260,8 @@ impl World {
         }
     }
 
-    /// A write was reported: a put shows what it put, whatever was there before.
-    pub(super) fn check_put(&mut self, device: usize, tab: usize, id: u64, receipt: &Receipt) {
+    /// A write was reported: its app sees what it has done, whatever was there before.
+    pub(super) fn check_done(&mut self, device: usize, tab: usize, id: u64, receipt: &Receipt) {
         let Some(changes) = self.ledger.asked.remove(&id) else {
             return;
         };
@@ -274,29 +274,19 @@ impl World {
         let (mut wrong, mut checked) = (None, false);
         for change in &changes {
             let alone = changes.iter().filter(|other| other.key == change.key).count() == 1;
-            let (Action::Put(fields), true) = (&change.action, alone) else {
-                continue;
-            };
-            let put = fields.iter().rev().find_map(|field| {
-                if let FieldAction::Set(Kind::Max, value) = &field.action {
-                    Some((&field.field, value))
-                } else {
-                    None
-                }
-            });
-            let (Some((field, value)), Ok(view)) = (put, engine.replica().view(&change.key)) else {
+            let (true, Ok(view)) = (alone, engine.replica().view(&change.key)) else {
                 continue;
             };
             checked = true;
-            let shown = visible(&view);
-            if shown.get(field) != Some(&Visible::Value(value.clone())) {
+            let wanted = Wanted::after(&change.action);
+            if !wanted.is_met(&view) {
                 wrong = Some(format!(
-                    "device {device} tab {tab}: a put of {value:?} shows {shown:?}: {view:?}"
+                    "device {device} tab {tab}: {change:?} leaves {view:?}, not {wanted:?}"
                 ));
             }
         }
         if checked {
-            self.mark("put checked");
+            self.mark("write checked");
         }
         if let Some(wrong) = wrong {
             self.object(wrong);
@@ -497,6 +487,7 @@ impl World {
             self.check_lives(all)?;
             self.check_begun(all)?;
             self.check_held(all)?;
+            self.check_reference(all)?;
         }
         let folds = self.engines().any(|(_, _, engine)| engine.replica().folded() > 0);
         if folds {

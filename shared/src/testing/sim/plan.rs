@@ -99,7 +99,7 @@ pub struct Plan {
     pub server_steps: bool,
     /// Whether only some devices are healed at first, and the others later or never.
     pub heals_some: bool,
-    /// How often a device, or the server, that crashes at all does so at least.
+    /// How often the server, and each device, crashes at least.
     pub generations: u64,
     /// One in so many frames is lost, repeated, late or changed, though its line lives on; 0 for never.
     pub mangle_one_in: u64,
@@ -205,7 +205,8 @@ impl Plan {
         self.drift_ppm = if rng.once_in(4) { rng.one_of(100, &[2_000, 50_000]) } else { 0 };
         self.server_steps = rng.once_in(2);
         self.heals_some = rng.once_in(2);
-        self.generations = if rng.once_in(2) { 4 } else { 0 };
+        // One world in sixteen has lives without an end.
+        self.generations = if rng.below(16) > 0 { 4 } else { 0 };
         self.hostile_one_in = some(rng, 4, 8);
         self.mangle_one_in = some(rng, 4, 100);
         self.expiry_one_in = some(rng, 4, 20);

@@ -7,14 +7,16 @@ use super::{
     history::Copy,
     hostile::MALLORY,
     middleman::Tampered,
+    reference::accepted_rows,
     space,
     tokens::{name_in, refusal},
     wires::Passed,
+    workload::YEAR_HOURS,
 };
 use crate::{
     hlc::Hlc,
     id::{Epoch, Pattern, RecordKey},
-    io::{Answer, Batch, FaultClass, Query, Ticket},
+    io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
     planted::{Bug, Planted},
     port::Store,
     protocol::{
@@ -183,7 +185,7 @@ impl World {
             let may_jump = self.plan.step_one_in > 0 && self.plan.copy_one_in == 0;
             if may_jump && self.faults.once_in(3) {
                 self.mark("server clock jumped");
-                let hours = self.clock.one_of(0, &[-1, 24 * 365 * 10]);
+                let hours = self.clock.one_of(0, &[-1, 10 * YEAR_HOURS, -10 * YEAR_HOURS]);
                 self.server.skew = hours * 3_600_000;
             }
         }
@@ -383,7 +385,11 @@ impl World {
             Op::Commit(mut batch) => {
                 batch.relaxed |= self.plan.bug == Some(Bug::SyncSkipped);
                 let happens = self.happened(fails);
+                let accepted = accepted_rows(&batch);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
+                if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
+                    self.reference.accept(accepted);
+                }
                 let result = match (fails, outcome) {
                     (Some(class), _) => Err(class),
                     (None, Some(Ok(outcome))) => Ok(outcome),

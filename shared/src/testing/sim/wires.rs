@@ -6,7 +6,7 @@ use crate::{
         AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, RefillOutcome, RejectCode,
         Walk,
     },
-    protocol::wire,
+    protocol::wire::{self, Assembler},
     tree::WalkBody,
 };
 use alloc::{collections::BTreeSet, format, string::String};
@@ -18,6 +18,8 @@ const CHANGES: u8 = 4;
 /// What passed on a line.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
+    /// Messages to the server that go in parts.
+    pushed: Assembler,
     /// As whom the device said hello.
     pub(super) principal: Option<String>,
     chunks: u32,
@@ -32,12 +34,20 @@ pub(super) struct Passed {
 impl World {
     /// Looks at a message that is about to leave; whether a bad middleman swallows it.
     pub(super) fn look_at(&mut self, line: u64, to_server: bool, frame: &[u8]) -> bool {
-        let Ok((_, message)) = wire::split_frame(frame) else {
+        let Ok((_, content)) = wire::split_frame(frame) else {
             return false;
+        };
+        let assembler = self.lines.get_mut(&line).filter(|_| to_server);
+        let whole = assembler.map(|open| open.passed.pushed.take(content));
+        let message = match &whole {
+            Some(Ok(Some(whole))) => whole,
+            Some(_) => return false,
+            None => content,
         };
         let number = if let [0x85, number, ..] = message { Some(*number) } else { None };
         if number == Some(PUSH) {
             self.check_owner(line);
+            self.sends(line, message);
         } else if number != Some(CHANGES) {
             self.read(line, to_server, message);
         }

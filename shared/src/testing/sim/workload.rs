@@ -10,6 +10,8 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 
+/// Hours of a year, about.
+pub(super) const YEAR_HOURS: i64 = 24 * 365;
 /// Bytes of a large value.
 const LARGE_BYTES: usize = 80_000;
 
@@ -66,7 +68,7 @@ impl World {
         }
         if self.strikes(plan.step_one_in) {
             self.mark("clock stepped");
-            let hours = self.clock.one_of(1, &[-1, 24, -24, 24 * 365 * 10]);
+            let hours = self.clock.one_of(1, &[-1, 24, -24, 10 * YEAR_HOURS, -10 * YEAR_HOURS]);
             // A server that lost what it said while its clock was ahead takes nothing of it before that time.
             let remembers = plan.copy_one_in == 0 && plan.rot_one_in == 0;
             if plan.server_steps && remembers && self.faults.once_in(3) {
