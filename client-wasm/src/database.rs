@@ -130,7 +130,14 @@ impl Database {
             AnyStore::Idb(_) => "best-effort",
             AnyStore::Memory(_) => "memory",
         };
-        let storage = Storage { mode, usage: None, quota: None, problem: None, writes_lost: false };
+        let storage = Storage {
+            mode,
+            usage: None,
+            quota: None,
+            problem: None,
+            writes_lost: false,
+            at_risk: false,
+        };
         let database = Self {
             engine: RefCell::new(engine),
             store,

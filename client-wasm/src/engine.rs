@@ -100,6 +100,12 @@ impl Running {
                         lost(&database, &tabs, loss);
                     }
                 });
+                let told = Rc::downgrade(&database);
+                store.on_log(move |is_begun| {
+                    if let Some(database) = told.upgrade() {
+                        database.at_risk(!is_begun);
+                    }
+                });
                 Some(tabs)
             }
             AnyStore::Memory(_) => {

@@ -50,6 +50,7 @@ pub(crate) async fn storage() -> Storage {
         quota: estimate.as_ref().and_then(StorageEstimate::get_quota),
         problem: None,
         writes_lost: false,
+        at_risk: false,
     }
 }
 

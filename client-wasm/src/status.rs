@@ -55,6 +55,7 @@ pub(crate) struct Storage {
     pub(crate) quota: Option<f64>,
     pub(crate) problem: Option<&'static str>,
     pub(crate) writes_lost: bool,
+    pub(crate) at_risk: bool,
 }
 
 /// What only the leading tab knows; the others are told.

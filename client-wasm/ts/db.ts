@@ -497,5 +497,5 @@ const NOTHING_YET: Status = Object.freeze({
   synced: false,
   leader: false,
   replica: "",
-  storage: Object.freeze({ mode: "best-effort", writesLost: false }),
+  storage: Object.freeze({ mode: "best-effort", writesLost: false, atRisk: false }),
 });

@@ -35,9 +35,9 @@ export function showStatus(raw: RawStatus): Status {
 
 /** Frozen; what is unknown is left out. */
 export function showStorage(raw: RawStorage): StorageState {
-  const { mode, usage, quota, problem, writesLost } = raw;
+  const { mode, usage, quota, problem, writesLost, atRisk } = raw;
   return Object.freeze({
-    ...{ mode, writesLost },
+    ...{ mode, writesLost, atRisk },
     ...(usage !== null && { usage }),
     ...(quota !== null && { quota }),
     ...(problem !== null && { problem }),

@@ -70,12 +70,18 @@ impl Database {
         self.set_storage(storage, text);
     }
 
+    /// Notes whether a crash may take along what the browser tells to be stored, as it has begun no new log.
+    pub(crate) fn at_risk(&self, at_risk: bool) {
+        let text = if at_risk { "the browser begins no new log" } else { "a new log was begun" };
+        self.set_storage(Storage { at_risk, ..self.storage.get() }, text);
+    }
+
     /// Asks the browser about the storage, and tells what is new.
     pub(crate) async fn look_at_storage(&self, text: &str) {
         if let AnyStore::Idb(_) = self.store {
             let seen = page::storage().await;
-            let Storage { problem, writes_lost, .. } = self.storage.get();
-            self.set_storage(Storage { problem, writes_lost, ..seen }, text);
+            let Storage { problem, writes_lost, at_risk, .. } = self.storage.get();
+            self.set_storage(Storage { problem, writes_lost, at_risk, ..seen }, text);
         }
     }
 

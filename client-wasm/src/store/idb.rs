@@ -14,6 +14,7 @@ use core::{
     num::NonZeroU32,
 };
 use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array};
+use log::NewLog;
 use rejoin_core::{
     io::{
         Answer, Batch, CommitOutcome, FaultClass, Guard, KeyRange, Keyspace, Page, Query, Room,
@@ -74,14 +75,24 @@ pub(crate) enum Loss {
 #[derive(Debug)]
 pub(crate) struct IdbStore {
     name: String,
-    connection: RefCell<Option<Connection>>,
+    connection: RefCell<Option<Rc<Connection>>>,
     lost: Rc<Lost>,
     closed: Cell<bool>,
-    /// How often the browser may still be asked for a log of its own on this connection.
-    log_tries: Cell<u8>,
+    on_log: Told,
 }
 
 type Listener = Box<dyn Fn(Loss)>;
+type LogListener = Box<dyn Fn(bool)>;
+
+/// Who is told before each write whether it goes to a log that was begun for its connection.
+#[derive(Default)]
+struct Told(RefCell<Option<LogListener>>);
+
+impl core::fmt::Debug for Told {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Told")
+    }
+}
 
 #[derive(Default)]
 struct Lost {
@@ -107,6 +118,8 @@ impl Lost {
 #[derive(Debug)]
 struct Connection {
     database: IdbDatabase,
+    /// Waited for before anything is written.
+    new_log: NewLog,
     // Called by the browser as long as the connection lives.
     _callbacks: [Closure<dyn FnMut(IdbVersionChangeEvent)>; 2],
 }
@@ -159,9 +172,9 @@ impl IdbStore {
                 })?
             }
         };
-        let connection = RefCell::new(Some(connection));
-        let (closed, log_tries) = (Cell::new(false), Cell::new(log::TRIES));
-        Ok(Self { name: stored, connection, lost, closed, log_tries })
+        let connection = RefCell::new(Some(Rc::new(connection)));
+        let (closed, on_log) = (Cell::new(false), Told::default());
+        Ok(Self { name: stored, connection, lost, closed, on_log })
     }
 
     /// Who is told of a loss; once.
@@ -169,10 +182,17 @@ impl IdbStore {
         *self.lost.listener.borrow_mut() = Some(Box::new(listener));
     }
 
+    /// Who is told before each write whether a new log was begun for it; where none was, it is only as safe as the
+    /// browser makes it.
+    pub(crate) fn on_log(&self, listener: impl Fn(bool) + 'static) {
+        *self.on_log.0.borrow_mut() = Some(Box::new(listener));
+    }
+
     /// Lets go of the database once running transactions have ended.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.lost.listener.take();
+        self.on_log.0.take();
         self.connection.take();
     }
 
@@ -200,35 +220,36 @@ impl IdbStore {
     ) -> Result<IdbTransaction, StoreError> {
         let names: Array =
             stores.iter().map(|keyspace| JsValue::from_str(keyspace.name())).collect();
-        for last in [false, true] {
-            self.reconnect().await?;
-            if matches!(mode, Mode::Write { .. }) {
-                self.begin_log().await;
+        let held = self.connected().await?;
+        match self.begin_on(&held, mode, &names).await {
+            // The connection has ended without a word.
+            Err(error) if error.class == FaultClass::Transient => {
+                self.connection.borrow_mut().take_if(|now| Rc::ptr_eq(now, &held));
+                self.begin_on(&*self.connected().await?, mode, &names).await
             }
-            let database = self.connection.borrow().as_ref().map(|held| held.database.clone());
-            let Some(database) = database else { continue };
-            match mode.begin(&database, &names).map_err(|thrown| refused(&thrown)) {
-                // The connection has ended without a word.
-                Err(error) if error.class == FaultClass::Transient && !last => {
-                    self.connection.take();
-                }
-                result => return result,
-            }
-        }
-        Err(fault(FaultClass::Transient, "InvalidStateError", "the connection was lost"))
-    }
-
-    /// Before anything is written on a connection. Where that cannot be done, as without space, what is written is as
-    /// safe as the browser makes it.
-    async fn begin_log(&self) {
-        let Some(left) = self.log_tries.get().checked_sub(1) else { return };
-        self.log_tries.set(left);
-        if log::begin_anew(&self.name).await {
-            self.log_tries.set(0);
+            result => result,
         }
     }
 
-    async fn reconnect(&self) -> Result<(), StoreError> {
+    async fn begin_on(
+        &self,
+        held: &Connection,
+        mode: &Mode,
+        names: &Array,
+    ) -> Result<IdbTransaction, StoreError> {
+        let is_begun = match mode {
+            Mode::Read => None,
+            Mode::Write { .. } => Some(held.new_log.is_begun().await),
+        };
+        let transaction = mode.begin(&held.database, names).map_err(|thrown| refused(&thrown))?;
+        if let (Some(is_begun), Some(listener)) = (is_begun, &*self.on_log.0.borrow()) {
+            listener(is_begun);
+        }
+        Ok(transaction)
+    }
+
+    /// The connection, opened anew if it was lost.
+    async fn connected(&self) -> Result<Rc<Connection>, StoreError> {
         if self.closed.get() {
             return Err(fault(FaultClass::Permanent, "InvalidStateError", "the store is closed"));
         }
@@ -241,15 +262,14 @@ impl IdbStore {
             }
             None => {}
         }
-        if self.connection.borrow().is_some() {
-            return Ok(());
+        if let Some(held) = &*self.connection.borrow() {
+            return Ok(Rc::clone(held));
         }
-        // What ended the connection may have ended the browser's database too.
-        self.log_tries.set(log::TRIES);
         match connect(&self.name, &self.lost).await {
             Ok(connection) => {
-                *self.connection.borrow_mut() = Some(connection);
-                Ok(())
+                let connection = Rc::new(connection);
+                *self.connection.borrow_mut() = Some(Rc::clone(&connection));
+                Ok(connection)
             }
             Err(NotOpened::Failed(error)) => Err(error),
             Err(NotOpened::Absent) => {
@@ -316,11 +336,11 @@ async fn connect(stored: &str, lost: &Rc<Lost>) -> Result<Connection, NotOpened>
         database.close();
         return Err(NotOpened::Failed(newer()));
     }
-    Ok(watch(database, lost))
+    Ok(watch(database, NewLog::begin(stored), lost))
 }
 
 /// Lets go of the database when another tab needs that, and notes why.
-fn watch(database: IdbDatabase, lost: &Rc<Lost>) -> Connection {
+fn watch(database: IdbDatabase, new_log: NewLog, lost: &Rc<Lost>) -> Connection {
     let (told, held) = (Rc::clone(lost), database.clone());
     let on_version_change =
         Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |event: IdbVersionChangeEvent| {
@@ -334,7 +354,7 @@ fn watch(database: IdbDatabase, lost: &Rc<Lost>) -> Connection {
     });
     database.set_onversionchange(Some(on_version_change.as_ref().unchecked_ref()));
     database.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-    Connection { database, _callbacks: [on_version_change, on_close] }
+    Connection { database, new_log, _callbacks: [on_version_change, on_close] }
 }
 
 enum Mode {

@@ -131,7 +131,7 @@ export class MemoryEngine implements RawEngine {
       replica: "r1",
       storage: {
         ...{ mode: "best-effort", usage: null, quota: null, problem: null },
-        writesLost: false,
+        ...{ writesLost: false, atRisk: false },
       },
       error: null,
     };

@@ -11,15 +11,23 @@ use super::{
     factory,
     request::{Asked, refused},
 };
-use crate::{clock::within, page::global, poison, slot::Slot, store::StoreError};
+use crate::{
+    clock::within,
+    page::{global, promise},
+    poison,
+    slot::Slot,
+    store::StoreError,
+};
+use js_sys::Promise;
 use rejoin_core::time::Millis;
 use std::rc::Rc;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 use web_sys::IdbDatabase;
 
 /// How often it is tried for a connection; it may be refused, or take long while another tab does the same.
-pub(super) const TRIES: u8 = 2;
-/// How long it is waited for.
+const TRIES: u8 = 2;
+/// How long each try is waited for.
 const WITHIN: Millis = Millis(2_000);
 
 /// The database that is created and deleted for the one stored as `stored`; none of ours is called so.
@@ -27,17 +35,52 @@ pub(super) fn name_for(stored: &str) -> String {
     format!("rejoin-log/{stored}")
 }
 
-/// Whether a new log was begun, or none is needed. Deletes a database beside the one stored as `stored`, to the end, also
-/// when nobody waits for it any more.
-pub(super) async fn begin_anew(stored: &str) -> bool {
-    let agent = global(&["navigator", "userAgent"]).and_then(|agent| agent.as_string());
-    if !agent.is_some_and(|agent| agent.contains("Chrome/")) {
-        return true;
+/// The log that is begun for one connection. Any number of writes may wait for it.
+#[derive(Debug)]
+pub(super) struct NewLog {
+    /// Resolves with whether it was begun; never fails.
+    begun: Promise,
+}
+
+impl NewLog {
+    /// Begins it, by deleting a database beside the one stored as `stored`.
+    pub(super) fn begin(stored: &str) -> Self {
+        if !is_needed() {
+            return Self { begun: Promise::resolve(&JsValue::TRUE) };
+        }
+        let (begun, resolve, _) = promise();
+        let name = name_for(stored);
+        poison::spawn(async move {
+            let is_begun = create_and_delete_patiently(name).await;
+            // A promise takes what it is given.
+            drop(resolve.call1(&JsValue::UNDEFINED, &JsValue::from_bool(is_begun)));
+        });
+        Self { begun }
     }
-    let (name, done) = (name_for(stored), Rc::new(Slot::default()));
-    let told = Rc::clone(&done);
-    poison::spawn(async move { told.fill(create_and_delete(&name).await.is_ok()) });
-    within(WITHIN, done.take()).await.unwrap_or(false)
+
+    /// Waits until it was begun, or was tried for long enough; `false`: there is none.
+    pub(super) async fn is_begun(&self) -> bool {
+        let begun = JsFuture::from(self.begun.clone()).await;
+        begun.is_ok_and(|begun| begun.is_truthy())
+    }
+}
+
+fn is_needed() -> bool {
+    let agent = global(&["navigator", "userAgent"]).and_then(|agent| agent.as_string());
+    agent.is_some_and(|agent| agent.contains("Chrome/"))
+}
+
+async fn create_and_delete_patiently(name: String) -> bool {
+    for _ in 0..TRIES {
+        let done = Rc::new(Slot::default());
+        let (told, name) = (Rc::clone(&done), name.clone());
+        // To the end, also when nobody waits for it any more: what stays open is in the way of other tabs.
+        poison::spawn(async move { told.fill(create_and_delete(&name).await.is_ok()) });
+        if within(WITHIN, done.take()).await == Some(true) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn create_and_delete(name: &str) -> Result<(), StoreError> {
