@@ -226,11 +226,7 @@ test("b10_writes_that_are_gone_are_told_until_the_app_has_read_it", LIMITS, asyn
     await engine.close();
     await open();
     await engine.close();
-    await new Promise((resolve, reject) => {
-      const request = indexedDB.deleteDatabase("rejoin/gone");
-      request.onsuccess = resolve;
-      request.onerror = () => reject(request.error);
-    });
+    await evict("gone");
     await open();
     await add("2", "never sent either");
     await engine.close();
@@ -266,11 +262,7 @@ test("b10_a_loss_that_cannot_be_noted_is_told_again", LIMITS, async (context) =>
     await open();
     await add("1", "never sent");
     await engine.close();
-    await new Promise((resolve, reject) => {
-      const request = indexedDB.deleteDatabase("rejoin/unnoted");
-      request.onsuccess = resolve;
-      request.onerror = () => reject(request.error);
-    });
+    await evict("unnoted");
     const { setItem } = Storage.prototype;
     Storage.prototype.setItem = () => {
       throw new DOMException("the site has no room", "QuotaExceededError");

@@ -121,6 +121,13 @@ export async function load(page, origin, build = BUILD) {
       } while (after !== null);
       return rows.map(({ id, values }) => [id, ...values]);
     };
+    /** Deletes a database that is not open, as the browser may. */
+    globalThis.evict = (name) =>
+      new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase(`rejoin/${name}`);
+        request.onsuccess = resolve;
+        request.onerror = () => reject(request.error);
+      });
     globalThis.until = async (holds, limit = 10_000) => {
       const start = performance.now();
       while (!(await holds())) {
