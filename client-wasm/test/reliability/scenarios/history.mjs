@@ -1,7 +1,8 @@
 // B02 and B03: what the disk holds goes back in time, or is there twice.
 
 import { appendFileSync, statSync, truncateSync } from "node:fs";
-import { Tab } from "../page.mjs";
+import { SOON_MS, Tab } from "../page.mjs";
+import { pause, until } from "../time.mjs";
 
 const open = async (profile, cycle) =>
   (await Tab.open((await profile.start()).context, cycle)).database();
@@ -46,8 +47,9 @@ export async function b02(cycle) {
 }
 
 /**
- * The browser is killed, and the beginning of a record stands at the end of its log, as when it is killed while it
- * writes. What it promises behind that is there when it was killed once more.
+ * The browser is killed, at rest or while it writes, and the beginning of a record stands at the end of its log, as when
+ * it is killed in the middle of one. What it promises behind that stands in another log, and is there when it was killed
+ * once more.
  */
 export async function b02_torn(cycle) {
   const { random } = cycle;
@@ -56,11 +58,22 @@ export async function b02_torn(cycle) {
   await tab.found();
   cycle.line.cut();
   const lives = random.between(2, 4);
+  let torn;
   for (let life = 0; life < lives; life += 1) {
     if (life > 0) tab = await open(profile, cycle);
-    await tab.write(`life-${life}`, random.between(1, 10), random.pick([0, 2_000, 40_000]));
+    const [lane, size] = [`life-${life}`, random.pick([0, 2_000, 40_000])];
+    if (random.chance(1, 2)) {
+      await tab.keepWriting(lane, size);
+      await until(SOON_MS, "a write is promised", () => cycle.ledger.promised.has(`${lane}.0`));
+      await pause(random.between(0, 400));
+    } else {
+      await tab.write(lane, random.between(1, 10), size);
+    }
     await profile.kill();
-    appendFileSync(lastLog(profile).path, beginningOfRecord(random));
+    const { name, path } = lastLog(profile);
+    if (name === torn) cycle.fault("wrong", `${name} goes on behind the record that was torn`);
+    appendFileSync(path, beginningOfRecord(random));
+    torn = name;
   }
   cycle.line.mend();
   tab = await open(profile, cycle);
@@ -86,8 +99,8 @@ function cut(profile, random) {
 /** The log that the browser's database is written to. */
 function lastLog(profile) {
   const logs = profile.files().filter(({ name }) => name.endsWith(".log"));
-  const { path } = logs.toSorted((one, other) => (one.name < other.name ? 1 : -1))[0];
-  return { path, size: statSync(path).size };
+  const { name, path } = logs.toSorted((one, other) => (one.name < other.name ? 1 : -1))[0];
+  return { name, path, size: statSync(path).size };
 }
 
 /** A profile that is copied with unsent rows in it, and goes on twice. */
