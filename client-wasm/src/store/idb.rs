@@ -56,7 +56,7 @@ extern "C" {
 }
 
 /// Version of the layout. A greater one belongs to a later build of the app.
-const VERSION: u32 = 1;
+const VERSION: u32 = if cfg!(feature = "later-build") { 2 } else { 1 };
 /// How long a deletion waits for other tabs to let go.
 const DELETE_WITHIN: Millis = Millis(3_000);
 

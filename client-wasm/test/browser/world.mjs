@@ -9,17 +9,24 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
-const TEST_BUILD = fileURLToPath(
-  new URL("../../../test-artifacts/client-wasm/pkg", import.meta.url),
-);
+const BUILT = fileURLToPath(new URL("../../../test-artifacts/client-wasm/", import.meta.url));
+/** The builds for tests, by the path under which pages find them. */
+const TEST_BUILDS = { "test-build": "pkg", "tested/pkg": "pkg", "later/pkg": "later" };
 /** Which build the pages load: that of the package, unless told otherwise. */
 const BUILD = process.env.REJOIN_TEST_BUILD ?? "pkg";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
+/** The file that is served at a path. */
+function fileAt(path) {
+  const [, build, below] = /^\/(test-build|tested\/pkg|later\/pkg)(\/.*)$/u.exec(path) ?? [];
+  if (build !== undefined) return join(BUILT, TEST_BUILDS[build], below);
+  return join(PACKAGE, path.replace(/^\/(?:tested|later)\//u, "/"));
+}
+
 /**
- * The files of the package under `/`, those of the test build under `/test-build/`, and under `/tested/` the
- * package with the test build in it.
+ * The files of the package under `/`, those of the test build under `/test-build/`, under `/tested/` the package
+ * with the test build in it, and under `/later/` with the build that comes after it.
  */
 export async function serve() {
   const server = createServer(async (request, response) => {
@@ -30,8 +37,7 @@ export async function serve() {
         .end('<!doctype html><title>test</title><link rel="icon" href="data:,">');
       return;
     }
-    const built = /^\/(?:test-build|tested\/pkg)(\/.*)$/u.exec(path)?.[1];
-    const file = built ? join(TEST_BUILD, built) : join(PACKAGE, path.replace(/^\/tested\//u, "/"));
+    const file = fileAt(path);
     try {
       const body = await readFile(file);
       const headers = { "content-type": TYPES[extname(file)] ?? "text/plain" };
