@@ -12,7 +12,7 @@ use crate::{
     error::Failure,
     js::object,
     page::promise,
-    poison::{Awaited, Wires},
+    poison::{Awaited, Wires, waypoint},
     slot::Slot,
     status::{Kept, Memory, RawStatus, Storage, Sync},
     store::AnyStore,
@@ -111,7 +111,7 @@ impl core::fmt::Debug for Database {
 
 impl EngineCell for Database {
     fn with<T>(&self, with: impl FnOnce(&mut Engine) -> T) -> T {
-        with(&mut self.engine.borrow_mut())
+        self.engine(with)
     }
 }
 
@@ -171,7 +171,10 @@ impl Database {
 
     /// Runs `work` on the engine.
     pub(crate) fn engine<T>(&self, work: impl FnOnce(&mut Engine) -> T) -> T {
-        work(&mut self.engine.borrow_mut())
+        let mut engine = self.engine.borrow_mut();
+        let made = work(&mut engine);
+        waypoint();
+        made
     }
 
     /// Feeds the engine and wakes the loop.

@@ -128,6 +128,7 @@ pub(crate) fn check() -> Result<(), Failure> {
 pub(crate) fn event<T>(work: impl FnOnce() -> T) -> Option<T> {
     check().ok()?;
     RUNNING.set(true);
+    waypoint();
     let done = work();
     RUNNING.set(false);
     Some(done)
@@ -142,6 +143,12 @@ pub(crate) async fn watched<T>(task: impl Future<Output = T>) -> T {
 /// Runs a task that stands still once the instance is broken.
 pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
     spawn_local(watched(task));
+}
+
+/// Where tests let the instance break.
+pub(crate) fn waypoint() {
+    #[cfg(feature = "test-util")]
+    crate::testing::pass();
 }
 
 fn failure(message: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! Exports for the tests in a browser; never part of the package.
 
 use crate::{entropy::random, store::idb::IdbStore};
+use core::cell::Cell;
 use rejoin_core::testing::{
     contract::{self, StoreFactory},
     sim, twin,
@@ -76,6 +77,27 @@ pub fn trap(kind: &str) {
 #[wasm_bindgen]
 pub fn trap_in_task(kind: String) {
     crate::poison::spawn(async move { trap(&kind) });
+}
+
+thread_local! {
+    /// How many waypoints are passed before the instance breaks at one, and how.
+    static BREAK: Cell<Option<(u32, String)>> = const { Cell::new(None) };
+}
+
+/// Breaks the instance at a waypoint, once `passes` of them were passed: by a `panic`, or as [`trap`] does.
+#[wasm_bindgen]
+pub fn break_behind(passes: u32, kind: String) {
+    BREAK.set(Some((passes, kind)));
+}
+
+/// Control passes a waypoint.
+pub(crate) fn pass() {
+    let Some((passes, kind)) = BREAK.take() else { return };
+    match passes.checked_sub(1) {
+        Some(passes) => BREAK.set(Some((passes, kind))),
+        None if kind == "panic" => break_down(),
+        None => trap(&kind),
+    }
 }
 
 #[expect(unconditional_recursion, reason = "it is to exhaust the stack")]

@@ -8,7 +8,7 @@ mod log;
 mod request;
 
 use super::StoreError;
-use crate::clock::within;
+use crate::{clock::within, poison::waypoint};
 use core::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
@@ -507,21 +507,31 @@ async fn guards_hold(transaction: &IdbTransaction, guards: Vec<Guard>) -> Result
     Ok(hold)
 }
 
-/// Asks for every write in one go: a commit that is given up is whole or absent.
+/// Asks for every write in one go: a commit that is given up is whole or absent. What may end in the middle, as for want
+/// of memory, comes before the first of them: the browser commits what was asked for when nobody ends the transaction.
 fn write_all(transaction: &IdbTransaction, writes: Vec<Write>) -> Result<(), JsValue> {
     let mut stores: BTreeMap<Keyspace, IdbObjectStore> = BTreeMap::new();
+    let mut ready = Vec::with_capacity(writes.len());
     for write in writes {
-        let (Write::Put { keyspace, .. } | Write::Delete { keyspace, .. }) = &write;
+        let (keyspace, key, value) = match &write {
+            Write::Put { keyspace, row } => (keyspace, stored(&row.key), Some(stored(&row.value))),
+            Write::Delete { keyspace, key } => (keyspace, stored(key), None),
+        };
         let store = match stores.get(keyspace) {
             Some(store) => store.clone(),
             None => transaction.object_store(keyspace.name())?,
         };
         stores.insert(*keyspace, store.clone());
-        match write {
-            Write::Put { row, .. } => store.put_with_key(&stored(&row.value), &stored(&row.key))?,
-            Write::Delete { key, .. } => store.delete(&stored(&key))?,
+        ready.push((store, key, value));
+    }
+    waypoint();
+    for (store, key, value) in &ready {
+        match value {
+            Some(value) => store.put_with_key(value, key)?,
+            None => store.delete(key)?,
         };
     }
+    waypoint();
     Ok(())
 }
 

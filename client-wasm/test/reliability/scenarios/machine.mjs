@@ -5,6 +5,10 @@ import { pause } from "../time.mjs";
 
 const HOUR_MS = 3_600_000;
 const YEAR_MS = 8_766 * HOUR_MS;
+/** More than a write passes on its way. */
+const WAYPOINTS = 200;
+/** By when a page has noticed that its engine broke, and another tab leads: it looks every 3 s. */
+const BROKEN_MS = 15_000;
 const JUMPS = [2 * HOUR_MS, -2 * HOUR_MS, 26 * HOUR_MS, 10 * YEAR_MS, -10 * YEAR_MS];
 
 const openTab = async (profile, cycle, more) =>
@@ -60,7 +64,7 @@ export async function b17(cycle) {
   await cycle.settle(tab, other);
 }
 
-/** The engine breaks in one of two tabs, in every way in which it can. */
+/** The engine breaks in one of two tabs, in every way in which it can, wherever control is: in a call, a task, a commit. */
 export async function b18(cycle) {
   const { random } = cycle;
   cycle.expect(/panicked|broken on purpose|unreachable|call stack|RuntimeError|out of bounds/u);
@@ -72,19 +76,29 @@ export async function b18(cycle) {
   await tab.keepWriting("breaks");
   await other.keepWriting("stays");
   await pause(random.between(20, 300));
-  const kind = random.pick(["panic", "stack", "memory", "access"]);
-  cycle.log(kind);
-  await tab.run(async (kind) => {
-    const bindings = await import("/tested/pkg/rejoin.js");
-    if (kind !== "panic") bindings.trap_in_task(kind);
-    else await code(() => bindings.break_down());
-  }, kind);
-  await tab.until("broken", '(status) => status.state === "closed"');
+  const [kind, passes] = [
+    random.pick(["panic", "stack", "memory", "access"]),
+    random.between(0, WAYPOINTS),
+  ];
+  cycle.log(`${kind} behind ${passes}`);
+  await tab.run(
+    async ({ kind, passes }) => {
+      const bindings = await import("/tested/pkg/rejoin.js");
+      bindings.break_behind(passes, kind);
+    },
+    { kind, passes },
+  );
+  await tab.until("broken", '(status) => status.state === "closed"', BROKEN_MS);
+  await other.until("the other leads", "(status) => status.leader", BROKEN_MS);
+  // What was under way has failed, and says why; so does what comes now.
+  await tab.stop();
+  cycle.same("why writes fail", [...cycle.ledger.failed.keys()], ["poisoned"]);
   cycle.same("a write", await tab.tryWrite("dead", 1), ["poisoned"]);
-  await other.until("the other leads", "(status) => status.leader");
   await other.stop();
+  const started = Date.now();
   await tab.load(base);
   await tab.database();
+  cycle.log(`back in ${Date.now() - started} ms`);
   await tab.write("again", 5);
   await cycle.settle(tab, other);
 }
