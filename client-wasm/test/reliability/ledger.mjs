@@ -8,10 +8,13 @@ export class Ledger {
   synced = new Set();
   /** Codes with which writes failed, by how often. */
   failed = new Map();
+  /** Writes that had returned and were not shown where they were written. */
+  unseen = new Set();
 
   hear(kind, id, more) {
     if (kind === "flushed") this.flushed.add(id);
     else if (kind === "synced") this.synced.add(id);
+    else if (kind === "unseen") this.unseen.add(id);
     else if (kind === "failed") this.failed.set(more, (this.failed.get(more) ?? 0) + 1);
   }
 
@@ -45,6 +48,8 @@ export function audit(who, seen, ledger) {
   const faults = [];
   const found = (kind, what) => faults.push({ kind, what: `${who}: ${what}` });
   const marks = new Map(seen.marks);
+  if (ledger.unseen.size > 0)
+    found("lost", `not shown when they had returned: ${[...ledger.unseen]}`);
   const lost = [...ledger.promised].filter((id) => !marks.has(id));
   if (lost.length > 0) found("lost", `${lost.length} promised writes, ${lost.slice(0, 5)}`);
   for (const [id, value] of marks) {

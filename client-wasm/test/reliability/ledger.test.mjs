@@ -32,6 +32,12 @@ test("what_is_whole_passes_the_audit", () =>
     [],
   ));
 
+test("a_write_that_its_own_tab_did_not_show_is_lost", () =>
+  assert.deepEqual(
+    kinds((_, ledger) => ledger.hear("unseen", "a.0")),
+    ["lost"],
+  ));
+
 test("a_promised_write_that_is_absent_is_lost", () => {
   assert.deepEqual(
     kinds((_, ledger) => ledger.hear("flushed", "a.2")),

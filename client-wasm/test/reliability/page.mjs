@@ -208,6 +208,9 @@ export async function inPage(base) {
     try {
       const receipt = await added.receipt;
       report(receipt.durability, id);
+      // Who writes sees what was written; unless it was taken away meanwhile.
+      const mark = await db.marks.get(id).catch(() => ({}));
+      if (mark === undefined) report("unseen", id);
       receipt.synced.then(
         () => report("synced", id),
         () => undefined,

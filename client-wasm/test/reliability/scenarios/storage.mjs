@@ -44,6 +44,7 @@ export async function b10(cycle) {
   await tab.found();
   await tab.write("known", 10);
   await tab.synced();
+  const { replica } = await tab.status();
   if (random.chance(1, 2)) {
     cycle.line.cut();
     await tab.write("unsent", 5);
@@ -65,6 +66,7 @@ export async function b10(cycle) {
   }
   await tab.load();
   await tab.database();
+  cycle.same("the id goes on", (await tab.status()).replica === replica, false);
   // Who clears everything clears what could tell, too.
   if (storageTypes === "indexeddb") await tab.tells(unsent);
   cycle.line.mend();
