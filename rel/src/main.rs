@@ -105,7 +105,7 @@ const PARTS: [Part; 11] = [
     ("power", |extent, report| power::suite(extent, Some(20), report)),
     ("partitions", |extent, report| partitions::suite(extent, 10, Some(60), report)),
     ("server", |extent, report| operated::suite(extent, operated::SOME, report)),
-    ("browser", |extent, report| browser::faults(extent, 20, report)),
+    ("browser", |extent, report| browser::faults(extent, browser::EACH_ONCE, report)),
 ];
 
 /// Some of everything, but for these parts.

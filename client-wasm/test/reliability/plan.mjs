@@ -15,11 +15,12 @@ export const SCENARIOS = {
   ...{ b16, b17, b18, b21, b22, firefox_b01, firefox_b03 },
 };
 
-/** One round. What is quick and worst comes first: a short run sees most of it. */
+/** One round: each once, which a short run sees all of, then what is quick and worst again. The first mostly waits. */
 const ROUND = [
-  ...["b01", "b02", "b02_torn", "b03", "b05", "b09", "b10", "b12", "b06", "b11", "b21", "b17"],
-  ...["b18", "b13", "b22", "b01", "b12", "b04", "b09", "b16", "b15", "b12", "b14", "b01"],
-  ...["b05_frozen", "b02", "b09", "b12", "b03", "b01", "b10", "b06", "b09", "b01"],
+  ...["b05_frozen", "b01", "b02", "b02_torn", "b03", "b05", "b09", "b10", "b12", "b06", "b11"],
+  ...["b21", "b17", "b18", "b13", "b22", "b04", "b16", "b15", "b14"],
+  ...["b01", "b12", "b09", "b12", "b01", "b02", "b09", "b12", "b03", "b01", "b10", "b06", "b09"],
+  "b01",
 ];
 
 /** At the end of the first round, and of every third behind it, where there is a Firefox: it is slow. */
