@@ -182,7 +182,7 @@ export interface RawStorage {
   readonly problem: "quota" | "lost" | "evicted" | "unreadable" | "reload_needed" | null;
   /** Whether writes that were durable and not sent are missing from the database that was opened. */
   readonly writesLost: boolean;
-  /** Whether a crash may take along what returns as durable: the browser has begun no new log. */
+  /** Whether the browser has begun no new log. */
   readonly atRisk: boolean;
 }
 

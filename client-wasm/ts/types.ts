@@ -213,10 +213,7 @@ export interface StorageState {
    * is so again at the next `open` unless `db.status` was read.
    */
   readonly writesLost: boolean;
-  /**
-   * The browser did not do what keeps writes that have returned apart from those that an earlier crash had torn:
-   * if it crashes, or the power goes, some may be gone. It is asked again at the next `open`.
-   */
+  /** A crash may take along writes that have returned: the browser has begun no new log. */
   readonly atRisk: boolean;
 }
 
