@@ -192,6 +192,12 @@ fn s08_second_open_is_refused_until_the_first_ends() {
     let first = open(&directory.file());
     assert_eq!(open_error(&directory.file()), SqliteError::Locked);
     assert_eq!(open_error(&directory.0.join(".").join("rejoin.db")), SqliteError::Locked);
+    #[cfg(unix)]
+    {
+        let link = directory.0.join("link.db");
+        std::os::unix::fs::symlink(directory.file(), &link).expect("a link");
+        assert_eq!(open_error(&link), SqliteError::Locked);
+    }
     assert_eq!(block_on(first.close()), Ok(()));
     drop(open(&directory.file()));
 }
