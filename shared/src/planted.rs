@@ -130,6 +130,14 @@ pub enum Bug {
     ExpiryAccepts,
     /// A row is refused because the peer has more for it than its feed brings, though a heal may bring that.
     StaleRefused,
+    /// A store that comes up empty goes on under the id that it had: what holds nothing counts as no fork.
+    EmptyKeepsId,
+    /// Roots are told of every collection, whatever the subscription covers.
+    RootsOfAll,
+    /// A group of removals is acknowledged before it is synced.
+    RemovalsUnsynced,
+    /// A boot collects whatever is dead, as nobody is connected who could need it.
+    BootCollects,
 }
 
 /// The bug that is planted, if one is.

@@ -88,10 +88,14 @@ canaries! {
     fn a_write_that_failed_and_is_reported_is_found();
     fn a_silence_that_nobody_notices_is_found();
     fn a_stamp_of_the_far_future_that_is_taken_is_found();
-    fn s02_s03_a_server_that_does_not_sync_is_found();
+    fn s02_a_server_that_does_not_sync_is_found();
     fn c02_a_part_of_a_batch_that_comes_back_though_it_was_removed_is_found();
     fn what_counts_as_accepted_when_the_token_runs_out_is_found();
     fn p11_a_row_that_is_refused_while_what_it_lacks_is_on_its_way_is_found();
+    fn b10_a_store_that_comes_up_empty_under_its_old_id_is_found();
+    fn m09_roots_of_what_is_not_subscribed_to_are_found();
+    fn s03_a_removal_that_is_not_synced_is_found();
+    fn s04_a_boot_that_collects_what_is_dead_is_found();
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     hlc::{Hlc, HlcClock},
     id::Seq,
     io::{Answer, Batch, CommitOutcome, FaultClass, KeyRange, Keyspace, Query},
+    planted::Bug,
     protocol::message::Left,
     time::{Millis, Now},
 };
@@ -281,6 +282,9 @@ impl Host {
             records: self.collections.values().map(|collection| collection.trie.len() as u64).sum(),
         }));
         self.keep_horizon(now);
+        if self.config.planted.is(Bug::BootCollects) {
+            self.collecting.due = Some(self.head.clock);
+        }
         self.start_group();
         self.fan_out(now);
     }

@@ -237,7 +237,8 @@ impl Judging<'_> {
         let replica = peer.hello.replica;
         let stored = self.known.replicas.get(&replica).cloned().flatten();
         let mut identity = welcome::identity(stored.as_ref(), &peer.hello, &peer.grant.principal);
-        if self.planted.is(Bug::IncarnationIgnored) {
+        let begins = peer.hello.epochs.is_empty() && self.planted.is(Bug::EmptyKeepsId);
+        if begins || self.planted.is(Bug::IncarnationIgnored) {
             identity = Identity::Confirmed;
         }
         let accepted = stored.and_then(|row| row.accepted);
@@ -619,6 +620,12 @@ impl Judged {
     /// Whether it changes nothing that is stored.
     pub(super) fn is_empty(&self) -> bool {
         self.replicas.is_empty() && self.touched.is_empty()
+    }
+
+    /// Whether every record that it changes is dead.
+    pub(super) fn only_removes(&self) -> bool {
+        !self.touched.is_empty()
+            && self.touched.values().all(|touched| touched.stored.record.burial().is_some())
     }
 
     pub(super) fn batch(&self, head: &Option<Vec<u8>>) -> Batch {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     id::{CollectionName, Digest, RecordKey},
     io::{Answer, Keyspace, Query},
+    planted::Bug,
     protocol::{
         limits::PAGE_BYTES_AIM,
         message::{AskChunk, AskRoots, ByeCode, FEATURE_SKETCH, Message, Records, Roots, Walk},
@@ -153,7 +154,8 @@ impl Host {
         let mut more = false;
         for (name, collection) in &mut self.collections {
             let told = ask.after.as_ref().is_some_and(|after| name <= after);
-            if told || collection.trie.is_empty() || !pattern.covers(name) {
+            let covers = pattern.covers(name) || self.config.planted.is(Bug::RootsOfAll);
+            if told || collection.trie.is_empty() || !covers {
                 continue;
             }
             if roots.len() == ROOTS_MAX {

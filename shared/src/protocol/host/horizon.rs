@@ -55,7 +55,7 @@ pub(super) struct Horizon {
 #[derive(Debug, Default)]
 pub(super) struct Collecting {
     /// Up to when may be collected, if there may be anything.
-    due: Option<Hlc>,
+    pub(super) due: Option<Hlc>,
     /// Whether a slice goes before the jobs that wait.
     pub(super) turn: bool,
     /// Marks were made and are not stored.

@@ -206,7 +206,8 @@ impl Host {
                 self.acknowledge(now, id, outcomes);
             }
         }
-        let batch = judged.batch(&self.head_bytes);
+        let mut batch = judged.batch(&self.head_bytes);
+        batch.relaxed = self.config.planted.is(Bug::RemovalsUnsynced) && judged.only_removes();
         self.pipeline = Pipeline::Committing(Box::new(judged));
         let ticket = self.ticket(Waiting::Group);
         self.out(HostOutput::Commit { ticket, batch });

@@ -128,7 +128,7 @@ fn server_forgets(plan: &mut Plan) {
 }
 
 /// All of them.
-pub const CANARIES: [Canary; 59] = [
+pub const CANARIES: [Canary; 63] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -575,8 +575,8 @@ pub const CANARIES: [Canary; 59] = [
     },
     Canary {
         bug: Bug::SyncSkipped,
-        name: "s02_s03_a_server_that_does_not_sync_is_found",
-        stands_for: "DESIGN 8, synchronous=FULL; S02, S03, S04",
+        name: "s02_a_server_that_does_not_sync_is_found",
+        stands_for: "DESIGN 8, synchronous=FULL; S02",
         draw: Plan::draw,
         force: |plan| {
             forget_nothing(plan);
@@ -621,6 +621,46 @@ pub const CANARIES: [Canary; 59] = [
             *plan = Plan { devices: 2, records: 1, away_one_in: 0, ..plan.clone() };
             plan.retention_ms = Some(10_000);
             plan.copy_one_in = 2;
+        },
+    },
+    Canary {
+        bug: Bug::EmptyKeepsId,
+        name: "b10_a_store_that_comes_up_empty_under_its_old_id_is_found",
+        stands_for: "DESIGN 6: an empty store is a new replica; B10",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.evict_one_in = 5;
+        },
+    },
+    Canary {
+        bug: Bug::RootsOfAll,
+        name: "m09_roots_of_what_is_not_subscribed_to_are_found",
+        stands_for: "DESIGN 5: a tree for each collection; M09",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.whole_space = false;
+        },
+    },
+    Canary {
+        bug: Bug::RemovalsUnsynced,
+        name: "s03_a_removal_that_is_not_synced_is_found",
+        stands_for: "DESIGN 8, synchronous=FULL; S03",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.restart_one_in = 5;
+        },
+    },
+    Canary {
+        bug: Bug::BootCollects,
+        name: "s04_a_boot_that_collects_what_is_dead_is_found",
+        stands_for: "DESIGN 6: H advances at most by the time the server has run; S04",
+        draw: Plan::draw,
+        force: |plan| {
+            forget_nothing(plan);
+            plan.restart_one_in = 5;
         },
     },
 ];

@@ -7,7 +7,7 @@ use crate::{
     id::{Incarnation, ReplicaId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query, Ticket, Write},
     message::{RejectCode, limits::PAST_INCARNATIONS_MAX},
-    planted::Planted,
+    planted::{Bug, Planted},
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Notice, Output},
@@ -106,7 +106,10 @@ impl World {
         if self.dead.contains(&device) {
             return;
         }
-        let fresh = ReplicaId::from_bytes(self.faults.bytes());
+        let drawn = ReplicaId::from_bytes(self.faults.bytes());
+        let keeps = self.plan.bug == Some(Bug::EmptyKeepsId);
+        let kept = u8::try_from(device).unwrap_or(u8::MAX);
+        let fresh = if keeps { ReplicaId::from_bytes([kept; 16]) } else { drawn };
         let planted = Planted::new(self.plan.bug);
         let fold_entries_min = self.plan.fold_entries_min;
         let token = self.devices.get(device).map(|device| device.owner.token());

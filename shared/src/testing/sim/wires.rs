@@ -4,7 +4,7 @@ use super::{World, tokens::name_in};
 use crate::{
     message::{
         AskChunk, ChunkFrom, FEATURE_SKETCH, Identity, Message, Mode, RefillOutcome, RejectCode,
-        Walk,
+        Roots, Walk,
     },
     protocol::wire::{self, Assembler},
     tree::WalkBody,
@@ -97,6 +97,16 @@ impl World {
         }
     }
 
+    /// Who asks for roots hears of no collection beyond its subscription.
+    fn look_at_roots(&mut self, roots: &Roots) {
+        let at = usize::try_from(roots.subscription).unwrap_or(usize::MAX);
+        let patterns = self.plan.patterns();
+        let covers = |name| patterns.get(at).is_some_and(|pattern| pattern.covers(name));
+        if !roots.roots.iter().all(|(name, _)| covers(name)) {
+            self.object(format!("roots beyond the subscription: {roots:?}"));
+        }
+    }
+
     /// No sketch passes where one end does not know them.
     fn look_at_walk(&mut self, line: u64, walk: &Walk) {
         let sketches = self.lines.get(&line).is_some_and(|open| open.passed.sketches);
@@ -141,6 +151,8 @@ impl World {
                 self.renamed = true;
                 self.doubles |= self.server_rewound;
             }
+        } else if let Message::Roots(roots) = message {
+            self.look_at_roots(roots);
         } else if let Message::Walk(walk) = message {
             self.look_at_walk(line, walk);
         } else if let Message::Chunk(chunk) = message
