@@ -177,6 +177,41 @@ fn c07_registers_with_equal_stamps_and_different_values_keep_the_laws() {
     }
 }
 
+/// Which of two states stays is a rule, not an accident of the order in which they meet.
+#[test]
+fn c07_of_equal_stamps_the_value_decides() {
+    let stamp = Stamp { hlc: Hlc::from_bits(5), replica: ReplicaId::from_bytes([1; 16]) };
+    let [less, more] = [1, 2].map(Value::int);
+    let lww = |value: Option<&Value>| State::Lww { stamp, value: value.cloned() };
+    let fww = |value: &Value| State::Fww(Some((stamp, value.clone())));
+    let later = |code, byte| State::Later { code, bytes: vec![byte] };
+    let review = |value: &Value| {
+        let context = [(stamp.replica, stamp.hlc)].into_iter().collect();
+        State::Review(Siblings { context, values: [(stamp, value.clone())].into() })
+    };
+    for (goes, stays) in [
+        (lww(Some(&less)), lww(Some(&more))),
+        (lww(None), lww(Some(&less))),
+        (fww(&more), fww(&less)),
+        (State::Fww(None), fww(&more)),
+        (State::Max(Some(less.clone())), State::Max(Some(more.clone()))),
+        (State::Max(None), State::Max(Some(less.clone()))),
+        (State::Min(Some(more.clone())), State::Min(Some(less.clone()))),
+        (State::Min(None), State::Min(Some(more.clone()))),
+        (later(9, 1), later(9, 2)),
+        (later(9, 2), later(10, 1)),
+        (lww(Some(&more)), fww(&less)),
+        (review(&less), review(&more)),
+    ] {
+        assert_eq!(joined(&goes, &stays), stays);
+        assert_eq!(joined(&stays, &goes), stays);
+        let since = Some(stamp);
+        let [goes, stays] = [goes, stays].map(|state| Cell { since, state });
+        assert_eq!(joined(&goes, &stays), stays, "cells that were reset by one write");
+        assert_eq!(joined(&stays, &goes), stays, "cells that were reset by one write");
+    }
+}
+
 #[test]
 fn c10_counters_and_values_beyond_2_to_the_53_stay_exact() {
     let at = |byte| ReplicaId::from_bytes([byte; 16]);

@@ -5,7 +5,7 @@
 
 use super::Join;
 use crate::record::{Cell, Counter, State};
-use core::cmp::Ordering;
+use core::cmp::{Ordering, Reverse};
 
 impl Join for Cell {
     fn join(&mut self, other: &Self) {
@@ -19,47 +19,31 @@ impl Join for Cell {
 
 impl Join for State {
     fn join(&mut self, other: &Self) {
-        match (&mut *self, other) {
+        let theirs_to_mine = match (&mut *self, other) {
+            // Equal stamps with different values are one replica used twice: the greater value wins.
             (Self::Lww { stamp, value }, Self::Lww { stamp: later, value: theirs }) => {
-                // Equal stamps with different values are one replica used twice: the greater value wins.
-                if (later, theirs) > (&*stamp, &*value) {
-                    *stamp = *later;
-                    value.clone_from(theirs);
-                }
+                (later, theirs).cmp(&(&*stamp, &*value))
             }
+            // Of these the lesser value wins.
             (Self::Fww(mine), Self::Fww(theirs)) => {
-                let earlier = match (&*mine, theirs) {
-                    (None, Some(_)) => true,
-                    (Some(mine), Some(theirs)) => theirs < mine,
-                    (_, None) => false,
-                };
-                if earlier {
-                    mine.clone_from(theirs);
-                }
+                theirs.as_ref().map(Reverse).cmp(&mine.as_ref().map(Reverse))
             }
-            (Self::Max(mine), Self::Max(theirs)) => {
-                if theirs > mine {
-                    mine.clone_from(theirs);
-                }
-            }
+            (Self::Max(mine), Self::Max(theirs)) => theirs.cmp(mine),
             (Self::Min(mine), Self::Min(theirs)) => {
-                if theirs.is_some() && (mine.is_none() || theirs < mine) {
-                    mine.clone_from(theirs);
-                }
+                theirs.as_ref().map(Reverse).cmp(&mine.as_ref().map(Reverse))
             }
-            (Self::Counter(mine), Self::Counter(theirs)) => mine.join(theirs),
-            (Self::Set(mine), Self::Set(theirs)) => mine.join(theirs),
-            (Self::Review(mine), Self::Review(theirs)) => mine.join(theirs),
+            (Self::Counter(mine), Self::Counter(theirs)) => return mine.join(theirs),
+            (Self::Set(mine), Self::Set(theirs)) => return mine.join(theirs),
+            (Self::Review(mine), Self::Review(theirs)) => return mine.join(theirs),
             (Self::Later { code, bytes }, Self::Later { code: other_code, bytes: theirs }) => {
-                if (other_code, theirs) > (code, bytes) {
-                    self.clone_from(other);
-                }
+                (other_code, theirs).cmp(&(&*code, &*bytes))
             }
-            (mine, theirs) => {
-                if theirs.kind().code() > mine.kind().code() {
-                    self.clone_from(other);
-                }
-            }
+            (mine, theirs) => theirs.kind().code().cmp(&mine.kind().code()),
+        };
+        match theirs_to_mine {
+            Ordering::Greater => self.clone_from(other),
+            // Equal ones are the same, whichever is kept.
+            Ordering::Less | Ordering::Equal => {}
         }
     }
 }

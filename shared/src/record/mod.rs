@@ -265,6 +265,7 @@ mod tests {
         assert!(!record.is_live());
         assert_eq!(record.burial(), Some(Hlc::from_bits(9)));
         assert!(record.seen.raise(replica, Hlc::from_bits(7)));
+        assert!(!record.seen.raise(replica, Hlc::from_bits(7)), "it has not grown");
         assert!(record.is_live());
         assert_eq!(record.burial(), None);
     }

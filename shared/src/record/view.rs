@@ -47,7 +47,8 @@ pub fn visible_kinds(record: &Record) -> BTreeMap<FieldName, (Kind, Visible)> {
             btree_map::Entry::Vacant(entry) => {
                 entry.insert((rank, visible));
             }
-            btree_map::Entry::Occupied(mut entry) if entry.get().0 < rank => {
+            // No two ranks are equal: of each kind there is one cell.
+            btree_map::Entry::Occupied(mut entry) if entry.get().0.cmp(&rank).is_lt() => {
                 entry.insert((rank, visible));
             }
             btree_map::Entry::Occupied(_) => {}
