@@ -9,10 +9,10 @@ use rejoin_core::{
     protocol::{
         limits,
         message::{
-            AskRoots, Bye, ByeCode, Changes, Copied, Hello, Message, Origin, Place, Push, PushRow,
-            RefillOutcome, Refilled, Subscription, Taken, Walk,
+            AskRoots, Body, Bye, ByeCode, Changes, Copied, Hello, Message, Origin, Place, Push,
+            PushRow, Recalled, Records, Refill, RefillOutcome, Refilled, Subscription, Taken, Walk,
         },
-        wire::{decode, encode, encode_frame, split_frame},
+        wire::{decode, encode, encode_frame, kept_frame_bytes, split_frame},
     },
     testing::{
         generators::{arbitrary_record, arbitrary_value},
@@ -104,6 +104,53 @@ fn messages_cut_short_anywhere_are_refused() {
         }
         bytes.push(0);
         assert_eq!(decode(&bytes).unwrap_err().kind, CodecFault::Trailing);
+    }
+}
+
+/// What is well-formed, and no peer would say.
+#[test]
+fn messages_that_mean_nothing_are_refused() {
+    let mut rng = Rng::new(10);
+    let partial = core::iter::repeat_with(|| arbitrary_message(&mut rng)).find_map(|message| {
+        let Message::Changes(Changes { entries, .. }) = message else { return None };
+        entries.into_iter().find(|entry| !matches!(entry.body, Body::Whole(_)))
+    });
+    let records = Records { subscription: 0, entries: partial.into_iter().collect() };
+    let refused = decode(&encode(&Message::Records(records))).unwrap_err();
+    assert_eq!(refused.kind, CodecFault::Range, "a part of a record where only whole ones are");
+
+    let stamp = |byte| Stamp { hlc: Hlc::from_bits(5), replica: ReplicaId::from_bytes([byte; 16]) };
+    let origin = Origin { stamp: stamp(0xa1), digest: [3; 16] };
+    let copy = Taken { origin, stamp: stamp(0xa2), seq: Seq(7) };
+    let recalled = Recalled { accepted: vec![copy], unsure: Vec::new() };
+    let mut bytes = encode(&Message::Recalled(recalled));
+    bytes.iter_mut().filter(|byte| **byte == 0xa2).for_each(|byte| *byte = 0xa1);
+    let refused = decode(&bytes).unwrap_err();
+    assert_eq!(refused.kind, CodecFault::NotCanonical, "a copy under the stamp of its origin");
+
+    let collection = CollectionName::parse("tasks").unwrap();
+    let message = WalkMessage { salt: 0, body: WalkBody::Equal };
+    let mut bytes = encode(&Message::Walk(Walk { subscription: 0, collection, message }));
+    assert_eq!(bytes.pop(), Some(1));
+    bytes.push(6);
+    assert_eq!(decode(&bytes).unwrap_err().kind, CodecFault::Range, "a body of no kind");
+}
+
+#[test]
+fn a_record_that_is_brought_back_alone_takes_no_more_than_is_said_before() {
+    let mut rng = Rng::new(11);
+    let mut refills = 0;
+    while refills < 50 {
+        let Message::Refill(refill) = arbitrary_message(&mut rng) else { continue };
+        refills += 1;
+        for kept in refill.entries {
+            let said = kept_frame_bytes(&kept);
+            for subscription in [0, u32::MAX] {
+                let alone = Refill { subscription, entries: vec![kept.clone()] };
+                let frame = encode_frame(u64::MAX, &Message::Refill(alone));
+                assert!(frame.len() <= said && said <= frame.len() + 9, "{said}");
+            }
+        }
     }
 }
 

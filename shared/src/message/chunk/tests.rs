@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    codec::{Writer, encode_record},
+    codec::{CodecFault, Writer, encode_record},
     message::{Message, PROOF_BYTES, wire},
     testing::{
         generators::{arbitrary_key, arbitrary_record},
@@ -113,6 +113,47 @@ fn what_would_inflate_beyond_its_limits_is_refused_before_it_does() {
     let mut garbage = claiming(&[1, 2, 3], 3);
     garbage.packed.columns = Vec::from([0xff; 40]);
     assert_eq!(garbage.open().unwrap_err(), ChunkFault::Deflated { inflated: 3 });
+}
+
+/// Columns of one record by the first of so many templates: `uses` says which one it takes.
+fn columns_of_one(uses: u8) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(2);
+    out.text("notes");
+    out.uint(1);
+    out.text("r");
+    out.int(0);
+    out.array(1);
+    out.array(0);
+    out.bytes(&[7]);
+    out.bytes(&[uses]);
+    out.bytes(&[]);
+    out.array(0);
+    out.into_bytes()
+}
+
+fn of_columns(columns: Vec<u8>, proofs: usize) -> Chunk {
+    let mut chunk = pack(Vec::new());
+    chunk.packed.columns = columns;
+    chunk.packed.proofs = alloc::vec![0; proofs];
+    chunk.remarked()
+}
+
+#[test]
+fn columns_that_do_not_fit_each_other_are_refused() {
+    let range = |chunk: Chunk| {
+        let opened = chunk.open();
+        matches!(opened, Err(ChunkFault::Columns(error)) if error.kind == CodecFault::Range)
+    };
+    let opened = of_columns(columns_of_one(0), PROOF_BYTES).open().unwrap().unwrap();
+    assert_eq!(opened[0].bytes, [7]);
+    assert!(range(of_columns(columns_of_one(1), PROOF_BYTES)), "a template that is not there");
+    for proofs in [0, 1, PROOF_BYTES - 1, PROOF_BYTES + 1, 2 * PROOF_BYTES] {
+        assert!(range(of_columns(columns_of_one(0), proofs)), "{proofs} bytes of proofs");
+    }
+    let large = of_columns(alloc::vec![0; CHUNK_BYTES_MAX + 1], 0);
+    assert_eq!(large.open(), Err(ChunkFault::TooLarge { got: CHUNK_BYTES_MAX + 1 }));
+    assert_eq!(large.clone().deflated(), large, "what nobody would open is not made smaller");
 }
 
 #[test]
