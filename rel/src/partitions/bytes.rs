@@ -1,7 +1,7 @@
-//! A session cut behind any of its bytes, dribbled, or answered by somebody else: it is taken up again, and each
-//! batch counts once.
+//! A session cut behind any of its bytes, reset, held up, slowed, dribbled, or answered by somebody else: it is taken up
+//! again, and each batch counts once.
 
-use super::proxy::{Proxy, Trouble};
+use super::proxy::{Blow, Met, Proxy, Trouble, Way};
 use crate::{
     Extent,
     report::{Bar, Report, say},
@@ -12,14 +12,55 @@ use crate::{
     writers::{Verdict, Writer, look_in},
 };
 use anyhow::{Context, ensure};
-use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
-use tokio::time::{sleep, timeout};
+use futures_util::{StreamExt, stream};
+use rejoin_core::testing::rng::Rng;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// Batches of the session: of some kinds, and such that a session has all messages of a first meeting.
 const BATCHES: u64 = 4;
+/// Troubles of each kind that is drawn: at which byte they come, how long they last, what is said.
+const DRAWN: usize = 100;
+/// Sessions at a time, of those that do little but wait.
+const AT_ONCE: usize = 100;
+/// Longest time that one way stands still. It may be longer than a client waits for a word (7 s where the line was in
+/// use): what was sent then arrives when its sender has come back another way.
+const STALL_MS_MAX: u64 = 15_000;
+/// Latency and jitter of slow lines: an answer takes no longer than `ANSWER_WITHIN`, so they are not given up.
+const SLOW_MS_MAX: (u64, u64) = (1_000, 500);
 
-/// Every byte, or an even sample of so many; each kind of garbage; a byte at a time.
-pub(crate) fn suite(
+/// How often each kind of trouble came, and sessions that it harmed.
+#[derive(Debug, Default)]
+struct Sum {
+    struck: BTreeMap<&'static str, usize>,
+    sessions: usize,
+    faults: usize,
+}
+
+impl Sum {
+    fn add(&mut self, trouble: &Trouble, went: anyhow::Result<Arc<Met>>) {
+        self.sessions += 1;
+        let struck = self.struck.entry(trouble.kind()).or_default();
+        match went {
+            Ok(met) => *struck += usize::from(met.struck()),
+            Err(fault) => {
+                self.faults += 1;
+                say(format!("{trouble:?}: {fault:#}"));
+            }
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        for (kind, struck) in other.struck {
+            *self.struck.entry(kind).or_default() += struck;
+        }
+        self.sessions += other.sessions;
+        self.faults += other.faults;
+    }
+}
+
+/// Every byte, or an even sample of so many; each kind of garbage; a byte at a time; and what is drawn.
+pub(super) fn suite(
     extent: Extent,
     program: &Program,
     sample: Option<usize>,
@@ -27,72 +68,125 @@ pub(crate) fn suite(
 ) -> anyhow::Result<()> {
     let data = scratch::in_memory()?;
     let server = Server::boot(&mut program.command(data.path()))?;
-    let address = server.address;
-    let (up, down) =
-        run(p03_p16_p18_a_session_cut_or_in_trouble_goes_on(address, "whole", Trouble::None))?;
-    let cuts = (0..=up).map(Trouble::CutUp).chain((0..=down).map(Trouble::CutDown));
-    let cuts: Vec<Trouble> = cuts.collect();
-    let cuts = seeds::sample(cuts, extent.seed, sample)?.into_iter();
-    let others =
-        garbage().into_iter().map(Trouble::Answer).chain([Trouble::Dribble, Trouble::Reset]);
-    let troubles: Vec<Trouble> = cuts.chain(others).collect();
-    let meet = |at: u64, faults: &mut usize| {
-        let trouble = usize::try_from(at).ok().and_then(|at| troubles.get(at));
+    let session = |space: String, trouble: Trouble| {
+        p03_p16_p18_a_session_cut_or_in_trouble_goes_on(server.address, space, trouble)
+    };
+    let passed = run(session("whole".to_owned(), Trouble::None))??.passed();
+    let cuts = seeds::sample(cuts(passed), extent.seed, sample)?.into_iter();
+    let others = garbage().into_iter().map(Trouble::Answer).chain([Trouble::Dribble]);
+    let count = sample.map_or(DRAWN, |sample| sample / 6);
+    let drawn = drawn(extent.seed, count, passed);
+    let (waiting, busy): (Vec<Trouble>, Vec<Trouble>) =
+        cuts.chain(others).chain(drawn).partition(Trouble::waits);
+    let meet = |at: u64, sum: &mut Sum| {
+        let trouble = usize::try_from(at).ok().and_then(|at| busy.get(at));
         let Some(trouble) = trouble else { return };
-        let space = format!("trouble{at}");
-        let went =
-            p03_p16_p18_a_session_cut_or_in_trouble_goes_on(address, &space, trouble.clone());
-        if let Err(fault) = run(went) {
-            *faults += 1;
-            say(format!("{trouble:?}: {fault:#}"));
-        }
+        let went = run(session(format!("busy{at}"), trouble.clone()));
+        sum.add(trouble, went.and_then(|went| went));
     };
     let all = Extent { budget: None, seed: 0 };
-    let count = u64::try_from(troubles.len())?;
-    let (_, faults) = seeds::each(all, count, meet, |sum, more| *sum += more);
+    let (_, mut sum) = seeds::each(all, u64::try_from(busy.len())?, meet, Sum::join);
+    let wait = waiting.iter().enumerate().map(|(at, trouble)| {
+        let went = session(format!("waiting{at}"), trouble.clone());
+        async move { (trouble, went.await) }
+    });
+    for (trouble, went) in run(stream::iter(wait).buffer_unordered(AT_ONCE).collect::<Vec<_>>())? {
+        sum.add(trouble, went);
+    }
     ensure!(server.errors().is_empty(), "{:?}", server.errors());
-    report.count("partitions.troubles", troubles.len(), "sessions", Bar::AtLeast(1.0))?;
-    report.count("partitions.trouble_faults", faults, "sessions", Bar::Exactly(0.0))
+    report.count("partitions.troubles", sum.sessions, "sessions", Bar::AtLeast(1.0))?;
+    for (kind, struck) in sum.struck {
+        let name = format!("partitions.troubles_{kind}");
+        report.count(&name, struck, "times", Bar::AtLeast(1.0))?;
+    }
+    report.count("partitions.trouble_faults", sum.faults, "sessions", Bar::Exactly(0.0))
 }
 
-fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+fn run<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
 }
 
-/// Bytes that went up and down.
+/// A cut behind each byte of a session in which so many went up and down.
+fn cuts((up, down): (u64, u64)) -> Vec<Trouble> {
+    let bytes = (0..=up).map(|at| (Way::Up, at)).chain((0..=down).map(|at| (Way::Down, at)));
+    bytes.map(|(way, at)| Trouble::Behind(way, at, Blow::Cut)).collect()
+}
+
+/// So many troubles of each kind that comes somewhere in such a session.
+fn drawn(seed: u64, count: usize, (up, down): (u64, u64)) -> Vec<Trouble> {
+    let mut dice = Rng::new(seed);
+    let mut troubles = Vec::new();
+    for _ in 0..count {
+        let words = dice.index(WORDS.len());
+        let stall = Duration::from_millis(dice.below(STALL_MS_MAX));
+        for blow in [
+            Blow::Reset,
+            Blow::Stall(stall),
+            Blow::Silence,
+            Blow::Words(WORDS.get(words).copied().unwrap_or_default().to_vec()),
+        ] {
+            let (way, bytes) = dice.one_of((Way::Up, up), &[(Way::Down, down)]);
+            troubles.push(Trouble::Behind(way, dice.below(bytes), blow));
+        }
+        let [latency, jitter] =
+            [SLOW_MS_MAX.0, SLOW_MS_MAX.1].map(|max| Duration::from_millis(dice.below(max)));
+        troubles.push(Trouble::Slow { latency, jitter, seed: dice.below(u64::MAX) });
+    }
+    troubles
+}
+
+/// The writer's batches get through whatever the line does, and each counts once.
 async fn p03_p16_p18_a_session_cut_or_in_trouble_goes_on(
     server: SocketAddr,
-    space: &str,
+    space: String,
     trouble: Trouble,
-) -> anyhow::Result<(u64, u64)> {
+) -> anyhow::Result<Arc<Met>> {
     let directory = scratch::in_memory()?;
-    let proxy = Proxy::new(server, trouble).await?;
+    let proxy = Proxy::new(server, trouble.clone()).await?;
     let url = format!("ws://{}/sync", proxy.address);
-    let writer = Writer::open_in(space, 1, directory.path(), url).await?;
+    let writer = Writer::open_in(&space, 1, directory.path(), url).await?;
     for _ in 0..BATCHES {
         writer.write().await?;
     }
     let comes_back = async {
         while !writer.client.is_synced() {
-            // Nobody waits for a pause here: it is the cut that is tested, not the delay behind it.
+            // Nobody waits for a pause here: it is the trouble that is tested, not the delay behind it.
             writer.client.online();
             let changed = timeout(Duration::from_millis(20), writer.client.changed());
             changed.await.ok();
         }
     };
     timeout(PATIENCE, comes_back).await.context("stuck")?;
-    let passed =
-        (proxy.passed.up.load(Ordering::Relaxed), proxy.passed.down.load(Ordering::Relaxed));
+    let (own, promise) = (Seen::of(&writer.client)?, writer.promise());
+    ensure!(proxy.met.passed().1 > 0, "synced, and the server has said nothing");
+    if matches!(trouble, Trouble::Slow { .. }) {
+        ensure!(proxy.met.connections() == 1, "a line that was only slow was given up");
+    }
+    writer.client.close().await?;
+    if trouble.ends() {
+        // What is late arrives first.
+        timeout(PATIENCE, proxy.over()).await.context("a connection is left")?;
+    }
     // What the server has, as somebody sees it who comes another way.
-    let seen = look_in(space, format!("ws://{server}/sync"), directory.path()).await?;
-    let verdict = Verdict::of(&seen, &[writer.promise()]);
+    let seen = look_in(&space, format!("ws://{server}/sync"), directory.path()).await?;
+    let verdict = Verdict::of(&seen, &[promise]);
     ensure!(verdict.faults.is_empty(), "{}", verdict.faults.join("; "));
     ensure!(seen.mark(1) == BATCHES, "{} of {BATCHES}", seen.mark(1));
-    ensure!(Seen::of(&writer.client)? == seen, "they differ");
-    writer.client.close().await?;
-    sleep(Duration::ZERO).await;
-    Ok(passed)
+    ensure!(own == seen, "they differ");
+    Ok(Arc::clone(&proxy.met))
 }
+
+/// What somebody says in the middle of a session, to either end: frames of a `WebSocket` (text, binary, an empty one, a
+/// close, one that promises far too much) and what is none.
+const WORDS: [&[u8]; 7] = [
+    b"\x81\x0e<html></html>\r",
+    b"\x82\x08\x00\x01\x02\x03\x04\x05\x06\x07",
+    b"\x82\x00",
+    b"\x88\x02\x03\xe8",
+    b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    &[0xff; 512],
+];
 
 /// What stands between a client and its server, and answers in its place: twenty kinds.
 fn garbage() -> Vec<Vec<u8>> {
