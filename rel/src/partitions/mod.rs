@@ -20,6 +20,7 @@ use anyhow::ensure;
 use futures_util::future::join_all;
 use net::{Lost, Network};
 use rejoin_core::testing::rng::Rng;
+use simulated::HEALED_S;
 pub(crate) use simulated::simulated;
 use std::{
     net::Ipv4Addr,
@@ -86,7 +87,7 @@ fn tell(ran: u64, took: &[Duration], report: &mut Report) -> anyhow::Result<()> 
     let seconds = took.iter().map(Duration::as_secs_f64).collect();
     let ran = usize::try_from(ran)?;
     report.count("partitions.real", ran, "partitions", Bar::AtLeast(1.0))?;
-    healed("partitions", ran, seconds, 5.0, report)
+    healed("partitions", ran, seconds, HEALED_S, report)
 }
 
 /// How many of so many converged, and within how many seconds.
