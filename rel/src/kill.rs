@@ -3,6 +3,7 @@
 use crate::{
     Extent,
     gate::Gate,
+    reader::Reader,
     report::{Bar, Report, say},
     scratch, seeds,
     server::{PATIENCE, Program, Server},
@@ -45,6 +46,9 @@ struct Sum {
     acknowledged: u64,
     collected: u64,
     lost: u64,
+    looks: u64,
+    followed: u64,
+    disordered: u64,
     wedged: u64,
 }
 
@@ -68,6 +72,12 @@ pub(crate) fn suite(extent: Extent, kills: u64, report: &mut Report) -> anyhow::
     report.count("kill.acknowledged", acknowledged, "batches", Bar::AtLeast(1.0))?;
     report.count("kill.collected", usize::try_from(sum.collected)?, "slices", Bar::None)?;
     report.count("kill.lost", usize::try_from(sum.lost)?, "batches", Bar::Exactly(0.0))?;
+    report.count("kill.looks", usize::try_from(sum.looks)?, "looks", Bar::AtLeast(1.0))?;
+    // Of a batch that follows nobody's, any order is in order.
+    let followed = usize::try_from(sum.followed)?;
+    report.count("kill.followed", followed, "looks", Bar::AtLeast(1.0))?;
+    let disordered = usize::try_from(sum.disordered)?;
+    report.count("kill.disordered", disordered, "looks", Bar::Exactly(0.0))?;
     report.count("kill.wedged", usize::try_from(sum.wedged)?, "lives", Bar::Exactly(0.0))?;
     report.tell("kill.time", started.elapsed().as_secs_f64(), "s", Bar::None)
 }
@@ -77,6 +87,9 @@ fn add(sum: &mut Sum, more: Sum) {
     sum.acknowledged += more.acknowledged;
     sum.collected += more.collected;
     sum.lost += more.lost;
+    sum.looks += more.looks;
+    sum.followed += more.followed;
+    sum.disordered += more.disordered;
     sum.wedged += more.wedged;
 }
 
@@ -88,6 +101,8 @@ fn live(program: &Program, seed: u64, sum: &mut Sum) -> anyhow::Result<()> {
         for writer in &life.writers {
             sum.acknowledged += writer.promise().acknowledged;
         }
+        sum.looks += life.reader.looks();
+        sum.followed += life.reader.followed();
         lived
     })
 }
@@ -101,6 +116,7 @@ struct Life<'a> {
     memory: TempDir,
     gate: Gate,
     writers: Vec<Writer>,
+    reader: Reader,
     booting: Duration,
 }
 
@@ -111,8 +127,9 @@ impl<'a> Life<'a> {
         for name in 1..=WRITERS {
             writers.push(Writer::open(name, memory.path(), gate.url()).await?);
         }
+        let reader = Reader::open(memory.path(), gate.url()).await?;
         let (dice, booting) = (Rng::new(seed), Duration::from_millis(20));
-        Ok(Self { program, dice, data, memory, gate, writers, booting })
+        Ok(Self { program, dice, data, memory, gate, writers, reader, booting })
     }
 
     fn command(&self) -> Command {
@@ -129,6 +146,7 @@ impl<'a> Life<'a> {
             self.gate.open(server.address);
             let work = Duration::from_micros(self.dice.below(WORK_MS * 1_000));
             self.work(&mut server, work).await?;
+            self.nobody_sees_what_follows_without_what_it_follows(sum)?;
             sum.kills += 1;
             self.gate.shut();
             sum.collected += server.collected();
@@ -144,6 +162,8 @@ impl<'a> Life<'a> {
         let server = self.boot().await?;
         self.s01_s03_p01_all_that_was_promised_is_there_once(&server, sum).await?;
         self.settle(&server).await?;
+        self.reader.look()?;
+        self.nobody_sees_what_follows_without_what_it_follows(sum)?;
         self.s01_s03_p01_all_that_was_promised_is_there_once(&server, sum).await
     }
 
@@ -164,7 +184,19 @@ impl<'a> Life<'a> {
         let promises: Vec<_> = self.writers.iter().map(Writer::promise).collect();
         let verdict = Verdict::of(&seen, &promises);
         sum.lost += verdict.lost;
+        sum.disordered += u64::from(verdict.disordered);
         ensure!(verdict.faults.is_empty(), "{}", verdict.faults.join("; "));
+        Ok(())
+    }
+
+    /// At any moment: this is about somebody who looked all the time. What newcomers see is looked at with the rest.
+    fn nobody_sees_what_follows_without_what_it_follows(
+        &self,
+        sum: &mut Sum,
+    ) -> anyhow::Result<()> {
+        let faults = self.reader.faults();
+        sum.disordered += u64::try_from(faults.len())?;
+        ensure!(faults.is_empty(), "{}", faults.join("; "));
         Ok(())
     }
 
@@ -182,7 +214,8 @@ impl<'a> Life<'a> {
             stop.send_replace(true);
             killed
         };
-        tokio::try_join!(work, end).map(drop)
+        self.reader.client.online();
+        tokio::try_join!(work, self.reader.watch_until(stopped.clone()), end).map(drop)
     }
 
     /// Kills one boot after the other.
@@ -203,6 +236,8 @@ impl<'a> Life<'a> {
             writer.client.online();
             writer.synced().await?;
         }
+        self.reader.client.online();
+        timeout(PATIENCE, self.reader.client.synced()).await.context("the reader is stuck")??;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod measured;
 mod operated;
 mod partitions;
 mod power;
+mod reader;
 mod replay;
 mod report;
 mod scratch;

@@ -4,7 +4,7 @@
 //! server has lost: so it is a newcomer that is asked, before any writer comes back.
 
 use crate::{
-    script::{self, Seen},
+    script::{self, Marks, Seen},
     server::PATIENCE,
 };
 use anyhow::{Context, ensure};
@@ -12,7 +12,10 @@ use rejoin_client::{Client, Pattern};
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -25,6 +28,8 @@ pub(crate) struct Writer {
     pub(crate) name: u8,
     pub(crate) client: Client,
     issued: AtomicU64,
+    /// What it had seen when it wrote last.
+    seen: Mutex<Marks>,
 }
 
 /// What a writer was told.
@@ -51,7 +56,8 @@ impl Writer {
     ) -> anyhow::Result<Self> {
         let path = directory.join(format!("writer{name}.db"));
         let options = script::options_in(space, &path, Some(url))?;
-        Ok(Self { name, client: Client::open(options).await?, issued: AtomicU64::new(0) })
+        let client = Client::open(options).await?;
+        Ok(Self { name, client, issued: AtomicU64::new(0), seen: Mutex::default() })
     }
 
     /// The same, of a file in which so many batches were written before.
@@ -60,12 +66,27 @@ impl Writer {
         self
     }
 
-    /// Writes the next batch.
+    /// Writes the next batch, behind all that it sees: its own, and what it saw before.
     pub(crate) async fn write(&self) -> anyhow::Result<()> {
-        let n = self.issued.load(Ordering::Relaxed) + 1;
-        self.client.write(script::batch(self.name, n)?).await?;
-        self.issued.store(n, Ordering::Relaxed);
+        let issued = self.issued.load(Ordering::Relaxed);
+        let behind = self.look(issued)?;
+        self.client.write(script::batch_behind(self.name, issued + 1, &behind)?).await?;
+        self.issued.store(issued + 1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What it sees, which holds all that it saw before.
+    fn look(&self, issued: u64) -> anyhow::Result<Marks> {
+        let seen = Seen::of(&self.client)?;
+        let mut past = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = Marks::from([(self.name, issued)]);
+        for past in [&*past, &own] {
+            if let Some(lacking) = seen.lacking(past) {
+                anyhow::bail!("writer {} does not see any more: {lacking}", self.name);
+            }
+        }
+        past.clone_from(&seen.marks);
+        Ok(seen.marks)
     }
 
     /// Writes batch after batch, as long as not too many wait for the server, until `stop` says so: a write that
@@ -128,6 +149,8 @@ pub(crate) async fn look_in(space: &str, url: String, directory: &Path) -> anyho
 pub(crate) struct Verdict {
     /// Batches that were acknowledged and are not there.
     pub(crate) lost: u64,
+    /// Whether a batch is there without one that it follows.
+    pub(crate) disordered: bool,
     /// Whatever else cannot be: half of a batch, a counter that counts twice.
     pub(crate) faults: Vec<String>,
 }
@@ -145,7 +168,9 @@ impl Verdict {
                 verdict.faults.push(format!("{promise:?}, and {mark} are there"));
             }
         }
-        verdict.faults.extend(seen.fault());
+        let disorder = seen.disorder();
+        verdict.disordered = disorder.is_some();
+        verdict.faults.extend(seen.fault().into_iter().chain(disorder));
         verdict
     }
 }
@@ -166,5 +191,9 @@ mod tests {
         assert_eq!((verdict.lost, verdict.faults.len()), (0, 1));
         seen.marks.insert(1, 9);
         assert_eq!(Verdict::of(&seen, &[promise(2)]).faults.len(), 2);
+        let mut seen = Seen::default();
+        seen.behind.insert(2, Marks::from([(1, 1)]));
+        let verdict = Verdict::of(&seen, &[promise(0)]);
+        assert!(verdict.disordered && verdict.faults.len() == 1);
     }
 }
