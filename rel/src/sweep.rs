@@ -470,8 +470,9 @@ impl World<'_> {
         if self.leg == Leg::Sends {
             let runs = server.is_running()?;
             let came = if point.fault == Fault::Kill { !runs } else { runs && !took_part };
-            server.kill()?;
+            server.strike()?;
             drop(attached);
+            server.kill()?;
             self.gate.shut();
             return Ok(Lived { came, ended_well: None });
         }
