@@ -1,4 +1,4 @@
-//! The same world twice, and on two platforms: the same events, to the byte.
+//! The same world on two platforms: the same events, to the byte. (That it is the same twice on one: `simulated`.)
 
 use crate::{
     Extent,
@@ -15,24 +15,10 @@ use std::{
 
 /// Worlds of a usual run that run on wasm32 too.
 pub(crate) const WORLDS: u64 = 1_000;
-/// One in so many worlds of a usual run of the simulator runs twice.
-const TWICE_ONE_IN: u64 = 100;
-
-/// Some worlds run twice, and `count` worlds natively and on wasm32, in Node.
+/// `count` worlds natively and on wasm32, in Node.
 pub(crate) fn suite(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
-    twice(extent, super::simulated::WORLDS / TWICE_ONE_IN, report)?;
     let (ran, same) = on_wasm(extent, count)?;
     report.tell("determinism.wasm", percent(same, ran), "%", Bar::Exactly(100.0))
-}
-
-/// `count` worlds run twice.
-fn twice(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
-    let again = |seed: u64, same: &mut u64| {
-        let seed = seed.wrapping_mul(TWICE_ONE_IN);
-        *same += u64::from(sim::run(seed) == sim::run(seed));
-    };
-    let (ran, same) = seeds::each(extent, count, again, |whole, more| *whole += more);
-    report.tell("determinism.native", percent(same, ran), "%", Bar::Exactly(100.0))
 }
 
 /// How many worlds ran, and how many of them the same way on wasm32.

@@ -35,13 +35,14 @@ use std::time::{Duration, Instant};
 enum Suite {
     /// Some of every suite of faults, within minutes; what this machine cannot measure is left out, and told.
     Quick,
-    /// Worlds with every fault, from one seed each: 12,000 seeds, or as many as the budget allows.
+    /// Worlds with every fault, from one seed each: 12,000 seeds, or as many as the budget allows; every hundredth
+    /// twice, the same way.
     Sim,
     /// Planted bugs: each must be found.
     Canaries,
     /// Stores that are copied, put back and restored: 100,000 short lives, or as many as the budget allows.
     History,
-    /// Every hundredth world runs twice, the same way; 1,000 run the same way natively and on wasm32, in Node.
+    /// 1,000 worlds run the same way natively and on wasm32, in Node.
     Determinism,
     /// libFuzzer on every target of shared/fuzz: 10,000,000 executions of each.
     Fuzz,

@@ -16,16 +16,34 @@ struct Sum {
     failed: usize,
     failures: Vec<Failure>,
     marks: BTreeMap<&'static str, u64>,
+    /// Worlds that ran twice, and those of them that did not run the same way.
+    repeated: usize,
+    differing: usize,
 }
 
 /// Worlds of a usual run: more than 20 million events.
 pub(crate) const WORLDS: u64 = 12_000;
 /// Short lives of a usual run.
 pub(crate) const HISTORIES: u64 = 100_000;
+/// Every seed that this divides runs twice.
+const TWICE_ONE_IN: u64 = 100;
 /// Failures that are made small and written: each takes a while.
 const KEPT_MAX: usize = 4;
 
 impl Sum {
+    /// Runs a world, and some worlds once more: the second run is the first one, to the digest of all that happens.
+    fn run(&mut self, seed: u64) {
+        let ran = sim::run(seed);
+        if seed.is_multiple_of(TWICE_ONE_IN) {
+            self.repeated += 1;
+            if sim::run(seed) != ran {
+                self.differing += 1;
+                say(format!("seed {seed}: another world the second time"));
+            }
+        }
+        self.add(ran);
+    }
+
     fn add(&mut self, ran: Result<Outcome, Failure>) {
         match ran {
             Ok(outcome) => {
@@ -53,6 +71,8 @@ impl Sum {
         for (mark, count) in other.marks {
             *self.marks.entry(mark).or_default() += count;
         }
+        self.repeated += other.repeated;
+        self.differing += other.differing;
     }
 }
 
@@ -75,13 +95,16 @@ fn millions(count: u64) -> f64 {
 /// Worlds with every fault: `count` of them.
 pub(crate) fn worlds(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (ran, sum) =
-        seeds::each(extent, count, |seed, sum: &mut Sum| sum.add(sim::run(seed)), Sum::join);
+    let (ran, sum) = seeds::each(extent, count, |seed, sum: &mut Sum| sum.run(seed), Sum::join);
     let took = started.elapsed().as_secs_f64();
     let usual = |bar| if extent.budget.is_none() && count >= WORLDS { bar } else { Bar::None };
     report.count("sim.seeds", usize::try_from(ran)?, "seeds", usual(Bar::AtLeast(10_000.0)))?;
     report.tell("sim.events", millions(sum.events), "million", usual(Bar::AtLeast(20.0)))?;
     report.count("sim.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
+    // So many seeds in a row have so many that are divided, at least.
+    let divided = Bar::AtLeast(f64::from(u32::try_from(ran / TWICE_ONE_IN)?));
+    report.count("sim.repeated", sum.repeated, "seeds", divided)?;
+    report.count("sim.differing", sum.differing, "seeds", Bar::Exactly(0.0))?;
     report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))?;
     let mut happened = sum.marks.clone();
     happened.insert("written", sum.written);
