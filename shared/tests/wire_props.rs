@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use rejoin_core::{
     codec::{CodecFault, Writer, decode_record, encode_record, write_value},
     hlc::{Hlc, Stamp},
-    id::{CollectionName, Epoch, Incarnation, Pattern, ReplicaId, Seq},
+    id::{
+        CollectionName, Cursor, Digest, Epoch, Incarnation, Pattern, RecordId, RecordKey,
+        ReplicaId, SPACE_BYTES_MAX, Seq, SpaceId,
+    },
     protocol::{
         limits,
         message::{
@@ -20,6 +23,7 @@ use rejoin_core::{
         rng::Rng,
         twin,
     },
+    time::WallMillis,
     tree::{NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
 };
 
@@ -234,8 +238,6 @@ fn lists_and_texts_end_at_their_limits() {
         limits::EPOCHS_MAX,
         limits::TOKEN_BYTES_MAX,
     );
-    // What deadlines of the handshake allow for.
-    assert!(encode(&hello(known, 12, epochs, token)).len() < limits::HELLO_BYTES);
     for (within, beyond) in [
         (hello(known, subscriptions, epochs, token), hello(known + 1, 0, 0, 0)),
         (hello(0, 0, 0, 0), hello(0, subscriptions + 1, 0, 0)),
@@ -251,6 +253,43 @@ fn lists_and_texts_end_at_their_limits() {
         assert_eq!(decode(&encode(&within)).unwrap(), within);
         assert_eq!(decode(&encode(&beyond)).unwrap_err().kind, CodecFault::Range);
     }
+}
+
+/// What deadlines of the handshake allow for.
+#[test]
+fn hello_with_all_that_it_may_name_is_within_what_its_deadline_allows_for() {
+    let collection =
+        |id: u32| CollectionName::parse(&format!("app/{id:02}/{}", "c".repeat(57))).unwrap();
+    let record = RecordId::parse("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+    let (epoch, time) = (Epoch::from_bytes([1; 16]), Hlc::at(WallMillis(1_700_000_000_000)));
+    let seq = Seq(u64::from(u32::MAX));
+    let subscription = |id| Subscription {
+        id,
+        pattern: Pattern::Prefix(collection(id)),
+        cursor: Some(Cursor { epoch, seq }),
+        place: Place {
+            seq,
+            key: Some(RecordKey { collection: collection(id), id: record.clone() }),
+        },
+        root: Some(Digest::of("rejoin.test", &[])),
+        time,
+    };
+    let known = limits::INCARNATIONS_MAX + limits::PAST_INCARNATIONS_MAX;
+    let hello = Message::Hello(Hello {
+        versions: limits::VERSIONS.to_vec(),
+        features: u64::MAX,
+        replica: ReplicaId::from_bytes([1; 16]),
+        incarnation: Incarnation::from_bytes([1; 16]),
+        known: vec![Incarnation::from_bytes([1; 16]); known],
+        space: SpaceId::parse(&"s".repeat(SPACE_BYTES_MAX)).unwrap(),
+        token: Some("t".repeat(limits::TOKEN_BYTES_MAX)),
+        clock: time.wall(),
+        subscriptions: (1..).take(limits::SUBSCRIPTIONS_MAX).map(subscription).collect(),
+        epochs: vec![epoch; limits::EPOCHS_MAX],
+    });
+    let bytes = encode(&hello).len();
+    assert!(bytes < limits::HELLO_BYTES, "{bytes}");
+    assert!(bytes > limits::HELLO_BYTES * 3 / 4, "{bytes}: it allows for far too much");
 }
 
 /// The same content with its dictionary in another order, twice, unused or with another base.

@@ -21,9 +21,10 @@ pub const PAGE_BYTES_AIM: usize = 256 << 10;
 pub const CHUNK_BYTES_AIM: usize = 1_536 << 10;
 /// Most bytes that the records of a chunk take in memory.
 pub const CHUNK_BYTES_MAX: usize = 8 << 20;
-/// What a hello takes, for deadlines: the longest token, all the incarnations and epochs that it may name, and a dozen
-/// subscriptions.
-pub const HELLO_BYTES: usize = 20 << 10;
+/// What a hello takes, for deadlines: the longest token, all the incarnations, epochs and subscriptions that it may name,
+/// these each to a collection of 64 bytes and in the middle of its changes. (With the longest names and ids
+/// it may take more.)
+pub const HELLO_BYTES: usize = 28 << 10;
 /// Most times that what is sent deflated may grow when it is inflated.
 pub const INFLATED_RATIO_MAX: usize = 100;
 /// Largest encoded record after joining.
