@@ -7,7 +7,7 @@ use crate::every::Every;
 use clap::{CommandFactory, Parser, ValueEnum};
 use rejoin_core::protocol::{
     host::{RETENTION, RefillPolicy},
-    limits::FRAME_BYTES_MAX,
+    limits::{FRAME_BYTES_MAX, HANDSHAKE_WITHIN, HELLO_BYTES, time_for},
 };
 use serde::Deserialize;
 use std::{
@@ -239,6 +239,8 @@ pub struct ConnectionLimits {
     pub spaces_max: u32,
     /// Largest frame taken from a client.
     pub frame_bytes_max: u32,
+    /// A connection may be so long without a channel: a slow line takes its time for a long token.
+    pub opening_max: Duration,
     /// A client that takes nothing for so long while something waits is cut.
     pub stall_max: Duration,
 }
@@ -250,6 +252,7 @@ impl Default for ConnectionLimits {
             connections_per_address_max: 1_000,
             spaces_max: 10_000,
             frame_bytes_max: 1 << 20,
+            opening_max: Duration::from_millis(HANDSHAKE_WITHIN.0 + time_for(HELLO_BYTES).0),
             stall_max: Duration::from_secs(10),
         }
     }
@@ -360,6 +363,7 @@ impl Config {
                 ),
                 spaces_max: number(said.spaces_max, file.spaces_max, limits.spaces_max),
                 frame_bytes_max: check_frame(frame_bytes.unwrap_or(limits.frame_bytes_max))?,
+                opening_max: limits.opening_max,
                 stall_max: stall.map_or(limits.stall_max, |seconds| {
                     Duration::from_secs(u64::from(seconds.get()))
                 }),

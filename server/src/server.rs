@@ -184,6 +184,7 @@ impl Server {
             origins: self.config.origins.clone().into(),
             frame_bytes_max: usize::try_from(self.config.limits.frame_bytes_max)
                 .unwrap_or(usize::MAX),
+            opening_max: self.config.limits.opening_max,
             stall_max: self.config.limits.stall_max,
             stopping: stopping.clone(),
         };

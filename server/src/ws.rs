@@ -26,7 +26,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rejoin_core::{
     protocol::{
-        limits::{HANDSHAKE_WITHIN, HELLO_BYTES, PART_BYTES, SUBPROTOCOL, time_for},
+        limits::{PART_BYTES, SUBPROTOCOL},
         message::ByeCode,
         wire::{self, BadLine, Chain},
     },
@@ -54,8 +54,6 @@ use tracing::{debug, warn};
 const DEFLATED_APART_BYTES_MIN: usize = 8 << 10;
 /// What is read at a time; the library's default costs an idle connection 128 KiB.
 const READ_BYTES: usize = 4 << 10;
-/// How long a connection may be without a channel: a slow line takes its time for a long token.
-const OPENING_WITHIN: Millis = Millis(HANDSHAKE_WITHIN.0 + time_for(HELLO_BYTES).0);
 /// How long the last words, and then the peer's, are waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -67,6 +65,7 @@ pub(crate) struct Gate {
     pub(crate) hubs: Arc<Hubs>,
     pub(crate) origins: Arc<[String]>,
     pub(crate) frame_bytes_max: usize,
+    pub(crate) opening_max: Duration,
     pub(crate) stall_max: Duration,
     /// Becomes true when the process ends.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -161,12 +160,12 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     let outgoing = Arc::new(Outgoing::default());
     let mut connection = Connection::new(Arc::clone(&gate.hubs), Arc::clone(&outgoing));
     let mut stopping = gate.stopping.clone();
-    let stall_max = gate.stall_max;
+    let (opening_max, stall_max) = (Millis(clock::millis(gate.opening_max)), gate.stall_max);
     let ending = {
         let writing = write(&mut sink, &outgoing, stall_max);
         tokio::pin!(writing);
         let ending = tokio::select! {
-            ending = read(&mut stream, &mut connection, &outgoing, &mut stopping) => ending,
+            ending = read(&mut stream, &mut connection, &outgoing, opening_max, &mut stopping) => ending,
             ending = &mut writing => ending,
         };
         if let Ending::Violated(violation, _) = &ending {
@@ -194,6 +193,7 @@ async fn read(
     stream: &mut SplitStream<Socket>,
     connection: &mut Connection,
     outgoing: &Outgoing,
+    opening_max: Millis,
     stopping: &mut watch::Receiver<bool>,
 ) -> Ending {
     let mut chain = Chain::of_initiator();
@@ -202,7 +202,7 @@ async fn read(
         if idle_since.is_some() && *stopping.borrow() {
             return Ending::Over(CloseCode::Away);
         }
-        let patience = idle_since.map(|since| clock::until(since + OPENING_WITHIN));
+        let patience = idle_since.map(|since| clock::until(since + opening_max));
         tokio::select! {
             message = stream.next() => match message {
                 Some(Ok(Message::Binary(sealed))) => {

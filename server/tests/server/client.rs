@@ -24,9 +24,13 @@ use rejoin_core::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message as Frame, client::IntoClientRequest, http::HeaderValue},
@@ -45,6 +49,24 @@ impl Socket {
     pub(crate) async fn say(&mut self, frame: Vec<u8>) -> Result<(), Error> {
         let sealed = self.sent.seal(frame);
         self.send(Frame::Binary(sealed.into())).await
+    }
+
+    /// The same in pieces of so many bytes with a pause before each, as they come over a slow line.
+    pub(crate) async fn say_slowly(
+        &mut self,
+        frame: Vec<u8>,
+        bytes: usize,
+        pause: Duration,
+    ) -> Result<(), Error> {
+        let sealed = self.sent.seal(frame);
+        let length = u16::try_from(sealed.len()).expect("no longer frame is said so");
+        // Binary and whole, its length in two bytes, masked with zeros: that is, not at all.
+        let head = [[0x82, 0xfe], length.to_be_bytes(), [0; 2], [0; 2]].concat();
+        for piece in [head, sealed].concat().chunks(bytes) {
+            sleep(pause).await;
+            self.stream.get_mut().write_all(piece).await?;
+        }
+        Ok(())
     }
 
     /// Sends anything, as it is.

@@ -5,11 +5,12 @@ use crate::{
     world::{Directory, World, get},
 };
 use rejoin_core::protocol::{
-    limits::FRAME_BYTES_MAX,
+    limits::{FRAME_BYTES_MAX, HELLO_BYTES, TOKEN_BYTES_MAX, time_for},
     message::{ByeCode, Message, Push},
     wire::{self, Chain},
 };
 use rejoin_server::Config;
+use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 const TOKENS: &str = "
@@ -151,14 +152,44 @@ async fn a_message_before_the_hello_is_misconduct() {
     assert_eq!(client.close_code().await, Some(1008));
 }
 
+/// How long a connection may be without a channel, where a test waits for it.
+const OPENING: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn usual_time_for_a_hello_is_five_seconds_and_what_the_longest_takes_on_the_slowest_line() {
+    let opening = Config::new("data").limits.opening_max;
+    let slow = Duration::from_millis(time_for(HELLO_BYTES).0);
+    assert_eq!(opening, Duration::from_secs(5) + slow);
+    // One that comes after 7 to 10 s is in time.
+    assert!(opening > Duration::from_secs(15), "{opening:?}");
+}
+
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
-    let world = World::new().await;
+async fn a_connection_that_says_nothing_is_closed_when_its_time_is_over() {
+    let world = World::with(|_, config| config.limits.opening_max = OPENING).await;
     let mut client = Client::new("demo", 1);
     client.channel = 0;
+    let dialled = Instant::now();
     client.socket = Some(dial(world.address, None).await.unwrap());
     assert_eq!(client.end().await.bye().code, ByeCode::Misbehaved);
     assert_eq!(client.close_code().await, Some(1008));
+    assert!(dialled.elapsed() >= OPENING);
+}
+
+/// Before a hello had the time that it takes, clients on slow lines with long tokens were turned away again and again.
+#[tokio::test]
+async fn a_hello_that_takes_long_on_a_slow_line_is_let_in_within_its_time() {
+    let world = World::with(|_, config| config.limits.opening_max = OPENING).await;
+    let mut client = Client::new("demo", 1);
+    client.token = Some("t".repeat(TOKEN_BYTES_MAX));
+    let hello = wire::encode_frame(client.channel, &Message::Hello(client.hello()));
+    let mut socket = dial(world.address, None).await.unwrap();
+    // About half of the time, as 7 to 10 s are of what is usual.
+    let (bytes, pause) = (hello.len() / 10, OPENING / 20);
+    socket.say_slowly(hello, bytes, pause).await.unwrap();
+    client.socket = Some(socket);
+    let came = client.next().await;
+    assert!(matches!(came, Ok(Message::Welcome(_))), "{came:?}");
 }
 
 #[tokio::test]
