@@ -6,16 +6,19 @@
 )]
 
 use rejoin_core::{
+    codec::{seal, unseal},
     id::SpaceId,
     io::{Batch, CommitOutcome, KeyRange, Keyspace},
     port::{Fault, FaultClass, Store},
     testing::{
         block_on,
         contract::{self, StoreFactory},
+        rng::Rng,
     },
 };
 use rejoin_sqlite::{FORMAT, Rehearsal, SqliteDb, SqliteError, SqliteOptions, SqliteStore};
 use std::{
+    collections::BTreeMap,
     fs,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -252,6 +255,74 @@ fn s09_damaged_pages_are_reported_as_corrupt() {
     assert_eq!(scan.map_err(|error| error.class()), Err(FaultClass::Corrupt));
     let whole = block_on(db.integrity_check()).is_ok_and(|findings| findings.is_empty());
     assert!(!whole, "the check found nothing");
+}
+
+/// What is read of a file: its rows, each with what its seal keeps, unless that is broken; or a fault.
+fn sealed_rows(path: &Path) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, SqliteError> {
+    let db = SqliteDb::open(path, &SqliteOptions::default())?;
+    let range = KeyRange::default();
+    let page = block_on(space(&db, "space").scan(Keyspace::Log, &range, NonZeroU32::MAX))?;
+    let body = |value: &[u8]| unseal(1, value).ok().map(<[u8]>::to_vec);
+    Ok(page.rows.into_iter().map(|row| (row.key, body(&row.value))).collect())
+}
+
+/// Every page, some bits of each: whatever is read is what was written, or says that it is not.
+#[test]
+fn s09_a_bit_that_flips_in_any_page_is_harmless_or_noticed() {
+    const PAGE: usize = 4_096;
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    let mut written = BTreeMap::new();
+    for n in 0..60_u8 {
+        // Who asks for a row has its key: it is in the body, so that a key that has changed is noticed.
+        let (key, body) = (vec![b'k', n], [&[b'k', n][..], &[n; 400]].concat());
+        let mut batch = Batch::default();
+        batch.put(Keyspace::Log, key.clone(), seal(1, body.clone()));
+        assert_eq!(commit(&store, batch), APPLIED);
+        written.insert(key, Some(body));
+    }
+    assert_eq!(block_on(db.close()), Ok(()));
+    let whole = fs::read(directory.file()).expect("the file");
+    assert_eq!(sealed_rows(&directory.file()), Ok(written.clone()));
+    let (mut dice, mut noticed) = (Rng::new(9), 0);
+    for page in 0..whole.len() / PAGE {
+        // Its head, where the cells stand, and their content.
+        let places = [0..12, 12..64, 64..PAGE, 64..PAGE, 64..PAGE, PAGE - 512..PAGE];
+        for place in places {
+            let at = page * PAGE + place.start + dice.index(place.len());
+            let mut damaged = whole.clone();
+            if let Some(byte) = damaged.get_mut(at) {
+                *byte ^= 1 << dice.below(8);
+            }
+            let harmed = Directory::new();
+            fs::write(harmed.file(), damaged).expect("the file");
+            let read = sealed_rows(&harmed.file());
+            if read.as_ref() == Ok(&written) {
+                continue;
+            }
+            noticed += 1;
+            let is_told = match &read {
+                Err(_) => true,
+                Ok(rows) => rows
+                    .iter()
+                    .any(|(key, body)| body.as_ref().is_none_or(|body| !body.starts_with(key))),
+            };
+            // Rows that are not there any more say nothing: the file does, to whoever checks it.
+            let is_found = || {
+                let db = open(&harmed.file());
+                !block_on(db.integrity_check()).is_ok_and(|findings| findings.is_empty())
+            };
+            assert!(is_told || is_found(), "byte {at} of page {page}: {read:?}");
+            let rows = read.unwrap_or_default();
+            let wrong = |(key, body): &(&Vec<u8>, &Option<Vec<u8>>)| {
+                body.as_ref().is_some_and(|body| body.starts_with(key))
+                    && written.get(*key) != Some(*body)
+            };
+            assert_eq!(rows.iter().find(wrong), None, "byte {at} of page {page}");
+        }
+    }
+    assert!(noticed > 10, "{noticed}");
 }
 
 /// Polls once with a waker that does nothing.
