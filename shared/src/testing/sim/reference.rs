@@ -123,9 +123,12 @@ impl Field {
     }
 
     fn offers(&self) -> impl Iterator<Item = (Stamp, Value)> {
-        self.events.iter().filter_map(|(stamp, intent)| match intent {
-            Intent::Set { value, .. } => Some((*stamp, value.clone())),
-            _ => None,
+        self.events.iter().filter_map(|(stamp, intent)| {
+            if let Intent::Set { value, .. } = intent {
+                Some((*stamp, value.clone()))
+            } else {
+                None
+            }
         })
     }
 
@@ -155,9 +158,8 @@ impl Field {
     }
 
     fn total(&self) -> Option<Visible> {
-        let amounts = self.events.iter().filter_map(|(_, intent)| match intent {
-            Intent::Add { amount, .. } => Some(*amount),
-            _ => None,
+        let amounts = self.events.iter().filter_map(|(_, intent)| {
+            if let Intent::Add { amount, .. } = intent { Some(*amount) } else { None }
         });
         let amounts: Vec<i64> = amounts.collect();
         (!amounts.is_empty()).then(|| Visible::Counter(amounts.into_iter().sum()))
@@ -170,12 +172,10 @@ impl Field {
             let Intent::Insert { element, .. } = intent else {
                 continue;
             };
-            let deletes = |(later, (by, other)): (usize, &(Stamp, Intent))| match other {
-                Intent::Delete { element: of, covers, .. } => {
-                    // One who inserts anew what he deletes in the same row has it in the end.
-                    of == element && is_in(&seen(covers), stamp) && (by != stamp || later > at)
-                }
-                _ => false,
+            let deletes = |(later, (by, other)): (usize, &(Stamp, Intent))| {
+                let Intent::Delete { element: of, covers, .. } = other else { return false };
+                // One who inserts anew what he deletes in the same row has it in the end.
+                of == element && is_in(&seen(covers), stamp) && (by != stamp || later > at)
             };
             if !self.events.iter().enumerate().any(deletes) {
                 left.insert(element.clone());
@@ -191,10 +191,9 @@ impl Field {
             let Intent::Resolve { value, .. } = intent else {
                 continue;
             };
-            let replaces = |(later, (by, other)): (usize, &(Stamp, Intent))| match other {
-                Intent::Resolve { .. } if by == stamp => later > at,
-                Intent::Resolve { covers, .. } => covers.contains(stamp),
-                _ => false,
+            let replaces = |(later, (by, other)): (usize, &(Stamp, Intent))| {
+                let Intent::Resolve { covers, .. } = other else { return false };
+                if by == stamp { later > at } else { covers.contains(stamp) }
             };
             if !self.events.iter().enumerate().any(replaces) {
                 left.insert(*stamp, value.clone());
