@@ -126,7 +126,7 @@ impl Plan {
         let mut plan = Self {
             devices: 1 + rng.index(3),
             tabs: 1 + rng.index(2),
-            writes: 20 + rng.below(60),
+            writes: 4 + rng.below(80),
             records: 1 + rng.below(12),
             cut_one_in: some(rng, 60),
             silence_one_in: if rng.once_in(4) { 40 + rng.below(100) } else { 0 },
