@@ -19,6 +19,8 @@ pub enum Bug {
     OverlayInBase,
     /// What has come is visible before the cut.
     CutsIgnored,
+    /// Of what a batch offers to one field several times the last counts, be it less than another one.
+    LastOfferWins,
     /// A put or erase resets no cell.
     NoSince,
     /// A row is acknowledged before its commit.

@@ -39,6 +39,7 @@ canaries! {
     fn rows_that_go_on_behind_a_refused_one_are_found();
     fn a_local_write_in_the_base_is_found();
     fn ignored_cuts_are_found();
+    fn a_last_offer_that_hides_a_better_one_is_found();
     fn a_put_that_resets_nothing_is_found();
     fn an_acknowledgement_before_its_commit_is_found();
     fn copies_that_are_not_told_apart_are_found();

@@ -47,7 +47,7 @@ pub fn visible_kinds(record: &Record) -> BTreeMap<FieldName, (Kind, Visible)> {
             btree_map::Entry::Vacant(entry) => {
                 entry.insert((rank, visible));
             }
-            // No two ranks are equal: of each kind there is one cell.
+            // No two ranks are equal, since of each kind there is one cell: to ask for less is all there is to ask.
             btree_map::Entry::Occupied(mut entry) if entry.get().0.cmp(&rank).is_lt() => {
                 entry.insert((rank, visible));
             }

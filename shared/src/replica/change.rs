@@ -8,10 +8,7 @@ use crate::{
     message::limits::{CELLS_MAX, VALUE_BYTES_MAX},
     record::{Kind, Record, State, Value},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 /// What an app asks to be done to one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -270,25 +267,13 @@ impl Plan<'_> {
     }
 
     fn fields(&mut self, fields: &[FieldChange]) -> Result<(), ChangeError> {
-        let mut last = BTreeMap::new();
         for change in fields {
             check_value_of(change)?;
-            // Of several changes of one plain field the last counts; others add up.
-            if let FieldAction::Set(kind, _) = &change.action {
-                last.insert((change.field.clone(), *kind), change);
-            }
-        }
-        for change in fields {
             let field = change.field.clone();
             match &change.action {
                 FieldAction::Set(kind, value) => {
-                    let is_last = last
-                        .get(&(field.clone(), *kind))
-                        .is_some_and(|last| core::ptr::eq(*last, change));
-                    if is_last {
-                        let value = value.clone();
-                        self.intents.push(Intent::Set { field, kind: *kind, value });
-                    }
+                    let value = value.clone();
+                    self.intents.push(Intent::Set { field, kind: *kind, value });
                 }
                 FieldAction::Clear(kind) => {
                     self.intents.push(Intent::Clear { field, kind: *kind });
@@ -332,12 +317,23 @@ impl Plan<'_> {
     }
 
     fn replace(&mut self, field: &FieldName, elements: &[Value]) {
-        let current: Vec<Value> = match self.cell(field, Kind::Set) {
-            Some(State::Set(set)) => set.elements.keys().cloned().collect(),
-            _ => Vec::new(),
+        let mut there = match self.cell(field, Kind::Set) {
+            Some(State::Set(set)) => gather::set(set.elements.keys().cloned()),
+            _ => BTreeSet::new(),
         };
+        for intent in &self.intents {
+            if let Intent::Insert { field: of, element } = intent
+                && of == field
+            {
+                there.insert(element.clone());
+            } else if let Intent::Delete { field: of, element, .. } = intent
+                && of == field
+            {
+                there.remove(element);
+            }
+        }
         let (kept, gone): (Vec<Value>, Vec<Value>) =
-            current.into_iter().partition(|element| elements.contains(element));
+            there.into_iter().partition(|element| elements.contains(element));
         self.delete(field, &gone);
         for element in elements.iter().filter(|element| !kept.contains(element)) {
             let (field, element) = (field.clone(), element.clone());
@@ -352,8 +348,12 @@ impl Plan<'_> {
         }
     }
 
+    /// What is there of a cell, unless this change has cleared it.
     fn cell(&self, field: &FieldName, kind: Kind) -> Option<&State> {
-        self.current.cells.get(&(field.clone(), kind)).map(|cell| &cell.state)
+        let cell = (field.clone(), kind);
+        let clears = |intent: &Intent| matches!(intent, Intent::Clear { field, kind } if (field, *kind) == (&cell.0, cell.1));
+        let there = self.current.cells.get(&cell).map(|cell| &cell.state);
+        there.filter(|_| !self.intents.iter().any(clears))
     }
 }
 

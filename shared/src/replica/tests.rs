@@ -176,9 +176,37 @@ fn what_a_batch_offers_twice_is_the_first_the_greatest_the_least_or_the_last() {
     commit(&mut replica, &[write(5), write(9), write(1), write(3)]);
     let left = [("fww", int(5)), ("max", int(9)), ("min", int(1)), ("lww", int(3))];
     shows(&replica, "a", &left);
+    let twice = [9, 1, 3].into_iter().flat_map(offer).collect();
+    commit(&mut replica, &[change("b", Action::Upsert(twice))]);
+    let left = [("fww", int(9)), ("max", int(9)), ("min", int(1)), ("lww", int(3))];
+    shows(&replica, "b", &left);
     // What a put clears is no offer any more.
     commit(&mut replica, &[write(50), change("a", Action::Put(offer(7)))]);
     shows(&replica, "a", &kinds.map(|(name, _)| (name, int(7))));
+}
+
+#[test]
+fn content_of_a_set_is_given_anew_whatever_the_same_change_has_done_to_it() {
+    let mut replica = replica();
+    let tags = |action| field("tags", action);
+    let ints = |values: &[i64]| values.iter().copied().map(Value::int).collect::<Vec<_>>();
+    let shown = |values: &[i64]| [("tags", Visible::Set(ints(values)))];
+    commit(
+        &mut replica,
+        &[change("a", Action::Put(vec![tags(FieldAction::Insert(ints(&[1, 2])))]))],
+    );
+    let replace = || tags(FieldAction::Replace(ints(&[2, 3])));
+    let before = [
+        FieldAction::Insert(ints(&[4])),
+        FieldAction::Delete(ints(&[2])),
+        FieldAction::Clear(Kind::Set),
+    ];
+    for action in before {
+        commit(&mut replica, &[change("a", Action::Update(vec![tags(action), replace()]))]);
+        shows(&replica, "a", &shown(&[2, 3]));
+    }
+    commit(&mut replica, &[change("a", Action::Put(vec![replace()]))]);
+    shows(&replica, "a", &shown(&[2, 3]));
 }
 
 #[test]

@@ -109,12 +109,7 @@ impl Replica {
         let stamp = Stamp { hlc, replica: self.id() };
         let Planned { writes, sent_about } = self.plan_all(changes, stamp)?;
         let mut row = Row { stamp, origin: None, insisted: false, writes };
-        if self.planted.is(Bug::NoSince) {
-            let writes = row.writes.iter_mut();
-            writes.for_each(|write| {
-                write.intents.retain(|intent| !matches!(intent, Intent::Clear { .. }));
-            });
-        }
+        self.plant_into(&mut row);
         let got = encode_entry(&Entry::Commit(row.clone())).len();
         if got > BATCH_BYTES_MAX {
             let (max, unit) = (BATCH_BYTES_MAX, "bytes");
@@ -124,6 +119,23 @@ impl Replica {
             self.check_sent(&row)?;
         }
         Ok(row)
+    }
+
+    /// A planted bug changes what is planned.
+    fn plant_into(&self, row: &mut Row) {
+        for write in &mut row.writes {
+            if self.planted.is(Bug::NoSince) {
+                write.intents.retain(|intent| !matches!(intent, Intent::Clear { .. }));
+            }
+            if self.planted.is(Bug::LastOfferWins) {
+                let mut offered = BTreeSet::new();
+                write.intents.reverse();
+                write.intents.retain(|intent| {
+                    !matches!(intent, Intent::Set { .. }) || offered.insert(intent.cell())
+                });
+                write.intents.reverse();
+            }
+        }
     }
 
     /// The peer gets touched cells in full: small changes of large records may be too much for a frame.

@@ -128,7 +128,7 @@ fn server_forgets(plan: &mut Plan) {
 }
 
 /// All of them.
-pub const CANARIES: [Canary; 63] = [
+pub const CANARIES: [Canary; 64] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -168,6 +168,13 @@ pub const CANARIES: [Canary; 63] = [
         bug: Bug::CutsIgnored,
         name: "ignored_cuts_are_found",
         stands_for: "DESIGN 6.4: what lies between two cuts becomes visible together; G5",
+        draw: Plan::draw,
+        force: |_| {},
+    },
+    Canary {
+        bug: Bug::LastOfferWins,
+        name: "a_last_offer_that_hides_a_better_one_is_found",
+        stands_for: "DESIGN 3: a max keeps the greatest, whoever wrote it; what apps wanted is asked of what they see",
         draw: Plan::draw,
         force: |_| {},
     },

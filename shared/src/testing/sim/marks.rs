@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 87] = [
+pub const SOMETIMES: [&str; 96] = [
     "account changed",
     "account met",
     "adopted",
@@ -22,6 +22,16 @@ pub const SOMETIMES: [&str; 87] = [
     "collected",
     "commits lost",
     "commits torn off",
+    "compared: counter",
+    "compared: fww",
+    "compared: live",
+    "compared: lww",
+    "compared: max",
+    "compared: min",
+    "compared: of two kinds",
+    "compared: removed",
+    "compared: review",
+    "compared: set",
     "conflict",
     "dead came back",
     "device disk full",
@@ -63,7 +73,6 @@ pub const SOMETIMES: [&str; 87] = [
     "record is dead",
     "record lives",
     "record rotted",
-    "reference compared",
     "refilled",
     "rejected",
     "reloaded",

@@ -31,6 +31,7 @@ mod shrink;
 mod tape;
 mod tokens;
 mod trace;
+mod wanted;
 mod wires;
 mod workload;
 

@@ -1,6 +1,6 @@
 //! What must hold: at every step, and when the world has come to rest.
 
-use super::{World, collection, reference::Wanted};
+use super::{World, collection, wanted::Wanted};
 use crate::{
     hlc::Stamp,
     id::{RecordId, RecordKey},

@@ -205,8 +205,8 @@ impl Plan {
         self.drift_ppm = if rng.once_in(4) { rng.one_of(100, &[2_000, 50_000]) } else { 0 };
         self.server_steps = rng.once_in(2);
         self.heals_some = rng.once_in(2);
-        // One world in sixteen has lives without an end.
-        self.generations = if rng.below(16) > 0 { 4 } else { 0 };
+        // Only a world whose tape has ended is calm.
+        self.generations = if rng.is_over() { 0 } else { 4 };
         self.hostile_one_in = some(rng, 4, 8);
         self.mangle_one_in = some(rng, 4, 100);
         self.expiry_one_in = some(rng, 4, 20);

@@ -1,9 +1,12 @@
 //! What records must show: the rows that the server has accepted, folded one after the other with plain maps.
 //!
-//! The reference shares no code with what it checks but the types of what apps asked for. It knows no joins, deltas,
-//! views, pages or trees: which rows count, and in which order, is what the server's store has committed; what they
-//! do is what the apps' devices sent. Absent: worlds whose server lost what it had accepted, where other oracles
-//! say what comes back.
+//! The reference begins at the rows that devices have planned, and at what the server's store has committed, in its
+//! order. It joins nothing and knows no deltas, views, pages or trees: what it shares with what it checks are the types
+//! of rows, and how rows are read from a message and from the store. What planning makes of an app's change is
+//! checked apart (`super::wanted`).
+//!
+//! Absent: worlds whose server lost what it had accepted, and records that were removed and forgotten: other oracles
+//! say what comes back. Each kind of field that was compared has its mark.
 
 use super::World;
 use crate::{
@@ -12,8 +15,8 @@ use crate::{
     io::{Batch, Keyspace, Write},
     message::{Message, Push},
     protocol::{host::accepted_row, wire},
-    record::{Kind, Record, Value, VersionVector, Visible, visible},
-    replica::{Action, FieldAction, FieldChange, Intent, Row, RowWrite},
+    record::{Kind, Record, Value, VersionVector, Visible, visible_kinds},
+    replica::{Intent, Row, RowWrite},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +34,8 @@ pub(super) struct Reference {
     sent: BTreeMap<Name, Row>,
     /// In the order in which the server takes them in.
     accepted: BTreeMap<Seq, Name>,
+    /// Records that were dead when the server forgot some.
+    forgotten: BTreeSet<RecordKey>,
 }
 
 /// Up to when somebody had seen the writes of whom.
@@ -44,7 +49,25 @@ fn is_in(seen: &Seen, stamp: &Stamp) -> bool {
     seen.get(&stamp.replica).is_some_and(|upto| *upto >= stamp.hlc)
 }
 
-/// What happened to a field since it was last reset.
+/// Which part of a record: a field as one kind of it.
+pub(super) type Part = (FieldName, Kind);
+
+/// The part that an intent is about, if it is not about the whole record.
+fn part(intent: &Intent) -> Option<Part> {
+    match intent {
+        Intent::Clear { field, kind } | Intent::Set { field, kind, .. } => {
+            Some((field.clone(), *kind))
+        }
+        Intent::Add { field, .. } => Some((field.clone(), Kind::Counter)),
+        Intent::Insert { field, .. } | Intent::Delete { field, .. } => {
+            Some((field.clone(), Kind::Set))
+        }
+        Intent::Resolve { field, .. } => Some((field.clone(), Kind::Review)),
+        Intent::Remove => None,
+    }
+}
+
+/// What happened to a part since it was last reset.
 #[derive(Debug, Default)]
 struct Field {
     reset: Option<Stamp>,
@@ -58,36 +81,26 @@ struct Told {
     writes: Vec<Stamp>,
     /// What each remover had seen, with its own write.
     removals: Vec<Seen>,
-    fields: BTreeMap<(FieldName, u8), Field>,
-    /// Of which kind each is.
-    kinds: BTreeMap<u8, Kind>,
+    parts: BTreeMap<Part, Field>,
 }
 
 impl Told {
     fn write(&mut self, stamp: Stamp, write: &RowWrite) {
         self.writes.push(stamp);
-        let mut lost = BTreeSet::new();
         for intent in &write.intents {
-            let Some((name, kind)) = intent.cell() else {
+            let Some(part) = part(intent) else {
                 let mut covered = seen(&write.saw);
                 covered.insert(stamp.replica, stamp.hlc);
                 self.removals.push(covered);
                 continue;
             };
-            let code = kind.code();
-            self.kinds.insert(code, kind);
-            let field = self.fields.entry((name.clone(), code)).or_default();
-            let resets = |other: &Intent| {
-                matches!(other, Intent::Clear { .. }) && other.cell() == Some((name.clone(), kind))
-            };
-            if kind != Kind::Lww && write.intents.iter().any(resets) && field.reset > Some(stamp) {
+            let resets = |intent: &Intent| matches!(intent, Intent::Clear { field, kind } if *field == part.0 && *kind == part.1);
+            let clears = part.1 != Kind::Lww && resets(intent);
+            let is_lost = part.1 != Kind::Lww && write.intents.iter().any(resets);
+            let field = self.parts.entry(part).or_default();
+            if is_lost && field.reset > Some(stamp) {
                 // Somebody who reset the field later was taken in before.
-                lost.insert((name.clone(), code));
-            }
-            if lost.contains(&(name, code)) {
-                continue;
-            }
-            if kind != Kind::Lww && matches!(intent, Intent::Clear { .. }) {
+            } else if clears {
                 *field = Field { reset: Some(stamp), events: Vec::new() };
             } else {
                 field.events.push((stamp, intent.clone()));
@@ -100,15 +113,36 @@ impl Told {
         !self.writes.iter().all(removed)
     }
 
-    fn shows(&self) -> BTreeMap<FieldName, Visible> {
-        let shown = self.fields.iter().filter_map(|((name, code), field)| {
-            Some((name.clone(), field.shows(*self.kinds.get(code)?)?))
-        });
-        shown.collect()
+    /// Of a field that is of several kinds, what was written or reset last; a kind that keeps no times of its writes
+    /// counts by its reset.
+    fn shows(&self) -> BTreeMap<FieldName, (Kind, Visible)> {
+        let mut shown: BTreeMap<FieldName, ((Option<Stamp>, Kind), Visible)> = BTreeMap::new();
+        for ((name, kind), field) in &self.parts {
+            let Some(visible) = field.shows(*kind) else {
+                continue;
+            };
+            let rank = (field.latest_stamp(*kind), *kind);
+            if shown.get(name).is_none_or(|(known, _)| *known < rank) {
+                shown.insert(name.clone(), (rank, visible));
+            }
+        }
+        let shown = shown.into_iter();
+        shown.map(|(name, ((_, kind), visible))| (name, (kind, visible))).collect()
     }
 }
 
 impl Field {
+    /// When it was written or reset last, as far as its kind keeps that.
+    fn latest_stamp(&self, kind: Kind) -> Option<Stamp> {
+        let stamps = self.events.iter().map(|(stamp, _)| *stamp);
+        let written = match kind {
+            Kind::Lww | Kind::Set | Kind::Review => stamps.max(),
+            Kind::Fww => stamps.min(),
+            Kind::Max | Kind::Min | Kind::Counter | Kind::Later(_) => None,
+        };
+        written.max(self.reset)
+    }
+
     fn shows(&self, kind: Kind) -> Option<Visible> {
         match kind {
             Kind::Lww => self.latest(),
@@ -203,98 +237,16 @@ impl Field {
     }
 }
 
-/// What an app must see of a record as soon as it has done something to it.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    live: bool,
-    /// Whether it sees nothing else.
-    only: bool,
-    fields: BTreeMap<FieldName, Content>,
-}
-
-#[derive(Debug)]
-enum Content {
-    Value(Value),
-    Total(i64),
-    Elements(BTreeSet<Value>),
-    /// The one value that is left of those under review.
-    Resolved(Value),
-}
-
-impl Content {
-    fn is(&self, shown: Option<&Visible>) -> bool {
-        match (self, shown) {
-            (Self::Value(value), Some(Visible::Value(shown))) => shown == value,
-            (Self::Total(total), Some(Visible::Counter(shown))) => shown == total,
-            (Self::Elements(elements), Some(Visible::Set(shown))) => shown.iter().eq(elements),
-            (Self::Elements(elements), None) => elements.is_empty(),
-            (Self::Resolved(value), Some(Visible::Review(shown))) => {
-                shown.iter().map(|(_, shown)| shown).eq([value])
-            }
-            _ => false,
-        }
-    }
-
-    fn into_elements(self) -> BTreeSet<Value> {
-        if let Self::Elements(elements) = self { elements } else { BTreeSet::new() }
-    }
-}
-
-impl Wanted {
-    /// What remains of a put is just what it names; of anything else, what has overwritten something.
-    pub(super) fn after(action: &Action) -> Self {
-        let (live, only, changes) = match action {
-            Action::Put(changes) | Action::Add(changes) => (true, true, changes.as_slice()),
-            Action::Update(changes) | Action::Upsert(changes) => (true, false, changes.as_slice()),
-            Action::Remove { .. } => (false, false, [].as_slice()),
-        };
-        let mut fields = BTreeMap::new();
-        for FieldChange { field, action } in changes {
-            let before = fields.remove(field);
-            let content = match (action, before) {
-                (FieldAction::Set(kind, value), _) if only || *kind == Kind::Lww => {
-                    Content::Value(value.clone())
-                }
-                (FieldAction::Resolve(value), _) => Content::Resolved(value.clone()),
-                (FieldAction::Add(amount), Some(Content::Total(total))) => {
-                    Content::Total(total + amount)
-                }
-                (FieldAction::Add(amount), _) if only => Content::Total(*amount),
-                (FieldAction::Insert(more), before) if only => {
-                    let mut elements = before.map(Content::into_elements).unwrap_or_default();
-                    elements.extend(more.iter().cloned());
-                    Content::Elements(elements)
-                }
-                (FieldAction::Delete(fewer), before) if only => {
-                    let mut elements = before.map(Content::into_elements).unwrap_or_default();
-                    elements.retain(|element| !fewer.contains(element));
-                    Content::Elements(elements)
-                }
-                _ => continue,
-            };
-            fields.insert(field.clone(), content);
-        }
-        Self { live, only, fields }
-    }
-
-    pub(super) fn is_met(&self, record: &Record) -> bool {
-        let shows = visible(record);
-        let met = self.fields.iter().all(|(name, wanted)| wanted.is(shows.get(name)));
-        let others = || shows.keys().any(|name| !self.fields.contains_key(name));
-        record.is_live() == self.live && met && !(self.only && others())
-    }
-}
-
-fn number(value: &Value) -> Option<i64> {
+pub(super) fn number(value: &Value) -> Option<i64> {
     if let Value::Number(number) = value { number.as_i64() } else { None }
 }
 
 /// Apps offer whole numbers here.
-fn greater(one: Value, other: Value) -> Value {
+pub(super) fn greater(one: Value, other: Value) -> Value {
     if number(&other) > number(&one) { other } else { one }
 }
 
-fn lesser(one: Value, other: Value) -> Value {
+pub(super) fn lesser(one: Value, other: Value) -> Value {
     if number(&other) < number(&one) { other } else { one }
 }
 
@@ -335,6 +287,45 @@ impl World {
         }
     }
 
+    /// The server has forgotten some of what was dead.
+    pub(super) fn forgets(&mut self) {
+        let dead = self.told().map(|told| {
+            let dead = told.into_iter().filter(|(_, told)| !told.is_live());
+            dead.map(|(key, _)| key).collect::<Vec<_>>()
+        });
+        self.reference.forgotten.extend(dead.into_iter().flatten());
+    }
+
+    /// What happened to each record.
+    fn told(&self) -> Result<BTreeMap<RecordKey, Told>, String> {
+        let mut told: BTreeMap<RecordKey, Told> = BTreeMap::new();
+        for name in self.reference.accepted.values() {
+            let row = self.reference.sent.get(name);
+            let row = row.ok_or_else(|| format!("nobody has sent the row {name:?}"))?;
+            for write in &row.writes {
+                told.entry(write.key.clone()).or_default().write(row.stamp, write);
+            }
+        }
+        Ok(told)
+    }
+
+    /// A row that is accepted under two stamps counts twice.
+    fn check_once(&self) -> Result<(), String> {
+        let mut first = BTreeMap::new();
+        for name in self.reference.accepted.values() {
+            let Some(row) = self.reference.sent.get(name).filter(|row| !row.insisted) else {
+                continue;
+            };
+            let origin = (row.origin.map_or(row.stamp, |origin| origin.stamp), name.1);
+            if let Some(before) = first.insert(origin, name)
+                && before != name
+            {
+                return Err(format!("{row:?} was accepted twice, first as {before:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// At rest everybody sees what the accepted rows come to.
     pub(super) fn check_reference(
         &mut self,
@@ -343,30 +334,48 @@ impl World {
         if self.server_rewound || self.server.lost || self.server.forgot {
             return Ok(());
         }
-        let mut told: BTreeMap<&RecordKey, Told> = BTreeMap::new();
-        for name in self.reference.accepted.values() {
-            let Some(row) = self.reference.sent.get(name) else {
-                return Err(format!("nobody has sent the row {name:?}"));
-            };
-            for write in &row.writes {
-                told.entry(&write.key).or_default().write(row.stamp, write);
-            }
+        if !self.doubles {
+            self.check_once()?;
         }
-        // What was removed and forgotten is made anew from nothing.
-        if self.plan.retention_ms.is_some() {
-            told.retain(|_, told| told.removals.is_empty());
+        let mut told = self.told()?;
+        if let Some(key) = all.keys().find(|key| !told.contains_key(*key)) {
+            return Err(format!("{key} was written by nobody: {:?}", all.get(key)));
         }
+        told.retain(|key, _| !self.reference.forgotten.contains(key));
         for (key, told) in told {
-            let nothing = Record::default();
-            let record = all.get(key).unwrap_or(&nothing);
             let (live, shows) = (told.is_live(), told.shows());
-            if record.is_live() != live || visible(record) != shows {
+            let nothing = Record::default();
+            let record = all.get(&key);
+            if record.is_none() && !live && self.plan.retention_ms.is_some() {
+                // Not forgotten yet, and told to nobody any more.
+                continue;
+            }
+            let record = record.unwrap_or(&nothing);
+            if record.is_live() != live || visible_kinds(record) != shows {
                 return Err(format!(
                     "{key} should show {shows:?}, live: {live}; it is {record:?}, from {told:?}"
                 ));
             }
+            self.mark(if live { "compared: live" } else { "compared: removed" });
+            let several =
+                |name: &FieldName| told.parts.keys().filter(|(of, _)| of == name).count() > 1;
+            for (name, (kind, _)) in shows {
+                self.mark(if several(&name) { "compared: of two kinds" } else { kind_mark(kind) });
+            }
         }
-        self.mark("reference compared");
         Ok(())
+    }
+}
+
+fn kind_mark(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lww => "compared: lww",
+        Kind::Fww => "compared: fww",
+        Kind::Max => "compared: max",
+        Kind::Min => "compared: min",
+        Kind::Counter => "compared: counter",
+        Kind::Set => "compared: set",
+        Kind::Review => "compared: review",
+        Kind::Later(_) => "compared: later",
     }
 }

@@ -326,6 +326,7 @@ impl World {
         };
         if *records > 0 {
             self.mark("collected");
+            self.forgets();
         }
         let retention = self.plan.retention_ms.unwrap_or(u64::MAX);
         let before = self.server.age.clock_before(self.now, retention);

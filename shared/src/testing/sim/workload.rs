@@ -274,10 +274,11 @@ impl World {
         };
         let fields = (0..1 + self.apps.index(3)).map(|_| self.mixed_field()).collect();
         let more = if self.plan.retention_ms.is_some() { 2 } else { 0 };
-        let action = match self.apps.below(10_u64).saturating_sub(more) {
+        let action = match self.apps.below(11_u64).saturating_sub(more) {
             0 => Action::Remove { erase: self.apps.once_in(2) },
             1 | 2 => Action::Put(fields),
             3 => Action::Add(fields),
+            4 => Action::Upsert(fields),
             _ => Action::Update(fields),
         };
         Change { key, action }
@@ -289,7 +290,7 @@ impl World {
         }
         let value = Value::int(i64::try_from(self.apps.below(50)).unwrap_or(0));
         let element = Value::int(i64::try_from(self.apps.below(4)).unwrap_or(0));
-        match self.apps.below(9) {
+        match self.apps.below(12) {
             0 | 1 => change("title", FieldAction::Set(Kind::Lww, value)),
             2 => change("first", FieldAction::Set(Kind::Fww, value)),
             3 => change("high", FieldAction::Set(Kind::Max, value)),
@@ -297,8 +298,28 @@ impl World {
             5 => change("votes", FieldAction::Add(1)),
             6 => change("tags", FieldAction::Insert([element].into())),
             7 => change("tags", FieldAction::Delete([element].into())),
-            _ => change("notes", FieldAction::Resolve(value)),
+            8 => change("notes", FieldAction::Resolve(value)),
+            9 => change("tags", FieldAction::Replace([element, Value::Null].into())),
+            10 => self.mixed_clear(),
+            // Apps of two versions do not agree on what the field is.
+            _ if self.apps.once_in(2) => change("odd", FieldAction::Set(Kind::Max, value)),
+            _ => change("odd", FieldAction::Set(Kind::Lww, value)),
         }
+    }
+
+    fn mixed_clear(&mut self) -> FieldChange {
+        let (name, kind) = self.apps.one_of(
+            ("title", Kind::Lww),
+            &[
+                ("first", Kind::Fww),
+                ("high", Kind::Max),
+                ("low", Kind::Min),
+                ("votes", Kind::Counter),
+                ("tags", Kind::Set),
+                ("notes", Kind::Review),
+            ],
+        );
+        change(name, FieldAction::Clear(kind))
     }
 
     /// Bytes that nothing makes smaller, and that take a slow line longer than any deadline that is fixed.
