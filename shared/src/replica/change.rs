@@ -322,14 +322,21 @@ impl Plan<'_> {
             _ => BTreeSet::new(),
         };
         for intent in &self.intents {
-            if let Intent::Insert { field: of, element } = intent
-                && of == field
-            {
-                there.insert(element.clone());
-            } else if let Intent::Delete { field: of, element, .. } = intent
-                && of == field
-            {
-                there.remove(element);
+            match intent {
+                Intent::Insert { field: of, element } if of == field => {
+                    there.insert(element.clone());
+                }
+                Intent::Delete { field: of, element, .. } if of == field => {
+                    there.remove(element);
+                }
+                Intent::Clear { field: of, kind: Kind::Set } if of == field => there.clear(),
+                Intent::Insert { .. }
+                | Intent::Delete { .. }
+                | Intent::Clear { .. }
+                | Intent::Set { .. }
+                | Intent::Add { .. }
+                | Intent::Resolve { .. }
+                | Intent::Remove => {}
             }
         }
         let (kept, gone): (Vec<Value>, Vec<Value>) =

@@ -207,6 +207,9 @@ fn content_of_a_set_is_given_anew_whatever_the_same_change_has_done_to_it() {
     }
     commit(&mut replica, &[change("a", Action::Put(vec![replace()]))]);
     shows(&replica, "a", &shown(&[2, 3]));
+    let twice = vec![replace(), tags(FieldAction::Clear(Kind::Set)), replace()];
+    commit(&mut replica, &[change("a", Action::Update(twice))]);
+    shows(&replica, "a", &shown(&[2, 3]));
 }
 
 #[test]

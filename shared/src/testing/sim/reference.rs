@@ -250,19 +250,29 @@ pub(super) fn lesser(one: Value, other: Value) -> Value {
     if number(&other) < number(&one) { other } else { one }
 }
 
-/// The rows that a commit of the server accepts, by their places.
-pub(super) fn accepted_rows(batch: &Batch) -> Vec<(Seq, Name)> {
-    let log = batch.writes.iter().filter_map(|write| match write {
-        Write::Put { keyspace: Keyspace::Log, row } => accepted_row(row),
-        Write::Put { .. } | Write::Delete { .. } => None,
-    });
-    log.map(|(stamp, digest, seq)| (seq, (stamp, digest))).collect()
+/// What a commit of the server's store does.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    /// The rows that it accepts, by their places.
+    accepted: Vec<(Seq, Name)>,
+    /// Whether it forgets records.
+    forgets: bool,
 }
 
-impl Reference {
-    /// The server's store has committed these.
-    pub(super) fn accept(&mut self, rows: Vec<(Seq, Name)>) {
-        self.accepted.extend(rows);
+impl Committed {
+    pub(super) fn of(batch: &Batch) -> Self {
+        let mut noted = Self::default();
+        for write in &batch.writes {
+            match write {
+                Write::Put { keyspace: Keyspace::Log, row } => {
+                    let row = accepted_row(row).map(|(stamp, digest, seq)| (seq, (stamp, digest)));
+                    noted.accepted.extend(row);
+                }
+                Write::Delete { keyspace: Keyspace::Records, .. } => noted.forgets = true,
+                Write::Put { .. } | Write::Delete { .. } => {}
+            }
+        }
+        noted
     }
 }
 
@@ -287,13 +297,15 @@ impl World {
         }
     }
 
-    /// The server has forgotten some of what was dead.
-    pub(super) fn forgets(&mut self) {
-        let dead = self.told().map(|told| {
-            let dead = told.into_iter().filter(|(_, told)| !told.is_live());
-            dead.map(|(key, _)| key).collect::<Vec<_>>()
-        });
-        self.reference.forgotten.extend(dead.into_iter().flatten());
+    /// The server's store has carried out a commit.
+    pub(super) fn committed(&mut self, noted: Committed) {
+        if noted.forgets {
+            // Which of those that are dead is of no account: what is made of them anew may begin with nothing.
+            let told = self.told().unwrap_or_default().into_iter();
+            let dead = told.filter(|(_, told)| !told.is_live()).map(|(key, _)| key);
+            self.reference.forgotten.extend(dead);
+        }
+        self.reference.accepted.extend(noted.accepted);
     }
 
     /// What happened to each record.

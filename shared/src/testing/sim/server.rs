@@ -7,7 +7,7 @@ use super::{
     history::Copy,
     hostile::MALLORY,
     middleman::Tampered,
-    reference::accepted_rows,
+    reference::Committed,
     space,
     tokens::{name_in, refusal},
     wires::Passed,
@@ -326,7 +326,6 @@ impl World {
         };
         if *records > 0 {
             self.mark("collected");
-            self.forgets();
         }
         let retention = self.plan.retention_ms.unwrap_or(u64::MAX);
         let before = self.server.age.clock_before(self.now, retention);
@@ -386,10 +385,10 @@ impl World {
             Op::Commit(mut batch) => {
                 batch.relaxed |= self.plan.bug == Some(Bug::SyncSkipped);
                 let happens = self.happened(fails);
-                let accepted = accepted_rows(&batch);
+                let noted = Committed::of(&batch);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
                 if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
-                    self.reference.accept(accepted);
+                    self.committed(noted);
                 }
                 let result = match (fails, outcome) {
                     (Some(class), _) => Err(class),
