@@ -1,10 +1,14 @@
 //! Exports for the tests in a browser; never part of the package.
 
 use crate::{entropy::random, store::idb::IdbStore};
-use core::cell::Cell;
-use rejoin_core::testing::{
-    contract::{self, StoreFactory},
-    sim, twin,
+use core::{cell::Cell, future::poll_fn, pin::pin, task::Poll};
+use rejoin_core::{
+    io::{Batch, Keyspace, Write},
+    port::Store,
+    testing::{
+        contract::{self, StoreFactory},
+        sim, twin,
+    },
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -39,6 +43,25 @@ impl StoreFactory for Browser {
 pub async fn store_contract() {
     crate::poison::install();
     contract::store(&Browser).await;
+}
+
+/// What comes of a commit that waits for its log while the store is closed: `applied`, or the name of the fault.
+///
+/// # Panics
+/// If it does not wait.
+#[wasm_bindgen]
+pub async fn commit_into_a_close(name: String) -> String {
+    let store = Browser.open(&name).await;
+    let write = Write::Delete { keyspace: Keyspace::Meta, key: Vec::new() };
+    let batch = Batch { writes: vec![write], ..Batch::default() };
+    let mut commit = pin!(store.commit(batch));
+    poll_fn(|context| {
+        assert!(commit.as_mut().poll(context).is_pending(), "a commit waits for its log");
+        Poll::Ready(())
+    })
+    .await;
+    store.close();
+    commit.await.map_or_else(|fault| fault.name, |_outcome| "applied".to_owned())
 }
 
 /// What this build makes of the seeds below `seed_count`, as hexadecimal digits.

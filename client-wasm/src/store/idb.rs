@@ -241,6 +241,8 @@ impl IdbStore {
             Mode::Read => None,
             Mode::Write { .. } => Some(held.new_log.is_begun().await),
         };
+        // That may have taken seconds.
+        self.check_open()?;
         let transaction = mode.begin(&held.database, names).map_err(|thrown| refused(&thrown))?;
         if let (Some(is_begun), Some(listener)) = (is_begun, &*self.on_log.0.borrow()) {
             listener(is_begun);
@@ -248,11 +250,16 @@ impl IdbStore {
         Ok(transaction)
     }
 
-    /// The connection, opened anew if it was lost.
-    async fn connected(&self) -> Result<Rc<Connection>, StoreError> {
+    fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.get() {
             return Err(fault(FaultClass::Permanent, "InvalidStateError", "the store is closed"));
         }
+        Ok(())
+    }
+
+    /// The connection, opened anew if it was lost.
+    async fn connected(&self) -> Result<Rc<Connection>, StoreError> {
+        self.check_open()?;
         match self.lost.latest.get() {
             Some(Loss::Database) => return Err(gone()),
             Some(Loss::Newer) => return Err(newer()),

@@ -197,6 +197,14 @@ test(
   },
 );
 
+test("a_write_that_waits_for_its_log_finds_its_store_closed", LIMITS, async (context) => {
+  const browserContext = await world.browser.newContext();
+  context.after(() => browserContext.close());
+  const page = await newPage(browserContext, world.origin, "test-build");
+  const told = await page.evaluate(() => bindings.commit_into_a_close("closed"));
+  assert.equal(told, "InvalidStateError");
+});
+
 for (const [how, method, answer] of [
   ["is_refused", "deleteDatabase", "throw new DOMException('not now', 'UnknownError')"],
   ["is_never_opened", "open", "return {}"],
