@@ -101,9 +101,9 @@ impl Running {
                     }
                 });
                 let told = Rc::downgrade(&database);
-                store.on_log(move |is_begun| {
+                store.on_log(move |at_risk| {
                     if let Some(database) = told.upgrade() {
-                        database.at_risk(!is_begun);
+                        database.at_risk(at_risk);
                     }
                 });
                 Some(tabs)

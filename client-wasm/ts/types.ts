@@ -213,7 +213,10 @@ export interface StorageState {
    * is so again at the next `open` unless `db.status` was read.
    */
   readonly writesLost: boolean;
-  /** A crash may take along writes that have returned: the browser has begun no new log. */
+  /**
+   * A crash may take along writes that have returned: no new log was begun. Known from the first write on, where
+   * the agent's name tells of Chromium.
+   */
   readonly atRisk: boolean;
 }
 

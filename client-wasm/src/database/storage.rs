@@ -70,9 +70,9 @@ impl Database {
         self.set_storage(storage, text);
     }
 
-    /// Notes whether a crash may take along what the browser tells to be stored, as it has begun no new log.
+    /// Notes whether a crash is known to be able to take along what the browser tells to be stored, as it has begun no new log.
     pub(crate) fn at_risk(&self, at_risk: bool) {
-        let text = if at_risk { "the browser begins no new log" } else { "a new log was begun" };
+        let text = if at_risk { "the browser begins no new log" } else { "no risk is known" };
         self.set_storage(Storage { at_risk, ..self.storage.get() }, text);
     }
 

@@ -84,7 +84,7 @@ pub(crate) struct IdbStore {
 type Listener = Box<dyn Fn(Loss)>;
 type LogListener = Box<dyn Fn(bool)>;
 
-/// Who is told before each write whether it goes to a log that was begun for its connection.
+/// Who is told before each write whether it is known to be at risk.
 #[derive(Default)]
 struct Told(RefCell<Option<LogListener>>);
 
@@ -182,8 +182,8 @@ impl IdbStore {
         *self.lost.listener.borrow_mut() = Some(Box::new(listener));
     }
 
-    /// Who is told before each write whether a new log was begun for it; where none was, it is only as safe as the
-    /// browser makes it.
+    /// Who is told before each write whether its connection lacks the log that it needs: it is then only as safe as the
+    /// browser makes it. `false` says that no risk is known.
     pub(crate) fn on_log(&self, listener: impl Fn(bool) + 'static) {
         *self.on_log.0.borrow_mut() = Some(Box::new(listener));
     }
@@ -237,15 +237,15 @@ impl IdbStore {
         mode: &Mode,
         names: &Array,
     ) -> Result<IdbTransaction, StoreError> {
-        let is_begun = match mode {
+        let at_risk = match mode {
             Mode::Read => None,
-            Mode::Write { .. } => Some(held.new_log.is_begun().await),
+            Mode::Write { .. } => Some(held.new_log.is_lacking().await),
         };
         // That may have taken seconds.
         self.check_open()?;
         let transaction = mode.begin(&held.database, names).map_err(|thrown| refused(&thrown))?;
-        if let (Some(is_begun), Some(listener)) = (is_begun, &*self.on_log.0.borrow()) {
-            listener(is_begun);
+        if let (Some(at_risk), Some(listener)) = (at_risk, &*self.on_log.0.borrow()) {
+            listener(at_risk);
         }
         Ok(transaction)
     }

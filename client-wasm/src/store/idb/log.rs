@@ -35,36 +35,38 @@ pub(super) fn name_for(stored: &str) -> String {
     format!("rejoin-log/{stored}")
 }
 
-/// The log that is begun for one connection. Any number of writes may wait for it.
+/// The log that is begun for one connection where one is needed. Any number of writes may wait for it.
 #[derive(Debug)]
 pub(super) struct NewLog {
-    /// Resolves with whether it was begun; never fails.
-    begun: Promise,
+    /// Resolves with whether it is needed and was not begun; never fails.
+    lacking: Promise,
 }
 
 impl NewLog {
     /// Begins it, by deleting a database beside the one stored as `stored`.
     pub(super) fn begin(stored: &str) -> Self {
         if !is_needed() {
-            return Self { begun: Promise::resolve(&JsValue::TRUE) };
+            return Self { lacking: Promise::resolve(&JsValue::FALSE) };
         }
-        let (begun, resolve, _) = promise();
+        let (lacking, resolve, _) = promise();
         let name = name_for(stored);
         poison::spawn(async move {
-            let is_begun = create_and_delete_patiently(name).await;
+            let is_lacking = !create_and_delete_patiently(name).await;
             // A promise takes what it is given.
-            drop(resolve.call1(&JsValue::UNDEFINED, &JsValue::from_bool(is_begun)));
+            drop(resolve.call1(&JsValue::UNDEFINED, &JsValue::from_bool(is_lacking)));
         });
-        Self { begun }
+        Self { lacking }
     }
 
-    /// Waits until it was begun, or was tried for long enough; `false`: there is none.
-    pub(super) async fn is_begun(&self) -> bool {
-        let begun = JsFuture::from(self.begun.clone()).await;
-        begun.is_ok_and(|begun| begun.is_truthy())
+    /// Waits until it was begun, or was tried for long enough. `false`: no risk is known, as it was begun, or as
+    /// nothing says that one is needed.
+    pub(super) async fn is_lacking(&self) -> bool {
+        let lacking = JsFuture::from(self.lacking.clone()).await;
+        lacking.is_ok_and(|lacking| lacking.is_truthy())
     }
 }
 
+/// Known by the agent's name alone, which can be any.
 fn is_needed() -> bool {
     let agent = global(&["navigator", "userAgent"]).and_then(|agent| agent.as_string());
     agent.is_some_and(|agent| agent.contains("Chrome/"))
