@@ -60,6 +60,11 @@ describe("the npm package", { timeout: 600_000 }, () => {
     assert.ok(wasm.length < WASM_GZIPPED_BYTES_MAX, `${wasm.length} bytes of WebAssembly, gzipped`);
   });
 
+  it("has nothing of the build for tests", async () => {
+    const wasm = await readFile(join(packed.files_at, "pkg/rejoin_bg.wasm"), "latin1");
+    for (const word of ["rejoinBug", "break_behind"]) assert.ok(!wasm.includes(word), word);
+  });
+
   it("says nothing about the machine that built it", async () => {
     const private_ = [
       homedir(),

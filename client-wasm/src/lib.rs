@@ -14,6 +14,7 @@ mod entropy;
 mod error;
 mod js;
 mod page;
+mod planted;
 mod poison;
 mod slot;
 mod status;

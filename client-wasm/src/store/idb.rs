@@ -8,7 +8,7 @@ mod log;
 mod request;
 
 use super::StoreError;
-use crate::{clock::within, poison::waypoint};
+use crate::{clock::within, planted::Bug, poison::waypoint};
 use core::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
@@ -339,8 +339,11 @@ async fn connect(stored: &str, lost: &Rc<Lost>) -> Result<Connection, NotOpened>
         return Err(NotOpened::Absent);
     }
     let database: IdbDatabase = result.map_err(NotOpened::Failed)?.unchecked_into();
-    if database.version() > f64::from(VERSION) {
+    if database.version() > f64::from(VERSION) && !Bug::LaterIsOwn.is_planted() {
         database.close();
+        if Bug::LaterIsDeleted.is_planted() {
+            drop(factory().map_err(NotOpened::Failed)?.delete_database(stored));
+        }
         return Err(NotOpened::Failed(newer()));
     }
     Ok(watch(database, NewLog::begin(stored), lost))
@@ -351,6 +354,9 @@ fn watch(database: IdbDatabase, new_log: NewLog, lost: &Rc<Lost>) -> Connection 
     let (told, held) = (Rc::clone(lost), database.clone());
     let on_version_change =
         Closure::<dyn FnMut(IdbVersionChangeEvent)>::new(move |event: IdbVersionChangeEvent| {
+            if Bug::HoldsOn.is_planted() {
+                return;
+            }
             held.close();
             let loss = if event.new_version().is_some() { Loss::Newer } else { Loss::Database };
             told.tell(loss);

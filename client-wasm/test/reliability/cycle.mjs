@@ -55,8 +55,13 @@ class Line {
   }
 }
 
+/** Where the package with the build for tests in it is. */
+const TESTED = "/tested";
+
 /** What a scenario works with. */
 export class Cycle {
+  /** What is planted in its pages; they then load the build for tests, as they do with `null`. */
+  bug;
   ledger = new Ledger();
   faults = [];
   notes = [];
@@ -64,8 +69,9 @@ export class Cycle {
   #expected = [];
   #world;
 
-  static async begin(world, scenario, seed) {
+  static async begin(world, scenario, seed, bug) {
     const cycle = new Cycle();
+    cycle.bug = bug;
     cycle.#world = world;
     cycle.random = new Random(seed);
     cycle.origin = world.origin;
@@ -80,6 +86,11 @@ export class Cycle {
   profile(profile = new Profile()) {
     this.#profiles.push(profile);
     return profile;
+  }
+
+  /** Where its pages find the package, unless told otherwise. */
+  get base() {
+    return this.bug === undefined ? "" : TESTED;
   }
 
   /** Told with the end of the cycle. */

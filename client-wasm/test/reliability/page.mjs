@@ -27,7 +27,7 @@ export class Tab {
   }
 
   /** A tab of `context` with the package loaded; `shim` runs in it before anything else. */
-  static async open(context, cycle, { shim, argument, base = "" } = {}) {
+  static async open(context, cycle, { shim, argument, base } = {}) {
     const page = await context.newPage();
     const tab = new Tab(page, cycle);
     page.on("pageerror", (error) => cycle.noise(`page error: ${error}`));
@@ -36,6 +36,7 @@ export class Tab {
     });
     await page.exposeFunction("report", (...told) => cycle.ledger.hear(...told));
     if (shim !== undefined) await page.addInitScript(shim, argument);
+    await page.addInitScript((bug) => void (globalThis.rejoinBug = bug), cycle.bug);
     await tab.load(base);
     return tab;
   }
@@ -46,7 +47,7 @@ export class Tab {
   }
 
   /** Loads the package, again too. */
-  async load(base = "") {
+  async load(base = this.cycle.base) {
     await patiently(async () => {
       await within(SOON_MS, "the page loads", this.page.goto(this.cycle.origin));
       await this.run(inPage, base);

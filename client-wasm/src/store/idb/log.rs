@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock::within,
     page::{global, promise},
+    planted::Bug,
     poison,
     slot::Slot,
     store::StoreError,
@@ -69,7 +70,7 @@ impl NewLog {
 /// Known by the agent's name alone, which can be any.
 fn is_needed() -> bool {
     let agent = global(&["navigator", "userAgent"]).and_then(|agent| agent.as_string());
-    agent.is_some_and(|agent| agent.contains("Chrome/"))
+    agent.is_some_and(|agent| agent.contains("Chrome/")) && !Bug::NoNewLog.is_planted()
 }
 
 async fn create_and_delete_patiently(name: String) -> bool {

@@ -1,10 +1,12 @@
 // B06, B16, B21: two builds of the app at once, of which one knows a later form of the database.
 
 import { Tab } from "../page.mjs";
-import { pause, until } from "../time.mjs";
+import { pause, until, within } from "../time.mjs";
 
 /** Tells the old tab within this time that it is in the way. */
 const UPGRADE_MS = 3_000;
+/** By when that has happened at all: a database that nobody lets go of is waited for without end. */
+const NEVER_MS = 10_000;
 
 /** Where the later build is: one whose stores have the next version. */
 const LATER = "/later";
@@ -30,6 +32,10 @@ function rowOfLater(name) {
     request.onerror = () => reject(request.error);
     request.onsuccess = () => {
       const { result } = request;
+      if (!result.objectStoreNames.contains("later")) {
+        reject(new Error("the row of the later build is gone"));
+        return;
+      }
       const row = result.transaction("later").objectStore("later").get("row");
       row.onerror = () => reject(row.error);
       row.onsuccess = () => {
@@ -57,7 +63,8 @@ export async function b06(cycle) {
   await old.keepWriting("old", random.pick([0, 20_000]));
   await pause(random.between(20, 500));
   const later = await Tab.open(profile.context, cycle, { base: LATER });
-  const took = await later.run(upgrade, name);
+  const upgraded = later.run(upgrade, name);
+  const took = await within(NEVER_MS, "the later build has the database", upgraded);
   if (took > UPGRADE_MS) cycle.fault("wrong", `the later build waited for ${took} ms`);
   await old.until("told", '(status) => status.storage.problem === "reload_needed"');
   await old.stop();
