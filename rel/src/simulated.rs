@@ -16,7 +16,8 @@ struct Sum {
     failed: usize,
     failures: Vec<Failure>,
     marks: BTreeMap<&'static str, u64>,
-    /// Worlds that ran twice, and those of them that did not run the same way.
+    /// Worlds that are to run twice, those that did, and those of them that did not run the same way.
+    divided: u32,
     repeated: usize,
     differing: usize,
 }
@@ -71,6 +72,7 @@ impl Sum {
         for (mark, count) in other.marks {
             *self.marks.entry(mark).or_default() += count;
         }
+        self.divided += other.divided;
         self.repeated += other.repeated;
         self.differing += other.differing;
     }
@@ -95,15 +97,17 @@ fn millions(count: u64) -> f64 {
 /// Worlds with every fault: `count` of them.
 pub(crate) fn worlds(extent: Extent, count: u64, report: &mut Report) -> anyhow::Result<()> {
     let started = Instant::now();
-    let (ran, sum) = seeds::each(extent, count, |seed, sum: &mut Sum| sum.run(seed), Sum::join);
+    let run = |seed: u64, sum: &mut Sum| {
+        sum.divided += u32::from(seed.is_multiple_of(TWICE_ONE_IN));
+        sum.run(seed);
+    };
+    let (ran, sum) = seeds::each(extent, count, run, Sum::join);
     let took = started.elapsed().as_secs_f64();
     let usual = |bar| if extent.budget.is_none() && count >= WORLDS { bar } else { Bar::None };
     report.count("sim.seeds", usize::try_from(ran)?, "seeds", usual(Bar::AtLeast(10_000.0)))?;
     report.tell("sim.events", millions(sum.events), "million", usual(Bar::AtLeast(20.0)))?;
     report.count("sim.failed", sum.failed, "seeds", Bar::Exactly(0.0))?;
-    // So many seeds in a row have so many that are divided, at least.
-    let divided = Bar::AtLeast(f64::from(u32::try_from(ran / TWICE_ONE_IN)?));
-    report.count("sim.repeated", sum.repeated, "seeds", divided)?;
+    report.count("sim.repeated", sum.repeated, "seeds", Bar::Exactly(sum.divided.into()))?;
     report.count("sim.differing", sum.differing, "seeds", Bar::Exactly(0.0))?;
     report.tell("sim.time", took, "s", usual(Bar::AtMost(120.0)))?;
     let mut happened = sum.marks.clone();
