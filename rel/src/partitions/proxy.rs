@@ -75,11 +75,19 @@ impl Trouble {
         }
     }
 
-    /// Whether a session with it waits most of its time.
+    /// Whether a session with it waits most of its time, if only for its next attempt.
     pub(super) const fn waits(&self) -> bool {
-        let blow =
-            matches!(self, Self::Behind(_, _, Blow::Stall(_) | Blow::Silence | Blow::Words(_)));
-        blow || matches!(self, Self::Slow { .. })
+        !self.cuts() && !matches!(self, Self::None | Self::Dribble)
+    }
+
+    /// Whether the connection is cut: there are so many of these that nobody waits for the pause behind them.
+    pub(super) const fn cuts(&self) -> bool {
+        matches!(self, Self::Behind(_, _, Blow::Cut))
+    }
+
+    /// Whether a session may end before it comes: it says the same each time, but not in as many messages.
+    pub(super) const fn may_miss(&self) -> bool {
+        matches!(self, Self::Behind(..))
     }
 
     /// Whether all that is sent arrives or is lost some time, and ends are told of the end.
@@ -99,7 +107,7 @@ const PIECES_MAX: usize = 1_024;
 /// What has happened on a line.
 #[derive(Debug, Default)]
 pub(super) struct Met {
-    /// Bytes that arrived at the server.
+    /// Bytes of the client that arrived.
     up: AtomicU64,
     /// Bytes of the server that arrived.
     down: AtomicU64,
@@ -108,7 +116,7 @@ pub(super) struct Met {
 }
 
 impl Met {
-    /// Bytes that arrived at the server, and at clients.
+    /// Bytes of the client and of the server that arrived.
     pub(super) fn passed(&self) -> (u64, u64) {
         (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
     }
@@ -202,7 +210,10 @@ async fn meet(
         Ok(_) => Ok(()),
         // Both hear of an end first, whatever is unread.
         Err(Torn::Cut) => near.shutdown().await.and(far.shutdown().await),
-        Err(Torn::Reset) => near.set_zero_linger().and_then(|()| far.set_zero_linger()),
+        Err(Torn::Reset) => {
+            let reset = near.set_zero_linger();
+            far.set_zero_linger().and(reset)
+        }
     }
 }
 
@@ -214,7 +225,12 @@ enum Torn {
 }
 
 /// Bytes, and when they arrive.
-type Piece = (Instant, Vec<u8>);
+struct Piece {
+    at: Instant,
+    bytes: Vec<u8>,
+    /// Whether somebody else says them.
+    is_foreign: bool,
+}
 
 /// One way of a connection.
 struct Line<'a> {
@@ -255,17 +271,26 @@ impl Line<'_> {
         let (mut taken, mut bytes) = (0, [0; 4_096]);
         loop {
             if let Some((_, blow)) = blow.take_if(|(behind, _)| *behind == taken) {
-                self.met.strike();
                 match blow {
-                    Blow::Cut => return Err(Torn::Cut),
-                    Blow::Reset => return Err(Torn::Reset),
+                    Blow::Cut | Blow::Reset => {
+                        self.met.strike();
+                        let is_cut = *blow == Blow::Cut;
+                        return Err(if is_cut { Torn::Cut } else { Torn::Reset });
+                    }
                     Blow::Stall(time) => delay.stands_still(*time),
                     Blow::Silence => {
+                        // Where nothing more was to come, nothing is kept silent.
+                        if from.read_u8().await.is_ok() {
+                            self.met.strike();
+                        }
                         copy(&mut from, &mut sink()).await.ok();
                         return pending().await;
                     }
                     Blow::Words(words) => {
-                        pieces.send((Instant::now(), words.clone())).await.ok();
+                        self.met.strike();
+                        let bytes = words.clone();
+                        let words = Piece { at: Instant::now(), bytes, is_foreign: true };
+                        pieces.send(words).await.ok();
                         copy(&mut from, &mut sink()).await.ok();
                         return Ok(());
                     }
@@ -275,8 +300,13 @@ impl Line<'_> {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
             let read = from.read(bytes.get_mut(..room).unwrap_or_default()).await;
             let Ok(read @ 1..) = read else { return Ok(()) };
-            let piece = bytes.get(..read).unwrap_or_default().to_vec();
-            if pieces.send((delay.arrival(), piece)).await.is_err() {
+            let now = Instant::now();
+            let at = delay.arrival(now);
+            if at > now {
+                self.met.strike();
+            }
+            let bytes = bytes.get(..read).unwrap_or_default().to_vec();
+            if pieces.send(Piece { at, bytes, is_foreign: false }).await.is_err() {
                 return Ok(());
             }
             taken += u64::try_from(read).unwrap_or_default();
@@ -290,20 +320,22 @@ impl Line<'_> {
         mut arriving: mpsc::Receiver<Piece>,
     ) -> std::io::Result<()> {
         let dribbles = matches!(self.trouble, Trouble::Dribble);
-        while let Some((at, piece)) = arriving.recv().await {
-            if dribbles || matches!(self.trouble, Trouble::Slow { .. }) {
+        while let Some(piece) = arriving.recv().await {
+            if dribbles {
                 self.met.strike();
             }
-            sleep_until(at).await;
-            for part in piece.chunks(if dribbles { 1 } else { usize::MAX }) {
+            sleep_until(piece.at).await;
+            for part in piece.bytes.chunks(if dribbles { 1 } else { usize::MAX }) {
                 to.write_all(part).await?;
                 if dribbles {
                     // Another segment: the one before has gone.
                     yield_now().await;
                 }
             }
-            let length = u64::try_from(piece.len()).unwrap_or_default();
-            self.passed.fetch_add(length, Ordering::Relaxed);
+            if !piece.is_foreign {
+                let length = u64::try_from(piece.bytes.len()).unwrap_or_default();
+                self.passed.fetch_add(length, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -333,10 +365,10 @@ impl Delay {
     }
 
     /// Of a piece that is sent now.
-    fn arrival(&mut self) -> Instant {
+    fn arrival(&mut self, now: Instant) -> Instant {
         let jitter = u64::try_from(self.jitter.as_micros()).unwrap_or(u64::MAX - 1);
         let late = self.latency + Duration::from_micros(self.dice.below(jitter + 1));
-        self.last = self.last.max(Instant::now() + late);
+        self.last = self.last.max(now + late);
         self.last
     }
 }
@@ -433,6 +465,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_holds_up_nothing_has_not_struck() {
+        for blow in [Blow::Stall(Duration::from_secs(9)), Blow::Silence] {
+            let (proxy, mut client) = echo(Trouble::Behind(Way::Down, 5, blow)).await;
+            client.write_all(b"hello").await.unwrap();
+            client.read_exact(&mut [0; 5]).await.unwrap();
+            assert!(!proxy.met.struck());
+            client.write_all(b"!").await.unwrap();
+            let more = tokio::time::timeout(Duration::from_millis(20), client.read_u8()).await;
+            assert!(more.is_err() && proxy.met.struck());
+        }
+    }
+
+    #[tokio::test]
     async fn slow_line_passes_everything_in_order_and_late() {
         let latency = Duration::from_millis(20);
         let slow = Trouble::Slow { latency, jitter: latency, seed: 1 };
@@ -451,10 +496,11 @@ mod tests {
     #[tokio::test]
     async fn words_stand_in_place_of_the_rest() {
         let words = Trouble::Behind(Way::Down, 2, Blow::Words(b"y".to_vec()));
-        let (_proxy, mut client) = echo(words).await;
+        let (proxy, mut client) = echo(words).await;
         client.write_all(b"hello").await.unwrap();
         client.shutdown().await.unwrap();
         assert_eq!(reads(&mut client).await, (b"hey".to_vec(), None));
+        assert_eq!(proxy.met.passed(), (5, 2), "they are no words of the server");
     }
 
     #[tokio::test]
