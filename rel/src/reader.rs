@@ -9,12 +9,24 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// What cannot be seen, and was: by kind, so many looks; and in words.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    /// A part of a batch, or one that counts twice.
+    pub(crate) torn: u64,
+    /// A batch without one that it follows.
+    pub(crate) disordered: u64,
+    /// Less than before.
+    pub(crate) receded: u64,
+    pub(crate) told: Vec<String>,
+}
+
 /// A client that only reads.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) client: Client,
     last: RefCell<Seen>,
-    faults: RefCell<Vec<String>>,
+    faults: RefCell<Faults>,
     looks: Cell<u64>,
     followed: Cell<u64>,
 }
@@ -54,8 +66,13 @@ impl Reader {
         }
         let back =
             seen.lacking(&last.marks).map(|lacking| format!("not shown any more: {lacking}"));
-        let found = [seen.fault(), seen.disorder(), back].into_iter().flatten();
-        self.faults.borrow_mut().extend(found.map(|fault| format!("the reader: {fault}")));
+        let mut faults = self.faults.borrow_mut();
+        let (torn, disorder) = (seen.fault(), seen.disorder());
+        faults.torn += u64::from(torn.is_some());
+        faults.disordered += u64::from(disorder.is_some());
+        faults.receded += u64::from(back.is_some());
+        let found = [torn, disorder, back].into_iter().flatten();
+        faults.told.extend(found.map(|fault| format!("the reader: {fault}")));
         self.looks.update(|looks| looks + 1);
         if seen.behind.values().any(|behind: &Marks| !behind.is_empty()) {
             self.followed.update(|followed| followed + 1);
@@ -64,7 +81,7 @@ impl Reader {
     }
 
     /// What it saw that cannot be.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self) -> Faults {
         self.faults.borrow().clone()
     }
 

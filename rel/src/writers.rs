@@ -151,7 +151,9 @@ pub(crate) struct Verdict {
     pub(crate) lost: u64,
     /// Whether a batch is there without one that it follows.
     pub(crate) disordered: bool,
-    /// Whatever else cannot be: half of a batch, a counter that counts twice.
+    /// Whether what is there is half of a batch, or counts twice.
+    pub(crate) torn: bool,
+    /// All that cannot be, in words.
     pub(crate) faults: Vec<String>,
 }
 
@@ -168,9 +170,10 @@ impl Verdict {
                 verdict.faults.push(format!("{promise:?}, and {mark} are there"));
             }
         }
-        let disorder = seen.disorder();
+        let (torn, disorder) = (seen.fault(), seen.disorder());
+        verdict.torn = torn.is_some();
         verdict.disordered = disorder.is_some();
-        verdict.faults.extend(seen.fault().into_iter().chain(disorder));
+        verdict.faults.extend(torn.into_iter().chain(disorder));
         verdict
     }
 }
@@ -188,7 +191,7 @@ mod tests {
         // A mark without what was written with it is half of a batch.
         seen.marks.insert(1, 2);
         let verdict = Verdict::of(&seen, &[promise(2)]);
-        assert_eq!((verdict.lost, verdict.faults.len()), (0, 1));
+        assert_eq!((verdict.lost, verdict.torn, verdict.faults.len()), (0, true, 1));
         seen.marks.insert(1, 9);
         assert_eq!(Verdict::of(&seen, &[promise(2)]).faults.len(), 2);
         let mut seen = Seen::default();
