@@ -14,10 +14,17 @@ use std::{
     time::SystemTime,
 };
 
-/// Cycles of a whole run.
-pub(crate) const CYCLES: u32 = 300;
-/// Cycles in which each scenario comes once: those of `b01` and `b05` count for several.
-pub(crate) const EACH_ONCE: u32 = 26;
+/// How much is run, where no budget says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// So many cycles.
+    Cycles(u32),
+    /// Each scenario once, but for those of Firefox; some count for several cycles.
+    EachOnce,
+}
+
+/// A whole run.
+pub(crate) const ALL: Run = Run::Cycles(300);
 /// Figures that must be nothing, by what is counted.
 const NONE: [(&str, &str, &str); 5] = [
     ("browser.torn", "torn", "faults"),
@@ -61,20 +68,24 @@ const CHROMIUMS: [&str; 4] =
 /// Names a scenario that is to run alone, once, with the seed given: how a cycle that failed is repeated.
 const SCENARIO: &str = "REL_SCENARIO";
 
-/// `cycles` faults in browsers, or as many as the budget allows.
-pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow::Result<()> {
+/// Faults in browsers: so many, or as many as the budget allows.
+pub(crate) fn faults(extent: Extent, run: Run, report: &mut Report) -> anyhow::Result<()> {
     let chromium = tool::find_as("REJOIN_BROWSER", &CHROMIUMS, "chromium")?;
     let firefox = tool::find_as("REJOIN_FIREFOX", &FIREFOXES, "firefox-esr");
     build_what_is_missing()?;
     let scenario = env::var_os(SCENARIO);
-    let cycles = if scenario.is_some() { 1 } else { cycles };
+    let run = if scenario.is_some() { Run::Cycles(1) } else { run };
     let mut program = Command::new(tool::find("node", "nodejs")?);
     program.current_dir(tool::root()?).stdin(Stdio::null()).env("REJOIN_BROWSER", chromium);
     if let Ok(firefox) = &firefox {
         program.env("REJOIN_FIREFOX", firefox);
     }
     program.arg("client-wasm/test/reliability/main.mjs");
-    program.args(["--seed", &extent.seed.to_string(), "--cycles", &cycles.to_string()]);
+    program.args(["--seed", &extent.seed.to_string()]);
+    match run {
+        Run::Cycles(cycles) => program.args(["--cycles", &cycles.to_string()]),
+        Run::EachOnce => program.arg("--each-once"),
+    };
     if let Some(budget) = extent.budget {
         program.args(["--budget", &budget.as_secs().to_string()]);
     }
@@ -88,7 +99,11 @@ pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow
     let figure = |name: &str| {
         figures.get(name).and_then(Value::as_f64).with_context(|| format!("no figure {name:?}"))
     };
-    let enough = if extent.budget.is_none() { Bar::AtLeast(cycles.into()) } else { Bar::None };
+    let (enough, once) = match (extent.budget, run) {
+        (Some(_), _) => (Bar::None, Bar::None),
+        (None, Run::Cycles(cycles)) => (Bar::AtLeast(cycles.into()), Bar::None),
+        (None, Run::EachOnce) => (Bar::None, Bar::AtLeast(1.0)),
+    };
     report.tell("browser.cycles", figure("cycles")?, "cycles", enough)?;
     report.tell("browser.promised", figure("promised")?, "writes", Bar::None)?;
     for (metric, name, unit) in NONE {
@@ -99,7 +114,8 @@ pub(crate) fn faults(extent: Extent, cycles: u32, report: &mut Report) -> anyhow
     }
     let told = |name: &str| firefox.is_ok() || !name.starts_with(FIREFOX);
     for (metric, name) in SCENARIOS.into_iter().filter(|(_, name)| told(name)) {
-        report.tell(metric, figure(name)?, "cycles", Bar::None)?;
+        let once = if name.starts_with(FIREFOX) { Bar::None } else { once };
+        report.tell(metric, figure(name)?, "cycles", once)?;
     }
     Ok(())
 }

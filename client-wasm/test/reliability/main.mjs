@@ -1,9 +1,9 @@
-// `node main.mjs [--cycles N] [--budget S] [--seed N] [--jobs N] [--scenario NAME]`: faults in real browsers on
-// a real server. The last line is a JSON object of figures; a cycle that fails tells its scenario and its
-// seed, and runs again alone with both.
+// `node main.mjs [--cycles N | --each-once] [--budget S] [--seed N] [--jobs N] [--scenario NAME]`: faults in
+// real browsers on a real server. The last line is a JSON object of figures; a cycle that fails tells its
+// scenario and its seed, and runs again alone with both.
 
 import { parseArgs } from "node:util";
-import { plan, SCENARIOS } from "./plan.mjs";
+import { EACH_ONCE, plan, SCENARIOS } from "./plan.mjs";
 import { inWorld, run, say } from "./world.mjs";
 
 const KINDS = ["torn", "lost", "doubled", "stuck", "wrong"];
@@ -11,6 +11,7 @@ const KINDS = ["torn", "lost", "doubled", "stuck", "wrong"];
 const { values } = parseArgs({
   options: {
     cycles: { type: "string", default: "300" },
+    "each-once": { type: "boolean", default: false },
     budget: { type: "string" },
     seed: { type: "string", default: "0" },
     jobs: { type: "string", default: "2" },
@@ -35,9 +36,13 @@ async function count(world, scenario, seed) {
 await inWorld(async (world) => {
   const end = values.budget === undefined ? Infinity : Date.now() + Number(values.budget) * 1_000;
   const cycles = values.budget === undefined ? Number(values.cycles) : Infinity;
+  let left = values["each-once"] ? EACH_ONCE : Infinity;
   const work = plan(values.scenario, Number(values.seed));
   const lane = async () => {
-    while (figures.cycles < cycles && Date.now() < end) await count(world, ...work.next().value);
+    while (left > 0 && figures.cycles < cycles && Date.now() < end) {
+      left -= 1;
+      await count(world, ...work.next().value);
+    }
   };
   await Promise.all(Array.from({ length: Number(values.jobs) }, lane));
 });

@@ -15,6 +15,10 @@ export const SCENARIOS = {
   ...{ b16, b17, b18, b21, b22, firefox_b01, firefox_b03 },
 };
 
+const ofChromium = (name) => !name.startsWith("firefox_");
+/** So many of a plan are all scenarios of Chromium, each once. */
+export const EACH_ONCE = Object.keys(SCENARIOS).filter(ofChromium).length;
+
 /** One round: each once, which a short run sees all of, then what is quick and worst again. The first mostly waits. */
 const ROUND = [
   ...["b05_frozen", "b01", "b02", "b02_torn", "b03", "b05", "b09", "b10", "b12", "b06", "b11"],
