@@ -95,6 +95,11 @@ impl Strace {
         Ok(self.lines()?.iter().any(|line| line.contains("(INJECTED)")))
     }
 
+    /// Whether a thread was made to stand still behind a call, as it was told to.
+    pub(crate) fn delayed(&self) -> anyhow::Result<bool> {
+        Ok(self.lines()?.iter().any(|line| line.contains("(DELAYED)")))
+    }
+
     /// What it has written, line by line.
     pub(crate) fn lines(&self) -> anyhow::Result<Vec<String>> {
         let text = fs::read(&self.log).with_context(|| format!("{}", self.log.display()))?;

@@ -26,6 +26,11 @@ use template::Template;
 /// How often a point is tried.
 const TRIES: usize = 10;
 
+/// Points that there are at least, and of these such that are syncs: fewer are calls that the server does not make any
+/// more, or that nobody looks at.
+const PLANNED: f64 = 2_500.0;
+const PLANNED_SYNCS: f64 = 100.0;
+
 #[derive(Debug, Default, Clone, Copy)]
 struct Sum {
     points: u64,
@@ -49,6 +54,7 @@ pub(crate) fn suite(
         points.extend(runtime.block_on(template.points(leg))?);
     }
     let planned = points.len();
+    let syncs = points.iter().filter(|point| point.call == "fsync").count();
     let points = seeds::sample(points, extent.seed, sample)?;
     let run = |index: u64, sum: &mut Sum| {
         let spent = extent.budget.is_some_and(|budget| started.elapsed() > budget);
@@ -64,7 +70,8 @@ pub(crate) fn suite(
     };
     let all = Extent { budget: None, seed: 0 };
     let (_, sum) = seeds::each(all, u64::try_from(points.len())?, run, add);
-    report.count("sweep.planned", planned, "points", Bar::AtLeast(1.0))?;
+    report.count("sweep.planned", planned, "points", Bar::AtLeast(PLANNED))?;
+    report.count("sweep.planned_syncs", syncs, "points", Bar::AtLeast(PLANNED_SYNCS))?;
     report.count("sweep.points", usize::try_from(sum.points)?, "points", Bar::AtLeast(1.0))?;
     let met = percent(sum.points, sum.points + sum.missed);
     report.tell("sweep.met", met, "% of points", Bar::Exactly(100.0))?;

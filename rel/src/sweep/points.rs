@@ -3,6 +3,32 @@
 /// Calls that change what is on a disk.
 const CALLS: [&str; 8] =
     ["pwrite64", "fsync", "ftruncate", "unlink", "openat", "write", "rename", "mkdir"];
+/// Further calls that do so. No leg makes one: where it does, what it does belongs among the points.
+const UNUSED: [&str; 23] = [
+    "writev",
+    "pwritev",
+    "pwritev2",
+    "fdatasync",
+    "sync",
+    "syncfs",
+    "sync_file_range",
+    "msync",
+    "truncate",
+    "fallocate",
+    "open",
+    "creat",
+    "openat2",
+    "unlinkat",
+    "rmdir",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "mkdirat",
+    "copy_file_range",
+    "sendfile",
+    "io_uring_enter",
+];
 /// So many of them are made by the thread that commits; other calls of it wake others up.
 const OF_COMMITS: usize = 4;
 /// Calls by which the one thread that serves in [`Leg::Sends`] sends.
@@ -39,6 +65,13 @@ impl Leg {
             Self::Session | Self::Restored => CALLS.get(..OF_COMMITS).unwrap_or_default(),
             Self::Sends => &SENDS,
         }
+    }
+
+    /// Calls that would be points, if it made them.
+    pub(super) fn others(self) -> impl Iterator<Item = &'static str> {
+        let known = CALLS.iter().filter(move |call| !self.calls().contains(call));
+        let stores = self != Self::Sends;
+        known.chain(&UNUSED).copied().filter(move |_| stores)
     }
 
     /// The thread that makes them, where the server listens already.

@@ -129,7 +129,10 @@ impl Template {
     async fn count(&self, leg: Leg) -> anyhow::Result<BTreeMap<&'static str, usize>> {
         let world = self.begin(leg).await?;
         let calls = leg.calls();
-        let strace = Strace::new(&world.log(), &calls.join(","))?.with(world.paths());
+        let others: Vec<_> = leg.others().collect();
+        let all = [calls, &others].concat().join(",");
+        let strace = Strace::new(&world.log(), &all)?.with(world.paths());
+        let strace = strace.with(["-y".to_owned()]);
         let (mut server, attached) = world.enter(&strace).await?;
         if let Boot::Listens(server) = &mut server {
             let all = leg.boots() || world.session(server).await?;
@@ -143,7 +146,11 @@ impl Template {
         drop(attached);
         let mut counts: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
         for line in strace.lines()? {
-            let call = calls.iter().find(|call| line.contains(&format!("{call}(")));
+            let made = |call: &&&str| line.split(' ').any(|word| begins(word, call));
+            if let Some(call) = others.iter().find(made) {
+                ensure!(changes_nothing(&line), "{leg:?} has {call}, which is no point: {line}");
+            }
+            let call = calls.iter().find(made);
             // Without `-f` there is but one thread, and its id is not told.
             let thread = line.split(' ').next().filter(|word| word.parse::<u32>().is_ok());
             if let Some(call) = call {
@@ -156,5 +163,46 @@ impl Template {
             *most = count.max(*most);
         }
         Ok(most)
+    }
+}
+
+/// Whether a line says that this call is made: its name is no part of another name.
+fn begins(word: &str, call: &str) -> bool {
+    word.strip_prefix(call).is_some_and(|rest| rest.starts_with('('))
+}
+
+/// Whether a call opens what is there to read it, or is made on something that is no file: that wakes others up, or
+/// tells people.
+fn changes_nothing(line: &str) -> bool {
+    if line.contains("openat(") {
+        return line.contains("O_RDONLY") && !line.contains("O_CREAT");
+    }
+    let descriptor = line.split_once('(').and_then(|(_, rest)| rest.split_once('<'));
+    descriptor.is_some_and(|(number, name)| number.parse::<u32>().is_ok() && !name.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_on_files_change_something() {
+        for line in [
+            "7 fdatasync(5</data/rejoin.sqlite-wal>) = 0",
+            "write(5</data/rejoin.sqlite>, \"x\", 1) = 1",
+            "rename(\"/data/a\", \"/data/b\") = 0",
+            "openat(AT_FDCWD</>, \"/data/a\", O_RDWR|O_CREAT, 0644) = 5</data/a>",
+        ] {
+            assert!(!changes_nothing(line), "{line}");
+        }
+        for line in [
+            "7 write(6<anon_inode:[eventfd]>, \"\\1\\0\\0\\0\\0\\0\\0\\0\", 8) = 8",
+            "write(2<pipe:[71]>, \"x\", 1) = 1",
+            "openat(AT_FDCWD</>, \"/data\", O_RDONLY|O_CLOEXEC) = 22</data>",
+        ] {
+            assert!(changes_nothing(line), "{line}");
+        }
+        assert!(begins("write(5</data/a>,", "write"));
+        assert!(!begins("pwrite64(5</data/a>,", "write") && !begins("writev(5,", "write"));
     }
 }

@@ -15,7 +15,9 @@ use crate::{
 use anyhow::ensure;
 use rejoin_client::Client;
 use std::{
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -23,6 +25,7 @@ use tokio::time::{sleep, timeout};
 
 /// Batches of each writer in a session: one of each kind.
 const IN_SESSION: u64 = 8;
+const SIGKILL: i32 = 9;
 /// Longest wait for a server that may have stopped to serve.
 const STALL: Duration = Duration::from_millis(1_500);
 
@@ -129,8 +132,12 @@ impl World<'_> {
                 server.kill()?;
                 Lived { came, ended_well: None }
             }
-            (Boot::Ended(..), _) => {
-                let came = point.fault == Fault::Kill || strace.injected()?;
+            (Boot::Ended(status, _), _) => {
+                let came = if point.fault == Fault::Kill {
+                    was_killed(status)
+                } else {
+                    strace.injected()?
+                };
                 Lived { came, ended_well: None }
             }
         };
@@ -152,10 +159,12 @@ impl World<'_> {
         attached: Attached,
         point: Point,
     ) -> anyhow::Result<Lived> {
-        let took_part = self.session(server).await?;
+        self.session(server).await?;
         if self.leg == Leg::Sends {
-            let runs = server.is_running()?;
-            let came = if point.fault == Fault::Kill { !runs } else { runs && !took_part };
+            let came = match (point.fault, server.ended()?) {
+                (Fault::Kill, ended) => ended.is_some_and(was_killed),
+                (_, ended) => ended.is_none() && strace.delayed()?,
+            };
             server.strike()?;
             drop(attached);
             server.kill()?;
@@ -180,9 +189,8 @@ impl World<'_> {
         let status = server.stop().await?;
         drop(attached);
         self.gate.shut();
-        let killed = |line: &String| line.contains("killed by SIGKILL");
         let came = match point.fault {
-            Fault::Kill => strace.lines()?.iter().any(killed),
+            Fault::Kill => was_killed(status),
             Fault::KillBehind | Fault::Once(_) | Fault::On(_) => strace.injected()?,
         };
         Ok(Lived { came, ended_well: Some(status.success()) })
@@ -231,6 +239,11 @@ impl World<'_> {
         }
         check_file(&self.data).await
     }
+}
+
+/// Nobody but a tracer kills a server before its life is looked at.
+fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(SIGKILL)
 }
 
 /// The database is whole, if there is one yet: looked at in a copy, for the server is to recover it.
