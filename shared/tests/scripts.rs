@@ -11,7 +11,7 @@ use rejoin_core::{
 use std::{fs, path::Path};
 
 /// Events that a search for a small world may take here.
-const EVENTS: u64 = 60_000;
+const EVENTS: u64 = 1_000_000;
 
 fn text(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
