@@ -29,7 +29,10 @@ use clap::{Parser, ValueEnum};
 use rejoin_core::testing::sim::canaries::CANARIES;
 use report::{Bar, Report, say};
 use server::Program;
-use std::time::{Duration, Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -137,8 +140,14 @@ fn quick(extent: Extent, without: &[String], report: &mut Report) -> anyhow::Res
     Ok(())
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+/// What failed is the last that is told, without a backtrace: the end of a long log is what people see of it.
+fn main() -> ExitCode {
+    let Err(why) = run(&Arguments::parse()) else { return ExitCode::SUCCESS };
+    say(format!("Error: {why:#}"));
+    ExitCode::FAILURE
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let budget = arguments.budget.map(Duration::from_secs);
     let extent = Extent { budget, seed: arguments.seed };
     let is_quick = arguments.suite == Suite::Quick;

@@ -166,7 +166,8 @@ impl Replica {
                 self.finish(*number, applied);
             }
         }
-        self.header.replica = replica;
+        let old = core::mem::replace(&mut self.header.replica, replica);
+        applied.reborn = Some((old, replica));
         self.header.acked = Hlc::ZERO;
         self.header.welcomed = None;
         self.header.since.clear();

@@ -109,6 +109,8 @@ pub struct Applied {
     pub cuts: Vec<u32>,
     /// `lww` writes that lost against a write that did not know them.
     pub conflicts: Vec<(RecordKey, Conflict)>,
+    /// Which id gave way to which.
+    pub reborn: Option<(ReplicaId, ReplicaId)>,
     /// Whether other subscriptions are asked for now.
     pub subscribed: bool,
     /// Records received, staged or visible.

@@ -1,11 +1,14 @@
 //! Stores that fail in the middle: every wish is answered, and truly.
 
-use crate::world::{Client, Fault, Server, key, name_of, set};
+use crate::world::{Client, Fault, Server, key, name_of, set, welcome};
 use rejoin_core::{
     id::SpaceId,
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Page, Ticket},
     planted::Planted,
-    protocol::engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
+    protocol::{
+        engine::{Engine, EngineConfig, Input, Notice, Output, Wish, WishError},
+        message::{Identity, Message, Recalled, Welcome},
+    },
     replica::{LoadError, log_number},
     testing::memory::MemoryStore,
     time::Now,
@@ -271,4 +274,26 @@ fn space_that_another_holder_was_first_to_name_is_found_in_the_log() {
     shut(&store, 1, Some("demo")).run();
     late.release();
     assert!(refused(&late), "{:?}", late.notices);
+}
+
+#[test]
+fn fork_is_told_also_where_the_answer_to_its_commit_was_lost() {
+    for class in [FaultClass::Transient, FaultClass::Permanent] {
+        let mut client = Client::new(1, &["notes"]);
+        client.write(set(&key("notes", "a"), "one"));
+        client.connect();
+        client.hello();
+        let old = client.engine.replica().id();
+        let forked = Welcome { identity: Identity::Forked, ..welcome(Vec::new()) };
+        client.hear(&Message::Welcome(forked));
+        client.said();
+        client.commit_fault = Some(Fault::Once(class, true));
+        client.hear(&Message::Recalled(Recalled { accepted: Vec::new(), unsure: Vec::new() }));
+        client.pass(60_000);
+        let new = client.engine.replica().id();
+        assert_ne!(old, new);
+        let told = |notice: &&Notice| matches!(notice, Notice::Reborn { .. });
+        let told: Vec<_> = client.notices.iter().filter(told).collect();
+        assert_eq!(told, [&Notice::Reborn { old, new }]);
+    }
 }

@@ -105,6 +105,7 @@ impl Engine {
                 } else {
                     BTreeSet::new()
                 };
+                let (old, new) = (self.replica.id(), replica.id());
                 self.replica = replica;
                 #[cfg(feature = "test-util")]
                 self.replica.plant(self.planted.0, self.planted.1);
@@ -118,6 +119,9 @@ impl Engine {
                 stored.log.iter().for_each(|row| self.witness(row));
                 self.settle_uncertain();
                 if was_open {
+                    if old != new {
+                        self.notice(Notice::Reborn { old, new });
+                    }
                     keys.extend(self.keys());
                     self.notice(Notice::Changed(keys));
                 } else {

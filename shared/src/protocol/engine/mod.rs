@@ -302,7 +302,7 @@ pub enum Notice {
         /// Which writes.
         conflict: Conflict,
     },
-    /// The replica's history had forked; it goes on under a new id.
+    /// The replica's history had forked; it goes on under a new id: whoever found it, of every holder of the store.
     Reborn {
         /// The id it had.
         old: ReplicaId,

@@ -47,10 +47,6 @@ impl Engine {
             Op::Entries(entries, session) => {
                 let mut entries = entries.into_iter();
                 while let Some((entry, then)) = entries.next() {
-                    if let Entry::Reborn { replica: new, .. } = &entry {
-                        let (old, new) = (self.replica.id(), *new);
-                        self.notice(Notice::Reborn { old, new });
-                    }
                     self.pipeline.narrowed |= matches!(entry, Entry::Subscribed { only: true, .. });
                     match self.replica.apply(entry) {
                         Ok(applied) => self.announce(now, applied),

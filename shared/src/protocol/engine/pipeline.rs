@@ -533,7 +533,11 @@ impl Engine {
     /// Tells the app what an entry changed, and looks after what it broke.
     pub(super) fn announce(&mut self, now: Now, applied: Applied) {
         let received = (applied.received, applied.received_bytes);
-        let Applied { keys, accepted, rejected, broken, conflicts, subscribed, .. } = applied;
+        let Applied { keys, accepted, rejected, broken, conflicts, reborn, subscribed, .. } =
+            applied;
+        if let Some((old, new)) = reborn {
+            self.notice(Notice::Reborn { old, new });
+        }
         if subscribed {
             // Subscriptions have other numbers now.
             self.verified.clear();

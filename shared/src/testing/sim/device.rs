@@ -61,6 +61,8 @@ pub(super) struct Device {
     pub(super) parted: Parted,
     /// How many incarnations it has had.
     dials: usize,
+    /// Which id its store had when it was last opened.
+    pub(super) id: Option<ReplicaId>,
 }
 
 impl Device {
@@ -89,6 +91,7 @@ impl Device {
             away_until: 0,
             parted: Parted::default(),
             dials: 0,
+            id: None,
         }
     }
 }
@@ -246,6 +249,7 @@ impl World {
         }
         match notice {
             Notice::Opened => {
+                self.came_under(device, at);
                 self.look_at_all(device, at);
                 self.elect(device);
             }
@@ -314,6 +318,17 @@ impl World {
             | Notice::Accepted(_)
             | Notice::Delayed { .. }
             | Notice::Trace { .. } => {}
+        }
+    }
+
+    /// A store was opened: it may have another id, of which nobody had been told before its power went.
+    fn came_under(&mut self, device: usize, at: usize) {
+        let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
+        let id = tab.map(|engine| engine.replica().id());
+        let known =
+            self.devices.get_mut(device).and_then(|held| core::mem::replace(&mut held.id, id));
+        if known.is_some() && known != id {
+            self.mark("reborn");
         }
     }
 

@@ -170,6 +170,7 @@ impl World {
         self.device_kill(device);
         if let Some(held) = self.devices.get_mut(device) {
             held.store = MemoryStore::new();
+            held.id = None;
             held.backup = None;
         }
         self.disown(device);
