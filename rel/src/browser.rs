@@ -2,7 +2,7 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report, say},
+    report::{Bar, Report, remember_fault, say},
     tool,
 };
 use anyhow::Context;
@@ -99,6 +99,9 @@ pub(crate) fn faults(extent: Extent, run: Run, report: &mut Report) -> anyhow::R
     let figure = |name: &str| {
         figures.get(name).and_then(Value::as_f64).with_context(|| format!("no figure {name:?}"))
     };
+    for told in figures.get("told").and_then(Value::as_array).into_iter().flatten() {
+        remember_fault(told.as_str().unwrap_or_default().to_owned());
+    }
     let (enough, once) = match (extent.budget, run) {
         (Some(_), _) => (Bar::None, Bar::None),
         (None, Run::Cycles(cycles)) => (Bar::AtLeast(cycles.into()), Bar::None),

@@ -3,7 +3,7 @@
 use crate::{
     Extent,
     replay::keep,
-    report::{Bar, Report, say},
+    report::{Bar, Report, say, tell_fault},
     seeds,
 };
 use anyhow::ensure;
@@ -37,11 +37,11 @@ fn one(at: u64, hunted: &mut Hunted) {
         return;
     };
     match canary.hunt().map(|found| found.without) {
-        None => say(format_args!("{:?} ({}) lives on", canary.bug, canary.stands_for)),
+        None => tell_fault(format_args!("{:?} ({}) lives on", canary.bug, canary.stands_for)),
         Some(None) => hunted.found += 1,
         Some(Some(failure)) => {
             hunted.unsound += 1;
-            say(format_args!("seed {} fails without {:?} too", failure.seed, canary.bug));
+            tell_fault(format_args!("seed {} fails without {:?} too", failure.seed, canary.bug));
             match keep(failure) {
                 Ok(text) => say(&text),
                 Err(error) => say(format_args!("{error:#}")),

@@ -2,7 +2,7 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report, say},
+    report::{Bar, Report, tell_fault},
     tool,
 };
 use anyhow::{Context, ensure};
@@ -47,7 +47,7 @@ pub(crate) fn fuzz(extent: Extent, runs: u64, report: &mut Report) -> anyhow::Re
             let last: Vec<&str> = words.lines().rev().take(30).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
             let (name, folder) = (target.name, crashes.display());
-            say(format!("{name}: {}\nits input is in {folder}", last.join("\n")));
+            tell_fault(format!("{name}: {}\nits input is in {folder}", last.join("\n")));
         }
         let bar = if extent.budget.is_none() { Bar::AtLeast(to_float(runs)) } else { Bar::None };
         let metric = format!("fuzz.{}.runs", target.name);

@@ -4,7 +4,7 @@ use crate::{
     Extent,
     gate::Gate,
     reader::Reader,
-    report::{Bar, Report, say},
+    report::{Bar, Report, tell_fault},
     scratch, seeds,
     server::{PATIENCE, Program, Server},
     writers::{Verdict, Writer, look},
@@ -62,7 +62,7 @@ pub(crate) fn suite(extent: Extent, kills: u64, report: &mut Report) -> anyhow::
         let mut life = Sum::default();
         if let Err(fault) = live(&program, seed, &mut life) {
             life.wedged += 1;
-            say(format!("seed {seed}: {fault:#}"));
+            tell_fault(format!("seed {seed}: {fault:#}"));
         }
         add(sum, life);
     };

@@ -27,7 +27,7 @@ mod writers;
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
 use rejoin_core::testing::sim::canaries::CANARIES;
-use report::{Bar, Report, say};
+use report::{Bar, Report, faults, say};
 use server::Program;
 use std::{
     process::ExitCode,
@@ -143,6 +143,9 @@ fn quick(extent: Extent, without: &[String], report: &mut Report) -> anyhow::Res
 /// What failed is the last that is told, without a backtrace: the end of a long log is what people see of it.
 fn main() -> ExitCode {
     let Err(why) = run(&Arguments::parse()) else { return ExitCode::SUCCESS };
+    for fault in faults() {
+        say(fault);
+    }
     say(format!("Error: {why:#}"));
     ExitCode::FAILURE
 }
@@ -174,6 +177,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Suite::Server => operated::suite(extent, operated::ALL, &mut report),
         Suite::Canaries => canaries::hunt(CANARIES.len(), &mut report),
     }?;
-    ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join(", "));
+    ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join("; "));
     Ok(())
 }

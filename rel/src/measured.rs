@@ -2,7 +2,7 @@
 
 use crate::{
     Extent,
-    report::{Bar, Report, say},
+    report::{Bar, Report, tell_fault},
     tool,
 };
 use anyhow::{Context, ensure};
@@ -40,7 +40,7 @@ pub(crate) fn coverage(report: &mut Report) -> anyhow::Result<()> {
             run += covered;
             if covered < count {
                 let missed = count - covered;
-                say(format!("shared/src/{name}: {missed} of {count} lines are not run"));
+                tell_fault(format!("shared/src/{name}: {missed} of {count} lines are not run"));
             }
         }
     }

@@ -6,12 +6,37 @@ use serde_json::json;
 use std::{
     fmt,
     io::{Write, stderr, stdout},
+    sync::{Mutex, PoisonError},
 };
+
+/// Faults that are told once more at the end.
+const FAULTS_MAX: usize = 10;
 
 /// Tells people something that is no figure.
 pub(crate) fn say(text: impl fmt::Display) {
     // Who does not listen misses nothing that counts.
     writeln!(stderr(), "{text}").ok();
+}
+
+/// What was found wrong, as it was told.
+static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Tells people what is wrong: at once, and at the end once more (see [`faults`]).
+pub(crate) fn tell_fault(text: impl fmt::Display) {
+    let text = text.to_string();
+    say(&text);
+    remember_fault(text);
+}
+
+/// Keeps what is wrong, and has been told, for the end.
+pub(crate) fn remember_fault(text: String) {
+    FAULTS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+}
+
+/// The first faults that were told: the end of a long log is what people see of it.
+pub(crate) fn faults() -> Vec<String> {
+    let faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    faults.iter().take(FAULTS_MAX).cloned().collect()
 }
 
 /// Where a figure must be.
@@ -103,7 +128,7 @@ impl Report {
     ) -> anyhow::Result<()> {
         let ok = bar.holds(value);
         if !ok {
-            self.missed.push(metric.to_owned());
+            self.missed.push(format!("{metric} is {value} {unit}, not {bar}"));
         }
         let line = json!({
             "metric": metric, "value": value, "unit": unit, "bar": bar.to_string(), "ok": ok,
@@ -123,7 +148,7 @@ impl Report {
         self.tell(metric, count, unit, bar)
     }
 
-    /// The figures that did not reach their bar.
+    /// The figures that did not reach their bar, with it.
     pub(crate) fn missed(&self) -> &[String] {
         &self.missed
     }
@@ -153,7 +178,8 @@ mod tests {
         report.tell("p99", 6.0, "s", Bar::AtMost(5.0)).unwrap();
         report.count("kills", 299, "kills", Bar::AtLeast(300.0)).unwrap();
         report.count("writes", 7, "writes", Bar::None).unwrap();
-        assert_eq!(report.missed(), ["p99", "kills"]);
+        let missed = ["p99 is 6 s, not <= 5", "kills is 299 kills, not >= 300"];
+        assert_eq!(report.missed(), missed);
     }
 
     #[test]

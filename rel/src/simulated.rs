@@ -2,7 +2,7 @@
 
 use crate::{
     Extent, replay,
-    report::{Bar, Report, say},
+    report::{Bar, Report, say, tell_fault},
     seeds,
 };
 use rejoin_core::testing::sim::{self, Failure, Outcome, Plan, marks};
@@ -39,7 +39,7 @@ impl Sum {
             self.repeated += 1;
             if sim::run(seed) != ran {
                 self.differing += 1;
-                say(format!("seed {seed}: another world the second time"));
+                tell_fault(format!("seed {seed}: another world the second time"));
             }
         }
         self.add(ran);
@@ -56,7 +56,7 @@ impl Sum {
             }
             Err(failure) => {
                 self.failed += 1;
-                say(format!("seed {}: {}", failure.seed, failure.what));
+                tell_fault(format!("seed {}: {}", failure.seed, failure.what));
                 if self.failures.len() < KEPT_MAX {
                     self.failures.push(failure);
                 }

@@ -1,5 +1,5 @@
 // `node main.mjs [--cycles N | --each-once] [--budget S] [--seed N] [--jobs N] [--scenario NAME]`: faults in
-// real browsers on a real server. The last line is a JSON object of figures; a cycle that fails tells its
+// real browsers on a real server. The last line is a JSON object of figures and of what was wrong (`told`); a cycle that fails tells its
 // scenario and its seed, and runs again alone with both.
 
 import { parseArgs } from "node:util";
@@ -21,6 +21,8 @@ const { values } = parseArgs({
 
 const figures = { cycles: 0, promised: 0, ...Object.fromEntries(KINDS.map((kind) => [kind, 0])) };
 for (const name of Object.keys(SCENARIOS)) figures[name] = 0;
+/** What was wrong. */
+const told = [];
 
 async function count(world, scenario, seed) {
   const { count, faults, promised } = await run(world, scenario, seed);
@@ -29,7 +31,9 @@ async function count(world, scenario, seed) {
   figures.promised += promised;
   for (const { kind, what } of faults) {
     figures[kind] += 1;
-    say(`${kind}: ${what}\n  alone: REL_SCENARIO=${scenario} cargo rel browser --seed ${seed}`);
+    const alone = `REL_SCENARIO=${scenario} cargo rel browser --seed ${seed}`;
+    told.push(`${kind}: ${what}\n  alone: ${alone}`);
+    say(told.at(-1));
   }
 }
 
@@ -46,5 +50,5 @@ await inWorld(async (world) => {
   };
   await Promise.all(Array.from({ length: Number(values.jobs) }, lane));
 });
-process.stdout.write(`${JSON.stringify(figures)}\n`);
+process.stdout.write(`${JSON.stringify({ ...figures, told })}\n`);
 process.exitCode = KINDS.some((kind) => figures[kind] > 0) ? 1 : 0;

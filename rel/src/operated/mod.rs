@@ -7,7 +7,7 @@ mod restarts;
 
 use crate::{
     Extent,
-    report::{Bar, Report, say},
+    report::{Bar, Report, tell_fault},
     server::Program,
     tool::Missing,
 };
@@ -66,7 +66,7 @@ pub(crate) fn suite(extent: Extent, amount: Amount, report: &mut Report) -> anyh
 fn row<T>(name: &str, came: anyhow::Result<T>, report: &mut Report) -> anyhow::Result<Option<T>> {
     let seen = match came {
         Err(why) if !why.is::<Missing>() => {
-            say(format!("{name}: {why:#}"));
+            tell_fault(format!("{name}: {why:#}"));
             None
         }
         came => match report.settle(name, came)? {

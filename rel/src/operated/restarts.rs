@@ -4,7 +4,7 @@ use super::run;
 use crate::{
     Extent,
     gate::Gate,
-    report::say,
+    report::tell_fault,
     scratch, seeds,
     server::{PATIENCE, Program, Server},
     writers::{Verdict, Writer, look, look_in},
@@ -57,7 +57,7 @@ impl Sum {
             Ok(life) => self.add(life),
             Err(fault) => {
                 self.faults += 1;
-                say(format!("seed {seed}: {fault:#}"));
+                tell_fault(format!("seed {seed}: {fault:#}"));
             }
         }
     }

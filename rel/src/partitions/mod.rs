@@ -10,7 +10,7 @@ mod simulated;
 
 use crate::{
     Extent,
-    report::{Bar, Report, say},
+    report::{Bar, Report, say, tell_fault},
     scratch,
     script::Seen,
     server::{PATIENCE, Program, Server},
@@ -70,7 +70,7 @@ pub(crate) fn suite(
                 let result =
                     p04_both_ends_converge_once_the_line_is_whole(network, port, seed, at).await;
                 if let Err(fault) = &result {
-                    say(format!("seed {seed}: {fault:#}"));
+                    tell_fault(format!("seed {seed}: {fault:#}"));
                 }
                 result
             }

@@ -90,6 +90,12 @@ impl Trouble {
         matches!(self, Self::Behind(..))
     }
 
+    /// The same, so many parts of its way earlier.
+    pub(super) fn earlier(&self, parts: u64, of: u64) -> Self {
+        let Self::Behind(way, at, blow) = self else { return self.clone() };
+        Self::Behind(*way, at - at * parts / of, blow.clone())
+    }
+
     /// Whether all that is sent arrives or is lost some time, and ends are told of the end.
     pub(super) const fn ends(&self) -> bool {
         !matches!(self, Self::Behind(_, _, Blow::Silence))

@@ -11,7 +11,7 @@ use crate::{
     Extent,
     gate::Gate,
     kill::check_file,
-    report::{Bar, Report, percent, say},
+    report::{Bar, Report, percent, tell_fault},
     scratch, script,
     script::Seen,
     seeds,
@@ -242,7 +242,7 @@ impl Recording {
             if let Err(fault) = booted {
                 sum.violations += 1;
                 let subject = self.subject;
-                say(format!("{subject:?}, {damage:?} at {at}, seed {seed}: {fault:#}"));
+                tell_fault(format!("{subject:?}, {damage:?} at {at}, seed {seed}: {fault:#}"));
             }
         }
     }

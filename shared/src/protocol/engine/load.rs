@@ -5,7 +5,7 @@ use super::{
     pipeline::{Op, Want},
 };
 use crate::{
-    id::{RecordKey, SpaceId},
+    id::{RecordKey, ReplicaId, SpaceId},
     io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
     planted::Bug,
     replica::{META_FOLDED, META_LEADER, Replica, Stored, folded_number, log_key, log_number},
@@ -100,12 +100,12 @@ impl Engine {
                     return;
                 }
                 // What was there and is not any more has changed too.
-                let mut keys = if was_open && !self.has(Bug::GoneUntold) {
+                let keys = if was_open && !self.has(Bug::GoneUntold) {
                     self.keys()
                 } else {
                     BTreeSet::new()
                 };
-                let (old, new) = (self.replica.id(), replica.id());
+                let before = was_open.then(|| (self.replica.id(), keys));
                 self.replica = replica;
                 #[cfg(feature = "test-util")]
                 self.replica.plant(self.planted.0, self.planted.1);
@@ -118,15 +118,7 @@ impl Engine {
                 self.check_lead();
                 stored.log.iter().for_each(|row| self.witness(row));
                 self.settle_uncertain();
-                if was_open {
-                    if old != new {
-                        self.notice(Notice::Reborn { old, new });
-                    }
-                    keys.extend(self.keys());
-                    self.notice(Notice::Changed(keys));
-                } else {
-                    self.notice(Notice::Opened);
-                }
+                self.tell_loaded(before);
                 self.tell_damage();
             }
             Err(error) => {
@@ -134,6 +126,19 @@ impl Engine {
                 self.stand_still(FaultClass::Corrupt, Notice::Refused(error));
             }
         }
+    }
+
+    /// Tells what is there now: all of it, unless the app had been shown something, under some id, before.
+    fn tell_loaded(&mut self, before: Option<(ReplicaId, BTreeSet<RecordKey>)>) {
+        let Some((old, mut keys)) = before else {
+            return self.notice(Notice::Opened);
+        };
+        let new = self.replica.id();
+        if old != new {
+            self.notice(Notice::Reborn { old, new });
+        }
+        keys.extend(self.keys());
+        self.notice(Notice::Changed(keys));
     }
 
     fn tell_damage(&mut self) {

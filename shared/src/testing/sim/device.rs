@@ -248,11 +248,7 @@ impl World {
             self.tell(device, at, format_args!("{notice:?}"));
         }
         match notice {
-            Notice::Opened => {
-                self.came_under(device, at);
-                self.look_at_all(device, at);
-                self.elect(device);
-            }
+            Notice::Opened => self.tab_opened(device, at),
             Notice::Changed(keys) => self.look(device, at, keys),
             Notice::AccountChanged { ours, theirs } => self.account_changed(device, ours, theirs),
             Notice::LogGrew => {
@@ -322,7 +318,7 @@ impl World {
     }
 
     /// A store was opened: it may have another id, of which nobody had been told before its power went.
-    fn came_under(&mut self, device: usize, at: usize) {
+    fn tab_opened(&mut self, device: usize, at: usize) {
         let tab = self.tab(device, at).and_then(|tab| tab.engine.as_ref());
         let id = tab.map(|engine| engine.replica().id());
         let known =
@@ -330,6 +326,8 @@ impl World {
         if known.is_some() && known != id {
             self.mark("reborn");
         }
+        self.look_at_all(device, at);
+        self.elect(device);
     }
 
     /// A row was refused for good; whether that was to be expected.
