@@ -37,7 +37,7 @@ impl Strace {
                 "the right to trace is missing: outside a container, or with --cap-add SYS_PTRACE"
             ));
         }
-        let arguments = vec!["-qq".to_owned(), "-e".to_owned(), format!("trace={calls}")];
+        let arguments = vec!["-e".to_owned(), format!("trace={calls}")];
         Ok(Self { program, log: log.to_owned(), arguments })
     }
 
@@ -51,7 +51,8 @@ impl Strace {
     /// the command's own: it is the tracer that is a grandchild.
     pub(crate) fn runner(&self) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut words = vec![text(&self.program), "-D".to_owned(), "-f".to_owned()];
+        let mut words: Vec<String> = vec![text(&self.program)];
+        words.extend(["-D", "-f", "-q"].map(str::to_owned));
         words.extend(["-o".to_owned(), text(&self.log)]);
         words.extend(self.arguments.iter().cloned());
         words
@@ -62,8 +63,7 @@ impl Strace {
         let mut child = Command::new(&self.program)
             .arg("-o")
             .arg(&self.log)
-            // It is told when it attaches unless it is to be as quiet as this.
-            .args(self.arguments.iter().filter(|argument| *argument != "-qq"))
+            .args(&self.arguments)
             .args(["-p", &thread.to_string()])
             .stderr(Stdio::piped())
             .spawn()?;
@@ -75,17 +75,21 @@ impl Strace {
         Ok(Attached { child })
     }
 
-    /// What it has written once the process that it traced from its start on has ended.
-    pub(crate) async fn ended(&self) -> anyhow::Result<Vec<String>> {
+    /// What it has written once the process of this id has ended, which it traced from its start on.
+    pub(crate) async fn ended(&self, process: u32) -> anyhow::Result<Vec<String>> {
         let started = Instant::now();
+        let thread = process.to_string();
         loop {
             let lines = self.lines()?;
-            // Without signals and ends of threads in the log, the last thing that it says is the end of all.
-            let ends =
-                |line: &String| line.contains("+++ exited with") || line.contains("+++ killed by");
-            if lines.last().is_some_and(ends) || started.elapsed() > PATIENCE {
+            // A process ends with its first thread, whose id is its own: by then the others have.
+            let ends = |line: &String| {
+                let end = line.contains("+++ exited with") || line.contains("+++ killed by");
+                end && line.split(' ').next() == Some(&thread)
+            };
+            if lines.iter().any(ends) {
                 return Ok(lines);
             }
+            ensure!(started.elapsed() < PATIENCE, "the log of {process} has no end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -131,6 +131,7 @@ impl Recording {
             let strace = strace(&beside.path().join(format!("log{life}")))?;
             let mut command = program.command_under(&strace.runner(), &data_of(directory.path()));
             let mut server = Server::boot(&mut command)?;
+            let process = server.id();
             for (writer, gate) in writers.iter().zip(&gates) {
                 gate.open(server.address);
                 writer.client.online();
@@ -154,7 +155,7 @@ impl Recording {
                 ensure!(server.stop().await?.success(), "no orderly end");
             }
             gates.iter().for_each(Gate::shut);
-            lines.push(strace.ended().await?);
+            lines.push(strace.ended(process).await?);
         }
         for writer in &writers {
             writer.client.close().await?;
