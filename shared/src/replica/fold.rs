@@ -65,6 +65,9 @@ pub fn log_number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }
 
+/// The highest number of an entry: a script holds it exactly. No log gets there.
+pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
+
 /// The number of the last folded entry, as [`META_FOLDED`] tells it.
 #[must_use]
 pub fn folded_number(value: &[u8]) -> Option<u64> {
@@ -73,7 +76,8 @@ pub fn folded_number(value: &[u8]) -> Option<u64> {
 
 pub(super) fn folded_and_slices(value: &[u8]) -> Option<(u64, u64)> {
     let (folded, slices) = unseal(FOLDED, value).ok()?.split_first_chunk()?;
-    Some((u64::from_be_bytes(*folded), log_number(slices)?))
+    let folded = u64::from_be_bytes(*folded);
+    (folded <= NUMBER_MAX).then_some((folded, log_number(slices)?))
 }
 
 /// What a replica is loaded from; to be read from one snapshot.
@@ -252,6 +256,27 @@ fn settlement_of((number, outbox): (u64, &super::overlay::OutboxRow)) -> Option<
         RowState::Accepted(seq) => Some((number, Settlement::Accepted(*seq))),
         RowState::Rejected { code, reason } => {
             Some((number, Settlement::Rejected { code: *code, reason: reason.clone() }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FOLDED, NUMBER_MAX, folded_number};
+    use crate::{
+        codec::seal,
+        id::ReplicaId,
+        replica::{Replica, page},
+    };
+
+    #[test]
+    fn numbers_that_no_log_reaches_are_damage() {
+        for (number, known) in [(NUMBER_MAX, true), (NUMBER_MAX + 1, false), (u64::MAX, false)] {
+            let told = seal(FOLDED, [number.to_be_bytes(), 0u64.to_be_bytes()].concat());
+            assert_eq!(folded_number(&told), known.then_some(number));
+            let replica = Replica::new(ReplicaId::from_bytes([1; 16]), &[]);
+            let header = page::encode_header(&replica.header, number);
+            assert_eq!(page::decode_header(&header).is_ok(), known);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     base::{Base, Held, Rest},
     bytes::{read_settlement, read_space, write_settlement},
     entry::{Settlement, Standing},
+    fold::NUMBER_MAX,
     state::Header,
 };
 use crate::{
@@ -243,6 +244,9 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
     input.array_exact(17)?;
     check_version(&mut input)?;
     let folded = input.uint()?;
+    if folded > NUMBER_MAX {
+        return Err(input.fault(CodecFault::Range));
+    }
     let replica = input.replica()?;
     let space = input.optional(read_space)?;
     let clock = input.hlc()?;

@@ -3,6 +3,7 @@
 use super::{
     Engine,
     pipeline::{Then, Want},
+    refill::History,
     session::{OPENING_WITHIN, Phase},
 };
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{RecordKey, Seq},
     message::{
-        Copied, Message, Origin, Recall, Recalled, RejectCode, Taken, Welcome,
+        Copied, Message, Mode, Origin, Recall, Recalled, RejectCode, Taken, Welcome,
         limits::{ORIGINS_MAX, RECALL_ROWS_MAX, time_for},
     },
     planted::Bug,
@@ -65,6 +66,25 @@ impl Engine {
                 .any(|(_, row)| row.row.stamp == stamp && row.state == RowState::Waiting);
         let begins = self.replica.epochs().is_empty() && self.has(Bug::EmptyKeepsId);
         !known && !begins
+    }
+
+    /// Whether the base is given up, and with it rows of this replica that the peer has lost. Others may bring them
+    /// back: what was written without them under the same id would take them for removed.
+    pub(super) fn gives_up_own(&self, welcome: &Welcome) -> bool {
+        let acked = self.replica.acked();
+        let lost = welcome.accepted.unwrap_or_default() < acked;
+        let history = History::of(welcome);
+        // Of a history that broke off others may have brought back a later row, and not yet an earlier one.
+        let broke_off = |id: &u32| {
+            let standing =
+                usize::try_from(*id).ok().and_then(|at| self.replica.standings().get(at));
+            standing.is_some_and(|(_, standing)| {
+                let reached = standing.cursor.max(standing.place.seq);
+                !history.has(standing.epoch, reached, welcome.head)
+            })
+        };
+        let rebases = welcome.modes.iter().filter(|(_, mode)| *mode == Mode::Rebase);
+        acked > Hlc::ZERO && rebases.into_iter().any(|(id, _)| lost || broke_off(id))
     }
 
     /// Asks which of the rows under the present id were accepted. A peer that takes this history for a forked

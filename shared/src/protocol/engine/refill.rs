@@ -45,7 +45,7 @@ impl History {
 
     /// Whether it has the position. An epoch that was not asked after counts as unknown: what is returned
     /// for nothing does no harm.
-    fn has(&self, epoch: Option<Epoch>, seq: Seq, head: Seq) -> bool {
+    pub(super) fn has(&self, epoch: Option<Epoch>, seq: Seq, head: Seq) -> bool {
         if epoch == self.epoch {
             return seq <= head;
         }

@@ -557,13 +557,6 @@ impl Engine {
         }
     }
 
-    /// Whether the base is given up, and with it rows of this replica that the peer has lost. Others may bring them
-    /// back: what was written without them under the same id would take them for removed.
-    fn gives_up_own(&self, welcome: &Welcome) -> bool {
-        let rebases = welcome.modes.iter().any(|(_, mode)| *mode == Mode::Rebase);
-        rebases && welcome.accepted.unwrap_or_default() < self.replica.acked()
-    }
-
     /// The replica can go on: stores the welcome.
     pub(super) fn enter(&mut self, now: Now, welcome: Welcome) {
         let skew = i128::from(welcome.clock.0) - i128::from(now.wall.0);

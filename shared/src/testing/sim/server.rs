@@ -22,7 +22,7 @@ use crate::{
     protocol::{
         host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId},
         limits::AHEAD_MAX,
-        message::{Message, Right},
+        message::{Bye, ByeCode, Message, Right},
         wire,
     },
     record::Record,
@@ -228,7 +228,7 @@ impl World {
             return;
         }
         let Ok((_, message)) = wire::split_frame(bytes) else {
-            return;
+            return self.violated(line, peer);
         };
         if self.server.greeted.contains_key(&peer) {
             self.tell_host(HostInput::Message { peer: PeerId(peer), bytes: message.to_vec() });
@@ -242,6 +242,15 @@ impl World {
             let grant = grant(hello.token.as_deref());
             self.tell_host(HostInput::Opened { peer: PeerId(peer), hello, grant });
         }
+    }
+
+    /// Not even a channel can be read: the server says so, and leaves.
+    fn violated(&mut self, line: u64, peer: u64) {
+        let reason = String::from("the frame has no channel number");
+        let bye = Bye { code: ByeCode::Malformed, reason, retry_after: None };
+        self.send(line, false, wire::encode_frame(0, &Message::Bye(bye)));
+        self.server_gone(peer);
+        self.close_line(line, true);
     }
 
     pub(super) fn server_gone(&mut self, peer: u64) {
