@@ -9,4 +9,10 @@ export const PEERS = {
   "rejoin-relaxed": { page: "rejoin", durability: "relaxed", server: "rejoin", cannot: {} },
   indexeddb: { page: "indexeddb", durability: "strict", cannot: STORES_ONLY },
   "indexeddb-relaxed": { page: "indexeddb", durability: "relaxed", cannot: STORES_ONLY },
+  ...Object.fromEntries(
+    ["pouchdb", "rxdb", "yjs", "automerge", "tinybase", "loro"].map((name) => [
+      name,
+      { page: name, server: name, cannot: {} },
+    ]),
+  ),
 };

@@ -21,7 +21,7 @@ const HTML =
 const WASM = {
   rejoin: `${PACKAGE}/pkg/rejoin_bg.wasm`,
   automerge: `${NODE_MODULES}/@automerge/automerge/dist/automerge.wasm`,
-  loro: `${NODE_MODULES}/loro-crdt/web/loro_wasm_bg.wasm`,
+  loro: `${NODE_MODULES}/loro-crdt/browser/loro_wasm_bg.wasm`,
 };
 
 /** A page's files, by their names. */
@@ -34,7 +34,7 @@ async function bundle(page) {
     minify: true,
     format: "esm",
     target: "chrome120",
-    alias: { rejoin: `${PACKAGE}/dist/index.js` },
+    alias: { rejoin: `${PACKAGE}/dist/index.js`, ws: `${PAGES}/browser-ws.js` },
     define: { global: "globalThis", "process.env.NODE_ENV": '"production"' },
     outdir: "/",
     write: false,
