@@ -84,6 +84,12 @@ export function offer(open) {
       return took;
     },
 
+    /** The same changes, none waiting for the one before. */
+    async change(n, count, lane, lanes, word) {
+      const made = edits(n, count, lane, lanes, word);
+      await Promise.all(made.map(({ id, fields }) => db.write(id, fields)));
+    },
+
     /** Milliseconds since the navigation began. */
     async coldOpen(options) {
       db = await open(options);

@@ -15,17 +15,28 @@ export async function open({ name, url }) {
   const persister = createIndexedDbPersister(store, name);
   await persister.load();
   let synchronizer;
+  let running = Promise.resolve();
+  let next;
+  /** Resolves when a save that began after this call has ended; calls that wait share one. */
+  const save = () => {
+    next ??= running.then(() => {
+      next = undefined;
+      running = persister.save();
+      return running;
+    });
+    return next;
+  };
   const plain = (id) => ({ id, ...store.getRow(TABLE, id) });
   return {
     async insert(records) {
       store.transaction(() => {
         for (const { id, ...fields } of records) store.setRow(TABLE, id, fields);
       });
-      await persister.save();
+      await save();
     },
     async write(id, fields) {
       store.setPartialRow(TABLE, id, fields);
-      await persister.save();
+      await save();
     },
     first: (count) => store.getRowIds(TABLE).slice(0, count).map(plain),
     all: () => store.getRowIds(TABLE).map(plain),

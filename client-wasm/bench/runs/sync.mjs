@@ -59,7 +59,7 @@ async function reconnect(world) {
   await proxy.quiet(QUIET_MS);
   const lists = devices.map((_, lane) => edits(n, EDITS, lane, devices.length, "offline"));
   for (const [lane, device] of devices.entries()) {
-    await device.call("writes", n, EDITS, lane, devices.length, "offline");
+    await device.call("change", n, EDITS, lane, devices.length, "offline");
   }
   const before = proxy.bytes;
   const times = await Promise.all(devices.map((device) => device.call("reconnect", lists.flat())));

@@ -38,16 +38,13 @@ export async function startServer(name, origin) {
 async function host(name, folder) {
   const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
   const child = fork(HOST, [name, folder], { stdio: ["ignore", shown, "inherit", "ipc"] });
-  const answer = async () => {
-    const ended = once(child, "exit").then(() => {
-      throw new Error(`the server of ${name} ended`);
-    });
-    const [message] = await within(
-      START_MS,
-      `${name} answers`,
-      Promise.race([once(child, "message"), ended]),
-    );
-    return message;
+  let hear;
+  let ended;
+  child.on("message", (message) => hear(message));
+  child.once("exit", () => ended(new Error(`the server of ${name} ended`)));
+  const answer = () => {
+    const next = new Promise((resolve, reject) => ([hear, ended] = [resolve, reject]));
+    return within(START_MS, `the server of ${name} answers`, next);
   };
   const { port, url } = await answer();
   return {
@@ -56,8 +53,9 @@ async function host(name, folder) {
     async holds(n) {
       const end = Date.now() + HOLDS_MS;
       for (;;) {
+        const asked = answer();
         child.send("held");
-        const { held } = await answer();
+        const { held } = await asked;
         if (held >= n) return;
         if (Date.now() > end) throw new Error(`the server of ${name} has ${held} of ${n} records`);
         await pause(ASK_MS);
