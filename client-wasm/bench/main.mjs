@@ -8,6 +8,7 @@ import { PEERS } from "./peers.mjs";
 import { rotated } from "./rounds.mjs";
 import { local } from "./runs/local.mjs";
 import { sync } from "./runs/sync.mjs";
+import { buildRejoin } from "./servers/rejoin.mjs";
 import { Site } from "./site.mjs";
 import { tables } from "./table.mjs";
 import { WORKLOADS, workloadsOf } from "./workloads.mjs";
@@ -79,6 +80,7 @@ async function cell(results, site, { n, name, run, workloads }) {
 
 async function measure({ sizes, rounds, peers, workloads, json }) {
   install();
+  if (peers.some((name) => PEERS[name].server === "rejoin")) buildRejoin();
   const results = new Results();
   const site = await Site.start();
   try {

@@ -9,17 +9,15 @@ import { pause } from "../../test/reliability/time.mjs";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const START_MS = 30_000;
-let built;
+const NAMED = process.env.REJOIN_BENCH_SERVER;
+const PROGRAM =
+  NAMED ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release", "rejoin-server");
 
-/** Built once, as `cargo` sees fit. */
-function program() {
-  if (process.env.REJOIN_BENCH_SERVER) return process.env.REJOIN_BENCH_SERVER;
-  if (built === undefined) {
-    const build = ["build", "--quiet", "--locked", "--release", "-p", "rejoin-server"];
-    execFileSync("cargo", build, { cwd: ROOT, stdio: "inherit" });
-    built = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, "target"), "release", "rejoin-server");
-  }
-  return built;
+/** Has `cargo` build it, before anything is measured. */
+export function buildRejoin() {
+  if (NAMED !== undefined) return;
+  const build = ["build", "--locked", "--release", "-p", "rejoin-server"];
+  execFileSync("cargo", build, { cwd: ROOT, stdio: ["ignore", 2, 2] });
 }
 
 export async function startRejoin(folder, origin) {
@@ -29,7 +27,7 @@ export async function startRejoin(folder, origin) {
   probe.close();
   const listen = `127.0.0.1:${port}`;
   const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
-  const child = spawn(program(), ["--listen", listen, "--data", folder, "--origin", origin], {
+  const child = spawn(PROGRAM, ["--listen", listen, "--data", folder, "--origin", origin], {
     stdio: ["ignore", shown, shown],
   });
   const end = Date.now() + START_MS;
