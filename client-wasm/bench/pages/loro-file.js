@@ -1,13 +1,11 @@
 // Where a Loro document is kept: a snapshot and the updates since, in IndexedDB with its usual durability.
 
 const STORE = "parts";
-/** From this many bytes on an update is worth a snapshot. */
-const SNAPSHOT_BYTES = 65_536;
-const UPDATES_MAX = 500;
 
 export class LoroFile {
+  /** How many parts there are. */
+  updates = 0;
   #db;
-  #updates = 0;
 
   static async open(name) {
     const request = indexedDB.open(name);
@@ -26,26 +24,32 @@ export class LoroFile {
     return new Promise((resolve, reject) => {
       const request = this.#db.transaction(STORE).objectStore(STORE).getAll();
       request.onsuccess = () => {
-        this.#updates = request.result.length;
+        this.updates = request.result.length;
         resolve(request.result);
       };
       request.onerror = () => reject(request.error);
     });
   }
 
-  /** Adds an update, or puts a snapshot in place of everything; resolves when that is stored. */
-  append(update, snapshot) {
+  /** Adds an update; resolves when it is stored. */
+  append(update) {
+    this.updates += 1;
+    return this.#write((store) => store.add(update));
+  }
+
+  /** Puts a snapshot in place of everything; resolves when it is stored. */
+  replace(snapshot) {
+    this.updates = 1;
+    return this.#write((store) => {
+      store.clear();
+      store.add(snapshot);
+    });
+  }
+
+  #write(work) {
     return new Promise((resolve, reject) => {
       const transaction = this.#db.transaction(STORE, "readwrite");
-      const store = transaction.objectStore(STORE);
-      this.#updates += 1;
-      if (update.length >= SNAPSHOT_BYTES || this.#updates > UPDATES_MAX) {
-        store.clear();
-        store.add(snapshot());
-        this.#updates = 1;
-      } else {
-        store.add(update);
-      }
+      work(transaction.objectStore(STORE));
       transaction.oncomplete = () => resolve();
       transaction.onerror = transaction.onabort = () => reject(transaction.error);
     });

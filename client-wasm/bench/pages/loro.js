@@ -9,6 +9,11 @@ import { LoroWebsocketClient } from "loro-websocket";
 import { LoroFile } from "./loro-file.js";
 
 const ROOM = "bench";
+/** From this many bytes on an update is worth a snapshot. */
+const SNAPSHOT_BYTES = 65_536;
+const UPDATES_MAX = 500;
+/** What comes from elsewhere is stored when nothing more has come for this long. */
+const DEBOUNCE_MS = 100;
 
 export async function open({ name, url }) {
   const file = await LoroFile.open(name);
@@ -18,14 +23,22 @@ export async function open({ name, url }) {
   const tasks = doc.getMap("tasks");
   let kept = doc.version();
   let client;
-  /** Stores what came since the last time. */
-  const keep = async () => {
-    const update = doc.export({ mode: "update", from: kept });
+  const keepAll = () => {
     kept = doc.version();
-    await file.append(update, () => doc.export({ mode: "snapshot" }));
+    return file.replace(doc.export({ mode: "snapshot" }));
   };
+  /** Stores what came since the last time. */
+  const keep = () => {
+    const update = doc.export({ mode: "update", from: kept });
+    if (update.length >= SNAPSHOT_BYTES || file.updates >= UPDATES_MAX) return keepAll();
+    kept = doc.version();
+    return file.append(update);
+  };
+  let waiting;
   doc.subscribe(({ by }) => {
-    if (by === "import") void keep();
+    if (by !== "import") return;
+    clearTimeout(waiting);
+    waiting = setTimeout(keep, DEBOUNCE_MS);
   });
   const plain = (id) => ({ id, ...tasks.get(id)?.toJSON() });
   const set = (task, fields) => {
@@ -35,7 +48,7 @@ export async function open({ name, url }) {
     async insert(records) {
       for (const { id, ...fields } of records) set(tasks.setContainer(id, new LoroMap()), fields);
       doc.commit();
-      await keep();
+      await keepAll();
     },
     async write(id, fields) {
       set(tasks.get(id), fields);
