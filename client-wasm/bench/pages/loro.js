@@ -1,14 +1,12 @@
-// Loro: one document with a map of maps, stored in IndexedDB by the page, synced by loro-websocket.
+// Loro: one document with a map of maps, stored in IndexedDB by the page, synced over a WebSocket.
 //
 // Its documentation: "Best Practices for Persisting Loro Documents": updates are appended as they come, a snapshot
-// replaces them where they are many; `importBatch` for reading them; README of loro-websocket for syncing.
+// replaces them where they are many; `importBatch` for reading them; "Synchronization" for syncing.
 
-import { LoroDoc, LoroMap } from "loro-crdt";
-import { LoroAdaptor } from "loro-adaptors/loro";
-import { LoroWebsocketClient } from "loro-websocket";
+import { LoroDoc, LoroMap, VersionVector } from "loro-crdt";
+import { takeMessage, updateMessage, versionMessage } from "../data/loro-messages.mjs";
 import { LoroFile } from "./loro-file.js";
 
-const ROOM = "bench";
 /** From this many bytes on an update is worth a snapshot. */
 const SNAPSHOT_BYTES = 65_536;
 const UPDATES_MAX = 500;
@@ -22,7 +20,7 @@ export async function open({ name, url }) {
   if (stored.length > 0) doc.importBatch(stored);
   const tasks = doc.getMap("tasks");
   let kept = doc.version();
-  let client;
+  let socket;
   const keepAll = () => {
     kept = doc.version();
     return file.replace(doc.export({ mode: "snapshot" }));
@@ -39,6 +37,9 @@ export async function open({ name, url }) {
     if (by !== "import") return;
     clearTimeout(waiting);
     waiting = setTimeout(keep, DEBOUNCE_MS);
+  });
+  doc.subscribeLocalUpdates((update) => {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(updateMessage(update));
   });
   const plain = (id) => ({ id, ...tasks.get(id)?.toJSON() });
   const set = (task, fields) => {
@@ -60,12 +61,14 @@ export async function open({ name, url }) {
     count: () => tasks.size,
     get: plain,
     onChange: (heard) => void doc.subscribe(heard),
-    async connect() {
-      if (client !== undefined) return client.connect();
-      client = new LoroWebsocketClient({ url });
-      await client.waitConnected();
-      await client.join({ roomId: ROOM, crdtAdaptor: new LoroAdaptor(doc) });
+    connect() {
+      socket = new WebSocket(url);
+      socket.binaryType = "arraybuffer";
+      const lacking = (whole) => socket.send(whole);
+      socket.onmessage = ({ data }) =>
+        takeMessage({ VersionVector }, doc, new Uint8Array(data), { lacking });
+      socket.onopen = () => socket.send(versionMessage(doc));
     },
-    disconnect: () => client.close(),
+    disconnect: () => socket.close(),
   };
 }
