@@ -302,6 +302,25 @@ fn c02_row_that_goes_on_with_a_reset_of_what_is_gone_is_made_anew() {
     assert!(matches!(outcomes(bob.listen(&mut world))[..], [Outcome::Accepted { .. }]));
 }
 
+/// Otherwise a part of it would be later than the horizon that has forgotten it, and who builds on that part, having
+/// heard of nothing, would be taken for a forger.
+#[test]
+fn c02_record_is_buried_no_earlier_than_what_its_remover_has_written() {
+    let mut world = world();
+    let mut ann = Client::new(1);
+    ann.connect(&mut world);
+    let row = ann.set(1, "a", "title", "x");
+    ann.push(&mut world, &[row]);
+    ann.listen(&mut world);
+    let ahead = ann.remove(60_000, "a");
+    let hlc = ahead.hlc;
+    ann.push(&mut world, &[ahead]);
+    ann.listen(&mut world);
+    let buried = ann.base.get(&key("a")).unwrap().removed.buried;
+    assert!(buried >= Some(hlc), "{buried:?}, and the removal is of {hlc:?}");
+    assert!(buried <= Some(world.host.facts().clock));
+}
+
 #[test]
 fn c02_removed_record_that_was_edited_meanwhile_lives_on_beyond_the_horizon() {
     let (mut world, mut ann) = world_with_a_dead_record();

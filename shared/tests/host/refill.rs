@@ -481,6 +481,8 @@ fn removed_record_comes_back_removed() {
     store.restore(backup);
     let mut world = World::on(store, 2);
     bob.connect_with(&mut world, reader(), false);
+    // Its clock goes on: nothing is buried before it was written.
+    world.pass(1_000);
     let entries = vec![bob.kept("a")];
     assert_eq!(refill(&mut world, &mut bob, entries), [RefillOutcome::Joined(seq(2))]);
     let mut carl = Client::new(3);

@@ -419,7 +419,8 @@ impl Judging<'_> {
         let context = RowContext {
             own: Stamp { hlc: row.hlc, replica },
             seq: Seq(self.judged.head.seq.0.saturating_add(1)),
-            clock: self.clock.last(),
+            // Later than what it writes: what is buried at or before a horizon has no later part.
+            clock: self.clock.last().max(row.hlc),
             limits: self.limits,
             planted: self.planted,
         };
