@@ -19,6 +19,9 @@ use crate::{
 };
 use alloc::{string::String, vec::Vec};
 
+/// How long a tab waits, at least, before it tries again to reach a server that it did not reach.
+const DIAL_AGAIN_MS: u64 = 100;
+
 #[derive(Debug)]
 enum Op {
     Query(Vec<Query>),
@@ -481,13 +484,13 @@ impl World {
         if let Some(later) = unanswered {
             return self.at(later, Event::Dial { device, tab: at, life });
         }
-        tab.dialing = false;
         let wants = tab.engine.as_ref().is_some_and(Engine::wants_connection);
-        if !wants || tab.line.is_some() {
-            return;
+        tab.dialing = wants && tab.line.is_none() && !up;
+        if tab.dialing {
+            let later = DIAL_AGAIN_MS + self.net.below(1_000);
+            return self.at(later, Event::Dial { device, tab: at, life });
         }
-        if !up {
-            self.watch(device, at);
+        if !wants || tab.line.is_some() {
             return;
         }
         let line = self.open_line(device, at, life);
