@@ -11,7 +11,7 @@ use js_sys::{Array, BigInt, JsString, Object, Reflect, Uint8Array};
 use rejoin_core::{
     hlc::Stamp,
     id::{CollectionName, FieldName, Pattern, RecordId, RecordKey},
-    record::{CellKey, INTEGRAL_MAX, Kind, Number, Record, State, Value},
+    record::{CellKey, INTEGRAL_MAX, Kind, Number, State, Value},
     replica::{Action, Change, FieldAction, FieldChange, Intent, OutboxRow, RowState, RowWrite},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -211,18 +211,8 @@ fn integer(value: i64) -> JsValue {
     }
 }
 
-/// `RawRow`: a record by columns.
-pub(crate) fn row(id: &str, record: &Record, columns: &[CellKey]) -> JsValue {
-    let values: Array = columns
-        .iter()
-        .map(|column| {
-            record.cells.get(column).map_or(JsValue::UNDEFINED, |cell| cell_value(&cell.state))
-        })
-        .collect();
-    object(&[("id", JsValue::from_str(id)), ("values", values.into())])
-}
-
-fn cell_value(state: &State) -> JsValue {
+/// What a row shows of a cell.
+pub(crate) fn cell_value(state: &State) -> JsValue {
     match state {
         State::Lww { value, .. } | State::Max(value) | State::Min(value) => {
             value.as_ref().map_or(JsValue::UNDEFINED, shown)

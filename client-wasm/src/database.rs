@@ -13,6 +13,7 @@ use crate::{
     js::object,
     page::promise,
     poison::{Awaited, Wires, waypoint},
+    rows::Rows,
     slot::Slot,
     status::{Kept, Memory, RawStatus, Storage, Sync},
     store::AnyStore,
@@ -275,17 +276,18 @@ impl Database {
 
     /// What a record shows.
     pub(crate) fn row(&self, key: &RecordKey) -> Option<JsValue> {
+        let record = self.live(key)?;
+        let mut rows = Rows::new();
+        rows.push(key.id.as_str(), &record, self.columns_of(&key.collection));
+        Some(rows.rows().get(0))
+    }
+
+    fn live(&self, key: &RecordKey) -> Option<Record> {
         let record = self.engine(|engine| engine.replica().view(key));
-        match record {
-            Ok(record) if record.is_live() => {
-                Some(convert::row(key.id.as_str(), &record, self.columns_of(&key.collection)))
-            }
-            Ok(_) => None,
-            Err(_) => {
-                self.store_failed(FaultClass::Corrupt);
-                None
-            }
+        if record.is_err() {
+            self.store_failed(FaultClass::Corrupt);
         }
+        record.ok().filter(Record::is_live)
     }
 
     fn columns_of(&self, collection: &CollectionName) -> &[CellKey] {
@@ -302,32 +304,16 @@ impl Database {
         limit: usize,
     ) -> JsValue {
         let columns = self.columns_of(collection);
-        let (records, next) = self.engine(|engine| {
-            let replica = engine.replica();
-            let keys = replica.keys_after(collection, after, limit);
-            let next = if keys.len() < limit { None } else { keys.last().cloned() };
-            let records = keys.into_iter().map(|key| {
-                let record = replica.view(&key);
-                (key, record)
-            });
-            (records.collect::<Vec<_>>(), next)
-        });
-        let mut damaged = false;
-        let live = records.into_iter().filter_map(|(key, record)| match record {
-            Ok(record) => record.is_live().then_some((key, record)),
-            Err(_) => {
-                damaged = true;
-                None
+        let keys = self.engine(|engine| engine.replica().keys_after(collection, after, limit));
+        let mut rows = Rows::new();
+        for key in &keys {
+            if let Some(record) = self.live(key) {
+                rows.push(key.id.as_str(), &record, columns);
             }
-        });
-        let show =
-            |(key, record): (RecordKey, Record)| convert::row(key.id.as_str(), &record, columns);
-        let rows: Array = live.map(show).collect();
-        if damaged {
-            self.store_failed(FaultClass::Corrupt);
         }
+        let next = keys.last().filter(|_| keys.len() >= limit);
         let next = next.map_or(JsValue::NULL, |key| JsValue::from_str(key.id.as_str()));
-        object(&[("rows", rows.into()), ("next", next)])
+        object(&[("rows", rows.rows().into()), ("next", next)])
     }
 
     /// Whether changes of a collection are told with their rows.
@@ -342,18 +328,14 @@ impl Database {
 
     /// Tells that records changed.
     pub(crate) fn changed(&self, keys: &BTreeSet<RecordKey>) {
-        let change = |key: &RecordKey| {
-            let mut fields = Vec::from([
-                ("collection", JsValue::from_str(key.collection.as_str())),
-                ("id", JsValue::from_str(key.id.as_str())),
-            ]);
-            if self.watched.borrow().contains(&key.collection) {
-                fields.push(("row", self.row(key).unwrap_or(JsValue::NULL)));
-            }
-            object(&fields)
-        };
-        let changes: Array = keys.iter().map(change).collect();
-        self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.into())]);
+        let mut changes = Rows::new();
+        for key in keys {
+            let watched = self.watched.borrow().contains(&key.collection);
+            let record = watched.then(|| self.live(key));
+            let columns = self.columns_of(&key.collection);
+            changes.push_change(key, record.as_ref().map(|record| (record.as_ref(), columns)));
+        }
+        self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.changes().into())]);
     }
 
     /// How the other tabs are told.

@@ -16,6 +16,7 @@ mod js;
 mod page;
 mod planted;
 mod poison;
+mod rows;
 mod slot;
 mod status;
 mod store;

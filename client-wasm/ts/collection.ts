@@ -109,7 +109,8 @@ export class Query<R> {
    * const done = await db.tasks.where({ done: true }).all();
    */
   async all(): Promise<readonly R[]> {
-    return (await this.#read()).visible() as unknown as readonly R[];
+    const rows = (await this.#first()) ?? (await this.#read()).visible();
+    return rows as unknown as readonly R[];
   }
 
   /**
@@ -134,6 +135,14 @@ export class Query<R> {
 
   #with(change: Partial<Plan>): Query<R> {
     return new Query(this.#origin, { ...this.#plan, ...change });
+  }
+
+  /** Of a query that has only a limit, without loading the collection; `undefined` if that does not do. */
+  async #first(): Promise<readonly AnyRow[] | undefined> {
+    const { filters, order, limit } = this.#plan;
+    if (filters.length + order.length > 0 || !(limit >= 0)) return undefined;
+    this.#origin.host.check();
+    return this.#origin.table.first(limit);
   }
 
   #read(): Promise<Result> {

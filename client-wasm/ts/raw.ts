@@ -108,11 +108,11 @@ export interface RawReceipt {
 export interface RawRow {
   readonly id: string;
   /**
-   * By column; `undefined` if the cell is absent.
+   * By column; `null` if the cell is absent, or if that is its value.
    * lww, fww, max, min: the value. counter: the total (`bigint` beyond ±2^53). set: array of elements,
    * ascending. review: array of {@link RawSibling}, latest stamp first.
    */
-  readonly values: readonly (RawValue | readonly RawSibling[] | undefined)[];
+  readonly values: readonly (RawValue | readonly RawSibling[])[];
 }
 
 /** One of the values of a review cell that stand side by side. */
@@ -267,8 +267,8 @@ export interface RawEngine {
   /** A live record. */
   get(collection: string, id: string): Promise<RawRow | undefined>;
   /**
-   * Up to about `limit` live records, in any order that is stable while `next` is handed on. A record
-   * that is live from the first page to the last is returned exactly once.
+   * Up to about `limit` live records, ascending by the bytes of their ids in UTF-8; what stands between two
+   * pages is never skipped. A record that is live from the first page to the last is returned exactly once.
    */
   scan(collection: string, after: string | null, limit: number): Promise<RawPage>;
   /** Whether `changed` events carry the rows of this collection; at first they do not. */

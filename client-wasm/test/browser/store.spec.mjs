@@ -52,7 +52,7 @@ test("a_write_is_changed_and_told_before_its_promise_resolves", LIMITS, async (c
       {
         collection: "tasks",
         id: "1",
-        row: { id: "1", values: ["a", undefined, undefined, undefined] },
+        row: { id: "1", values: ["a", null, null, null] },
       },
     ],
     1,

@@ -279,6 +279,29 @@ describe("live queries", () => {
     assert.equal(live.getSnapshot()?.length, 1200);
   });
 
+  test("a_limit_alone_reads_no_more_than_it_shows_and_in_the_order_of_every_query", async () => {
+    const { db, engine } = await world();
+    const ids = Array.from({ length: 700 }, (_, at) => String(at).padStart(4, "0"));
+    await db.batch((batch) => {
+      for (const id of ids) batch.tasks.add({ id, title: id });
+    });
+    const few = await db.tasks.limit(3).all();
+    assert.deepEqual(
+      few.map(({ id }) => id),
+      ["0000", "0001", "0002"],
+    );
+    assert.equal(engine.scans.length, 1);
+    assert.deepEqual(await db.tasks.limit(0).all(), []);
+    assert.equal((await db.tasks.limit(600).all()).length, 600);
+    await assert.rejects(db.tasks.limit(-1).all(), { code: "invalid" });
+    // UTF-8 and UTF-16 disagree on these two.
+    await db.lists.put("\u{ffee}", { name: "after" });
+    await db.lists.put("\u{1f600}", { name: "before" });
+    const [one] = await db.lists.limit(1).all();
+    const [first] = await db.lists.all();
+    assert.deepEqual(one, first);
+  });
+
   test("closing_the_last_query_lets_go_of_the_rows", async () => {
     const { db, engine } = await world();
     const first = db.tasks.live();

@@ -2,7 +2,7 @@
 
 use super::{
     entry::Settlement,
-    intent::{Restamped, Row},
+    intent::{Restamped, Row, RowWrite},
 };
 use crate::{
     crdt::Join,
@@ -48,8 +48,18 @@ pub enum RowState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
     rows: BTreeMap<u64, OutboxRow>,
-    by_key: BTreeMap<RecordKey, BTreeSet<u64>>,
+    /// Of each record its writes, ascending.
+    by_key: BTreeMap<RecordKey, Vec<Place>>,
     counts: Counts,
+}
+
+/// Where a write is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The number of its row.
+    row: u64,
+    /// Its index in that row.
+    at: usize,
 }
 
 /// How many rows stand how.
@@ -125,7 +135,14 @@ impl Overlay {
 
     /// Numbers of the rows that touch `key`, ascending.
     pub fn numbers_of(&self, key: &RecordKey) -> impl Iterator<Item = u64> {
-        self.by_key.get(key).into_iter().flatten().copied()
+        self.places_of(key)
+            .chunk_by(|one, next| one.row == next.row)
+            .flat_map(|of_row| of_row.first())
+            .map(|place| place.row)
+    }
+
+    fn places_of(&self, key: &RecordKey) -> &[Place] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a row that was not rejected touches one of these records.
@@ -152,8 +169,10 @@ impl Overlay {
     }
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
-        for write in &row.writes {
-            self.by_key.entry(write.key.clone()).or_default().insert(number);
+        for (at, write) in row.writes.iter().enumerate() {
+            let places = self.by_key.entry(write.key.clone()).or_default();
+            let place = Place { row: number, at };
+            places.insert(places.partition_point(|known| *known < place), place);
         }
         self.counts.add(&state);
         self.rows.insert(number, OutboxRow { row, state });
@@ -163,9 +182,9 @@ impl Overlay {
         let gone = self.rows.remove(&number)?;
         self.counts.subtract(&gone.state);
         for write in &gone.row.writes {
-            if let Some(numbers) = self.by_key.get_mut(&write.key) {
-                numbers.remove(&number);
-                if numbers.is_empty() {
+            if let Some(places) = self.by_key.get_mut(&write.key) {
+                places.retain(|place| place.row != number);
+                if places.is_empty() {
                     self.by_key.remove(&write.key);
                 }
             }
@@ -216,7 +235,8 @@ impl Overlay {
             outbox.row.restamp(changed);
             for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
                 for (row, (from, to)) in copied.range(..number) {
-                    if self.by_key.get(&new.key).is_some_and(|rows| rows.contains(row)) {
+                    let mut places = self.by_key.get(&new.key).into_iter().flatten();
+                    if places.any(|place| place.row == *row) {
                         new.sees(old, *from, *to);
                     }
                 }
@@ -238,7 +258,7 @@ impl Overlay {
 
     /// Whether no row behind `number` touches `key`.
     pub(super) fn is_last_of(&self, key: &RecordKey, number: u64) -> bool {
-        self.by_key.get(key).and_then(BTreeSet::last).is_none_or(|last| *last <= number)
+        self.places_of(key).last().is_none_or(|last| last.row <= number)
     }
 
     /// Replays onto `record` the rows of `numbers` on `key` that a base of that `seen` lacks and that were
@@ -250,10 +270,8 @@ impl Overlay {
         numbers: Range<u64>,
         record: &mut Record,
     ) {
-        for outbox in self.applicable(key, seen, numbers) {
-            for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
-                write.apply(outbox.row.stamp, record);
-            }
+        for (stamp, write) in self.applicable(key, seen, numbers) {
+            write.apply(stamp, record);
         }
     }
 
@@ -266,31 +284,26 @@ impl Overlay {
         record: &mut Record,
     ) {
         let seen = record.seen.clone();
-        for outbox in self.applicable(key, &seen, 0..u64::MAX) {
-            let stamp = outbox.row.stamp;
+        for (stamp, write) in self.applicable(key, &seen, 0..u64::MAX) {
             if stamp.replica == replica && stamp.hlc <= upto {
-                for write in outbox.row.writes.iter().filter(|write| write.key == *key) {
-                    let delta = write.delta(stamp, record);
-                    record.join(&delta);
-                }
+                let delta = write.delta(stamp, record);
+                record.join(&delta);
             }
         }
     }
 
+    /// Writes on `key`, each with the stamp of its row.
     fn applicable<'a>(
         &'a self,
         key: &RecordKey,
         seen: &'a VersionVector,
         numbers: Range<u64>,
-    ) -> impl Iterator<Item = &'a OutboxRow> {
-        self.by_key
-            .get(key)
-            .into_iter()
-            .flat_map(move |known| known.range(numbers.clone()))
-            .filter_map(|number| self.rows.get(number))
-            .filter(|outbox| {
-                !matches!(outbox.state, RowState::Rejected { .. })
-                    && !seen.covers(&outbox.row.stamp)
-            })
+    ) -> impl Iterator<Item = (Stamp, &'a RowWrite)> {
+        let places = self.places_of(key).iter().filter(move |place| numbers.contains(&place.row));
+        places.filter_map(|place| {
+            let OutboxRow { row, state } = self.rows.get(&place.row)?;
+            let counts = !matches!(state, RowState::Rejected { .. }) && !seen.covers(&row.stamp);
+            row.writes.get(place.at).filter(|_| counts).map(|write| (row.stamp, write))
+        })
     }
 }
