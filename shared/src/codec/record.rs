@@ -9,7 +9,7 @@ use crate::{
         VersionVector,
     },
 };
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 /// Encodes a record in its stored form.
 #[must_use]
@@ -188,9 +188,16 @@ fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
 }
 
 fn uuid_text(bytes: &[u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(*bytes));
-    let part = |range: core::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend(
+            [byte >> 4, byte & 15].into_iter().flat_map(|digit| char::from_digit(digit.into(), 16)),
+        );
+    }
+    text
 }
 
 /// Writes a version vector as pairs, by replica.

@@ -4,7 +4,7 @@
 //! makes a local write look like something that can be had again.
 
 use super::{
-    entry::{Entry, Settlement, Welcomed},
+    entry::{Entry, Opened, Settlement, Welcomed},
     intent::{Intent, Restamped, Row, RowWrite},
 };
 use crate::{
@@ -36,7 +36,9 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             write_row(&mut out, row);
         }
         Entry::Feed(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
-        Entry::Staged(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
+        Entry::Staged(bytes) | Entry::Opened(Opened { bytes, .. }) => {
+            one(&mut out, tag, |out| out.bytes(bytes));
+        }
         Entry::HealBegun { subscription, seq, horizon, time } => {
             start(&mut out, tag, 4);
             out.uint(u64::from(*subscription));
@@ -98,7 +100,7 @@ const fn tag_of(entry: &Entry) -> u8 {
     match entry {
         Entry::Commit(_) => COMMIT,
         Entry::Feed(_) => 1,
-        Entry::Staged(_) => 2,
+        Entry::Staged(_) | Entry::Opened(_) => 2,
         Entry::HealBegun { .. } => 3,
         Entry::Healed { .. } => 4,
         Entry::Settled(_) => 5,

@@ -7,9 +7,47 @@ use super::intent::{Restamped, Row};
 use crate::{
     hlc::{Hlc, Stamp},
     id::{Epoch, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
-    message::{Place, RejectCode},
+    message::{ChunkRecord, Place, RejectCode},
 };
 use alloc::{string::String, vec::Vec};
+
+impl Entry {
+    /// Bytes of the message that it holds, if it holds one.
+    pub(crate) fn received_bytes(&self) -> usize {
+        match self {
+            Self::Feed(bytes) | Self::Staged(bytes) | Self::Opened(Opened { bytes, .. }) => {
+                bytes.len()
+            }
+            Self::Commit(_)
+            | Self::HealBegun { .. }
+            | Self::Healed { .. }
+            | Self::Settled(_)
+            | Self::Restamped { .. }
+            | Self::Session(_)
+            | Self::Welcomed(_)
+            | Self::Reborn { .. }
+            | Self::Dropped(_)
+            | Self::Bound(_)
+            | Self::Adopted(_)
+            | Self::Denied
+            | Self::Subscribed { .. }
+            | Self::Stated { .. } => 0,
+        }
+    }
+}
+
+/// A verified `Chunk` message, with what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The message, as received.
+    pub bytes: Vec<u8>,
+    /// Which subscription it is part of.
+    pub subscription: u32,
+    /// Everything up to here has come with it.
+    pub upto: Option<RecordKey>,
+    /// Its records.
+    pub records: Vec<ChunkRecord>,
+}
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +58,8 @@ pub enum Entry {
     Feed(Vec<u8>),
     /// A `Records` or `Chunk` message, as received and, for a chunk, verified.
     Staged(Vec<u8>),
+    /// The same of a `Chunk` whose records are at hand: read back it is [`Self::Staged`].
+    Opened(Opened),
     /// A snapshot or heal has begun: what was staged before is dropped.
     HealBegun {
         /// Which subscription.

@@ -27,7 +27,7 @@ mod write;
 pub use base::{Base, Held};
 pub use bytes::{decode_entry, encode_entry, row_digest};
 pub use change::{Action, Change, ChangeError, FieldAction, FieldChange};
-pub use entry::{Entry, Healing, Settlement, Standing, Welcomed};
+pub use entry::{Entry, Healing, Opened, Settlement, Standing, Welcomed};
 pub use fold::{
     Fold, META_FOLDED, META_HEADER, META_LEADER, folded_number, load_queries, log_key, log_number,
 };

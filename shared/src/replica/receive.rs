@@ -4,7 +4,7 @@
 //! very step that brings its effect into the base.
 
 use super::{
-    entry::Healing,
+    entry::{Healing, Opened},
     overlay::{OutboxRow, RowState},
     state::{Applied, Replica},
     subscribe::standing_mut,
@@ -13,7 +13,7 @@ use crate::{
     codec::{CodecError, CodecFault},
     hlc::Hlc,
     id::{Pattern, RecordKey, Seq},
-    message::{Changes, Chunk, Entry, Place, Records},
+    message::{Changes, Chunk, Entry, Message, Place, Records, wire},
     planted::Bug,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -271,9 +271,31 @@ impl Replica {
     }
 
     /// Stages a chunk's records, bytes as they came.
-    pub(super) fn chunk(&mut self, chunk: &Chunk, applied: &mut Applied) -> Result<(), CodecError> {
-        let damaged = CodecError { at: 0, kind: CodecFault::Damaged };
-        let records = chunk.open().ok().flatten().ok_or(damaged)?;
+    /// A `Records` or `Chunk` message.
+    pub(super) fn staged_message(
+        &mut self,
+        bytes: Vec<u8>,
+        applied: &mut Applied,
+    ) -> Result<(), CodecError> {
+        let message = wire::decode(&bytes)?;
+        if let Message::Chunk(chunk) = message {
+            let damaged = CodecError { at: 0, kind: CodecFault::Damaged };
+            // It was verified before it was stored.
+            let records = chunk.open().ok().flatten().ok_or(damaged)?;
+            let Chunk { subscription, upto, .. } = chunk;
+            self.chunk(Opened { bytes, subscription, upto, records }, applied);
+        } else if let Message::Records(records) = message {
+            self.unfolded_bytes += bytes.len();
+            applied.received_bytes = bytes.len();
+            self.staged(records, applied);
+        }
+        Ok(())
+    }
+
+    pub(super) fn chunk(&mut self, opened: Opened, applied: &mut Applied) {
+        let Opened { bytes, subscription, upto, records } = opened;
+        self.unfolded_bytes += bytes.len();
+        applied.received_bytes = bytes.len();
         let (number, epoch) = (self.last + 1, self.header.epoch_number);
         let mut reach = Seq(0);
         for record in records {
@@ -281,8 +303,7 @@ impl Replica {
             reach = reach.max(record.seq);
             self.base.stage_whole(record, (number, epoch));
         }
-        self.staged_upto(chunk.subscription, reach, chunk.upto.clone());
-        Ok(())
+        self.staged_upto(subscription, reach, upto);
     }
 
     pub(super) fn heal_begun(&mut self, subscription: u32, begun: Healing, applied: &mut Applied) {

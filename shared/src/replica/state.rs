@@ -434,16 +434,8 @@ impl Replica {
                     self.feed(changes, &mut applied);
                 }
             }
-            Entry::Staged(bytes) => {
-                self.unfolded_bytes += bytes.len();
-                applied.received_bytes = bytes.len();
-                let message = wire::decode(&bytes)?;
-                if let Message::Records(records) = message {
-                    self.staged(records, &mut applied);
-                } else if let Message::Chunk(chunk) = message {
-                    self.chunk(&chunk, &mut applied)?;
-                }
-            }
+            Entry::Staged(bytes) => self.staged_message(bytes, &mut applied)?,
+            Entry::Opened(opened) => self.chunk(opened, &mut applied),
             Entry::HealBegun { subscription, seq, horizon, time } => {
                 let begun = Healing { seq, reach: seq, horizon, time, ..Healing::default() };
                 self.heal_begun(subscription, begun, &mut applied);

@@ -139,6 +139,7 @@ impl Engine {
             }
             entry @ (Entry::Feed(_)
             | Entry::Staged(_)
+            | Entry::Opened(_)
             | Entry::HealBegun { .. }
             | Entry::Healed { .. }
             | Entry::Settled(_)

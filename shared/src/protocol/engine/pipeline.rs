@@ -441,9 +441,7 @@ impl Engine {
             of_session |=
                 !matches!(want, Want::Drop { .. } | Want::Edit { .. } | Want::Adopt { .. });
             entries.extend(self.make(want, now));
-            if let Some((Entry::Feed(frame) | Entry::Staged(frame), _)) = entries.last() {
-                bytes += frame.len();
-            }
+            bytes += entries.last().map_or(0, |(entry, _)| entry.received_bytes());
         }
         if entries.is_empty() || (of_session && self.pipeline.token.is_none()) {
             return;

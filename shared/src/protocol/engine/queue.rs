@@ -6,7 +6,7 @@
 use super::{WishError, pipeline::Want};
 use crate::{
     protocol::limits::{WISH_BYTES_WAITING_MAX, WISHES_WAITING_MAX},
-    replica::{Change, Entry},
+    replica::Change,
 };
 use alloc::collections::VecDeque;
 
@@ -95,9 +95,8 @@ impl Queue {
 
 fn received_bytes(want: &Want) -> usize {
     match want {
-        Want::Entry { entry: Entry::Feed(bytes) | Entry::Staged(bytes), .. } => bytes.len(),
-        Want::Entry { .. }
-        | Want::Write { .. }
+        Want::Entry { entry, .. } => entry.received_bytes(),
+        Want::Write { .. }
         | Want::Drop { .. }
         | Want::Edit { .. }
         | Want::Restamp { .. }

@@ -15,7 +15,7 @@ use crate::{
         limits::CHUNKS_IN_FLIGHT_MAX,
         message::{AskChunk, ByeCode, Chunk, ChunkFrom, ChunkRecord, Message},
     },
-    replica::Entry,
+    replica::{Entry, Opened},
     time::Now,
 };
 use alloc::{collections::BTreeSet, string::ToString};
@@ -124,7 +124,8 @@ impl Engine {
         if chunk.upto.is_some() {
             pulling.place.clone_from(&chunk.upto);
             heal.staging += 1;
-            let entry = Entry::Staged(encoded.to_vec());
+            let (bytes, upto) = (encoded.to_vec(), chunk.upto.clone());
+            let entry = Entry::Opened(Opened { bytes, subscription, upto, records });
             self.pipeline.want(Want::Entry { entry, then: Then::HealStep(subscription) });
         }
         heal.complete = !chunk.more;
