@@ -7,7 +7,7 @@ use crate::{
     error::{Failure, reject_name},
     js::object,
 };
-use js_sys::{Array, BigInt, JsString, Object, Reflect, Uint8Array};
+use js_sys::{Array, BigInt, JsString, Object, Uint8Array};
 use rejoin_core::{
     hlc::Stamp,
     id::{CollectionName, FieldName, Pattern, RecordId, RecordKey},
@@ -16,7 +16,7 @@ use rejoin_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 /// Deepest value that is converted; the engine's own limit is below it.
 const DEPTH_MAX: usize = 64;
@@ -108,9 +108,11 @@ pub(crate) fn collection_name(name: &str) -> Result<CollectionName, Failure> {
 
 /// Parses the name of a record.
 pub(crate) fn record_key(collection: &str, id: &str) -> Result<RecordKey, Failure> {
-    let id =
-        RecordId::parse(id).map_err(|error| Failure::invalid(format!("id {id:?}: {error}")))?;
-    Ok(RecordKey { collection: collection_name(collection)?, id })
+    Ok(RecordKey { collection: collection_name(collection)?, id: record_id(id)? })
+}
+
+fn record_id(id: &str) -> Result<RecordId, Failure> {
+    RecordId::parse(id).map_err(|error| Failure::invalid(format!("id {id:?}: {error}")))
 }
 
 /// Text without lone surrogates, which have no form in UTF-8.
@@ -245,58 +247,129 @@ pub(crate) fn stamp_text(stamp: &Stamp) -> String {
     format!("{:016x}@{}", stamp.hlc.to_bits(), stamp.replica)
 }
 
-fn property(given: &JsValue, name: &str) -> Result<JsValue, Failure> {
-    Reflect::get(given, &JsValue::from_str(name))
-        .map_err(|_thrown| Failure::invalid(format!("{name} cannot be read")))
+#[wasm_bindgen]
+extern "C" {
+    /// `RawOp`.
+    type RawOp;
+    #[wasm_bindgen(method, getter)]
+    fn op(this: &RawOp) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn collection(this: &RawOp) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn id(this: &RawOp) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn erase(this: &RawOp) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn fields(this: &RawOp) -> JsValue;
 }
 
 /// The changes that `RawOp`s are.
 pub(crate) fn changes(ops: &Array) -> Result<Vec<Change>, Failure> {
-    ops.iter().map(|op| change(&op)).collect()
+    let mut before = Before::default();
+    ops.iter().map(|op| before.change(&op)).collect()
 }
 
-fn change(op: &JsValue) -> Result<Change, Failure> {
-    let key = record_key(&text(&property(op, "collection")?)?, &text(&property(op, "id")?)?)?;
-    let name = text(&property(op, "op")?)?;
-    let fields = |afresh| {
-        let fields: Array = property(op, "fields")?
-            .dyn_into()
-            .map_err(|_other| Failure::invalid("the fields are not an array"))?;
-        fields.iter().map(|field| field_change(&field, afresh)).collect::<Result<Vec<_>, _>>()
-    };
-    let action = match name.as_str() {
-        "add" => Action::Add(fields(true)?),
-        "put" => Action::Put(fields(true)?),
-        "update" => Action::Update(fields(false)?),
-        "remove" => Action::Remove { erase: property(op, "erase")?.is_truthy() },
-        _ => return Err(Failure::invalid(format!("there is no operation {name:?}"))),
-    };
-    Ok(Change { key, action })
+/// What operations have said and the next one as a rule says again: to compare two texts of JavaScript costs far less
+/// than to copy one.
+#[derive(Default)]
+struct Before {
+    op: Option<(JsValue, String)>,
+    collection: Option<(JsValue, CollectionName)>,
+    /// By their places.
+    fields: Vec<Said>,
 }
 
-/// `afresh`: the record starts without what it had.
-fn field_change(given: &JsValue, afresh: bool) -> Result<FieldChange, Failure> {
-    let given: &Array =
-        given.dyn_ref().ok_or_else(|| Failure::invalid("a field is not an array"))?;
-    let field = field_name(&text(&given.get(0))?)?;
-    let (kind, action) = (text(&given.get(1))?, text(&given.get(2))?);
-    let content = value(&given.get(3))?;
-    let misfit = || Failure::invalid(format!("field {field} of kind {kind} cannot do {action}"));
-    let action = match (kind_of(&kind)?, action.as_str(), content) {
-        (kind @ (Kind::Lww | Kind::Fww | Kind::Max | Kind::Min), "set", content) => {
-            FieldAction::Set(kind, content)
+/// A field without its value.
+struct Said {
+    given: [JsValue; 3],
+    field: FieldName,
+    kind: Kind,
+    action: String,
+}
+
+impl Before {
+    fn change(&mut self, op: &JsValue) -> Result<Change, Failure> {
+        if !op.is_object() {
+            return Err(Failure::invalid("an operation is not an object"));
         }
-        (Kind::Counter, "increment", Value::Number(by)) => {
-            FieldAction::Add(by.as_i64().ok_or_else(misfit)?)
+        let op: &RawOp = op.unchecked_ref();
+        let named = |given: &JsValue| collection_name(&text(given)?);
+        let collection = said(&mut self.collection, op.collection(), named)?;
+        let key = RecordKey { collection, id: record_id(&text(&op.id())?)? };
+        let name = said(&mut self.op, op.op(), text)?;
+        let action = match name.as_str() {
+            "add" => Action::Add(self.fields(&op.fields(), true)?),
+            "put" => Action::Put(self.fields(&op.fields(), true)?),
+            "update" => Action::Update(self.fields(&op.fields(), false)?),
+            "remove" => Action::Remove { erase: op.erase().is_truthy() },
+            _ => return Err(Failure::invalid(format!("there is no operation {name:?}"))),
+        };
+        Ok(Change { key, action })
+    }
+
+    /// `afresh`: the record starts without what it had.
+    fn fields(&mut self, given: &JsValue, afresh: bool) -> Result<Vec<FieldChange>, Failure> {
+        let fields: &Array =
+            given.dyn_ref().ok_or_else(|| Failure::invalid("the fields are not an array"))?;
+        fields.iter().enumerate().map(|(at, field)| self.field(at, &field, afresh)).collect()
+    }
+
+    fn field(&mut self, at: usize, given: &JsValue, afresh: bool) -> Result<FieldChange, Failure> {
+        let given: &Array =
+            given.dyn_ref().ok_or_else(|| Failure::invalid("a field is not an array"))?;
+        let named = [given.get(0), given.get(1), given.get(2)];
+        let content = value(&given.get(3))?;
+        if let Some(said) = self.fields.get(at).filter(|said| said.given == named) {
+            return said.with(content, afresh);
         }
-        (Kind::Set, "set", Value::Array(elements)) if afresh => FieldAction::Insert(elements),
-        (Kind::Set, "set", Value::Array(elements)) => FieldAction::Replace(elements),
-        (Kind::Set, "add", Value::Array(elements)) => FieldAction::Insert(elements),
-        (Kind::Set, "delete", Value::Array(elements)) => FieldAction::Delete(elements),
-        (Kind::Review, "resolve", content) => FieldAction::Resolve(content),
-        _ => return Err(misfit()),
-    };
-    Ok(FieldChange { field, action })
+        let [name, kind, action] = &named;
+        let field = field_name(&text(name)?)?;
+        let (kind, action) = (kind_of(&text(kind)?)?, text(action)?);
+        let said = Said { given: named, field, kind, action };
+        let change = said.with(content, afresh);
+        self.fields.truncate(at);
+        self.fields.push(said);
+        change
+    }
+}
+
+impl Said {
+    fn with(&self, content: Value, afresh: bool) -> Result<FieldChange, Failure> {
+        let Self { field, kind, action, .. } = self;
+        let misfit = || {
+            let kind = kind_name(*kind);
+            Failure::invalid(format!("field {field} of kind {kind} cannot do {action}"))
+        };
+        let action = match (kind, action.as_str(), content) {
+            (Kind::Lww | Kind::Fww | Kind::Max | Kind::Min, "set", content) => {
+                FieldAction::Set(*kind, content)
+            }
+            (Kind::Counter, "increment", Value::Number(by)) => {
+                FieldAction::Add(by.as_i64().ok_or_else(misfit)?)
+            }
+            (Kind::Set, "set", Value::Array(elements)) if afresh => FieldAction::Insert(elements),
+            (Kind::Set, "set", Value::Array(elements)) => FieldAction::Replace(elements),
+            (Kind::Set, "add", Value::Array(elements)) => FieldAction::Insert(elements),
+            (Kind::Set, "delete", Value::Array(elements)) => FieldAction::Delete(elements),
+            (Kind::Review, "resolve", content) => FieldAction::Resolve(content),
+            _ => return Err(misfit()),
+        };
+        Ok(FieldChange { field: field.clone(), action })
+    }
+}
+
+/// What `given` is, or was when it was said before.
+fn said<T: Clone>(
+    before: &mut Option<(JsValue, T)>,
+    given: JsValue,
+    read: impl FnOnce(&JsValue) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if let Some((_, known)) = before.as_ref().filter(|(said, _)| *said == given) {
+        return Ok(known.clone());
+    }
+    let read = read(&given)?;
+    *before = Some((given, read.clone()));
+    Ok(read)
 }
 
 /// `RawRejected`, for a row that was.

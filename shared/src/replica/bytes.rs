@@ -31,10 +31,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let mut out = Writer::new();
     let tag = tag_of(entry);
     match entry {
-        Entry::Commit(row) => {
-            start(&mut out, tag, 1);
-            write_row(&mut out, row);
-        }
+        Entry::Commit(row) => return encode_commit(row),
         Entry::Feed(bytes) => one(&mut out, tag, |out| out.bytes(bytes)),
         Entry::Staged(bytes) | Entry::Opened(Opened { bytes, .. }) => {
             one(&mut out, tag, |out| out.bytes(bytes));
@@ -93,6 +90,13 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         Entry::Denied => start(&mut out, tag, 0),
     }
     seal(tag, out.into_bytes())
+}
+
+/// Encodes the entry of a local commit.
+pub(super) fn encode_commit(row: &Row) -> Vec<u8> {
+    let mut out = Writer::new();
+    one(&mut out, COMMIT, |out| write_row(out, row));
+    seal(COMMIT, out.into_bytes())
 }
 
 /// The kind of an entry, as it is stored.

@@ -9,8 +9,8 @@
 //! up to `folded` reloads.
 
 use super::{
-    bytes::encode_entry,
-    entry::{Entry, Settlement},
+    bytes::encode_commit,
+    entry::Settlement,
     overlay::RowState,
     page::{Slice, encode_header, rewrite},
     state::{Header, Replica},
@@ -183,8 +183,7 @@ impl Replica {
         }
         for number in &self.rewritten {
             if let Some(outbox) = self.overlay.get(*number) {
-                let bytes = encode_entry(&Entry::Commit(outbox.row.clone()));
-                batch.put(Keyspace::Log, log_key(*number), bytes);
+                batch.put(Keyspace::Log, log_key(*number), encode_commit(&outbox.row));
             }
         }
     }

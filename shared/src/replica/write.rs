@@ -1,7 +1,7 @@
 //! Local writes, tentative until their commit is durable, and their form for the peer.
 
 use super::{
-    bytes::encode_entry,
+    bytes::encode_commit,
     change::{Action, Change, ChangeError, check_record, plan},
     entry::Entry,
     intent::{Intent, Restamped, Row, RowWrite},
@@ -72,6 +72,15 @@ fn is_done(action: &Action, view: &Record) -> bool {
     !view.is_live() && !overwrites
 }
 
+/// A record under changes.
+struct View {
+    record: Record,
+    /// About what is sent of it, at most.
+    bytes: usize,
+    /// Where its write is among those of the row.
+    written: Option<usize>,
+}
+
 /// What changes come to.
 struct Planned {
     writes: Vec<RowWrite>,
@@ -86,15 +95,13 @@ impl Replica {
     /// # Errors
     /// [`WriteError`]; nothing was changed.
     pub fn write(&mut self, changes: &[Change], wall: WallMillis) -> Result<Tentative, WriteError> {
-        let row = self.plan(changes, wall)?;
+        let (row, bytes) = self.plan_encoded(changes, wall)?;
         let stamp = row.stamp;
-        let entry = Entry::Commit(row);
-        let bytes = encode_entry(&entry);
         let number = self.last + 1;
         if self.tentative.is_none() {
             self.tentative = Some((number, self.header.clock));
         }
-        self.apply(entry)?;
+        self.apply(Entry::Commit(row))?;
         Ok(Tentative { number, stamp, bytes })
     }
 
@@ -103,6 +110,15 @@ impl Replica {
     /// # Errors
     /// [`WriteError`].
     pub fn plan(&mut self, changes: &[Change], wall: WallMillis) -> Result<Row, WriteError> {
+        self.plan_encoded(changes, wall).map(|(row, _)| row)
+    }
+
+    /// The same, with its log entry.
+    fn plan_encoded(
+        &mut self,
+        changes: &[Change],
+        wall: WallMillis,
+    ) -> Result<(Row, Vec<u8>), WriteError> {
         let mut clock = self.clock();
         let hlc =
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
@@ -110,15 +126,15 @@ impl Replica {
         let Planned { writes, sent_about } = self.plan_all(changes, stamp)?;
         let mut row = Row { stamp, origin: None, insisted: false, writes };
         self.plant_into(&mut row);
-        let got = encode_entry(&Entry::Commit(row.clone())).len();
-        if got > BATCH_BYTES_MAX {
-            let (max, unit) = (BATCH_BYTES_MAX, "bytes");
+        let bytes = encode_commit(&row);
+        if bytes.len() > BATCH_BYTES_MAX {
+            let (got, max, unit) = (bytes.len(), BATCH_BYTES_MAX, "bytes");
             return Err(ChangeError::BatchTooLarge { got, max, unit }.into());
         }
         if sent_about > PAGE_BYTES_AIM {
             self.check_sent(&row)?;
         }
-        Ok(row)
+        Ok((row, bytes))
     }
 
     /// A planted bug changes what is planned.
@@ -167,23 +183,25 @@ impl Replica {
     }
 
     fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Planned, WriteError> {
-        let mut views: BTreeMap<&RecordKey, (Record, usize)> = BTreeMap::new();
+        let mut views: BTreeMap<&RecordKey, View> = BTreeMap::new();
         let mut writes: Vec<RowWrite> = Vec::new();
         for change in changes {
-            let (mut view, bytes) = match views.remove(&change.key) {
+            let View { mut record, bytes, written } = match views.remove(&change.key) {
                 Some(known) => known,
-                None => (self.latest(&change.key)?, 0),
+                None => View { record: self.latest(&change.key)?, bytes: 0, written: None },
             };
-            if is_done(&change.action, &view) {
-                views.insert(&change.key, (view, bytes));
+            if is_done(&change.action, &record) {
+                views.insert(&change.key, View { record, bytes, written });
                 continue;
             }
-            let write = plan(change, &view)?;
-            write.apply(stamp, &mut view);
-            let bytes = encode_record(&view).len();
-            check_record(&change.key, &view, bytes)?;
-            views.insert(&change.key, (view, bytes + write.saw.len() * DOT_BYTES));
-            match writes.iter_mut().find(|known| known.key == change.key) {
+            let write = plan(change, &record)?;
+            write.apply(stamp, &mut record);
+            let bytes = encode_record(&record).len();
+            check_record(&change.key, &record, bytes)?;
+            let bytes = bytes + write.saw.len() * DOT_BYTES;
+            let at = written.unwrap_or(writes.len());
+            views.insert(&change.key, View { record, bytes, written: Some(at) });
+            match writes.get_mut(at) {
                 // One row writes a record once: what it saw is what it saw first.
                 Some(known) => {
                     if !matches!(change.action, Action::Update(_) | Action::Remove { .. }) {
@@ -203,7 +221,7 @@ impl Replica {
             let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
             return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
         }
-        let sent_about = views.values().map(|(_, bytes)| bytes).sum();
+        let sent_about = views.values().map(|view| view.bytes).sum();
         Ok(Planned { writes, sent_about })
     }
 
