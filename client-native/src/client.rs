@@ -392,9 +392,9 @@ async fn run(
 }
 
 fn shown(record: &Record) -> Option<Fields> {
-    record.is_live().then(|| visible(record))
+    record.is_live().then(|| visible(record).into_iter().collect())
 }
 
 fn shown_kinds(record: &Record) -> Option<KindFields> {
-    record.is_live().then(|| visible_kinds(record))
+    record.is_live().then(|| visible_kinds(record).into_iter().collect())
 }

@@ -13,9 +13,9 @@ use rejoin_core::{
     id::{CollectionName, FieldName, Pattern, RecordId, RecordKey},
     record::{CellKey, INTEGRAL_MAX, Kind, Number, State, Value},
     replica::{Action, Change, FieldAction, FieldChange, Intent, OutboxRow, RowState, RowWrite},
+    sorted::SortedMap,
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 /// Deepest value that is converted; the engine's own limit is below it.
@@ -164,11 +164,11 @@ fn value_at(given: &JsValue, depth: usize) -> Result<Value, Failure> {
     map_at(given, depth).map(Value::Map)
 }
 
-fn map_at(given: &JsValue, depth: usize) -> Result<BTreeMap<String, Value>, Failure> {
+fn map_at(given: &JsValue, depth: usize) -> Result<SortedMap<String, Value>, Failure> {
     let Some(object) = given.dyn_ref::<Object>().filter(|object| is_plain(object)) else {
         return Err(Failure::invalid("a value is not of a type that can be kept"));
     };
-    let mut map = BTreeMap::new();
+    let mut map = SortedMap::new();
     for entry in Object::entries(object).iter() {
         let entry: Array = entry.unchecked_into();
         map.insert(text(&entry.get(0))?, value_at(&entry.get(1), depth + 1)?);
@@ -409,7 +409,7 @@ fn op_of(write: &RowWrite) -> JsValue {
 fn fields_of(intents: &[Intent]) -> Array {
     // Adds and deletes of one set field are gathered; a field that was only cleared is left out, as a
     // put says so by not naming it.
-    let mut fields: BTreeMap<(FieldName, &str), (Kind, Vec<JsValue>)> = BTreeMap::new();
+    let mut fields: SortedMap<(FieldName, &str), (Kind, Vec<JsValue>)> = SortedMap::new();
     for intent in intents {
         let (field, kind, action, value) = match intent {
             Intent::Set { field, kind, value } => (field, *kind, "set", shown(value)),

@@ -32,11 +32,9 @@ use rejoin_core::{
     protocol::engine::{Engine, Input, Receipt, Wish, WishError},
     record::{CellKey, Record},
     replica::ChangeError,
+    sorted::{SortedMap, SortedSet},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 /// A wish under way.
@@ -76,8 +74,8 @@ pub(crate) struct Database {
     pub(crate) wires: Rc<Wires>,
     pub(crate) rope: Rope,
     columns: Columns,
-    watched: RefCell<BTreeSet<CollectionName>>,
-    waiting: RefCell<BTreeMap<u64, Waiting>>,
+    watched: RefCell<SortedSet<CollectionName>>,
+    waiting: RefCell<SortedMap<u64, Waiting>>,
     asked: Cell<u64>,
     /// Filled when the last wish is done; set while the database closes.
     idle: RefCell<Option<Rc<Slot<()>>>>,
@@ -327,7 +325,7 @@ impl Database {
     }
 
     /// Tells that records changed.
-    pub(crate) fn changed(&self, keys: &BTreeSet<RecordKey>) {
+    pub(crate) fn changed(&self, keys: &SortedSet<RecordKey>) {
         let mut changes = Rows::new();
         for key in keys {
             let watched = self.watched.borrow().contains(&key.collection);

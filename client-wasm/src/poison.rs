@@ -18,8 +18,8 @@ use core::{
     task::Poll,
 };
 use js_sys::Function;
+use rejoin_core::sorted::SortedMap;
 use std::{
-    collections::BTreeMap,
     panic,
     rc::{Rc, Weak},
 };
@@ -32,7 +32,7 @@ thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
     static OPEN: RefCell<Vec<Weak<Wires>>> = const { RefCell::new(Vec::new()) };
     /// How to fail the promises that wait.
-    static WAITING: RefCell<BTreeMap<u64, Function>> = const { RefCell::new(BTreeMap::new()) };
+    static WAITING: RefCell<SortedMap<u64, Function>> = const { RefCell::new(SortedMap::new()) };
     static WAITED: Cell<u64> = const { Cell::new(0) };
 }
 

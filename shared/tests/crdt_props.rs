@@ -17,6 +17,7 @@ use rejoin_core::{
     hlc::{Hlc, Stamp},
     id::ReplicaId,
     record::{Cell, Counter, Kind, Record, Siblings, State, Tally, Value, VersionVector},
+    sorted::{SortedMap, SortedSet},
     testing::{
         generators::{
             arbitrary_cell, arbitrary_field, arbitrary_kind, arbitrary_record, arbitrary_stamp,
@@ -26,11 +27,7 @@ use rejoin_core::{
         rng::Rng,
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    rc::Rc,
-};
+use std::{fmt::Debug, rc::Rc};
 
 const TRIPLES: usize = 20_000;
 
@@ -167,9 +164,9 @@ fn c07_registers_with_equal_stamps_and_different_values_keep_the_laws() {
             let dot = stamp(&mut rng);
             let context = [(dot.replica, dot.hlc)].into_iter().collect();
             let values = if rng.once_in(3) {
-                BTreeMap::new()
+                SortedMap::new()
             } else {
-                BTreeMap::from([(dot, Value::int(i64::from(rng.byte() % 3)))])
+                SortedMap::from([(dot, Value::int(i64::from(rng.byte() % 3)))])
             };
             Siblings { context, values }
         };
@@ -272,12 +269,12 @@ fn order_of_values_is_total() {
 struct Event {
     stamp: Stamp,
     change: Change,
-    known: BTreeSet<Stamp>,
+    known: SortedSet<Stamp>,
 }
 
 /// What a replica holds, told as the set of all writes that reached it.
 #[derive(Debug, Clone, Default)]
-struct Model(BTreeMap<Stamp, Rc<Event>>);
+struct Model(SortedMap<Stamp, Rc<Event>>);
 
 impl Model {
     fn events(&self) -> impl Iterator<Item = &Event> {
@@ -298,7 +295,7 @@ impl Model {
     }
 
     fn total(&self) -> i64 {
-        let mut tallies: BTreeMap<ReplicaId, (u64, u64)> = BTreeMap::new();
+        let mut tallies: SortedMap<ReplicaId, (u64, u64)> = SortedMap::new();
         for event in self.events() {
             if let Change::Count { up, down } = &event.change {
                 let tally = tallies.entry(event.stamp.replica).or_default();
@@ -310,7 +307,7 @@ impl Model {
         i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
     }
 
-    fn elements(&self) -> BTreeSet<Value> {
+    fn elements(&self) -> SortedSet<Value> {
         let added = self.events().filter_map(|event| match &event.change {
             Change::Add(element) => Some((event.stamp, element)),
             _ => None,
@@ -332,7 +329,7 @@ impl Model {
         })
     }
 
-    fn siblings(&self) -> BTreeMap<Stamp, Value> {
+    fn siblings(&self) -> SortedMap<Stamp, Value> {
         let is_review = |change: &Change| matches!(change, Change::Assign(Kind::Review, _));
         self.assigned(Kind::Review)
             .filter(|(stamp, _)| !self.covered(stamp, is_review))
@@ -363,7 +360,7 @@ fn assert_matches(history: &History, record: &Record, model: &Model) {
         assert_eq!(counter.total(), model.total());
     }
     if let Some(State::Set(set)) = state(Kind::Set) {
-        assert_eq!(set.elements.keys().cloned().collect::<BTreeSet<_>>(), model.elements());
+        assert_eq!(set.elements.keys().cloned().collect::<SortedSet<_>>(), model.elements());
     }
     if let Some(State::Review(siblings)) = state(Kind::Review) {
         assert_eq!(siblings.values, model.siblings());

@@ -21,14 +21,12 @@ use rejoin_core::{
         Row, Write,
     },
     port::Store,
+    sorted::{SortedMap, SortedSet},
     time::Millis,
 };
 use request::{Asked, Ended, fault, refused};
 use rexie::{ObjectStore, Rexie};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 use web_sys::{
     IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest,
@@ -215,7 +213,7 @@ impl IdbStore {
     /// A transaction on a live connection.
     async fn begin(
         &self,
-        stores: &BTreeSet<Keyspace>,
+        stores: &SortedSet<Keyspace>,
         mode: &Mode,
     ) -> Result<IdbTransaction, StoreError> {
         let names: Array =
@@ -501,7 +499,7 @@ fn key_range(range: &KeyRange) -> Result<JsValue, StoreError> {
     .map_err(|thrown| refused(&thrown))
 }
 
-fn keyspaces(batch: &Batch) -> BTreeSet<Keyspace> {
+fn keyspaces(batch: &Batch) -> SortedSet<Keyspace> {
     let written = batch.writes.iter().map(|write| match write {
         Write::Put { keyspace, .. } | Write::Delete { keyspace, .. } => *keyspace,
     });
@@ -523,7 +521,7 @@ async fn guards_hold(transaction: &IdbTransaction, guards: Vec<Guard>) -> Result
 /// Asks for every write in one go: a commit that is given up is whole or absent. What may end in the middle, as for want
 /// of memory, comes before the first of them: the browser commits what was asked for when nobody ends the transaction.
 fn write_all(transaction: &IdbTransaction, writes: Vec<Write>) -> Result<(), JsValue> {
-    let mut stores: BTreeMap<Keyspace, IdbObjectStore> = BTreeMap::new();
+    let mut stores: SortedMap<Keyspace, IdbObjectStore> = SortedMap::new();
     let mut ready = Vec::with_capacity(writes.len());
     for write in writes {
         let (keyspace, key, value) = match &write {
@@ -552,7 +550,7 @@ impl Store for IdbStore {
     type Error = StoreError;
 
     async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.begin(&BTreeSet::from([keyspace]), &Mode::Read).await?;
+        let transaction = self.begin(&SortedSet::from([keyspace]), &Mode::Read).await?;
         optional_value(&ask_value(&transaction, keyspace, key)?.done().await?)
     }
 
@@ -570,7 +568,7 @@ impl Store for IdbStore {
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Vec<Answer>, StoreError> {
-        let stores: BTreeSet<Keyspace> = queries
+        let stores: SortedSet<Keyspace> = queries
             .iter()
             .map(|(Query::Get { keyspace, .. } | Query::Scan { keyspace, .. })| *keyspace)
             .collect();

@@ -5,14 +5,14 @@ use core::{cell::RefCell, num::NonZeroU32, ops::Bound};
 use rejoin_core::{
     io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query, Room, Row, Write},
     port::Store,
+    sorted::SortedMap,
 };
-use std::collections::BTreeMap;
 
 /// Rows by keyspace and key.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore(RefCell<Rows>);
 
-type Rows = BTreeMap<(Keyspace, Vec<u8>), Vec<u8>>;
+type Rows = SortedMap<(Keyspace, Vec<u8>), Vec<u8>>;
 
 impl MemoryStore {
     fn value(&self, keyspace: Keyspace, key: &[u8]) -> Option<Vec<u8>> {

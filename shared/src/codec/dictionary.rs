@@ -1,12 +1,12 @@
 //! What a message says once and its body names by number.
 
 use super::{CodecError, CodecFault, Reader, Writer};
-use crate::{hlc::Hlc, id::ReplicaId};
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
+use crate::{
+    hlc::Hlc,
+    id::ReplicaId,
+    sorted::{SortedMap, SortedSet},
 };
+use alloc::{string::String, vec::Vec};
 
 /// What a message says once and its body names by number: replicas, names, and a base for times.
 ///
@@ -40,13 +40,13 @@ pub fn write_dictionary(out: &mut Writer, dictionary: &Dictionary) {
 /// [`CodecError`] when no dictionary stands here, or an entry stands in it twice.
 pub fn read_dictionary(input: &mut Reader<'_>) -> Result<Dictionary, CodecError> {
     let mut dictionary = Dictionary::default();
-    let mut replicas = BTreeSet::new();
+    let mut replicas = SortedSet::new();
     for _ in 0..input.array()? {
         let replica = ReplicaId::from_bytes(input.bytes_exact()?);
         once(input, replicas.insert(replica))?;
         dictionary.replicas.push(replica);
     }
-    let mut names = BTreeSet::new();
+    let mut names = SortedSet::new();
     for _ in 0..input.array()? {
         let name = input.text()?;
         once(input, names.insert(name))?;
@@ -63,8 +63,8 @@ fn once(input: &Reader<'_>, new: bool) -> Result<(), CodecError> {
 /// A dictionary that grows while a body is written. Looking up an entry takes O(log n).
 #[derive(Debug, Default)]
 pub(super) struct Growing {
-    replicas: BTreeMap<ReplicaId, u64>,
-    names: BTreeMap<String, u64>,
+    replicas: SortedMap<ReplicaId, u64>,
+    names: SortedMap<String, u64>,
     dictionary: Dictionary,
 }
 

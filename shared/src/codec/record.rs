@@ -8,8 +8,9 @@ use crate::{
         AddWinsSet, Cell, Counter, Kind, Number, Record, Removed, Siblings, State, Tally, Value,
         VersionVector,
     },
+    sorted::SortedMap,
 };
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 /// Encodes a record in its stored form.
 #[must_use]
@@ -105,7 +106,7 @@ pub fn read_value(input: &mut Reader<'_>) -> Result<Value, CodecError> {
 
 fn read_map(input: &mut Reader<'_>) -> Result<Value, CodecError> {
     let len = input.map()?;
-    let mut items = BTreeMap::new();
+    let mut items = SortedMap::new();
     let mut previous: Option<&str> = None;
     for _ in 0..len {
         let key = input.text()?;
@@ -313,7 +314,7 @@ pub fn read_record(input: &mut Reader<'_>) -> Result<Record, CodecError> {
     input.array_exact(4)?;
     let seen = read_vector(input)?;
     let removed = Removed { seen: read_vector(input)?, buried: input.optional(Reader::hlc)? };
-    let mut cells = BTreeMap::new();
+    let mut cells = SortedMap::new();
     let mut previous = None;
     for _ in 0..input.array()? {
         input.array_exact(4)?;
@@ -439,7 +440,7 @@ fn read_counter(input: &mut Reader<'_>, len: usize) -> Result<Counter, CodecErro
 
 fn read_set(input: &mut Reader<'_>, len: usize) -> Result<AddWinsSet, CodecError> {
     let context = read_vector(input)?;
-    let mut elements = BTreeMap::new();
+    let mut elements = SortedMap::new();
     let mut previous = None;
     for _ in 0..len {
         let element = read_value(input)?;
@@ -456,7 +457,7 @@ fn read_set(input: &mut Reader<'_>, len: usize) -> Result<AddWinsSet, CodecError
 
 fn read_siblings(input: &mut Reader<'_>, len: usize) -> Result<Siblings, CodecError> {
     let context = read_vector(input)?;
-    let mut values = BTreeMap::new();
+    let mut values = SortedMap::new();
     let mut previous = None;
     for _ in 0..len {
         let stamp = read_stamp(input)?;

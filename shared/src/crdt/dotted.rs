@@ -6,12 +6,14 @@
 //! state in order, which is what lets a version vector stand for the set of all dots seen.
 
 use super::Join;
-use crate::record::{AddWinsSet, Siblings, VersionVector};
-use alloc::collections::BTreeMap;
+use crate::{
+    record::{AddWinsSet, Siblings, VersionVector},
+    sorted::SortedMap,
+};
 
 impl Join for AddWinsSet {
     fn join(&mut self, other: &Self) {
-        let mut elements = BTreeMap::new();
+        let mut elements = SortedMap::new();
         for element in self.elements.keys().chain(other.elements.keys()) {
             if elements.contains_key(element) {
                 continue;
@@ -45,7 +47,7 @@ fn surviving(
 
 impl Join for Siblings {
     fn join(&mut self, other: &Self) {
-        let mut values = BTreeMap::new();
+        let mut values = SortedMap::new();
         for (dot, value) in &self.values {
             match other.values.get(dot) {
                 // One replica used twice: the greater value wins.

@@ -8,8 +8,7 @@
 mod cell;
 mod dotted;
 
-use crate::record::Record;
-use alloc::collections::btree_map;
+use crate::{record::Record, sorted};
 
 /// A type whose values have a least upper bound.
 pub trait Join {
@@ -24,10 +23,10 @@ impl Join for Record {
         self.removed.buried = self.removed.buried.max(other.removed.buried);
         for (key, theirs) in &other.cells {
             match self.cells.entry(key.clone()) {
-                btree_map::Entry::Vacant(entry) => {
+                sorted::Entry::Vacant(entry) => {
                     entry.insert(theirs.clone());
                 }
-                btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(theirs),
+                sorted::Entry::Occupied(ours) => ours.join(theirs),
             }
         }
     }

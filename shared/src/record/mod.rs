@@ -14,8 +14,9 @@ pub use view::{Visible, visible, visible_kinds};
 use crate::{
     hlc::{Hlc, Stamp},
     id::{FieldName, ReplicaId},
+    sorted::SortedMap,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 
 /// Which CRDT a field is. Travels with the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +82,7 @@ pub struct Tally {
 
 /// State of a counter: a tally per replica.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Counter(pub BTreeMap<ReplicaId, Tally>);
+pub struct Counter(pub SortedMap<ReplicaId, Tally>);
 
 impl Counter {
     /// All increments less all decrements, saturating at the ends of `i64`.
@@ -104,7 +105,7 @@ pub struct AddWinsSet {
     /// Every add this state has seen; an add in it and not among the elements was removed.
     pub context: VersionVector,
     /// Element to the latest add of each replica.
-    pub elements: BTreeMap<Value, VersionVector>,
+    pub elements: SortedMap<Value, VersionVector>,
 }
 
 /// State of a reviewed field: the values that no write has replaced, and all stamps ever seen here.
@@ -113,7 +114,7 @@ pub struct Siblings {
     /// Every write this state has seen.
     pub context: VersionVector,
     /// Values side by side.
-    pub values: BTreeMap<Stamp, Value>,
+    pub values: SortedMap<Stamp, Value>,
 }
 
 /// State of a cell, by kind.
@@ -207,7 +208,7 @@ pub struct Record {
     /// What removers had seen.
     pub removed: Removed,
     /// One cell per field and kind.
-    pub cells: BTreeMap<CellKey, Cell>,
+    pub cells: SortedMap<CellKey, Cell>,
 }
 
 impl Record {

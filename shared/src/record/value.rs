@@ -3,7 +3,8 @@
 //! Equal values have equal bytes: a float that is integral within ±2^53 *is* that integer, NaN has one
 //! form, and negative zero is zero.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use crate::sorted::SortedMap;
+use alloc::{string::String, vec::Vec};
 use core::cmp::Ordering;
 
 /// Integers up to this magnitude are the same in a float and in an `i64` (2^53).
@@ -26,7 +27,7 @@ pub enum Value {
     /// Ordered values.
     Array(Vec<Self>),
     /// Named values, ordered by name.
-    Map(BTreeMap<String, Self>),
+    Map(SortedMap<String, Self>),
 }
 
 impl Value {
@@ -183,10 +184,10 @@ mod tests {
     #[test]
     fn depth_is_that_of_the_deepest_item() {
         let list = |items: &[Value]| Value::Array(items.to_vec());
-        let map = |value| Value::Map(BTreeMap::from([(String::from("a"), value)]));
+        let map = |value| Value::Map(SortedMap::from([(String::from("a"), value)]));
         assert_eq!(Value::Null.depth(), 1);
         assert_eq!(list(&[]).depth(), 1);
-        assert_eq!(Value::Map(BTreeMap::new()).depth(), 1);
+        assert_eq!(Value::Map(SortedMap::new()).depth(), 1);
         assert_eq!(list(&[Value::Null, list(&[Value::Null]), Value::Null]).depth(), 3);
         assert_eq!(map(list(&[map(Value::int(1))])).depth(), 4);
     }
@@ -234,7 +235,7 @@ mod tests {
             Value::text("a"),
             Value::Bytes(Vec::new()),
             Value::Array(Vec::new()),
-            Value::Map(BTreeMap::new()),
+            Value::Map(SortedMap::new()),
         ];
         assert!(ascending.windows(2).all(|pair| pair[0] < pair[1]));
     }

@@ -3,18 +3,18 @@
 use crate::{
     hlc::{Hlc, Stamp},
     id::ReplicaId,
+    sorted::{self, SortedMap},
 };
-use alloc::collections::{BTreeMap, btree_map};
 
 /// Latest hybrid time per replica; a replica without an entry has written nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct VersionVector(BTreeMap<ReplicaId, Hlc>);
+pub struct VersionVector(SortedMap<ReplicaId, Hlc>);
 
 impl VersionVector {
     /// No entries.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(SortedMap::new())
     }
 
     /// The entry of `replica`.
@@ -32,15 +32,15 @@ impl VersionVector {
     /// Raises an entry to at least `hlc`; tells whether it grew.
     pub fn raise(&mut self, replica: ReplicaId, hlc: Hlc) -> bool {
         match self.0.entry(replica) {
-            btree_map::Entry::Vacant(entry) => {
+            sorted::Entry::Vacant(entry) => {
                 entry.insert(hlc);
                 true
             }
-            btree_map::Entry::Occupied(mut entry) if *entry.get() < hlc => {
-                entry.insert(hlc);
+            sorted::Entry::Occupied(known) if *known < hlc => {
+                *known = hlc;
                 true
             }
-            btree_map::Entry::Occupied(_) => false,
+            sorted::Entry::Occupied(_) => false,
         }
     }
 

@@ -3,11 +3,12 @@
 //! Absent: whether the record is live ([`Record::is_live`]); the fields of a removed record are its last.
 
 use super::{Cell, Kind, Record, State, Value};
-use crate::{hlc::Stamp, id::FieldName};
-use alloc::{
-    collections::{BTreeMap, btree_map},
-    vec::Vec,
+use crate::{
+    hlc::Stamp,
+    id::FieldName,
+    sorted::{self, SortedMap},
 };
+use alloc::vec::Vec;
 
 /// What a field shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,28 +31,28 @@ pub enum Visible {
 /// and `max` and `min` keep no stamps of writes and count by their reset alone. Equal stamps: the kind
 /// with the greater code. Linear in the record.
 #[must_use]
-pub fn visible(record: &Record) -> BTreeMap<FieldName, Visible> {
+pub fn visible(record: &Record) -> SortedMap<FieldName, Visible> {
     visible_kinds(record).into_iter().map(|(field, (_, visible))| (field, visible)).collect()
 }
 
 /// The same, with the kind of the cell that is shown.
 #[must_use]
-pub fn visible_kinds(record: &Record) -> BTreeMap<FieldName, (Kind, Visible)> {
-    let mut shown: BTreeMap<FieldName, ((Option<Stamp>, Kind), Visible)> = BTreeMap::new();
+pub fn visible_kinds(record: &Record) -> SortedMap<FieldName, (Kind, Visible)> {
+    let mut shown: SortedMap<FieldName, ((Option<Stamp>, Kind), Visible)> = SortedMap::new();
     for ((field, kind), cell) in &record.cells {
         let Some(visible) = show(&cell.state) else {
             continue;
         };
         let rank = (latest(cell), *kind);
         match shown.entry(field.clone()) {
-            btree_map::Entry::Vacant(entry) => {
+            sorted::Entry::Vacant(entry) => {
                 entry.insert((rank, visible));
             }
             // No two ranks are equal, since of each kind there is one cell: to ask for less is all there is to ask.
-            btree_map::Entry::Occupied(mut entry) if entry.get().0.cmp(&rank).is_lt() => {
-                entry.insert((rank, visible));
+            sorted::Entry::Occupied(known) if known.0.cmp(&rank).is_lt() => {
+                *known = (rank, visible);
             }
-            btree_map::Entry::Occupied(_) => {}
+            sorted::Entry::Occupied(_) => {}
         }
     }
     shown.into_iter().map(|(field, ((_, kind), visible))| (field, (kind, visible))).collect()
@@ -169,13 +170,13 @@ mod tests {
             .collect();
         cells.push(("field", None, text(4, None)));
         cells.push(("other", None, State::Later { code: 9, bytes: alloc::vec![1] }));
-        assert_eq!(visible(&record(cells)), BTreeMap::new());
+        assert_eq!(visible(&record(cells)), SortedMap::new());
     }
 
     #[test]
     fn a_set_that_lost_its_last_element_is_empty_and_not_absent() {
         let context = [(stamp(0).replica, Hlc::from_bits(9))].into_iter().collect();
-        let tags = State::Set(AddWinsSet { context, elements: BTreeMap::new() });
+        let tags = State::Set(AddWinsSet { context, elements: SortedMap::new() });
         let shown = visible(&record(alloc::vec![("tags", None, tags)]));
         assert_eq!(shown.get(&field("tags")), Some(&Visible::Set(Vec::new())));
     }

@@ -9,12 +9,10 @@ use crate::{
     id::{CollectionName, Digest, Pattern, RecordKey, Seq, key_hash},
     message::{Body, ChunkRecord, Entry, Proof},
     record::{Record, VersionVector},
+    sorted::{SortedMap, SortedSet},
     tree::{Trie, combine_roots},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 /// A record as the peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,18 +47,18 @@ impl Rest {
 /// Records, visible and staged, with the trees over the visible ones.
 #[derive(Debug, Default)]
 pub struct Base {
-    records: BTreeMap<RecordKey, Held>,
-    staged: BTreeMap<RecordKey, Held>,
+    records: SortedMap<RecordKey, Held>,
+    staged: SortedMap<RecordKey, Held>,
     /// Built for all collections at the first use.
-    trees: Option<BTreeMap<CollectionName, Trie>>,
+    trees: Option<SortedMap<CollectionName, Trie>>,
     /// Visible dead records by the time of their burial; found when first asked for.
-    graves: Option<BTreeSet<(Hlc, RecordKey)>>,
+    graves: Option<SortedSet<(Hlc, RecordKey)>>,
     /// Changed since they were last written to a page, and whether no page has them.
-    dirty: BTreeMap<RecordKey, bool>,
+    dirty: SortedMap<RecordKey, bool>,
     /// Dropped since the last fold was completed: until then pages say of them that they are gone.
-    gone: BTreeSet<RecordKey>,
+    gone: SortedSet<RecordKey>,
     /// While the log is read again behind an incomplete fold: the entry up to which the pages are ahead.
-    ahead: BTreeMap<RecordKey, u64>,
+    ahead: SortedMap<RecordKey, u64>,
 }
 
 impl Base {
@@ -79,7 +77,7 @@ impl Base {
 
     /// The log was read.
     pub(super) fn caught_up(&mut self) {
-        self.ahead = BTreeMap::new();
+        self.ahead = SortedMap::new();
     }
 
     /// Whether what entry `number` does to `key` is in a page already.
@@ -287,19 +285,19 @@ impl Base {
     }
 
     /// What pages do not have yet, and whether no page has anything of it.
-    pub(super) const fn dirty(&self) -> &BTreeMap<RecordKey, bool> {
+    pub(super) const fn dirty(&self) -> &SortedMap<RecordKey, bool> {
         &self.dirty
     }
 
-    pub(super) const fn dirty_mut(&mut self) -> &mut BTreeMap<RecordKey, bool> {
+    pub(super) const fn dirty_mut(&mut self) -> &mut SortedMap<RecordKey, bool> {
         &mut self.dirty
     }
 
     /// The records, and the trees as far as they are built.
     pub(super) fn records_and_trees(
         &self,
-    ) -> (&BTreeMap<RecordKey, Held>, &BTreeMap<CollectionName, Trie>) {
-        const NONE: &BTreeMap<CollectionName, Trie> = &BTreeMap::new();
+    ) -> (&SortedMap<RecordKey, Held>, &SortedMap<CollectionName, Trie>) {
+        const NONE: &SortedMap<CollectionName, Trie> = &SortedMap::new();
         (&self.records, self.trees.as_ref().unwrap_or(NONE))
     }
 
@@ -345,10 +343,10 @@ impl Base {
     }
 
     /// The trees; built, in O(n) hashes, at the first use.
-    pub fn trees(&mut self) -> &mut BTreeMap<CollectionName, Trie> {
+    pub fn trees(&mut self) -> &mut SortedMap<CollectionName, Trie> {
         let records = &self.records;
         self.trees.get_or_insert_with(|| {
-            let mut trees: BTreeMap<CollectionName, Trie> = BTreeMap::new();
+            let mut trees: SortedMap<CollectionName, Trie> = SortedMap::new();
             for (key, held) in records {
                 let tree = trees.entry(key.collection.clone()).or_default();
                 tree.insert(key_hash(key), record_digest(&held.bytes));

@@ -12,13 +12,13 @@ use crate::{
         CodecError, CodecFault, Reader, Writer, read_key, read_stamp, read_value, read_vector,
         seal, unseal, write_key, write_stamp, write_value, write_vector,
     },
-    gather,
     hlc::Stamp,
     id::{Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     message::{Origin, RejectCode},
     record::Kind,
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 const VERSION: u64 = 1;
 const COMMIT: u8 = 0;
@@ -375,7 +375,7 @@ fn read_intent(input: &mut Reader<'_>) -> Result<Intent, CodecError> {
         4 => Intent::Delete { field, element: read_value(input)?, covers: read_vector(input)? },
         _ => {
             let value = read_value(input)?;
-            let mut covers = BTreeSet::new();
+            let mut covers = SortedSet::new();
             for _ in 0..input.array()? {
                 covers.insert(read_stamp(input)?);
             }
@@ -408,7 +408,7 @@ fn write_restamped(out: &mut Writer, restamped: &Restamped) {
 
 fn read_restamped(input: &mut Reader<'_>) -> Result<Restamped, CodecError> {
     let pairs = 0..input.array()? / 2;
-    gather::try_map(pairs.map(|_| Ok((read_stamp(input)?, read_stamp(input)?))))
+    SortedMap::try_from_iter(pairs.map(|_| Ok((read_stamp(input)?, read_stamp(input)?))))
 }
 
 fn write_settled(out: &mut Writer, rows: &[(u64, Settlement)]) {

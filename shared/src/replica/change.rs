@@ -3,12 +3,12 @@
 use super::intent::{Intent, RowWrite};
 use crate::{
     codec::{DEPTH_MAX, Writer, write_value},
-    gather,
     id::{FieldName, RecordKey},
     message::limits::{CELLS_MAX, VALUE_BYTES_MAX},
     record::{Kind, Record, State, Value},
+    sorted::SortedSet,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 
 /// What an app asks to be done to one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -318,8 +318,8 @@ impl Plan<'_> {
 
     fn replace(&mut self, field: &FieldName, elements: &[Value]) {
         let mut there = match self.cell(field, Kind::Set) {
-            Some(State::Set(set)) => gather::set(set.elements.keys().cloned()),
-            _ => BTreeSet::new(),
+            Some(State::Set(set)) => SortedSet::from_iter(set.elements.keys().cloned()),
+            _ => SortedSet::new(),
         };
         for intent in &self.intents {
             match intent {
@@ -348,10 +348,10 @@ impl Plan<'_> {
         }
     }
 
-    fn siblings(&self, field: &FieldName) -> BTreeSet<crate::hlc::Stamp> {
+    fn siblings(&self, field: &FieldName) -> SortedSet<crate::hlc::Stamp> {
         match self.cell(field, Kind::Review) {
-            Some(State::Review(siblings)) => gather::set(siblings.values.keys().copied()),
-            _ => BTreeSet::new(),
+            Some(State::Review(siblings)) => SortedSet::from_iter(siblings.values.keys().copied()),
+            _ => SortedSet::new(),
         }
     }
 

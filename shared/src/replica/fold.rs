@@ -20,11 +20,9 @@ use crate::{
     id::{Pattern, ReplicaId, SpaceId},
     io::{Batch, KeyRange, Keyspace, Query},
     planted::Bug,
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 /// Meta key of the header that the last fold wrote.
@@ -202,8 +200,8 @@ impl Replica {
         self.slices = 0;
         self.folds_whole = false;
         self.mends = false;
-        self.rewritten = BTreeSet::new();
-        self.finished = BTreeMap::new();
+        self.rewritten = SortedSet::new();
+        self.finished = SortedMap::new();
         self.unfolded_bytes = 0;
     }
 
@@ -233,16 +231,16 @@ pub struct Fold {
     slice: Slice,
 }
 
-fn encode_finished(finished: &BTreeMap<u64, u64>) -> Vec<u8> {
+fn encode_finished(finished: &SortedMap<u64, u64>) -> Vec<u8> {
     let pairs = finished.iter().flat_map(|(row, entry)| [row.to_be_bytes(), entry.to_be_bytes()]);
     seal(FINISHED, pairs.flatten().collect())
 }
 
 /// The rows that each entry ended; `None` when that is damaged.
-pub(super) fn decode_finished(bytes: &[u8]) -> Option<BTreeMap<u64, Vec<u64>>> {
+pub(super) fn decode_finished(bytes: &[u8]) -> Option<SortedMap<u64, Vec<u64>>> {
     let (numbers, _) = unseal(FINISHED, bytes).ok()?.as_chunks::<8>();
     let (pairs, _) = numbers.as_chunks::<2>();
-    let mut finished: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut finished: SortedMap<u64, Vec<u64>> = SortedMap::new();
     for [row, entry] in pairs {
         finished.entry(u64::from_be_bytes(*entry)).or_default().push(u64::from_be_bytes(*row));
     }

@@ -6,7 +6,6 @@
 use super::bytes::row_digest;
 use crate::{
     crdt::Join,
-    gather,
     hlc::Stamp,
     id::{FieldName, RecordKey},
     message::{Origin, PushWrite},
@@ -14,11 +13,9 @@ use crate::{
         AddWinsSet, Cell, CellKey, Counter, Kind, Record, Siblings, State, Tally, Value,
         VersionVector,
     },
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 /// One local commit: applied, accepted and rejected whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +92,7 @@ pub enum Intent {
         /// The value.
         value: Value,
         /// The writes that were seen.
-        covers: BTreeSet<Stamp>,
+        covers: SortedSet<Stamp>,
     },
     /// Removes the record as far as it was seen.
     Remove,
@@ -120,7 +117,7 @@ impl Intent {
 }
 
 /// Old stamps of own rows and the new ones that replace them.
-pub type Restamped = BTreeMap<Stamp, Stamp>;
+pub type Restamped = SortedMap<Stamp, Stamp>;
 
 impl Row {
     /// What it was when it was first committed: the same for all its copies. O(its size) until it changes.
@@ -147,7 +144,7 @@ impl Row {
                 match intent {
                     Intent::Delete { covers, .. } => restamp_vector(covers, changed),
                     Intent::Resolve { covers, .. } => {
-                        *covers = gather::set(covers.iter().map(|stamp| new(*stamp)));
+                        *covers = SortedSet::from_iter(covers.iter().map(|stamp| new(*stamp)));
                     }
                     Intent::Clear { .. }
                     | Intent::Set { .. }
@@ -205,7 +202,7 @@ impl RowWrite {
         let mut delta = Record::default();
         delta.seen.raise(stamp.replica, stamp.hlc);
         let clears = self.intents.iter().filter(|intent| matches!(intent, Intent::Clear { .. }));
-        let cleared: BTreeSet<CellKey> = gather::set(clears.filter_map(Intent::cell));
+        let cleared: SortedSet<CellKey> = SortedSet::from_iter(clears.filter_map(Intent::cell));
         for intent in &self.intents {
             let Some(cell) = intent.cell() else {
                 delta.removed.seen.join(&self.saw);
@@ -304,7 +301,7 @@ fn own_tally(stamp: Stamp, state: Option<&State>, amount: i64) -> Counter {
     } else {
         own.added = own.added.saturating_add(amount.unsigned_abs());
     }
-    Counter(BTreeMap::from([(stamp.replica, own)]))
+    Counter(SortedMap::from([(stamp.replica, own)]))
 }
 
 fn set_of(state: Option<&State>) -> AddWinsSet {
@@ -349,7 +346,7 @@ fn resolve(
     stamp: Stamp,
     state: Option<&State>,
     value: &Value,
-    covers: &BTreeSet<Stamp>,
+    covers: &SortedSet<Stamp>,
 ) -> Siblings {
     let mut siblings = match state {
         Some(State::Review(siblings)) => siblings.clone(),

@@ -17,14 +17,11 @@ use super::{
 };
 use crate::{
     codec::{CodecError, CodecFault, decode_record},
-    gather,
     id::{Pattern, RecordKey, ReplicaId},
     io::Row,
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 /// Batches that a fold under way is taken to have written when that number is damaged: more than any has, so
@@ -52,7 +49,7 @@ pub struct Damage {
     /// Pages and entries that the peer has the content of: it is fetched anew in the next session.
     pub received: u64,
     /// Numbers of log entries that may be local writes. Their bytes stay in the store; nothing reads them.
-    pub rows: BTreeSet<u64>,
+    pub rows: SortedSet<u64>,
 }
 
 impl Damage {
@@ -92,7 +89,7 @@ pub enum LoadError {
 /// What loading finds out on its way.
 #[derive(Debug)]
 struct Loading {
-    settled: BTreeMap<u64, Settlement>,
+    settled: SortedMap<u64, Settlement>,
     /// The entry up to which the pages are ahead.
     ahead_to: u64,
     /// The greatest number of an epoch in them.
@@ -144,10 +141,10 @@ impl Replica {
     }
 
     fn load_header(&mut self, stored: &Stored) -> Result<Loading, LoadError> {
-        let mut settled = BTreeMap::new();
+        let mut settled = SortedMap::new();
         if let Some(header) = &stored.header {
             (self.header, self.folded) = decode_header(header).map_err(LoadError::Header)?;
-            settled = gather::map(core::mem::take(&mut self.header.settled));
+            settled = SortedMap::from_iter(core::mem::take(&mut self.header.settled));
         }
         if let Some(folded) = &stored.folded {
             // The header was written with it, but for the batches of a fold under way.

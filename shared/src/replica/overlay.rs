@@ -6,17 +6,13 @@ use super::{
 };
 use crate::{
     crdt::Join,
-    gather,
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId, Seq},
     message::RejectCode,
     record::{Record, VersionVector},
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 
 /// A row of the outbox.
@@ -47,9 +43,9 @@ pub enum RowState {
 /// The outbox, by row number, with an index by record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overlay {
-    rows: BTreeMap<u64, OutboxRow>,
+    rows: SortedMap<u64, OutboxRow>,
     /// Of each record its writes, ascending.
-    by_key: BTreeMap<RecordKey, Vec<Place>>,
+    by_key: SortedMap<RecordKey, Vec<Place>>,
     counts: Counts,
 }
 
@@ -219,14 +215,14 @@ impl Overlay {
     pub(super) fn restamp(
         &mut self,
         changed: &Restamped,
-        copies: &BTreeMap<u64, Stamp>,
+        copies: &SortedMap<u64, Stamp>,
         seen_before: impl Fn(&RecordKey, Stamp) -> Option<Hlc>,
-    ) -> BTreeSet<u64> {
-        let mut touched = BTreeSet::new();
+    ) -> SortedSet<u64> {
+        let mut touched = SortedSet::new();
         let stamps = copies
             .iter()
             .filter_map(|(number, new)| Some((*number, (self.rows.get(number)?.row.stamp, *new))));
-        let copied: BTreeMap<u64, (Stamp, Stamp)> = gather::map(stamps);
+        let copied: SortedMap<u64, (Stamp, Stamp)> = SortedMap::from_iter(stamps);
         let mut changed = changed.clone();
         changed.extend(copied.values().copied());
         let changed = &changed;

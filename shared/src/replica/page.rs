@@ -11,12 +11,9 @@ use crate::{
     codec::{CodecError, CodecFault, Reader, Writer, read_key, seal, unseal, write_key},
     id::{CollectionName, Epoch, Incarnation, Pattern, RecordKey, Seq},
     message::Place,
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// Size at which a page is split.
 const PAGE_BYTES_AIM: usize = 48 << 10;
@@ -26,10 +23,10 @@ const PAGE: u8 = b'P';
 const HEADER: u8 = b'H';
 
 /// Which pages there are: the store key of each page's first record.
-pub(super) type PageIndex = BTreeSet<Vec<u8>>;
+pub(super) type PageIndex = SortedSet<Vec<u8>>;
 
 /// What a fold changes: pages by key; `None` deletes one.
-pub(super) type PageWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type PageWrites = SortedMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// What a page says of a key: its record, or that it is gone.
 type Leaf<'a> = (&'a RecordKey, Option<&'a Held>);

@@ -15,8 +15,9 @@ use crate::{
     id::{Pattern, RecordKey, Seq},
     message::{Changes, Chunk, Entry, Message, Place, Records, wire},
     planted::Bug,
+    sorted::SortedSet,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 
 impl Replica {
     /// Stages entries; returns whether all fitted.
@@ -180,7 +181,7 @@ impl Replica {
 
     /// Drops the rows that the base now has.
     pub(super) fn retire(&mut self, keys: &[RecordKey], applied: &mut Applied) {
-        let mut candidates: BTreeSet<u64> = BTreeSet::new();
+        let mut candidates: SortedSet<u64> = SortedSet::new();
         for key in keys {
             let mut numbers = self.overlay.numbers_of(key).peekable();
             if numbers.peek().is_none() {

@@ -10,8 +10,8 @@ use crate::{
     codec::CodecError,
     id::RecordKey,
     record::{Record, VersionVector},
+    sorted::{self, SortedMap},
 };
-use alloc::collections::{BTreeMap, btree_map};
 
 /// Records remembered at once; the one whose rows lie furthest back goes first.
 const RECORDS_MAX: usize = 64;
@@ -39,7 +39,7 @@ impl Replay {
 
 /// What is remembered; at most [`RECORDS_MAX`] records.
 #[derive(Debug, Default)]
-pub(super) struct Replays(BTreeMap<RecordKey, Replay>);
+pub(super) struct Replays(SortedMap<RecordKey, Replay>);
 
 impl Replays {
     /// The record before row `end`. O(rows since it was last asked for), O(rows before `end`) at first
@@ -61,8 +61,8 @@ impl Replays {
             }
         }
         let replay = match self.0.entry(key.clone()) {
-            btree_map::Entry::Occupied(known) => known.into_mut(),
-            btree_map::Entry::Vacant(place) => place.insert(Replay::of_base(key, base)?),
+            sorted::Entry::Occupied(known) => known,
+            sorted::Entry::Vacant(place) => place.insert(Replay::of_base(key, base)?),
         };
         if replay.next > end {
             *replay = Replay::of_base(key, base)?;

@@ -14,15 +14,12 @@ use super::{
 };
 use crate::{
     codec::{record_digest, seal, unseal},
-    gather,
     id::{RecordKey, key_hash},
     io::Row,
+    sorted::{SortedMap, SortedSet},
     time::WallMillis,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 /// Meta key of the wall time at which everything was read back last, 8 bytes big-endian, sealed.
@@ -50,8 +47,8 @@ impl Replica {
         if !self.pages_known || self.slices > 0 {
             return 0;
         }
-        let stored: BTreeMap<&[u8], &[u8]> =
-            gather::map(rows.iter().map(|row| (row.key.as_slice(), row.value.as_slice())));
+        let stored: SortedMap<&[u8], &[u8]> =
+            SortedMap::from_iter(rows.iter().map(|row| (row.key.as_slice(), row.value.as_slice())));
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = rows.last().filter(|_| more).map(|row| row.key.as_slice());
         let end = last.map_or(Bound::Unbounded, Bound::Included);
@@ -84,7 +81,7 @@ impl Replica {
         let Some(Ok(stored)) = stored.map(decode_page) else {
             return false;
         };
-        let stored: BTreeMap<_, _> = gather::map(stored.leaves);
+        let stored: SortedMap<_, _> = SortedMap::from_iter(stored.leaves);
         let (from, to) = self.page_range(page);
         let Some(from) = from else {
             return false;
@@ -105,8 +102,9 @@ impl Replica {
             return 0;
         }
         let is_whole = |row: &&Row| decode_entry(&row.value).is_ok();
-        let whole: BTreeSet<u64> =
-            gather::set(rows.iter().filter(is_whole).filter_map(|row| log_number(&row.key)));
+        let whole: SortedSet<u64> = SortedSet::from_iter(
+            rows.iter().filter(is_whole).filter_map(|row| log_number(&row.key)),
+        );
         let start = log_number(after).map_or(0, |after| after.saturating_add(1));
         let read = rows.last().and_then(|row| log_number(&row.key));
         let end = read.filter(|_| more).unwrap_or(self.last);

@@ -11,20 +11,16 @@ use super::{
     state::{Applied, Replica},
 };
 use crate::{
-    gather,
     hlc::{Hlc, Stamp},
     id::{RecordKey, ReplicaId},
     message::RejectCode,
     planted::Bug,
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// Stamps of writes to a record that stay what they are.
-type Kept = BTreeMap<RecordKey, BTreeSet<(ReplicaId, Hlc)>>;
+type Kept = SortedMap<RecordKey, SortedSet<(ReplicaId, Hlc)>>;
 
 impl Replica {
     pub(super) fn settled(&mut self, rows: Vec<(u64, Settlement)>, applied: &mut Applied) {
@@ -66,7 +62,7 @@ impl Replica {
     }
 
     /// The stamps that rows get because they count as copies of theirs.
-    fn copies_in(&self, rows: &[(u64, Settlement)]) -> BTreeMap<u64, Stamp> {
+    fn copies_in(&self, rows: &[(u64, Settlement)]) -> SortedMap<u64, Stamp> {
         let copies = rows.iter().filter_map(|(number, settlement)| match settlement {
             Settlement::Taken(stamp, _) => Some((*number, *stamp)),
             Settlement::Accepted(_) | Settlement::Rejected { .. } => None,
@@ -74,11 +70,11 @@ impl Replica {
         let is_other = |(number, stamp): &(u64, Stamp)| {
             self.overlay.get(*number).is_some_and(|outbox| outbox.row.stamp != *stamp)
         };
-        gather::map(copies.filter(is_other))
+        SortedMap::from_iter(copies.filter(is_other))
     }
 
     pub(super) fn restamped(&mut self, changed: &Restamped, applied: &mut Applied) {
-        self.give_stamps(changed, &BTreeMap::new(), applied);
+        self.give_stamps(changed, &SortedMap::new(), applied);
         let own = |stamp: Stamp| stamp.replica == self.header.replica;
         let left = self.overlay.rows().map(|(_, outbox)| outbox.row.stamp).filter(|s| own(*s));
         self.header.clock = left.map(|stamp| stamp.hlc).fold(self.header.acked, Hlc::max);
@@ -88,7 +84,7 @@ impl Replica {
     fn give_stamps(
         &mut self,
         changed: &Restamped,
-        copies: &BTreeMap<u64, Stamp>,
+        copies: &SortedMap<u64, Stamp>,
         applied: &mut Applied,
     ) {
         // What the base holds decides what rows saw: it must be found as it was.

@@ -22,13 +22,10 @@ use crate::{
     },
     planted::{Bug, Planted},
     record::Record,
+    sorted::{SortedMap, SortedSet},
     time::WallMillis,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// What a fold writes beside the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +95,7 @@ impl Header {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
     /// Records whose visible state may have changed.
-    pub keys: BTreeSet<RecordKey>,
+    pub keys: SortedSet<RecordKey>,
     /// Rows that became durable at the peer.
     pub accepted: Vec<u64>,
     /// Rows that were refused.
@@ -139,14 +136,14 @@ pub struct Replica {
     /// or the replica took another id.
     pub(super) folds_whole: bool,
     /// While the log is read up to what the pages hold: the rows that each entry ended.
-    pub(super) catching_up: Option<BTreeMap<u64, Vec<u64>>>,
+    pub(super) catching_up: Option<SortedMap<u64, Vec<u64>>>,
     /// Pages that say of nothing but keys that are gone: they go when a fold is complete.
     pub(super) hollow: PageIndex,
     /// Outbox rows at or before `folded` whose stored form is out of date.
-    pub(super) rewritten: BTreeSet<u64>,
+    pub(super) rewritten: SortedSet<u64>,
     /// Outbox rows that ended since the last fold, which deletes them from the log, and the entries that ended
     /// them.
-    pub(super) finished: BTreeMap<u64, u64>,
+    pub(super) finished: SortedMap<u64, u64>,
     /// Bytes of entries behind `folded`.
     pub(super) unfolded_bytes: usize,
     /// What of the store was damaged when it was read.
@@ -202,8 +199,8 @@ impl Replica {
             folds_whole: false,
             catching_up: None,
             hollow: PageIndex::new(),
-            rewritten: BTreeSet::new(),
-            finished: BTreeMap::new(),
+            rewritten: SortedSet::new(),
+            finished: SortedMap::new(),
             unfolded_bytes: 0,
             damage: Damage::default(),
             mends: false,

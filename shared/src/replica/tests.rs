@@ -15,11 +15,11 @@ use crate::{
         self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
     },
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
+    sorted::SortedMap,
     testing::rng::Rng,
     time::WallMillis,
 };
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString},
     vec,
@@ -63,9 +63,9 @@ fn commit(replica: &mut Replica, changes: &[Change]) -> u64 {
     written.number
 }
 
-fn shown(replica: &Replica, id: &str) -> BTreeMap<String, Visible> {
+fn shown(replica: &Replica, id: &str) -> SortedMap<String, Visible> {
     let record = replica.view(&key(id)).unwrap();
-    let fields = if record.is_live() { visible(&record) } else { BTreeMap::new() };
+    let fields = if record.is_live() { visible(&record) } else { SortedMap::new() };
     fields.into_iter().map(|(name, value)| (name.as_str().to_string(), value)).collect()
 }
 
@@ -391,7 +391,7 @@ fn a_row_that_counts_as_its_copy_goes_when_the_base_has_the_copy() {
     else {
         panic!("{push:?}")
     };
-    assert_eq!(counter.0[&id(1)].added, 1, "the copy's increment is not its own");
+    assert_eq!(counter.0.get(&id(1)).unwrap().added, 1, "the copy's increment is not its own");
     let mut record = Record::default();
     record.seen.raise(copy.replica, copy.hlc);
     feed(&mut replica, 7, true, vec![entry(key("a"), 7, record)]);
@@ -498,7 +498,7 @@ fn rows_that_a_fork_leaves_unsure_change_what_is_shown() {
         replica: id(2),
         accepted: vec![],
         unsure: vec![number],
-        restamped: BTreeMap::new(),
+        restamped: SortedMap::new(),
     };
     let applied = replica.apply(reborn).unwrap();
     assert_eq!(applied.keys, [key("a")].into());

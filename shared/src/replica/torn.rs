@@ -12,8 +12,9 @@ use crate::{
     id::RecordKey,
     planted::Bug,
     record::{Record, State},
+    sorted::SortedSet,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 
 /// A row that the peer has lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Replica {
     pub fn completed(
         &self,
         key: &RecordKey,
-        numbers: &BTreeSet<u64>,
+        numbers: &SortedSet<u64>,
     ) -> Result<Record, CodecError> {
         let mut record = self.base.record(key)?;
         for number in self.overlay.numbers_of(key).filter(|number| numbers.contains(number)) {

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     codec::{CodecError, encode_record},
-    gather,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
@@ -20,12 +19,10 @@ use crate::{
     },
     planted::Bug,
     record::{Cell, Record, State},
+    sorted::{SortedMap, SortedSet},
     time::WallMillis,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 /// Why a local write was not made; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +141,7 @@ impl Replica {
                 write.intents.retain(|intent| !matches!(intent, Intent::Clear { .. }));
             }
             if self.planted.is(Bug::LastOfferWins) {
-                let mut offered = BTreeSet::new();
+                let mut offered = SortedSet::new();
                 write.intents.reverse();
                 write.intents.retain(|intent| {
                     !matches!(intent, Intent::Set { .. }) || offered.insert(intent.cell())
@@ -183,7 +180,7 @@ impl Replica {
     }
 
     fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Planned, WriteError> {
-        let mut views: BTreeMap<&RecordKey, View> = BTreeMap::new();
+        let mut views: SortedMap<&RecordKey, View> = SortedMap::new();
         let mut writes: Vec<RowWrite> = Vec::new();
         for change in changes {
             let View { mut record, bytes, written } = match views.remove(&change.key) {
@@ -338,7 +335,7 @@ impl Replica {
         let copies = except.iter().filter_map(|(_, copy)| *copy).map(|copy| copy.hlc);
         let copies = copies.fold(self.copies_until().unwrap_or_default(), Hlc::max);
         let mut clock = HlcClock::resume(self.clock().last().max(copies));
-        let except: BTreeSet<u64> = gather::set(except.iter().map(|(number, _)| *number));
+        let except: SortedSet<u64> = SortedSet::from_iter(except.iter().map(|(number, _)| *number));
         self.restamp_with(&mut clock, self.corrected(wall), replica, |number, outbox| {
             let open = match outbox.state {
                 RowState::Waiting => true,
@@ -359,7 +356,7 @@ impl Replica {
         picked: impl Fn(u64, &super::overlay::OutboxRow) -> bool,
     ) -> Result<Restamped, ChangeError> {
         let rows = self.overlay.rows().filter(|(number, outbox)| picked(*number, outbox));
-        gather::try_map(rows.map(|(_, outbox)| {
+        SortedMap::try_from_iter(rows.map(|(_, outbox)| {
             let hlc = clock.tick(wall).map_err(|_exhausted| ChangeError::ClockExhausted)?;
             Ok((outbox.row.stamp, Stamp { hlc, replica }))
         }))

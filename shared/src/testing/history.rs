@@ -12,8 +12,9 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{FieldName, NameError, ReplicaId},
     record::{Cell, Kind, Record, State, Value, VersionVector},
+    sorted::SortedMap,
 };
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{format, vec::Vec};
 
 /// Every kind of cell, one of a later version included.
 pub const KINDS: [Kind; 8] = [
@@ -245,7 +246,7 @@ fn apply(state: &mut State, stamp: Stamp, change: &Change) {
         }
         (State::Review(siblings), Change::Assign(_, value)) => {
             siblings.context.raise(stamp.replica, stamp.hlc);
-            siblings.values = BTreeMap::from([(stamp, value.clone())]);
+            siblings.values = SortedMap::from([(stamp, value.clone())]);
         }
         (state, change) => {
             let written = assigned(state.kind(), stamp, change);

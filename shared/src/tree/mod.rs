@@ -14,10 +14,10 @@ mod trie;
 mod walk;
 
 use crate::{
-    gather,
     id::{CollectionName, Digest},
+    sorted::SortedMap,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 
 pub use prefix::{NIBBLES_MAX, Prefix, PrefixError};
 pub use sketch::{CELLS_MAX, Cell, PROBE_BYTES_MAX};
@@ -33,7 +33,7 @@ pub use walk::{
 #[must_use]
 pub fn combine_roots<'a>(roots: impl IntoIterator<Item = (&'a CollectionName, Digest)>) -> Digest {
     let empty = empty_root();
-    let roots: BTreeMap<&CollectionName, Digest> = gather::map(roots);
+    let roots: SortedMap<&CollectionName, Digest> = SortedMap::from_iter(roots);
     let parts: Vec<&[u8]> = roots
         .iter()
         .filter(|(_, root)| **root != empty)

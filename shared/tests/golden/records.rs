@@ -7,8 +7,8 @@ use rejoin_core::{
         AddWinsSet, Cell, Counter, Kind, Record, Removed, Siblings, State, Tally, Value,
         VersionVector,
     },
+    sorted::SortedMap,
 };
-use std::collections::BTreeMap;
 
 fn vector(entries: &[(u8, u64)]) -> VersionVector {
     entries.iter().map(|(byte, time)| (replica(*byte), hlc(*time))).collect()
@@ -19,7 +19,7 @@ fn with_cell(since: Option<(u8, u64)>, state: State) -> Record {
     Record {
         seen: vector(&[(1, 0), (2, 70_000)]),
         removed: Removed::default(),
-        cells: BTreeMap::from([((field("title"), cell.state.kind()), cell)]),
+        cells: SortedMap::from([((field("title"), cell.state.kind()), cell)]),
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn full() -> Record {
 
 fn counter() -> State {
     let tally = |added, subtracted| Tally { added, subtracted };
-    State::Counter(Counter(BTreeMap::from([
+    State::Counter(Counter(SortedMap::from([
         (replica(1), tally(1, 0)),
         (replica(2), tally(u64::MAX, (1 << 53) + 1)),
     ])))
@@ -50,14 +50,14 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let seven = || Value::int(7);
     let set = AddWinsSet {
         context: vector(&[(1, 5), (2, 6)]),
-        elements: BTreeMap::from([
+        elements: SortedMap::from([
             (seven(), vector(&[(1, 4)])),
             (Value::text("tag"), vector(&[(1, 5), (2, 6)])),
         ]),
     };
     let review = Siblings {
         context: vector(&[(1, 5), (2, 6), (3, 7)]),
-        values: BTreeMap::from([(stamp(1, 5), Value::Null), (stamp(2, 6), seven())]),
+        values: SortedMap::from([(stamp(1, 5), Value::Null), (stamp(2, 6), seven())]),
     };
     let later = State::Later { code: 9, bytes: vec![0xff, 0x00] };
     vec![
@@ -142,6 +142,6 @@ pub(crate) fn delta(byte: u8, time: u64) -> Record {
     Record {
         seen: vector(&[(byte, time)]),
         removed: Removed { seen: VersionVector::new(), buried: None::<Hlc> },
-        cells: BTreeMap::from([((field("done"), Kind::Lww), cell)]),
+        cells: SortedMap::from([((field("done"), Kind::Lww), cell)]),
     }
 }

@@ -10,14 +10,14 @@ use rejoin_core::{
         message::{Ack, Body, Message, Origin, Outcome, PushRow, Recall, Recalled, RejectCode},
     },
     record::{Counter, Kind, State, Tally},
+    sorted::SortedMap,
     testing::block_on,
 };
-use std::collections::BTreeMap;
 
 /// A row that adds to a counter of record "a"; `total` is what its writer has added in all.
 fn adds(client: &mut Client, millis: u64, total: u64) -> PushRow {
     let tally = Tally { added: total, subtracted: 0 };
-    let counter = Counter(BTreeMap::from([(client.replica, tally)]));
+    let counter = Counter(SortedMap::from([(client.replica, tally)]));
     let delta = cell("sum", Kind::Counter, None, State::Counter(counter));
     client.row(millis, vec![(key("a"), delta)])
 }

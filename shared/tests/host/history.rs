@@ -9,9 +9,9 @@ use rejoin_core::{
         message::{Message, Mode, Outcome, PushRow},
     },
     record::{Counter, Kind, Record, State, Tally},
+    sorted::SortedMap,
     testing::memory::MemoryStore,
 };
-use std::collections::BTreeMap;
 
 /// Xorshift (Marsaglia 2003).
 struct Dice(u64);
@@ -28,8 +28,8 @@ impl Dice {
 struct Writer {
     client: Client,
     online: bool,
-    added: BTreeMap<u64, u64>,
-    unacknowledged: BTreeMap<Hlc, PushRow>,
+    added: SortedMap<u64, u64>,
+    unacknowledged: SortedMap<Hlc, PushRow>,
 }
 
 impl Writer {
@@ -74,7 +74,7 @@ impl Writer {
                 let added = self.added.entry(record).or_default();
                 *added += 1 + dice.roll(9);
                 let tally = Tally { added: *added, subtracted: 0 };
-                let tallies = BTreeMap::from([(self.client.replica, tally)]);
+                let tallies = SortedMap::from([(self.client.replica, tally)]);
                 let state = State::Counter(Counter(tallies));
                 cell("votes", Kind::Counter, None, state)
             }
@@ -110,8 +110,8 @@ fn m01_roots_are_those_of_the_data_after_any_history_of_faults() {
             .map(|number| Writer {
                 client: Client::new(number),
                 online: false,
-                added: BTreeMap::new(),
-                unacknowledged: BTreeMap::new(),
+                added: SortedMap::new(),
+                unacknowledged: SortedMap::new(),
             })
             .collect();
         for writer in &mut writers {

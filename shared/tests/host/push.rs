@@ -11,9 +11,9 @@ use rejoin_core::{
         message::{Ack, ByeCode, Message, Outcome, RejectCode, Right},
     },
     record::{AddWinsSet, Counter, Kind, Record, State, Tally, Value},
+    sorted::SortedMap,
     time::WallMillis,
 };
-use std::collections::BTreeMap;
 
 fn outcomes(messages: Vec<Message>) -> Vec<Outcome> {
     let acks = messages.into_iter().filter_map(|message| match message {
@@ -33,7 +33,7 @@ fn rejected(outcome: &Outcome, expected: RejectCode) {
 
 fn counter(client: &Client, added: u64) -> Record {
     let tally = Tally { added, subtracted: 0 };
-    let state = State::Counter(Counter(BTreeMap::from([(client.replica, tally)])));
+    let state = State::Counter(Counter(SortedMap::from([(client.replica, tally)])));
     cell("votes", Kind::Counter, None, state)
 }
 
@@ -165,7 +165,7 @@ fn foreign_parts_are_cut_to_what_is_stored() {
         votes.0.insert(ann.replica, tally);
     }
     let mut set =
-        AddWinsSet { context: vector(&[ann.stamp(5), bob.stamp(2)]), elements: BTreeMap::new() };
+        AddWinsSet { context: vector(&[ann.stamp(5), bob.stamp(2)]), elements: SortedMap::new() };
     set.elements.insert(Value::int(1), vector(&[ann.stamp(5)]));
     set.elements.insert(Value::int(2), vector(&[bob.stamp(2)]));
     forged.cells.extend(cell("tags", Kind::Set, None, State::Set(set)).cells);
@@ -199,7 +199,7 @@ fn own_name_is_the_only_one_a_row_can_use() {
     let reset = ann.row(2, vec![(key("b"), reset)]);
     let later = cell("x", Kind::Later(9), None, State::Later { code: 9, bytes: vec![1] });
     let later = ann.row(3, vec![(key("c"), later)]);
-    let ahead = AddWinsSet { context: vector(&[ann.stamp(50)]), elements: BTreeMap::new() };
+    let ahead = AddWinsSet { context: vector(&[ann.stamp(50)]), elements: SortedMap::new() };
     let ahead = cell("tags", Kind::Set, None, State::Set(ahead));
     let ahead = ann.row(4, vec![(key("d"), ahead)]);
     let good = ann.set(6, "e", "title", "x");

@@ -14,10 +14,10 @@ use rejoin_core::{
         },
     },
     record::{Counter, Kind, Record, State, Tally, Value},
+    sorted::SortedMap,
     testing::{block_on, memory::MemoryStore},
     time::{Millis, WallMillis},
 };
-use std::collections::BTreeMap;
 
 /// A host's history that is about to be lost, and two who know it: ann wrote it.
 fn known() -> (Client, Client) {
@@ -335,7 +335,7 @@ fn nothing_is_answered_before_it_is_durable() {
 
 /// A counter as its only writer tells of it.
 fn votes(client: &Client, added: u64) -> Record {
-    let tallies = BTreeMap::from([(client.replica, Tally { added, subtracted: 0 })]);
+    let tallies = SortedMap::from([(client.replica, Tally { added, subtracted: 0 })]);
     cell("votes", Kind::Counter, None, State::Counter(Counter(tallies)))
 }
 

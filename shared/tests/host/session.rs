@@ -10,8 +10,8 @@ use rejoin_core::{
         message::{ByeCode, Hello, Identity, Message, Mode, Origin, Place, Recall, Right, Taken},
     },
     record::{Counter, Kind, State, Tally},
+    sorted::SortedMap,
 };
-use std::collections::BTreeMap;
 
 fn modes(world: &mut World, client: &mut Client, root: bool) -> Mode {
     let welcome = client.connect_as(world, "ann", root);
@@ -400,7 +400,7 @@ fn stop_finishes_the_commit_and_sends_everyone_away() {
     let mut ann = Client::new(1);
     ann.connect(&mut world);
     let tally = Tally { added: 1, subtracted: 0 };
-    let state = State::Counter(Counter(BTreeMap::from([(ann.replica, tally)])));
+    let state = State::Counter(Counter(SortedMap::from([(ann.replica, tally)])));
     let add = cell("votes", Kind::Counter, None, state);
     let row = ann.row(1, vec![(key("a"), add)]);
     world.hold = true;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 /// The modules of `shared/src`, lowest first: each may name only those before it, and itself.
 const LAYERS: [&str; 16] = [
-    "gather", "id", "time", "planted", "hlc", "record", "crdt", "codec", "tree", "io", "message",
+    "sorted", "id", "time", "planted", "hlc", "record", "crdt", "codec", "tree", "io", "message",
     "replica", "protocol", "port", "driver", "testing",
 ];
 

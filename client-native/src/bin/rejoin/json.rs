@@ -328,7 +328,10 @@ mod tests {
             map("$map", map("$float", Value::Null)),
             map("$counter", Value::int(1)),
             map("$other", Value::int(1)),
-            Value::Array(vec![Value::Bytes(vec![1]), Value::Map(BTreeMap::new())]),
+            Value::Array(vec![
+                Value::Bytes(vec![1]),
+                Value::Map(rejoin_core::sorted::SortedMap::new()),
+            ]),
         ];
         for value in values {
             let text = to_json(&value).to_string();

@@ -12,9 +12,9 @@ use crate::{
     codec::{CodecError, CodecFault, Reader, Writer, read_id, write_id},
     id::{CollectionName, RecordKey, Seq},
     message::{PROOF_BYTES, Proof, limits::CHUNK_BYTES_MAX},
+    sorted::SortedMap,
 };
 use alloc::{
-    collections::BTreeMap,
     string::{String, ToString},
     vec::Vec,
 };
@@ -73,11 +73,11 @@ fn write_keys(out: &mut Writer, records: &[ChunkRecord]) {
 
 #[derive(Default)]
 struct Columns {
-    templates: BTreeMap<Vec<u8>, u64>,
+    templates: SortedMap<Vec<u8>, u64>,
     /// Times, each as its distance from the one before.
     times: Writer,
     last_time: u64,
-    names: BTreeMap<String, u64>,
+    names: SortedMap<String, u64>,
     values: Vec<Vec<u8>>,
 }
 

@@ -7,7 +7,6 @@ use super::{
     session::{OPENING_WITHIN, Phase},
 };
 use crate::{
-    gather,
     hlc::{Hlc, Stamp},
     id::{RecordKey, Seq},
     message::{
@@ -16,13 +15,10 @@ use crate::{
     },
     planted::Bug,
     replica::{Entry, OutboxRow, Replica, RowState, Settlement},
+    sorted::{SortedMap, SortedSet},
     time::{Millis, Now},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    string::String,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 /// Bytes of a row in a recall, at most.
 const RECALL_ROW_BYTES: usize = 32;
@@ -33,8 +29,8 @@ const RECALL_ROW_BYTES: usize = 32;
 fn is_overtaken(replica: &Replica, accepted: &[(u64, Settlement)]) -> bool {
     let overlay = replica.overlay();
     let own = |outbox: &OutboxRow| outbox.row.stamp.replica == replica.id();
-    let mut latest: BTreeMap<&RecordKey, u64> = BTreeMap::new();
-    let mut known = BTreeSet::new();
+    let mut latest: SortedMap<&RecordKey, u64> = SortedMap::new();
+    let mut known = SortedSet::new();
     for (number, settlement) in accepted {
         known.insert(*number);
         let plain = matches!(settlement, Settlement::Accepted(_));
@@ -169,7 +165,7 @@ impl Engine {
             return;
         };
         // A row of two names may have two answers.
-        let mut known = gather::map(core::mem::take(&mut session.recalled));
+        let mut known = SortedMap::from_iter(core::mem::take(&mut session.recalled));
         known.extend(accepted);
         session.unsure.extend(unsure);
         session.unsure.retain(|number| !known.contains_key(number));
@@ -185,10 +181,10 @@ impl Engine {
         }
     }
 
-    fn numbers(&self) -> BTreeMap<Origin, u64> {
+    fn numbers(&self) -> SortedMap<Origin, u64> {
         let rows = self.replica.overlay().rows();
         let kept = rows.filter(|(_, outbox)| !matches!(outbox.state, RowState::Rejected { .. }));
-        gather::map(
+        SortedMap::from_iter(
             kept.flat_map(|(number, outbox)| self.names_of(outbox).map(move |name| (name, number))),
         )
     }
@@ -196,7 +192,7 @@ impl Engine {
     /// What becomes of the rows that the peer has, as they are or as copies.
     fn settlements(
         &self,
-        numbers: &BTreeMap<Origin, u64>,
+        numbers: &SortedMap<Origin, u64>,
         taken: &[Taken],
     ) -> Vec<(u64, Settlement)> {
         let settlement = |taken: &Taken| {

@@ -15,13 +15,11 @@ use crate::{
         AskRoots, ByeCode, FEATURE_SKETCH, Message, Place, Records, Resume, Roots, Walk,
     },
     replica::{Entry, Standing},
+    sorted::{SortedMap, SortedSet},
     time::Now,
     tree::{self, WalkMessage},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
 /// A snapshot or heal under way in this session.
 #[derive(Debug)]
@@ -33,11 +31,11 @@ pub(super) struct Heal {
     /// Collections to be brought up, by name.
     pub(super) todo: VecDeque<(CollectionName, Digest)>,
     /// Every collection that the peer has.
-    pub(super) named: BTreeSet<CollectionName>,
+    pub(super) named: SortedSet<CollectionName>,
     /// Key hashes that only this side has, or holds differently, by collection.
-    pub(super) differs: BTreeMap<CollectionName, BTreeSet<Digest>>,
+    pub(super) differs: SortedMap<CollectionName, SortedSet<Digest>>,
     /// Key hashes that came in a walk.
-    came: BTreeSet<Digest>,
+    came: SortedSet<Digest>,
     /// Of which collections a snapshot brings all.
     pub(super) fills: Fills,
     start: Start,
@@ -115,9 +113,9 @@ impl Engine {
                 snapshot: snapshot.then(Pulling::default),
                 seq: None,
                 todo: VecDeque::new(),
-                named: BTreeSet::new(),
-                differs: BTreeMap::new(),
-                came: BTreeSet::new(),
+                named: SortedSet::new(),
+                differs: SortedMap::new(),
+                came: SortedSet::new(),
                 fills: if snapshot { Fills::All } else { Fills::None },
                 start: Start::Asked,
                 refilling: None,

@@ -9,9 +9,10 @@ use crate::{
     io::{Answer, FaultClass, KeyRange, Keyspace, Page, Query},
     planted::Bug,
     replica::{META_FOLDED, META_LEADER, Replica, Stored, folded_number, log_key, log_number},
+    sorted::SortedSet,
     time::Now,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 impl Engine {
@@ -103,7 +104,7 @@ impl Engine {
                 let keys = if was_open && !self.has(Bug::GoneUntold) {
                     self.keys()
                 } else {
-                    BTreeSet::new()
+                    SortedSet::new()
                 };
                 let before = was_open.then(|| (self.replica.id(), keys));
                 self.replica = replica;
@@ -129,7 +130,7 @@ impl Engine {
     }
 
     /// Tells what is there now: all of it, unless the app had been shown something, under some id, before.
-    fn tell_loaded(&mut self, before: Option<(ReplicaId, BTreeSet<RecordKey>)>) {
+    fn tell_loaded(&mut self, before: Option<(ReplicaId, SortedSet<RecordKey>)>) {
         let Some((old, mut keys)) = before else {
             return self.notice(Notice::Opened);
         };
@@ -151,7 +152,7 @@ impl Engine {
     }
 
     /// Every record that the app may see.
-    fn keys(&self) -> BTreeSet<RecordKey> {
+    fn keys(&self) -> SortedSet<RecordKey> {
         let base = self.replica.base().iter().map(|(key, _)| key);
         base.chain(self.replica.overlay().keys()).cloned().collect()
     }

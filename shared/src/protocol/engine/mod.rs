@@ -33,14 +33,11 @@ use crate::{
     id::{Digest, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
     replica::{Change, Damage, LoadError, Replica, WriteError},
+    sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now},
     tree::WalkLimits,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    string::String,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 use pipeline::Pipeline;
 use session::Session;
 
@@ -267,7 +264,7 @@ pub enum Notice {
         held: SpaceId,
     },
     /// Records may look different.
-    Changed(BTreeSet<RecordKey>),
+    Changed(SortedSet<RecordKey>),
     /// The log grew by this holder's hand: tell the others.
     LogGrew,
     /// This holder leads.
@@ -402,7 +399,7 @@ pub struct Status {
     /// What has come of the present backfill: by feed, snapshot and heal.
     pub progress: Option<Progress>,
     /// Position and root last found equal, per subscription.
-    pub verified: BTreeMap<u32, (Seq, Digest)>,
+    pub verified: SortedMap<u32, (Seq, Digest)>,
     /// Whether every subscription's root was found equal at its present cursor.
     pub is_verified: bool,
 }
@@ -415,7 +412,7 @@ pub struct Engine {
     pipeline: Pipeline,
     session: Option<Session>,
     outputs: VecDeque<Output>,
-    verified: BTreeMap<u32, (Seq, Digest)>,
+    verified: SortedMap<u32, (Seq, Digest)>,
     needs_token: bool,
     other_account: Option<String>,
     /// The last hello was taken for a fork's: the next one names earlier incarnations too.
@@ -444,7 +441,7 @@ impl Engine {
             pipeline: Pipeline::default(),
             session: None,
             outputs: VecDeque::new(),
-            verified: BTreeMap::new(),
+            verified: SortedMap::new(),
             needs_token: false,
             other_account: None,
             names_past: false,

@@ -81,7 +81,7 @@ impl Engine {
             }
             Op::Fold(fold) => {
                 self.pipeline.folded = Some(fold.folded.clone());
-                self.replica.folded_to(fold);
+                self.replica.folded_to(*fold);
             }
             // Read back at once: `loaded` is still to come.
             Op::Found => self.pipeline.founded = true,

@@ -19,9 +19,10 @@ use crate::{
         Applied, Change, ChangeError, Entry, Fold, META_FOLDED, META_LEADER, RowState, Settlement,
         encode_entry, load_queries, log_key,
     },
+    sorted::SortedMap,
     time::{Millis, MonoMillis, Now, WallMillis},
 };
-use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+use alloc::{boxed::Box, string::ToString, vec::Vec};
 
 /// Bytes of entries that one commit takes.
 const COMMIT_BYTES_AIM: usize = 1 << 20;
@@ -116,7 +117,7 @@ pub(super) enum Op {
     /// With the number of the session that wanted them.
     Entries(Vec<(Entry, Then)>, u64),
     Claim([u8; 16]),
-    Fold(Fold),
+    Fold(Box<Fold>),
     /// A slice of the store is read back.
     Scrub(Place),
     /// That all of it was.
@@ -152,7 +153,7 @@ pub(super) struct Pipeline {
     /// Times that the log could not be read since writes became uncertain.
     pub(super) tries: u32,
     /// Changes of the edits that are being committed, by wish.
-    pub(super) edits: BTreeMap<u64, Vec<Change>>,
+    pub(super) edits: SortedMap<u64, Vec<Change>>,
     /// Writes whose commit failed in a way that leaves open whether it happened.
     pub(super) uncertain: Vec<Uncertain>,
     /// Counts sessions: what follows an entry concerns the session that wanted it and no other.
@@ -379,7 +380,7 @@ impl Engine {
         let mut batch = core::mem::take(&mut fold.batch);
         self.pipeline.guards(self.replica.last(), &mut batch);
         self.pipeline.leader_guard(&mut batch);
-        self.commit(Op::Fold(fold), batch);
+        self.commit(Op::Fold(Box::new(fold)), batch);
     }
 
     fn start_claim(&mut self, token: [u8; 16]) {

@@ -18,22 +18,19 @@ use crate::{
         wire,
     },
     replica::{Entry, Replica, RowState, Settlement},
+    sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// Where the outbox stands in a session.
 #[derive(Debug, Default)]
 pub(super) struct Pushing {
     /// Rows sent and not acknowledged.
-    in_flight: BTreeMap<u64, Flight>,
+    in_flight: SortedMap<u64, Flight>,
     bytes: usize,
     /// Rows to be sent again.
-    returned: BTreeSet<u64>,
+    returned: SortedSet<u64>,
     /// Rows below this were sent, or are in `returned`.
     next: u64,
     /// Greatest outcome number taken in.
@@ -53,7 +50,7 @@ pub(super) struct Pushing {
     /// Rows count as copies with stamps up to this: those behind them may need later ones.
     copies: Option<Hlc>,
     /// Subscriptions that must be healed before more is sent.
-    mending: BTreeSet<u32>,
+    mending: SortedSet<u32>,
     /// Since when an acknowledgement is awaited.
     since: MonoMillis,
     /// When the outstanding acknowledgement is overdue.

@@ -11,7 +11,6 @@
 use super::{Engine, Notice, heal::Heal};
 use crate::{
     codec::decode_record,
-    gather,
     hlc::Hlc,
     id::{Digest, Epoch, Pattern, RecordKey, Seq, key_hash},
     planted::Bug,
@@ -23,24 +22,25 @@ use crate::{
         wire,
     },
     replica::{Held, Standing},
+    sorted::{SortedMap, SortedSet},
     time::Now,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
 /// The history of a peer, as far as its welcome told.
 #[derive(Debug, Default)]
 pub(super) struct History {
     epoch: Option<Epoch>,
-    left: BTreeMap<Epoch, Seq>,
+    left: SortedMap<Epoch, Seq>,
 }
 
 impl History {
     pub(super) fn of(welcome: &Welcome) -> Self {
         let left = |left: &Left| (left.epoch, left.seq);
-        Self { epoch: Some(welcome.epoch), left: gather::map(welcome.lineage.iter().map(left)) }
+        Self {
+            epoch: Some(welcome.epoch),
+            left: SortedMap::from_iter(welcome.lineage.iter().map(left)),
+        }
     }
 
     /// Whether it has the position. An epoch that was not asked after counts as unknown: what is returned
@@ -63,7 +63,7 @@ pub(super) struct Refilling {
     /// What was sent and is not answered, message by message.
     in_flight: VecDeque<Vec<RecordKey>>,
     /// The peer has these now.
-    joined: BTreeSet<RecordKey>,
+    joined: SortedSet<RecordKey>,
     /// It has all of them here.
     pub(super) reach: Seq,
     /// Why others were not taken, and how many.

@@ -3,10 +3,10 @@
 
 use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
-    gather,
     hlc::Stamp,
     message::RejectCode,
     replica::{Change, ChangeError, Entry, OutboxRow, RowState},
+    sorted::SortedMap,
     time::Now,
 };
 use alloc::vec::Vec;
@@ -34,7 +34,7 @@ impl Engine {
             };
             let mut row = outbox.row.clone();
             let stamp = Stamp { hlc, replica: self.replica.id() };
-            row.restamp(&gather::map([(row.stamp, stamp)]));
+            row.restamp(&SortedMap::from_iter([(row.stamp, stamp)]));
             // What may have counted counts now, unless the peer knows that it has.
             row.insisted |=
                 matches!(outbox.state, RowState::Rejected { code: RejectCode::Unsure, .. });

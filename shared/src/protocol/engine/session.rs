@@ -26,10 +26,11 @@ use crate::{
         wire::{self, Assembler},
     },
     replica::{Entry, Replica, Settlement, Standing, Welcomed},
+    sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now},
 };
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::VecDeque,
     string::{String, ToString},
     vec::Vec,
 };
@@ -80,29 +81,29 @@ pub(super) struct Session {
     pub(super) assembler: Assembler,
     pub(super) pushing: Pushing,
     /// Where each subscription's next changes must begin.
-    pub(super) expected: BTreeMap<u32, Place>,
+    pub(super) expected: SortedMap<u32, Place>,
     /// Subscriptions that were moved and whose first changes from there have not come.
-    pub(super) moved: BTreeSet<u32>,
-    pub(super) heals: BTreeMap<u32, Heal>,
-    pub(super) heal_counts: BTreeMap<u32, u32>,
+    pub(super) moved: SortedSet<u32>,
+    pub(super) heals: SortedMap<u32, Heal>,
+    pub(super) heal_counts: SortedMap<u32, u32>,
     /// Subscriptions that were healed because a row could not be made from what the base holds, or was stale though
     /// all of the feed was known.
-    pub(super) mended: BTreeSet<u32>,
+    pub(super) mended: SortedSet<u32>,
     /// Subscriptions whose lineage broke: nothing is pushed before they are healed.
-    pub(super) breaks: BTreeSet<u32>,
+    pub(super) breaks: SortedSet<u32>,
     /// Roots stated by the peer, to be compared once the log is as far.
-    pub(super) stated: BTreeMap<u32, Claim>,
+    pub(super) stated: SortedMap<u32, Claim>,
     /// The times of statements that are on their way into the log, by subscription.
-    pub(super) noted: BTreeMap<u32, Hlc>,
+    pub(super) noted: SortedMap<u32, Hlc>,
     pub(super) head: Seq,
     /// The peer's horizon at the welcome.
     pub(super) horizon: Hlc,
     pub(super) received: u64,
     pub(super) received_bytes: u64,
     /// Records of the snapshots that are being pulled, by subscription.
-    pub(super) totals: BTreeMap<u32, u64>,
+    pub(super) totals: SortedMap<u32, u64>,
     pub(super) recalled: Vec<(u64, Settlement)>,
-    pub(super) unsure: BTreeSet<u64>,
+    pub(super) unsure: SortedSet<u64>,
     pub(super) torn: Torn,
     /// Rows that are still to be asked for.
     pub(super) to_recall: VecDeque<Origin>,
@@ -111,7 +112,7 @@ pub(super) struct Session {
     /// The greatest time of a first stamp of which a copy counts, as of the welcome.
     pub(super) copied: Option<Hlc>,
     /// Rows that are not known here, and of which a copy counts since; at most `ORIGINS_MAX`.
-    pub(super) told: BTreeSet<Origin>,
+    pub(super) told: SortedSet<Origin>,
     pub(super) alive: Alive,
     pub(super) opening_until: MonoMillis,
     /// Whether another token was sent since the hello.
@@ -215,26 +216,26 @@ impl Engine {
             early_bytes: 0,
             assembler: Assembler::default(),
             pushing: Pushing::default(),
-            expected: BTreeMap::new(),
-            moved: BTreeSet::new(),
-            heals: BTreeMap::new(),
-            heal_counts: BTreeMap::new(),
-            mended: BTreeSet::new(),
-            breaks: BTreeSet::new(),
-            stated: BTreeMap::new(),
-            noted: BTreeMap::new(),
+            expected: SortedMap::new(),
+            moved: SortedSet::new(),
+            heals: SortedMap::new(),
+            heal_counts: SortedMap::new(),
+            mended: SortedSet::new(),
+            breaks: SortedSet::new(),
+            stated: SortedMap::new(),
+            noted: SortedMap::new(),
             head: Seq(0),
             horizon: Hlc::ZERO,
             received: 0,
             received_bytes: 0,
-            totals: BTreeMap::new(),
+            totals: SortedMap::new(),
             recalled: Vec::new(),
-            unsure: BTreeSet::new(),
+            unsure: SortedSet::new(),
             torn: Torn::default(),
             to_recall: VecDeque::new(),
             copies: Vec::new(),
             copied: None,
-            told: BTreeSet::new(),
+            told: SortedSet::new(),
             alive: Alive::new(now.mono),
             opening_until: now.mono + OPENING_WITHIN,
             refreshed: false,

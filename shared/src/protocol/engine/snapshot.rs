@@ -16,9 +16,10 @@ use crate::{
         message::{AskChunk, ByeCode, Chunk, ChunkFrom, ChunkRecord, Message},
     },
     replica::{Entry, Opened},
+    sorted::SortedSet,
     time::Now,
 };
-use alloc::{collections::BTreeSet, string::ToString};
+use alloc::string::ToString;
 
 /// Times that chunks may come damaged, without a good one between, before the rest is walked.
 const CHUNK_TRIES_MAX: u32 = 3;
@@ -164,7 +165,7 @@ impl Engine {
 
 /// Whether the records lie between the ends of their chunk, within the subscription, and none comes twice.
 fn lie_within(chunk: &Chunk, records: &[ChunkRecord], pattern: &Pattern) -> bool {
-    let mut keys = BTreeSet::new();
+    let mut keys = SortedSet::new();
     records.iter().map(|record| &record.key).all(|key| {
         let between = chunk.after.as_ref().is_none_or(|after| after < key)
             && chunk.upto.as_ref().is_some_and(|upto| key <= upto);

@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     codec::encode_record,
-    gather,
     id::{Epoch, RecordKey, Seq},
     protocol::{
         limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM, REFILL_RECORDS_MAX},
@@ -21,20 +20,17 @@ use crate::{
         wire,
     },
     replica::{Entry, LostRow, Settlement},
+    sorted::{SortedMap, SortedSet},
     time::Now,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// What of such rows is on its way back, or was.
 #[derive(Debug, Default)]
 pub(super) struct Torn {
     in_flight: Option<Vec<RecordKey>>,
     /// Records that were sent, and whether the peer took them.
-    answered: BTreeMap<RecordKey, bool>,
+    answered: SortedMap<RecordKey, bool>,
 }
 
 impl Torn {
@@ -71,10 +67,10 @@ impl Engine {
     /// Sends a part of what torn rows lack; the next one follows the answer.
     fn return_torn(&mut self, now: Now, torn: &[LostRow]) {
         let Some(session) = self.session.as_mut() else { return };
-        let numbers: BTreeSet<u64> = gather::set(torn.iter().map(|row| row.number));
+        let numbers: SortedSet<u64> = SortedSet::from_iter(torn.iter().map(|row| row.number));
         let lacking = torn.iter().flat_map(|row| &row.lacking);
-        let todo: BTreeSet<&RecordKey> =
-            gather::set(lacking.filter(|key| !session.torn.answered.contains_key(*key)));
+        let todo: SortedSet<&RecordKey> =
+            SortedSet::from_iter(lacking.filter(|key| !session.torn.answered.contains_key(*key)));
         let asked = |key: &RecordKey| {
             let mut asked = self.replica.asked();
             asked.find(|(_, held, _)| held.covers(&key.collection)).map(|(id, _, _)| id)

@@ -24,12 +24,9 @@ use crate::{
     io::{Answer, Batch, Keyspace, Query},
     planted::{Bug, Planted},
     protocol::message::{Left, Origin},
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{string::String, vec::Vec};
 
 /// Damaged rows of which the bytes are kept.
 pub(super) const QUARANTINE_MAX: u64 = 256;
@@ -176,7 +173,7 @@ pub(super) fn next_epoch(epoch: &Epoch, head: &[u8]) -> Epoch {
 pub(super) struct Mend {
     pub(super) batch: Batch,
     /// Digests that the trees in memory must have; `None`: no such record.
-    pub(super) leaves: BTreeMap<(CollectionName, Digest), Option<(Digest, u64)>>,
+    pub(super) leaves: SortedMap<(CollectionName, Digest), Option<(Digest, u64)>>,
     pub(super) told: Vec<(DamagedRow, Mended)>,
     /// Rows that were put right.
     pub(super) repaired: u64,
@@ -189,7 +186,7 @@ pub(super) struct Mend {
     now: Hlc,
     loses: bool,
     /// Times that count as come back, by replica.
-    returned: BTreeMap<ReplicaId, Hlc>,
+    returned: SortedMap<ReplicaId, Hlc>,
 }
 
 /// What the host has in memory, and suspects are judged by.
@@ -198,7 +195,7 @@ pub(super) struct Context<'a> {
     pub(super) head_bytes: &'a Option<Vec<u8>>,
     pub(super) lineage: &'a [Left],
     pub(super) horizon: &'a Horizon,
-    pub(super) collections: &'a BTreeMap<CollectionName, Collection>,
+    pub(super) collections: &'a SortedMap<CollectionName, Collection>,
     /// Nobody was welcomed in this epoch since it was opened for what was lost: it can lose more.
     pub(super) is_unheard: bool,
     /// Peers are told of the trees in memory.
@@ -215,7 +212,7 @@ impl Context<'_> {
 }
 
 /// What is read of suspects.
-pub(super) fn queries(suspects: &BTreeSet<Suspect>) -> Vec<Query> {
+pub(super) fn queries(suspects: &SortedSet<Suspect>) -> Vec<Query> {
     let get = |keyspace, key| Query::Get { keyspace, key };
     let mut queries = alloc::vec![get(Keyspace::Meta, layout::QUARANTINE_KEY.to_vec())];
     for suspect in suspects {
@@ -263,7 +260,7 @@ impl Mend {
     /// [`CodecError`] when a row is of a later version, or the head is not the one in memory: nothing may be
     /// written then.
     pub(super) fn decide(
-        suspects: &BTreeSet<Suspect>,
+        suspects: &SortedSet<Suspect>,
         answers: Vec<Answer>,
         context: &Context<'_>,
     ) -> Result<Self, CodecError> {

@@ -14,8 +14,9 @@ use crate::{
         message::{Body, Changes, ChunkRecord, Conflict, Entry, Kept, Place, Proof},
     },
     record::Record,
+    sorted::SortedMap,
 };
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 /// Bytes that an entry takes beside its body, at most, without its key.
 pub(super) const ENTRY_BYTES: usize = 96;
@@ -261,8 +262,8 @@ impl Recent {
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     start: Seq,
-    entries: BTreeMap<Seq, BTreeMap<RecordKey, Recent>>,
-    latest: BTreeMap<RecordKey, Seq>,
+    entries: SortedMap<Seq, SortedMap<RecordKey, Recent>>,
+    latest: SortedMap<RecordKey, Seq>,
     bytes: usize,
 }
 
@@ -406,7 +407,7 @@ impl Page {
         marks: &Marks,
         to: Reader,
         scan: Scan,
-        held: &BTreeMap<RecordKey, Stored>,
+        held: &SortedMap<RecordKey, Stored>,
     ) -> Self {
         let mut page = Self::default();
         let mut whole = scan.head;

@@ -28,27 +28,23 @@ use crate::{
             Recalled, RejectCode,
         },
     },
+    sorted::{SortedMap, SortedSet},
     time::{Millis, Now},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 /// What a group reads, and sees of it while it is judged.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    pub(super) replicas: BTreeMap<ReplicaId, Option<ReplicaRow>>,
-    pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Option<Accepted>>,
+    pub(super) replicas: SortedMap<ReplicaId, Option<ReplicaRow>>,
+    pub(super) accepted: SortedMap<(ReplicaId, Hlc), Option<Accepted>>,
     /// Rows by their origins, where they were accepted under another stamp.
-    pub(super) copies: BTreeMap<Origin, Option<CopyRow>>,
+    pub(super) copies: SortedMap<Origin, Option<CopyRow>>,
     /// How far there are such origins, by their replicas.
-    pub(super) copied: BTreeMap<ReplicaId, Option<CopiedRow>>,
+    pub(super) copied: SortedMap<ReplicaId, Option<CopiedRow>>,
     /// The greatest time of each replica that others have brought back.
-    pub(super) returned: BTreeMap<ReplicaId, Option<Hlc>>,
-    pub(super) records: BTreeMap<RecordKey, Option<Arc<Stored>>>,
+    pub(super) returned: SortedMap<ReplicaId, Option<Hlc>>,
+    pub(super) records: SortedMap<RecordKey, Option<Arc<Stored>>>,
 }
 
 impl Known {
@@ -198,19 +194,19 @@ impl Before {
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) head: Head,
-    pub(super) touched: BTreeMap<RecordKey, Touched>,
-    pub(super) acks: BTreeMap<PeerId, Vec<(u64, Outcome)>>,
+    pub(super) touched: SortedMap<RecordKey, Touched>,
+    pub(super) acks: SortedMap<PeerId, Vec<(u64, Outcome)>>,
     pub(super) welcomes: Vec<(PeerId, Told)>,
     pub(super) recalled: Vec<(PeerId, Recalled)>,
     pub(super) refilled: Vec<refill::Answer>,
     /// Peers that must say hello again, after which time and why.
-    pub(super) later: BTreeMap<PeerId, (Millis, &'static str)>,
+    pub(super) later: SortedMap<PeerId, (Millis, &'static str)>,
     pub(super) notes: Vec<HostNote>,
     /// Everyone who has a part in it, and hears of it if it fails.
-    pub(super) peers: BTreeSet<PeerId>,
-    pub(super) replicas: BTreeMap<ReplicaId, ReplicaRow>,
-    pub(super) accepted: BTreeMap<(ReplicaId, Hlc), Accepted>,
-    pub(super) returned: BTreeMap<ReplicaId, Hlc>,
+    pub(super) peers: SortedSet<PeerId>,
+    pub(super) replicas: SortedMap<ReplicaId, ReplicaRow>,
+    pub(super) accepted: SortedMap<(ReplicaId, Hlc), Accepted>,
+    pub(super) returned: SortedMap<ReplicaId, Hlc>,
     pub(super) origins: Origins,
 }
 
@@ -424,7 +420,7 @@ impl Judging<'_> {
             limits: self.limits,
             planted: self.planted,
         };
-        let mut joined = JoinedRow { seq: context.seq, records: BTreeMap::new() };
+        let mut joined = JoinedRow { seq: context.seq, records: SortedMap::new() };
         let mut refusal = None;
         for write in &row.writes {
             let stored = self.known.records.get(&write.key).and_then(Option::as_deref);
@@ -570,7 +566,7 @@ enum Refused {
 
 struct JoinedRow {
     seq: Seq,
-    records: BTreeMap<RecordKey, judge::Joined>,
+    records: SortedMap<RecordKey, judge::Joined>,
 }
 
 impl JoinedRow {
@@ -603,17 +599,17 @@ impl Judged {
     pub(super) fn new(head: Head) -> Self {
         Self {
             head,
-            touched: BTreeMap::new(),
-            acks: BTreeMap::new(),
+            touched: SortedMap::new(),
+            acks: SortedMap::new(),
             welcomes: Vec::new(),
             recalled: Vec::new(),
             refilled: Vec::new(),
-            later: BTreeMap::new(),
+            later: SortedMap::new(),
             notes: Vec::new(),
-            peers: BTreeSet::new(),
-            replicas: BTreeMap::new(),
-            accepted: BTreeMap::new(),
-            returned: BTreeMap::new(),
+            peers: SortedSet::new(),
+            replicas: SortedMap::new(),
+            accepted: SortedMap::new(),
+            returned: SortedMap::new(),
             origins: Origins::default(),
         }
     }

@@ -19,13 +19,11 @@ use crate::{
         limits::PAGE_BYTES_AIM,
         message::{AskChunk, AskRoots, ByeCode, FEATURE_SKETCH, Message, Records, Roots, Walk},
     },
+    sorted::SortedMap,
     time::Now,
     tree::{self, Trie, WalkLimits},
 };
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
 /// Most questions of a peer that wait for their answer.
 pub(super) const PULLS_MAX: usize = 256;
@@ -268,7 +266,7 @@ impl Host {
         now: Now,
         id: PeerId,
         subscription: u32,
-        held: &BTreeMap<RecordKey, Stored>,
+        held: &SortedMap<RecordKey, Stored>,
     ) {
         let mut entries = Vec::new();
         let mut bytes = 0;
@@ -321,8 +319,8 @@ pub(super) fn records(
     keys: &[RecordKey],
     answers: Vec<Answer>,
     collected: bool,
-) -> Result<BTreeMap<RecordKey, Stored>, Damaged> {
-    let mut held = BTreeMap::new();
+) -> Result<SortedMap<RecordKey, Stored>, Damaged> {
+    let mut held = SortedMap::new();
     for (key, answer) in keys.iter().zip(answers) {
         match answer {
             Answer::Value(Some(value)) => {

@@ -13,6 +13,7 @@ use crate::{
     planted::{Bug, Planted},
     protocol::message::{Conflict, Limits, PushWrite},
     record::{AddWinsSet, Cell, Counter, Kind, Record, Siblings, State, Value, VersionVector},
+    sorted::SortedMap,
 };
 use alloc::vec::Vec;
 
@@ -190,7 +191,7 @@ fn admit_context(
 fn admit_set(own: &Stamp, held: &AddWinsSet, set: &AddWinsSet) -> Result<AddWinsSet, Refusal> {
     let context = admit_context(own, &held.context, &set.context)?;
     let nothing = VersionVector::new();
-    let mut elements = alloc::collections::BTreeMap::new();
+    let mut elements = SortedMap::new();
     for (element, dots) in &set.elements {
         let held = held.elements.get(element).unwrap_or(&nothing);
         let admitted: VersionVector = dots

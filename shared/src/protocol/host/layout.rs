@@ -13,9 +13,10 @@ use crate::{
     io::{KeyRange, Keyspace},
     protocol::message::{Left, Origin},
     record::{CellKey, Record},
+    sorted::SortedMap,
     time::{Millis, WallMillis},
 };
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 const VERSION: u8 = 1;
 
@@ -29,10 +30,10 @@ pub(super) struct Positions {
     pub(super) latest: Seq,
     /// The last position at which the result was not what the writer could compute by itself.
     pub(super) altered: Seq,
-    pub(super) seen: BTreeMap<ReplicaId, Seq>,
-    pub(super) removed: BTreeMap<ReplicaId, Seq>,
+    pub(super) seen: SortedMap<ReplicaId, Seq>,
+    pub(super) removed: SortedMap<ReplicaId, Seq>,
     pub(super) buried: Option<Seq>,
-    pub(super) cells: BTreeMap<CellKey, Seq>,
+    pub(super) cells: SortedMap<CellKey, Seq>,
 }
 
 /// A record as it is stored.
@@ -58,13 +59,13 @@ impl Stored {
         out.array(6);
         out.uint(positions.latest.0);
         out.uint(positions.altered.0);
-        write_seqs(&mut out, positions.seen.values());
-        write_seqs(&mut out, positions.removed.values());
+        write_seqs(&mut out, &positions.seen);
+        write_seqs(&mut out, &positions.removed);
         match positions.buried {
             Some(seq) => out.uint(seq.0),
             None => out.null(),
         }
-        write_seqs(&mut out, positions.cells.values());
+        write_seqs(&mut out, &positions.cells);
         out.raw(&self.bytes);
         versioned(out)
     }
@@ -103,9 +104,9 @@ fn replicas(vector: &crate::record::VersionVector) -> impl Iterator<Item = Repli
     vector.iter().map(|stamp| stamp.replica)
 }
 
-fn write_seqs<'a>(out: &mut Writer, seqs: impl ExactSizeIterator<Item = &'a Seq>) {
+fn write_seqs<K>(out: &mut Writer, seqs: &SortedMap<K, Seq>) {
     out.array(seqs.len());
-    for seq in seqs {
+    for seq in seqs.values() {
         out.uint(seq.0);
     }
 }

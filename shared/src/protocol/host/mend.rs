@@ -14,9 +14,10 @@ use super::{
 use crate::{
     io::Answer,
     protocol::message::{Bye, ByeCode},
+    sorted::SortedSet,
     time::{Millis, Now},
 };
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
 /// Peers stay away so much longer with each further loss of one pass, up to the second.
 const RENEWED_PAUSE: Millis = Millis(2_000);
@@ -25,7 +26,7 @@ const RENEWED_PAUSE_MAX: Millis = Millis(30_000);
 impl Host {
     pub(super) fn confirm(
         &mut self,
-        suspects: BTreeSet<Suspect>,
+        suspects: SortedSet<Suspect>,
         survey: Option<Survey>,
         around: Around,
     ) {
@@ -38,7 +39,7 @@ impl Host {
     pub(super) fn confirmed(
         &mut self,
         now: Now,
-        suspects: &BTreeSet<Suspect>,
+        suspects: &SortedSet<Suspect>,
         survey: Option<&Survey>,
         around: Around,
         answers: Vec<Answer>,
@@ -69,7 +70,7 @@ impl Host {
 
     fn survey_records(
         &mut self,
-        suspects: BTreeSet<Suspect>,
+        suspects: SortedSet<Suspect>,
         survey: Survey,
         around: Around,
         start: Vec<u8>,
@@ -81,7 +82,7 @@ impl Host {
     /// Some of the records were read: the others follow, and then it is decided.
     pub(super) fn surveyed_records(
         &mut self,
-        suspects: BTreeSet<Suspect>,
+        suspects: SortedSet<Suspect>,
         mut survey: Survey,
         around: Around,
         answers: Vec<Answer>,
@@ -117,7 +118,7 @@ impl Host {
         }
         self.collections.retain(|_, held| !held.trie.is_empty());
         self.roots.clear();
-        let mut ended = BTreeSet::new();
+        let mut ended = SortedSet::new();
         for (row, mended) in mend.told {
             self.scrub.done.damaged += 1;
             self.scrub.done.lost += u64::from(mended == Mended::Lost);

@@ -41,14 +41,10 @@ use crate::{
         message::{Bye, ByeCode, Left, Message},
         wire,
     },
+    sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use boot::RETRY_AFTER;
 use feed::{Marks, ProofKey, Tail};
 use heal::Collection;
@@ -101,21 +97,21 @@ pub struct Host {
     collecting: Collecting,
     /// The clock when anything but the horizon was last written.
     written: Hlc,
-    collections: BTreeMap<CollectionName, Collection>,
+    collections: SortedMap<CollectionName, Collection>,
     /// Roots at the head.
-    roots: BTreeMap<Pattern, Digest>,
+    roots: SortedMap<Pattern, Digest>,
     tail: Tail,
-    peers: BTreeMap<PeerId, Peer>,
+    peers: SortedMap<PeerId, Peer>,
     jobs: VecDeque<Job>,
     /// Peers that are told of copies of rows that are accepted.
-    watchers: BTreeSet<PeerId>,
+    watchers: SortedSet<PeerId>,
     pipeline: Pipeline,
     scrub: Scrub,
-    tickets: BTreeMap<Ticket, Waiting>,
+    tickets: SortedMap<Ticket, Waiting>,
     next_ticket: u64,
     reads: usize,
     /// Peers that wait for one of the reads.
-    wanting: BTreeSet<PeerId>,
+    wanting: SortedSet<PeerId>,
     last_read: Option<PeerId>,
     wake: Option<MonoMillis>,
     outputs: VecDeque<HostOutput>,
@@ -179,18 +175,18 @@ impl Host {
             horizon: Horizon::default(),
             collecting: Collecting::default(),
             written: Hlc::ZERO,
-            collections: BTreeMap::new(),
-            roots: BTreeMap::new(),
+            collections: SortedMap::new(),
+            roots: SortedMap::new(),
             tail: Tail::default(),
-            peers: BTreeMap::new(),
+            peers: SortedMap::new(),
             jobs: VecDeque::new(),
-            watchers: BTreeSet::new(),
+            watchers: SortedSet::new(),
             pipeline: Pipeline::Idle,
             scrub: Scrub::default(),
-            tickets: BTreeMap::new(),
+            tickets: SortedMap::new(),
             next_ticket: 0,
             reads: 0,
-            wanting: BTreeSet::new(),
+            wanting: SortedSet::new(),
             last_read: None,
             wake: None,
             outputs: VecDeque::new(),

@@ -20,24 +20,22 @@ use crate::{
         limits::ORIGINS_MAX,
         message::{Copied, Message, Origin, PushRow, Recall, Taken},
     },
+    sorted::{SortedMap, SortedSet},
     time::Now,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 /// What a group learns of origins.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     /// Rows accepted under another stamp than their first.
-    copies: BTreeMap<Origin, CopyRow>,
+    copies: SortedMap<Origin, CopyRow>,
     /// How far there are such first stamps, by their replicas.
-    copied: BTreeMap<ReplicaId, CopiedRow>,
+    copied: SortedMap<ReplicaId, CopiedRow>,
     /// Rows that others may have copies of, and who pushed them.
     taken: Vec<(PeerId, Taken)>,
     /// Who has copies of other replicas' rows.
-    watchers: BTreeSet<PeerId>,
+    watchers: SortedSet<PeerId>,
 }
 
 impl Origins {
@@ -250,7 +248,7 @@ impl Host {
         } else {
             self.watchers.iter().copied().collect()
         };
-        let mut by_first: BTreeMap<ReplicaId, Vec<(PeerId, Taken)>> = BTreeMap::new();
+        let mut by_first: SortedMap<ReplicaId, Vec<(PeerId, Taken)>> = SortedMap::new();
         for row in taken {
             by_first.entry(row.1.origin.stamp.replica).or_default().push(*row);
         }

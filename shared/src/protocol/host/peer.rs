@@ -16,12 +16,10 @@ use crate::{
         message::{Hello, Identity, Origin, Place},
         wire::Assembler,
     },
+    sorted::{SortedMap, SortedSet},
     time::MonoMillis,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, vec::Vec};
 
 /// How far a peer's session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +44,11 @@ pub(super) struct Peer {
     pub(super) pulls: VecDeque<Pull>,
     pub(super) active: Option<Active>,
     /// Where the last chunk of each subscription's snapshot ended.
-    pub(super) chunked: BTreeMap<u32, Option<RecordKey>>,
+    pub(super) chunked: SortedMap<u32, Option<RecordKey>>,
     /// The last outcome number given out.
     pub(super) outcomes: u64,
     /// Records under the number of an outcome that the peer may not know of.
-    pub(super) held: BTreeMap<RecordKey, u64>,
+    pub(super) held: SortedMap<RecordKey, u64>,
     pub(super) rows_waiting: usize,
     pub(super) bytes_waiting: usize,
     /// Refills that are not answered yet.
@@ -61,9 +59,9 @@ pub(super) struct Peer {
     pub(super) is_copied: bool,
     /// Of which other replicas' rows it has copies, and the greatest time of them that others had brought back
     /// when it asked.
-    pub(super) origins: BTreeMap<ReplicaId, Option<Hlc>>,
+    pub(super) origins: SortedMap<ReplicaId, Option<Hlc>>,
     /// Of these rows, which were not accepted when it asked.
-    pub(super) named: BTreeSet<Origin>,
+    pub(super) named: SortedSet<Origin>,
     /// Slices that had been collected when its question was begun.
     pub(super) slices: u64,
     /// A recall is not answered yet.
@@ -108,16 +106,16 @@ impl Peer {
             reading: false,
             pulls: VecDeque::new(),
             active: None,
-            chunked: BTreeMap::new(),
+            chunked: SortedMap::new(),
             outcomes: 0,
-            held: BTreeMap::new(),
+            held: SortedMap::new(),
             rows_waiting: 0,
             bytes_waiting: 0,
             refills_waiting: 0,
             told: None,
             is_copied: false,
-            origins: BTreeMap::new(),
-            named: BTreeSet::new(),
+            origins: SortedMap::new(),
+            named: SortedSet::new(),
             slices: 0,
             recall_waits: false,
             assembler: Assembler::default(),

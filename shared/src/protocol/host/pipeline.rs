@@ -22,9 +22,10 @@ use crate::{
         limits::BATCH_RECORDS_MAX,
         message::{Ack, Bye, ByeCode, Message, Outcome, PushRow, Recall},
     },
+    sorted::SortedSet,
     time::Now,
 };
-use alloc::{boxed::Box, collections::BTreeSet, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Most jobs, bytes and records of one group.
 const GROUP_JOBS_MAX: usize = 512;
@@ -247,11 +248,11 @@ impl Host {
     /// The store failed under a group. Nobody is acknowledged; whoever had a part in it comes back and
     /// sends again what was not acknowledged.
     pub(super) fn group_failed(&mut self, now: Now, class: FaultClass) {
-        let peers: BTreeSet<PeerId> = match core::mem::take(&mut self.pipeline) {
+        let peers: SortedSet<PeerId> = match core::mem::take(&mut self.pipeline) {
             Pipeline::Idle
             | Pipeline::Choosing(_)
             | Pipeline::Collecting(_)
-            | Pipeline::Scrubbing(_) => BTreeSet::new(),
+            | Pipeline::Scrubbing(_) => SortedSet::new(),
             Pipeline::Reading(jobs, _) => jobs.iter().map(Job::peer).collect(),
             // It may have happened: who has copies of its rows asks before anything else.
             Pipeline::Committing(mut judged) => {

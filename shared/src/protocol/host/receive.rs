@@ -20,9 +20,10 @@ use crate::{
         message::{Bye, ByeCode, Hello, Message, Push, Recall, Resume},
         wire,
     },
+    sorted::SortedSet,
     time::{Millis, Now},
 };
-use alloc::{collections::BTreeSet, string::String};
+use alloc::string::String;
 
 /// Bytes of rows of one peer that wait, at most: what it may have in flight, and a frame.
 const BYTES_WAITING_MAX: usize = PUSH_BYTES_IN_FLIGHT_MAX + FRAME_BYTES_MAX;
@@ -58,7 +59,7 @@ impl Host {
     }
 
     fn refusal(&self, hello: &Hello, grant: &Grant) -> Option<(ByeCode, &'static str)> {
-        let ids: BTreeSet<u32> = hello.subscriptions.iter().map(|known| known.id).collect();
+        let ids: SortedSet<u32> = hello.subscriptions.iter().map(|known| known.id).collect();
         if !hello.versions.iter().any(|version| VERSIONS.contains(version)) {
             Some((ByeCode::Version, "no common version"))
         } else if hello.subscriptions.len() > SUBSCRIPTIONS_MAX

@@ -25,9 +25,10 @@ use crate::{
         message::{ByeCode, Kept, Message, Refill, RefillOutcome, Refilled, RejectCode},
     },
     record::{Cell, Record, State},
+    sorted::SortedSet,
     time::Now,
 };
-use alloc::{collections::BTreeSet, sync::Arc};
+use alloc::sync::Arc;
 
 /// Records that wait to be joined.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Host {
             let reason = "no such subscription, or it does not cover a record";
             return self.dismiss(now, id, ByeCode::Misbehaved, reason);
         }
-        let keys: BTreeSet<_> = refill.entries.iter().map(|kept| &kept.key).collect();
+        let keys: SortedSet<_> = refill.entries.iter().map(|kept| &kept.key).collect();
         if keys.len() < refill.entries.len() {
             // Each time it would cost as much as the record is large.
             let reason = "a refill names a record twice";

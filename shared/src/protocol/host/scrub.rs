@@ -26,12 +26,10 @@ use crate::{
     id::{CollectionName, Digest, RecordKey, key_hash},
     io::{Answer, Batch, CommitOutcome, FaultClass, Keyspace, Query},
     planted::Bug,
+    sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now, WallMillis},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 
 /// Bytes of records that one slice reads, about; a larger record goes alone.
 const SLICE_BYTES: u64 = 256 << 10;
@@ -75,7 +73,7 @@ impl Scrubbed {
 #[derive(Debug, Default)]
 pub(super) struct Scrub {
     /// What reads have found damaged, and is looked at before anything else.
-    suspects: BTreeSet<Suspect>,
+    suspects: SortedSet<Suspect>,
     /// Where the pass that is under way goes on.
     pass: Option<Place>,
     /// When the next slice is due; none once it is.
@@ -95,7 +93,7 @@ pub(super) struct Scrub {
     /// Nobody was welcomed in the last one of them.
     pub(super) is_unheard: bool,
     /// Damaged rows of the trees, and whether they were first met in this pass.
-    unnamed: BTreeMap<(CollectionName, Digest), bool>,
+    unnamed: SortedMap<(CollectionName, Digest), bool>,
 }
 
 /// What comes behind a slice.
@@ -129,11 +127,11 @@ pub(super) enum Stage {
     /// What the rows speak of is being read.
     Cross(Slice),
     /// Whether the dead among them are in the index of what is to be collected is being read.
-    Graves(BTreeSet<Suspect>, Vec<RecordKey>),
+    Graves(SortedSet<Suspect>, Vec<RecordKey>),
     /// What looks damaged is being read again.
-    Confirm(BTreeSet<Suspect>, Option<Survey>),
+    Confirm(SortedSet<Suspect>, Option<Survey>),
     /// It is damaged, and only all records together tell what it said.
-    Survey(BTreeSet<Suspect>, Survey),
+    Survey(SortedSet<Suspect>, Survey),
     /// It is being put right.
     Commit(Mend),
     /// Where the pass is, is being noted.
@@ -438,7 +436,7 @@ impl Host {
         &mut self,
         slice: Slice,
         answers: Vec<Answer>,
-    ) -> Result<(BTreeSet<Suspect>, Dead), CodecError> {
+    ) -> Result<(SortedSet<Suspect>, Dead), CodecError> {
         let mut values = answers.into_iter().map(|answer| match answer {
             Answer::Value(value) => value,
             Answer::Page(_) => None,
@@ -485,7 +483,7 @@ impl Host {
         self.collections.get(collection)?.trie.get(hash)
     }
 
-    fn scrub_checked(&mut self, now: Now, suspects: BTreeSet<Suspect>, around: Around) {
+    fn scrub_checked(&mut self, now: Now, suspects: SortedSet<Suspect>, around: Around) {
         if suspects.is_empty() {
             self.scrub_on(now, around.1);
         } else {

@@ -13,8 +13,9 @@ use crate::{
     id::{Digest, RecordKey, ReplicaId, Seq, key_hash},
     io::{KeyRange, Keyspace, Query, Row},
     protocol::message::Origin,
+    sorted::SortedSet,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 /// Rows of one slice.
@@ -122,7 +123,7 @@ pub(super) struct Slice {
     /// Bytes of the records that they name.
     pub(super) bytes: u64,
     /// Rows that cannot be read.
-    pub(super) suspects: BTreeSet<Suspect>,
+    pub(super) suspects: SortedSet<Suspect>,
 }
 
 impl Slice {

@@ -20,9 +20,10 @@ use crate::{
         message::{Message, Place, Stated},
         wire,
     },
+    sorted::SortedMap,
     time::Now,
 };
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::num::NonZeroU32;
 
 /// Rows of the feed that one read takes.
@@ -48,7 +49,7 @@ enum Step {
 }
 
 /// Messages that bring streams at the same place with the same subscriptions to the head.
-type Shared = BTreeMap<(Vec<(u32, Pattern)>, Place), SharedPage>;
+type Shared = SortedMap<(Vec<(u32, Pattern)>, Place), SharedPage>;
 
 struct SharedPage {
     bytes: Arc<[u8]>,
@@ -302,7 +303,7 @@ impl Host {
                     self.out(HostOutput::Query { ticket, queries });
                     return Ok(());
                 }
-                (scan, BTreeMap::new())
+                (scan, SortedMap::new())
             }
             Step::Fetch { scan, asked } => {
                 // What was collected since is told by the horizon.

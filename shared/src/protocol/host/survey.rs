@@ -13,11 +13,9 @@ use crate::{
     hlc::Hlc,
     id::{CollectionName, Digest, RecordKey, ReplicaId, key_hash},
     io::{KeyRange, Keyspace, Query, Row},
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 /// Bytes of one read, about.
@@ -27,14 +25,14 @@ const SURVEY_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((1 << 20) - 1);
 #[derive(Debug)]
 pub(super) struct Survey {
     /// The greatest time of each replica in any record; `None` in none.
-    seen: BTreeMap<ReplicaId, Option<Hlc>>,
+    seen: SortedMap<ReplicaId, Option<Hlc>>,
     /// Records by the leaves asked for.
-    named: BTreeMap<(CollectionName, Digest), Option<RecordKey>>,
+    named: SortedMap<(CollectionName, Digest), Option<RecordKey>>,
 }
 
 impl Survey {
     /// What the suspects leave open.
-    pub(super) fn of(suspects: &BTreeSet<Suspect>) -> Self {
+    pub(super) fn of(suspects: &SortedSet<Suspect>) -> Self {
         let replicas = suspects.iter().filter_map(|suspect| {
             if let Suspect::Returned(replica) | Suspect::Accepted(replica, _) = suspect {
                 Some((*replica, None))
@@ -88,7 +86,7 @@ impl Survey {
     }
 
     /// The suspects, leaves by the names of their records where there are such.
-    pub(super) fn name(&self, suspects: BTreeSet<Suspect>) -> BTreeSet<Suspect> {
+    pub(super) fn name(&self, suspects: SortedSet<Suspect>) -> SortedSet<Suspect> {
         let name = |suspect| {
             if let Suspect::Leaf(collection, hash) = &suspect
                 && let Some(Some(key)) = self.named.get(&(collection.clone(), *hash))

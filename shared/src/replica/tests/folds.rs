@@ -1,10 +1,11 @@
 //! Folds: pages, what a fold that was cut off leaves, and loading.
 
 use super::*;
+use crate::sorted::SortedMap;
 
 /// A store, as far as a fold needs one.
 #[derive(Default)]
-struct Disk(BTreeMap<(Keyspace, Vec<u8>), Vec<u8>>);
+struct Disk(SortedMap<(Keyspace, Vec<u8>), Vec<u8>>);
 
 impl Disk {
     fn apply(&mut self, batch: Batch) {
@@ -163,7 +164,7 @@ fn elsewhere() -> RecordKey {
 /// A peer whose records change in every way that reaches a base.
 struct Source {
     seq: u64,
-    records: BTreeMap<RecordKey, Record>,
+    records: SortedMap<RecordKey, Record>,
 }
 
 impl Source {
@@ -223,7 +224,8 @@ impl Source {
                 self.seq += 1;
                 entries.push(heal_begun(self.seq));
                 let came = self.write(rng, &some);
-                let came = entry(some.clone(), self.seq, self.records[&came.key].clone());
+                let came =
+                    entry(some.clone(), self.seq, self.records.get(&came.key).unwrap().clone());
                 let records = message::Records { subscription: 0, entries: vec![came] };
                 let records = wire::encode(&Message::Records(records));
                 entries.push(Entry::Staged(records));
@@ -256,7 +258,7 @@ impl Source {
                 entries.push(self.changes(replica, true, echoed.into_iter().collect()));
             }
             _ => {
-                let mut written = BTreeMap::new();
+                let mut written = SortedMap::new();
                 for _ in 0..1 + rng.below(12) {
                     let key = key(&format!("r{}", rng.below(30)));
                     if !written.contains_key(&key) {
@@ -282,7 +284,7 @@ fn fold_that_is_cut_off_behind_any_of_its_batches_is_loaded_as_it_was() {
         let bytes_max = 1 + rng.index(2_000);
         replica.fold_bytes_max = bytes_max;
         disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
-        let mut source = Source { seq: 0, records: BTreeMap::new() };
+        let mut source = Source { seq: 0, records: SortedMap::new() };
         for step in 0..60 {
             let entries = source.step(rng, step, &mut replica);
             for entry in entries {
@@ -331,7 +333,7 @@ fn row_that_waits_again_outlasts_a_fold_that_was_cut_off() {
     let (mut replica, mut disk) = (replica(), Disk::default());
     replica.fold_bytes_max = 1;
     disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
-    let mut source = Source { seq: 0, records: BTreeMap::new() };
+    let mut source = Source { seq: 0, records: SortedMap::new() };
     let add = |key| Change { key, action: Action::Upsert(vec![field("n", FieldAction::Add(1))]) };
     let row = replica.plan(&[add(key("r0")), add(elsewhere())], NOW).unwrap();
     disk.log(&mut replica, Entry::Commit(row));
@@ -353,12 +355,12 @@ fn row_that_came_twice_outlasts_a_fold_that_was_cut_off() {
     let (mut replica, mut disk) = (replica(), Disk::default());
     replica.fold_bytes_max = 1;
     disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
-    let mut source = Source { seq: 0, records: BTreeMap::new() };
+    let mut source = Source { seq: 0, records: SortedMap::new() };
     let (first, second) = (key("r0"), key("r1"));
     let before = source.write(&mut Rng::new(1), &second);
     let changes = source.changes(&replica, true, vec![before]);
     disk.log(&mut replica, changes);
-    let before = source.records[&second].clone();
+    let before = source.records.get(&second).unwrap().clone();
     let add = |key: &RecordKey| Change {
         key: key.clone(),
         action: Action::Upsert(vec![field("n", FieldAction::Add(1))]),
@@ -392,7 +394,7 @@ fn fold_ends_while_changes_come() {
     replica.fold_bytes_max = 256;
     disk.apply(Replica::found(id(1), &[Pattern::Exact(name())], None));
     let rng = &mut Rng::new(1);
-    let mut source = Source { seq: 0, records: BTreeMap::new() };
+    let mut source = Source { seq: 0, records: SortedMap::new() };
     let mut change = |replica: &mut Replica, disk: &mut Disk, step: usize| {
         let keys = (0..400).step_by(step).map(|at| key(&format!("r{at:03}")));
         let entries = keys.map(|key| source.write(rng, &key)).collect();

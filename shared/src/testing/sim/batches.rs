@@ -11,6 +11,7 @@ use crate::{
     protocol::engine::Engine,
     record::{Record, State, Value},
     replica::{Action, Change, FieldAction, FieldChange, Intent, Row, RowState},
+    sorted::SortedSet,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -165,7 +166,7 @@ impl World {
     }
 
     /// Records of a tab may look different.
-    pub(super) fn look(&mut self, device: usize, at: usize, keys: &BTreeSet<RecordKey>) {
+    pub(super) fn look(&mut self, device: usize, at: usize, keys: &SortedSet<RecordKey>) {
         let Some(tab) = self.tab(device, at) else {
             return;
         };
@@ -256,7 +257,7 @@ impl World {
     }
 }
 
-fn all_keys(engine: &Engine) -> BTreeSet<RecordKey> {
+fn all_keys(engine: &Engine) -> SortedSet<RecordKey> {
     let base = engine.replica().base().iter().map(|(key, _)| key.clone());
     base.chain(engine.replica().overlay().keys().cloned()).collect()
 }

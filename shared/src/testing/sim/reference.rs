@@ -363,7 +363,7 @@ impl World {
                 continue;
             }
             let record = record.unwrap_or(&nothing);
-            if record.is_live() != live || visible_kinds(record) != shows {
+            if record.is_live() != live || !visible_kinds(record).iter().eq(&shows) {
                 return Err(format!(
                     "{key} should show {shows:?}, live: {live}; it is {record:?}, from {told:?}"
                 ));

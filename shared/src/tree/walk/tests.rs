@@ -5,8 +5,9 @@ use crate::{
         message::{Message, Walk},
         wire,
     },
+    sorted::SortedSet,
 };
-use alloc::{collections::BTreeSet, vec};
+use alloc::vec;
 use core::cell::Cell;
 
 std::thread_local! {
@@ -227,12 +228,12 @@ fn walk_ends_whichever_side_has_the_narrower_limits() {
     for mine in &limits {
         for theirs in &limits {
             let mut sides = [trie(0..700), trie(350..1_050)];
-            let expected: [BTreeSet<Digest>; 2] = [
+            let expected: [SortedSet<Digest>; 2] = [
                 differing(&sides[0], &sides[1]).into_iter().collect(),
                 differing(&sides[1], &sides[0]).into_iter().collect(),
             ];
             let walked = walk_with(&mut sides, [mine, theirs], |_, _| {});
-            let found = walked.found.map(|found| found.into_iter().collect::<BTreeSet<_>>());
+            let found = walked.found.map(|found| found.into_iter().collect::<SortedSet<_>>());
             assert_eq!(found, expected);
         }
     }
@@ -292,7 +293,7 @@ fn m03_walk_ends_while_both_trees_change_ten_times_faster_than_it() {
         });
         assert!(walked.messages <= 400, "{} messages", walked.messages);
         for (found, before) in walked.found.iter().zip(&before) {
-            let found: BTreeSet<&Digest> = found.iter().collect();
+            let found: SortedSet<&Digest> = found.iter().collect();
             assert!(before.iter().all(|key_hash| found.contains(key_hash)));
         }
     }
