@@ -2,7 +2,7 @@
 
 use crate::{
     bell::Bell,
-    clock::{BrowserClock, pause},
+    clock::{BrowserClock, within},
     convert::{self, Options, columns, number, shown, stamp_text},
     database::{Database, Promised, Tokens},
     entropy::{BrowserEntropy, random},
@@ -20,7 +20,7 @@ use crate::{
     tabs::Tabs,
     transport::ws::{DialWatch, WsDialer, WsError},
 };
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use rejoin_core::{
     driver::{Listener, Ports, Ring, drive},
     id::{CollectionName, RecordKey, ReplicaId, SpaceId},
@@ -50,7 +50,7 @@ pub(crate) struct Running {
     tabs: Option<Rc<Tabs>>,
     watch: RefCell<Option<Watch>>,
     ended: Rc<Slot<()>>,
-    stopped: Cell<bool>,
+    stopped: Rc<Slot<()>>,
 }
 
 impl Running {
@@ -125,10 +125,10 @@ impl Running {
             drive(&*held, ports, &mut BrowserEntropy, &mut bell, &mut teller).await;
             done.fill(());
         });
-        let (watch, stopped) = (RefCell::default(), Cell::new(false));
-        let running = Rc::new(Self { database, tabs, watch, ended, stopped });
+        let (watch, stopped) = (RefCell::default(), Rc::<Slot<()>>::default());
+        let running = Rc::new(Self { database, tabs, watch, ended, stopped: Rc::clone(&stopped) });
         // From now on: a trap while the data is read would otherwise be noticed by nobody.
-        poison::spawn(look_now_and_then(Rc::downgrade(&running)));
+        poison::spawn(look_now_and_then(Rc::downgrade(&running), stopped));
         running
     }
 
@@ -162,7 +162,7 @@ impl Running {
     }
 
     async fn stop(&self) {
-        self.stopped.set(true);
+        self.stopped.fill(());
         self.watch.take();
         self.database.rope.ring(Ring::Stop);
         self.ended.take().await;
@@ -214,11 +214,12 @@ fn wake(database: &Database) {
     database.rope.ring(Ring::Online);
 }
 
-async fn look_now_and_then(running: Weak<Running>) {
+/// Ends with `stopped`, and leaves no timer that would keep a process alive.
+async fn look_now_and_then(running: Weak<Running>, stopped: Rc<Slot<()>>) {
     let mut ticks = Ticks::start();
     for look in 0_u32.. {
         match running.upgrade() {
-            Some(running) if !running.stopped.get() => {
+            Some(running) if !stopped.is_filled() => {
                 let database = &running.database;
                 if look.is_multiple_of(LOOKS_PER_ESTIMATE) {
                     database.look_at_storage("the browser's estimate").await;
@@ -235,7 +236,9 @@ async fn look_now_and_then(running: Weak<Running>) {
             }
             Some(_) | None => return,
         }
-        pause(LOOK_EVERY).await;
+        if within(LOOK_EVERY, stopped.take()).await.is_some() {
+            return;
+        }
     }
 }
 
