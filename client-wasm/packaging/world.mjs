@@ -1,6 +1,7 @@
 // What the packaging tests stand on: the packed package, fresh apps outside the workspace, a server of
 // plain files, and Chromium.
 
+import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
@@ -14,6 +15,7 @@ import { chromium } from "playwright-core";
 
 export const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const APP = fileURLToPath(new URL("app", import.meta.url));
+const PAGES = fileURLToPath(new URL("pages", import.meta.url));
 const START_MS = 60_000;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 const BROWSERS = [
@@ -48,9 +50,14 @@ export async function pack(folder) {
   return { ...manifest, path: join(folder, manifest.filename) };
 }
 
-/** An app that has installed the tarball by name and `tools`, the registry's cache first. */
+/** An app that has installed the tarball by name and `tools`. */
 export async function newApp(folder, tarball, tools) {
   await cp(APP, folder, { recursive: true });
+  await install(folder, tarball, tools);
+}
+
+/** Installs the tarball by name and `tools`, from npm's cache first. */
+export async function install(folder, tarball, tools) {
   const manifest = {
     name: "outside",
     private: true,
@@ -87,9 +94,14 @@ export async function serve(folder) {
 }
 
 /** `vite`, the development server, on a port of its choice. */
-export async function develop(folder) {
+export function develop(folder) {
   const vite = bin(folder, "vite", "bin/vite.js");
-  const child = spawn(process.execPath, [vite, "--host", "127.0.0.1", "--port", "0"], {
+  return start(folder, vite, "--host", "127.0.0.1", "--port", "0");
+}
+
+/** A server that runs in Node.js and says where it listens. */
+export async function start(folder, program, ...args) {
+  const child = spawn(process.execPath, [program, ...args], {
     cwd: folder,
     env: { ...process.env, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "inherit"],
@@ -105,8 +117,11 @@ export async function develop(folder) {
         const found = line.replace(/\u001b\[[0-9;]*m/gu, "").match(/http:\/\/127\.0\.0\.1:\d+/u);
         if (found) resolve(found[0]);
       });
-      setTimeout(() => reject(new Error("vite does not say where it listens")), START_MS).unref();
-      ended.then((code) => reject(new Error(`vite ended with ${code}`)));
+      setTimeout(
+        () => reject(new Error(`${program} does not say where it listens`)),
+        START_MS,
+      ).unref();
+      ended.then((code) => reject(new Error(`${program} ended with ${code}`)));
     });
     return { origin, close };
   } catch (error) {
@@ -124,8 +139,46 @@ export function launchBrowser() {
   });
 }
 
+/** Copies the scripts around `pages/show.js` into an app. */
+export const addScripts = (folder) => cp(PAGES, folder, { recursive: true });
+
+/** Writes a page that such a script fills; `script` is the element, `head` stands before it. */
+export function addPage(folder, name, script, head = "") {
+  const icon = '<link rel="icon" href="data:,">';
+  const body = `<body><ul></ul>${script}</body>`;
+  const page = `<!doctype html><html lang="en">${icon}<title>Outside</title>${head}${body}</html>`;
+  return writeFile(join(folder, name), page);
+}
+
+/** A policy that names what is allowed; all else is forbidden. */
+export const policy = (allowed) =>
+  `<meta http-equiv="content-security-policy" content="default-src 'none'; ${allowed}">`;
+
+/**
+ * The page at `address` stores a record, and has it after a reload, without a complaint and without asking
+ * anyone else; for its WebAssembly it asks if that `isFile`. `shown` is what the record looks like.
+ */
+export async function keepsARecord(browser, address, options = {}) {
+  const { shown = "Written outside", isFile = true } = options;
+  const { page, complaints, foreign, asked, close } = await visit(browser, address);
+  try {
+    await page.locator("body[data-rows='0']").waitFor({ state: "attached" });
+    await page.evaluate(() => window.app.write("Written outside"));
+    await page.getByText(shown).waitFor();
+    await page.reload();
+    await page.getByText(shown).waitFor();
+    assert.equal(
+      asked.some((path) => path.endsWith(".wasm")),
+      isFile,
+    );
+  } finally {
+    assert.deepEqual({ complaints, foreign }, { complaints: [], foreign: [] });
+    await close();
+  }
+}
+
 /** A page, what it complained about, and what it asked of other origins. */
-export async function visit(browser, origin) {
+export async function visit(browser, address) {
   const context = await browser.newContext();
   const page = await context.newPage();
   const complaints = [];
@@ -138,9 +191,9 @@ export async function visit(browser, origin) {
   page.on("request", (request) => {
     const url = new URL(request.url());
     asked.push(url.pathname);
-    const local = url.protocol === "data:" || url.host === new URL(origin).host;
+    const local = url.protocol === "data:" || url.host === new URL(address).host;
     if (!local) foreign.push(url.href);
   });
-  await page.goto(origin);
+  await page.goto(address);
   return { page, complaints, foreign, asked, close: () => context.close() };
 }

@@ -4,12 +4,10 @@
  * Importing this touches neither the network nor the browser: it is safe in server rendering.
  */
 
-import type { Database } from "./db.js";
-import { loadEngine } from "./engine.js";
-import { Opener } from "./open.js";
-import type { OpenOptions, SchemaShape } from "./types.js";
-
-const opener: Opener = new Opener(loadEngine);
+import { url } from "../pkg/rejoin_url.js";
+import { loadEngine, versionOf } from "./engine.js";
+import type { Entry } from "./entry.js";
+import { opener } from "./open.js";
 
 /**
  * Opens a database; creates it if needed. Resolves when local data can be read and written, and does
@@ -22,11 +20,7 @@ const opener: Opener = new Opener(loadEngine);
  *   sync: { url: "wss://example.org/sync", space: "demo" },
  * });
  */
-export function open<S extends SchemaShape, C extends keyof S & string = keyof S & string>(
-  options: OpenOptions<S, C>,
-): Promise<Database<Pick<S, C>>> {
-  return opener.open(options);
-}
+export const open: Entry["open"] = (options) => opener.open(options, () => loadEngine(url));
 
 /**
  * Deletes a local database, unsent writes included; closes it first if this page has it open.
@@ -34,66 +28,14 @@ export function open<S extends SchemaShape, C extends keyof S & string = keyof S
  * @example
  * await destroy("todo");
  */
-export function destroy(name: string): Promise<void> {
-  return opener.destroy(name);
-}
+export const destroy: Entry["destroy"] = (name) => opener.destroy(name, () => loadEngine(url));
 
-export { version } from "./engine.js";
-export { addTo, increment, removeFrom, resolve } from "./changes.js";
-export type { Increment, Resolution, SetChange } from "./changes.js";
-export type { Batch } from "./batch.js";
-export type { BatchCollection, Collection, Query, RemoveOptions } from "./collection.js";
-export type { Database, DatabaseCore, Network } from "./db.js";
-export { SyncError } from "./errors.js";
-export type { SyncErrorCode, SyncErrorOptions } from "./errors.js";
-export { and, contains, gt, gte, lt, lte, ne, not, oneOf, or, prefix } from "./query.js";
-export type { Combination, Condition, Direction, Filter } from "./query.js";
-export type { Rejected } from "./rejected.js";
-export {
-  bigint,
-  bool,
-  bytes,
-  counter,
-  defineSchema,
-  fww,
-  int,
-  json,
-  max,
-  min,
-  number,
-  review,
-  set,
-  text,
-} from "./schema.js";
-export type { Field, ValueField } from "./schema.js";
-export type {
-  Account,
-  ConflictEvent,
-  Diff,
-  Durability,
-  Events,
-  Fields,
-  Insert,
-  Json,
-  Kind,
-  LiveQuery,
-  LogEvent,
-  Mutation,
-  OpenOptions,
-  Patch,
-  Presence,
-  Receipt,
-  RefilledEvent,
-  RejectCode,
-  RejectedRecord,
-  RejectedWrite,
-  Review,
-  Row,
-  SchemaShape,
-  Sibling,
-  Status,
-  StorageState,
-  SyncOptions,
-  Values,
-  Verified,
-} from "./types.js";
+/**
+ * The version of the engine inside the package; loads the WebAssembly on the first call.
+ *
+ * @example
+ * console.log(await version());
+ */
+export const version: Entry["version"] = () => versionOf(url);
+
+export * from "./api.js";

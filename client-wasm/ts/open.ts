@@ -14,19 +14,17 @@ interface Opened {
   readonly db: Promise<{ close(): Promise<void> }>;
 }
 
-/** `open` and `destroy` for one engine. */
-export class Opener {
-  readonly #load: () => Promise<RawEngineClass>;
-  readonly #opened = new Set<Opened>();
+/** Gives the engine when it is first needed, and the same one again. */
+type Load = () => Promise<RawEngineClass>;
 
-  /** The engine is loaded when it is first needed. */
-  constructor(load: () => Promise<RawEngineClass>) {
-    this.#load = load;
-  }
+/** `open` and `destroy`; knows what is open. */
+export class Opener {
+  readonly #opened = new Set<Opened>();
 
   /** See `open` in `index.ts`. */
   async open<S extends SchemaShape, C extends keyof S & string>(
     options: OpenOptions<S, C>,
+    load: Load,
   ): Promise<Database<Pick<S, C>>> {
     const { name, schema, sync, durability = "strict" } = options;
     if (typeof name !== "string" || name === "") throw invalid("the name", "must be a text");
@@ -49,14 +47,14 @@ export class Opener {
       syncs: sync !== undefined,
       token: typeof token === "function" ? token : undefined,
       engine: async (emit) => {
-        const engine = await this.#load();
+        const engine = await load();
         const space = sync?.space ?? "";
         const asks = typeof token === "function";
         const collections = [...shapes].map(([pattern, shape]) => shape.collection(pattern));
         const held = typeof token === "string" ? token : null;
         return engine.open({ name, url, space, token: held, asks, collections }, emit);
       },
-      destroy: () => this.destroy(name),
+      destroy: () => this.destroy(name, load),
       onClose: () => void this.#opened.delete(entry),
     });
     const entry: Opened = { name, schema, where, db };
@@ -65,12 +63,12 @@ export class Opener {
   }
 
   /** See `destroy` in `index.ts`. */
-  async destroy(name: string): Promise<void> {
+  async destroy(name: string, load: Load): Promise<void> {
     const opened = [...this.#opened].filter((entry) => entry.name === name);
     const closed = opened.map(async ({ db }) => (await db).close());
     // One that failed to open or close does not hold the storage.
     await Promise.allSettled(closed);
-    const engine = await this.#load();
+    const engine = await load();
     try {
       await engine.destroy(name);
     } catch (error) {
@@ -78,6 +76,9 @@ export class Opener {
     }
   }
 }
+
+/** Of this page. */
+export const opener: Opener = new Opener();
 
 function compile(schema: SchemaShape, names: readonly string[]): Map<string, Shape> {
   return new Map(

@@ -30,8 +30,14 @@ fn arguments(given: impl Iterator<Item = OsString>) -> anyhow::Result<(PathBuf, 
     Ok((module.into(), out_dir.into()))
 }
 
-/// Empties `out_dir` and writes the bindings of `module` there, for ES modules that fetch their
-/// WebAssembly from `new URL("rejoin_bg.wasm", import.meta.url)`, which bundlers recognise.
+/// Where the WebAssembly is, in words that bundlers recognise; a module of its own, since some find them in
+/// every module that is imported, whether they are used or not. It lies beside the WebAssembly: so do the
+/// two where a bundler moves code and leaves the address alone.
+const URL_MODULE: &str = "export const url = () => new URL(\"rejoin_bg.wasm\", import.meta.url);\n";
+const URL_TYPES: &str = "export declare const url: () => URL;\n";
+
+/// Empties `out_dir` and writes the bindings of `module` there, for ES modules that are told where their
+/// WebAssembly is, and beside them the module that knows.
 fn package(module: &Path, out_dir: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     if out_dir.exists() {
@@ -44,10 +50,15 @@ fn package(module: &Path, out_dir: &Path) -> anyhow::Result<()> {
         .input_bytes(OUT_NAME, bytes)
         .web(true)?
         .typescript(true)
-        .omit_default_module_path(false)
+        .omit_default_module_path(true)
         .remove_producers_section(true)
         .generate(out_dir)
-        .with_context(|| format!("cannot write the bindings of {}", module.display()))
+        .with_context(|| format!("cannot write the bindings of {}", module.display()))?;
+    for (name, text) in [("url.js", URL_MODULE), ("url.d.ts", URL_TYPES)] {
+        let path = out_dir.join(format!("{OUT_NAME}_{name}"));
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ export async function load(page, origin, build = BUILD) {
   await page.goto(origin);
   await page.evaluate(async (build) => {
     const bindings = await import(`/${build}/rejoin.js`);
-    await bindings.default();
+    await bindings.default({ module_or_path: `/${build}/rejoin_bg.wasm` });
     globalThis.bindings = bindings;
     const columns = [
       ["title", "lww"],

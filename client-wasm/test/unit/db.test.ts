@@ -311,39 +311,39 @@ describe("life of a database", () => {
   });
 
   test("the_same_database_is_opened_once_and_again_after_close", async () => {
-    const { db, opener } = await world();
+    const { db, opener, load } = await world();
     const sync = { url: "ws://localhost:1/", space: "demo" };
-    assert.equal(await opener.open({ name: "test", schema, sync }), db);
-    const other = await opener.open({ name: "other", schema, sync });
+    assert.equal(await opener.open({ name: "test", schema, sync }, load), db);
+    const other = await opener.open({ name: "other", schema, sync }, load);
     assert.notEqual(other, db);
     await db.close();
-    const again = await opener.open({ name: "test", schema, sync });
+    const again = await opener.open({ name: "test", schema, sync }, load);
     assert.notEqual(again, db);
-    await opener.destroy("test");
+    await opener.destroy("test", load);
     assert.equal(again.status.state, "closed");
     await other.destroy();
   });
 
   test("only_the_collections_asked_for_are_held", async () => {
-    const { opener } = await world();
-    const db = await opener.open({ name: "part", schema, collections: ["lists"] });
+    const { opener, load } = await world();
+    const db = await opener.open({ name: "part", schema, collections: ["lists"] }, load);
     await db.lists.add({ name: "l" });
     assert.equal("tasks" in db, false);
     assert.throws(() => db.collection("tasks" as "lists"), { code: "unknown_collection" });
   });
 
   test("options_are_checked_and_addresses_completed", async () => {
-    const { engine, opener } = await world({
+    const { engine, opener, load } = await world({
       sync: { url: "https://example.org/sync", space: "s", token: "t" },
     });
     assert.equal(engine.options.url, "wss://example.org/sync");
     assert.deepEqual([engine.options.token, engine.options.asks], ["t", false]);
     const refused = { code: "invalid" };
-    await assert.rejects(opener.open({ name: "", schema }), refused);
+    await assert.rejects(opener.open({ name: "", schema }, load), refused);
     const nowhere = { url: "ftp://x/", space: "s" };
-    await assert.rejects(opener.open({ name: "n", schema, sync: nowhere }), refused);
+    await assert.rejects(opener.open({ name: "n", schema, sync: nowhere }, load), refused);
     await assert.rejects(
-      opener.open({ name: "n", schema, sync: { url: "/x", space: "" } }),
+      opener.open({ name: "n", schema, sync: { url: "/x", space: "" } }, load),
       refused,
     );
   });

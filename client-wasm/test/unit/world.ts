@@ -13,6 +13,7 @@ import {
   set,
   text,
 } from "../../ts/schema.js";
+import type { RawEngineClass } from "../../ts/raw.js";
 import type { OpenOptions } from "../../ts/types.js";
 import { MemoryEngine, memoryEngine } from "./memory.js";
 
@@ -34,16 +35,18 @@ export interface World {
   readonly db: Database<typeof schema>;
   readonly engine: MemoryEngine;
   readonly opener: Opener;
+  readonly load: () => Promise<RawEngineClass>;
 }
 
 export async function world(options: Partial<OpenOptions<typeof schema>> = {}): Promise<World> {
   const { Engine, opened } = memoryEngine();
-  const opener = new Opener(async () => Engine);
+  const opener = new Opener();
+  const load = async () => Engine;
   const sync = { url: "ws://localhost:1/", space: "demo" };
-  const db = await opener.open({ name: "test", schema, sync, ...options });
+  const db = await opener.open({ name: "test", schema, sync, ...options }, load);
   const [engine] = opened;
   if (engine === undefined) throw new Error("no engine was opened");
-  return { db, engine, opener };
+  return { db, engine, opener, load };
 }
 
 /** All microtasks that are due, and those that they make due. */

@@ -1,0 +1,4 @@
+import * as rejoin from "rejoin";
+import { show } from "./show.js";
+
+show(rejoin);

@@ -1,0 +1,17 @@
+/** The package where files are not fetched: Node.js and its kin; declared by `index.ts`. */
+
+import { readFile } from "node:fs/promises";
+import { url } from "../pkg/rejoin_url.js";
+import { loadEngine, versionOf } from "./engine.js";
+import type { Entry } from "./entry.js";
+import { opener } from "./open.js";
+
+export const open: Entry["open"] = (options) => opener.open(options, () => loadEngine(read));
+export const destroy: Entry["destroy"] = (name) => opener.destroy(name, () => loadEngine(read));
+export const version: Entry["version"] = () => versionOf(read);
+
+export * from "./api.js";
+
+function read(): Promise<Uint8Array<ArrayBuffer>> {
+  return readFile(url());
+}
