@@ -16,11 +16,11 @@ usage="usage: ./run_tests.sh [--quick] [--only STEP]… [--list]
 PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-client
   crate:rejoin-wasm crate:rejoin-packager crate:rejoin-rel
   script:client-wasm:build script:client-wasm:test script:client-wasm:test:golden
-  script:client-wasm:test:packaging
+  script:client-wasm:size script:client-wasm:test:packaging
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
 PENDING=""
 
-STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node packaging browser rel"
+STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node size packaging browser rel"
 
 heading() {
   case $1 in
@@ -37,7 +37,8 @@ heading() {
     prettier) say "prettier --check" ;;
     golden) say "golden vectors on wasm32" ;;
     node) say "npm package under Node.js" ;;
-    packaging) say "npm package outside the workspace: types, Vite, Chromium, Node.js" ;;
+    size) say "npm package: what an app pays, within its budget" ;;
+    packaging) say "npm package outside the workspace: types, Vite, plain files, Chromium, Node.js" ;;
     browser) say "npm package and demo in Chromium" ;;
     rel) say "some of every suite of faults: cargo rel quick" ;;
     *) die "no step is called '$1'; there are: $STEPS" ;;
@@ -164,6 +165,11 @@ step_golden() {
 step_node() {
   need_built_package
   npm_scripts client-wasm:test
+}
+
+step_size() {
+  need_built_package
+  npm_scripts client-wasm:size
 }
 
 step_packaging() {
