@@ -16,11 +16,11 @@ usage="usage: ./run_tests.sh [--quick] [--only STEP]… [--list]
 PARTS="crate:rejoin-core crate:rejoin-sqlite crate:rejoin-server crate:rejoin-client
   crate:rejoin-wasm crate:rejoin-packager crate:rejoin-rel
   script:client-wasm:build script:client-wasm:test script:client-wasm:test:golden
-  script:client-wasm:size script:client-wasm:test:packaging
+  script:client-wasm:size script:client-wasm:test:packaging script:create-rejoin:test
   script:client-wasm:test:browser script:web-demo:build script:web-demo:test:browser"
 PENDING=""
 
-STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node size packaging browser rel"
+STEPS="parts fmt clippy clippy-wasm doc test doctest package demo types prettier golden node size packaging create browser rel"
 
 heading() {
   case $1 in
@@ -39,6 +39,7 @@ heading() {
     node) say "npm package under Node.js" ;;
     size) say "npm package: what an app pays, within its budget" ;;
     packaging) say "npm package outside the workspace: types, Vite, plain files, Chromium, Node.js" ;;
+    create) say "npm create rejoin: each template built, opened, written to" ;;
     browser) say "npm package and demo in Chromium" ;;
     rel) say "some of every suite of faults: cargo rel quick" ;;
     *) die "no step is called '$1'; there are: $STEPS" ;;
@@ -149,7 +150,7 @@ step_demo() {
 
 step_types() {
   need_built_package
-  npm run typecheck --workspaces
+  npm run typecheck --workspaces --if-present
 }
 
 step_prettier() {
@@ -176,6 +177,12 @@ step_packaging() {
   need_built_package
   need_browser
   npm_scripts client-wasm:test:packaging
+}
+
+step_create() {
+  need_built_package
+  need_browser
+  npm_scripts create-rejoin:test
 }
 
 step_browser() {
@@ -240,7 +247,7 @@ passed=0
 skipped=0
 for step in ${chosen:-$STEPS}; do
   case $quick:$step in
-    yes:packaging | yes:browser)
+    yes:packaging | yes:create | yes:browser)
       say "" "==> $step: left out (--quick)"
       skipped=$((skipped + 1))
       ;;

@@ -17,7 +17,14 @@ export const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const APP = fileURLToPath(new URL("app", import.meta.url));
 const PAGES = fileURLToPath(new URL("pages", import.meta.url));
 const START_MS = 60_000;
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+const TYPES = {
+  ".css": "text/css",
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".svg": "image/svg+xml",
+  ".wasm": "application/wasm",
+  ".webmanifest": "application/manifest+json",
+};
 const BROWSERS = [
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
@@ -42,10 +49,10 @@ export async function run(folder, command, ...args) {
   }
 }
 
-/** `npm pack`: where the tarball is, and what npm says about it. */
-export async function pack(folder) {
+/** `npm pack` of this package or of `source`: where the tarball is, and what npm says about it. */
+export async function pack(folder, source = PACKAGE) {
   const [manifest] = JSON.parse(
-    await run(PACKAGE, "npm", "pack", "--json", "--pack-destination", folder),
+    await run(source, "npm", "pack", "--json", "--pack-destination", folder),
   );
   return { ...manifest, path: join(folder, manifest.filename) };
 }
@@ -66,8 +73,12 @@ export async function install(folder, tarball, tools) {
     devDependencies: tools,
   };
   await writeFile(join(folder, "package.json"), JSON.stringify(manifest));
-  await run(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund");
+  await npmInstall(folder);
 }
+
+/** `npm install`, from npm's cache first; of `packages` as well. */
+export const npmInstall = (folder, ...packages) =>
+  run(folder, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", ...packages);
 
 export const bin = (folder, name, path) => join(folder, "node_modules", name, path);
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Files = BTreeMap<String, String>;
 
 /// Folders whose files documents name by their whole path.
-const NAMED: [&str; 8] = [
+const NAMED: [&str; 9] = [
     "shared/",
     "sqlite/",
     "server/",
@@ -22,6 +22,7 @@ const NAMED: [&str; 8] = [
     "client-wasm/",
     "rel/",
     "web-demo/",
+    "create-rejoin/",
     "docs/",
 ];
 

@@ -86,9 +86,11 @@ fn claim_complaints(name: &str, files: &Files) -> Vec<String> {
     complaints
 }
 
+/// Documents of this tree; those of a template speak of the app that is made of it.
 fn is_document(name: &str) -> bool {
-    name.ends_with(".md") && (!name.contains('/') || name.starts_with("docs/"))
-        || name.ends_with("/README.md")
+    let ours = name.ends_with(".md") && (!name.contains('/') || name.starts_with("docs/"))
+        || name.ends_with("/README.md");
+    ours && !name.starts_with("create-rejoin/template/")
 }
 
 /// All rules, for one file.

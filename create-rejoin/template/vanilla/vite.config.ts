@@ -1,0 +1,4 @@
+import { defineConfig } from "vite";
+import { offline } from "./offline.ts";
+
+export default defineConfig({ plugins: [offline()] });
