@@ -41,7 +41,7 @@ const TELL = `
     const schema = defineSchema({ tasks: { title: text() } });
     const db = await open({ name: "outside", schema, ...options });
     const write = db.tasks.add({ title: "Written" });
-    const [{ title }] = [await db.tasks.get((await write).id)];
+    const { title } = await db.tasks.get((await write).id);
     const { durability } = await write.receipt;
     const { mode } = db.status.storage;
     await db.close();

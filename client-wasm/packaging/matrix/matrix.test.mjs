@@ -54,7 +54,6 @@ describe("the npm package", { timeout: 900_000 }, () => {
     } finally {
       await site.close();
     }
-    return folder;
   }
 
   it("works with webpack", async () => {
@@ -87,6 +86,11 @@ describe("the npm package", { timeout: 900_000 }, () => {
     } finally {
       await site.close();
     }
+  });
+
+  it("is given a compiled module in a worker of Cloudflare", async () => {
+    const folder = await app("workers");
+    assert.equal(await run(folder, process.execPath, "run.mjs"), "In a worker\n");
   });
 
   it("is imported and opened in Vitest", async () => {
