@@ -12,6 +12,7 @@ import { launchBrowser, newFolder, npmInstall, pack } from "../../client-wasm/pa
 import { remove, run, serve, visit } from "../../client-wasm/packaging/world.mjs";
 
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
+const REJOIN = new URL("../../client-wasm/package.json", import.meta.url);
 
 describe("npm create rejoin", { timeout: 300_000 }, () => {
   let folder;
@@ -37,7 +38,7 @@ describe("npm create rejoin", { timeout: 300_000 }, () => {
       assert.ok(said.includes(step), step);
     }
     const manifest = JSON.parse(await readFile(join(folder, "rejoin-app/package.json"), "utf8"));
-    const { version } = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8"));
+    const { version } = JSON.parse(await readFile(REJOIN, "utf8"));
     assert.equal(manifest.name, "rejoin-app");
     assert.deepEqual(manifest.dependencies, { rejoin: `^${version}` });
     assert.match(await readFile(join(folder, "rejoin-app/.gitignore"), "utf8"), /^node_modules/u);

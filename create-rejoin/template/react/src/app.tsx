@@ -50,9 +50,11 @@ function NewTask({ db }: { db: Database }) {
   const [title, setTitle] = useState("");
   const add = (event: FormEvent) => {
     event.preventDefault();
-    if (title.trim() === "") return;
-    void db.tasks.add({ title: title.trim(), createdAt: Date.now() });
+    const written = title.trim();
+    if (written === "") return;
     setTitle("");
+    // What could not be kept is there to be tried again.
+    db.tasks.add({ title: written, createdAt: Date.now() }).catch(() => setTitle(written));
   };
   return (
     <form className="new" onSubmit={add}>

@@ -27,9 +27,11 @@ export function show(db: Database, element: HTMLElement) {
   title.focus();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (title.value.trim() === "") return;
-    void db.tasks.add({ title: title.value.trim(), createdAt: Date.now() });
+    const written = title.value.trim();
+    if (written === "") return;
     form.reset();
+    // What could not be kept is there to be tried again.
+    db.tasks.add({ title: written, createdAt: Date.now() }).catch(() => (title.value = written));
   });
 
   const status = find(".status");
