@@ -5,8 +5,10 @@ import { Live } from "./live.js";
 import {
   compileFilter,
   compileOrder,
+  describe,
   type Direction,
   type Filter,
+  onlyId,
   type OrderKey,
 } from "./query.js";
 import type { RawOp, RawRow } from "./raw.js";
@@ -40,6 +42,14 @@ interface Plan {
   readonly filters: readonly unknown[];
   readonly order: readonly OrderKey[];
   readonly limit: number;
+}
+
+/** Tells queries apart; see {@link Query.identity}. */
+export interface QueryIdentity {
+  /** Which collection of which database, compared as an object. */
+  readonly of: object;
+  /** What is asked of it. */
+  readonly asks: string;
 }
 
 const EVERYTHING: Plan = { filters: [], order: [], limit: Number.POSITIVE_INFINITY };
@@ -88,6 +98,17 @@ export class Query<R> {
    */
   limit(count: number): Query<R> {
     return this.#with({ limit: count });
+  }
+
+  /**
+   * Queries with the same identity have the same result: what a cache of live queries goes by.
+   *
+   * @example
+   * db.tasks.where({ done: true }).identity.asks === db.tasks.where({ done: true }).identity.asks;
+   */
+  get identity(): QueryIdentity {
+    const { filters, order, limit } = this.#plan;
+    return { of: this.#origin.table, asks: describe([filters, order, limit]) };
   }
 
   /**
@@ -160,7 +181,7 @@ export class Query<R> {
     }
     if (!(limit >= 0)) throw invalid("the limit", "must be 0 or more");
     const matches = (row: AnyRow): boolean => parts.every((part) => part(row));
-    return new Result(matches, compileOrder(order), limit);
+    return new Result(matches, compileOrder(order), limit, onlyId(filters));
   }
 }
 

@@ -19,7 +19,7 @@ const SLICE_MS = 8;
 
 /** Somebody who looks at a table; `update` prepares, `notify` tells, after all others have prepared. */
 export interface Viewer {
-  load(rows: Iterable<AnyRow>): void;
+  load(rows: ReadonlyMap<string, AnyRow>): void;
   update(changes: readonly RowChange[]): void;
   notify(): void;
   fail(error: SyncError): void;
@@ -53,7 +53,7 @@ export class Table {
   attach(viewer: Viewer): void {
     this.#viewers.add(viewer);
     if (this.#state === "ready") {
-      viewer.load(this.#rows.values());
+      viewer.load(this.#rows);
       viewer.notify();
     } else if (this.#state === "idle") {
       this.#state = "loading";
@@ -138,7 +138,7 @@ export class Table {
       this.#newer.clear();
       this.#state = "ready";
       const viewers = [...this.#viewers];
-      for (const viewer of viewers) viewer.load(this.#rows.values());
+      for (const viewer of viewers) viewer.load(this.#rows);
       for (const viewer of viewers) viewer.notify();
     } catch (error) {
       if (load === this.#load) this.fail(toSyncError(error));
@@ -155,7 +155,10 @@ export class Table {
 }
 
 /** The rows of a table, once. */
-export function readOnce<T>(table: Table, read: (rows: Iterable<AnyRow>) => T): Promise<T> {
+export function readOnce<T>(
+  table: Table,
+  read: (rows: ReadonlyMap<string, AnyRow>) => T,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const viewer: Viewer = {
       load: (rows) => {
