@@ -348,7 +348,7 @@ export class OpWriter {
 }
 
 /** A random UUID, also where the page is not served securely and `crypto.randomUUID` is missing. */
-function newId(): string {
+export function newId(): string {
   if ("randomUUID" in crypto) return crypto.randomUUID();
   const random: Uint8Array = (crypto as Crypto).getRandomValues(new Uint8Array(16));
   const hex = Array.from(random, (byte, at) => {
