@@ -194,6 +194,8 @@ export class Query<R> {
 export class Collection<F extends Fields> extends Query<Row<F>> {
   /** Its name in the space. */
   readonly name: string;
+  /** Its fields, as the schema has them. */
+  readonly fields: F;
   readonly #table: Table;
   readonly #host: Host;
   readonly #writer: OpWriter;
@@ -202,6 +204,7 @@ export class Collection<F extends Fields> extends Query<Row<F>> {
   constructor(name: string, shape: Shape, table: Table, host: Host) {
     super({ table, shape, host });
     this.name = name;
+    this.fields = shape.fields as F;
     this.#table = table;
     this.#host = host;
     this.#writer = new OpWriter(name, shape);
