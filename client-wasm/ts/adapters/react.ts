@@ -9,17 +9,30 @@
  * shows it. One that has rows keeps them; `useStatus(db)?.error` says why nothing changes any more.
  */
 
-import { useCallback, useSyncExternalStore } from "react";
+import { useSyncExternalStore } from "react";
 import type { Collection, Query } from "../collection.js";
-import type { DatabaseCore } from "../db.js";
-import type { RejectedWrite, Fields, Row, SchemaShape, Status } from "../types.js";
-import { byId, only, share } from "./sharing.js";
+import type { Fields, RejectedWrite, Row, Status } from "../types.js";
+import {
+  byId,
+  only,
+  rejectedOf,
+  share,
+  type Source,
+  statusOf,
+  type WithRejected,
+  type WithStatus,
+} from "./sharing.js";
 
 /** What is there before there is anything, and on a server. */
-const NOTHING = {
+const NOTHING: Source<undefined> = {
   subscribe: () => () => undefined,
   getSnapshot: () => undefined,
-} as const;
+};
+
+function useSource<T>(source: Source<T> | undefined): T | undefined {
+  const { subscribe, getSnapshot } = source ?? NOTHING;
+  return useSyncExternalStore<T | undefined>(subscribe, getSnapshot, NOTHING.getSnapshot);
+}
 
 /**
  * The rows of a query, kept current; `undefined` while they are being loaded. The array and the rows in it
@@ -30,12 +43,7 @@ const NOTHING = {
  * if (open === undefined) return <Spinner />;
  */
 export function useLiveQuery<R>(query: Query<R> | null | undefined): readonly R[] | undefined {
-  const { subscribe, getSnapshot } = query == null ? NOTHING : share(query);
-  return useSyncExternalStore<readonly R[] | undefined>(
-    subscribe,
-    getSnapshot,
-    NOTHING.getSnapshot,
-  );
+  return useSource(query == null ? undefined : share(query));
 }
 
 /**
@@ -58,14 +66,8 @@ export function useRow<F extends Fields>(
  * const status = useStatus(db);
  * return <Badge>{status?.synced ? `verified ${status.verified?.short}` : status?.state}</Badge>;
  */
-export function useStatus(
-  db: Pick<DatabaseCore<SchemaShape>, "on" | "status"> | null | undefined,
-): Status | undefined {
-  const subscribe = useCallback(
-    (listener: () => void) => (db == null ? NOTHING.subscribe() : db.on("status", listener)),
-    [db],
-  );
-  return useSyncExternalStore(subscribe, () => db?.status, NOTHING.getSnapshot);
+export function useStatus(db: WithStatus | null | undefined): Status | undefined {
+  return useSource(db == null ? undefined : statusOf(db));
 }
 
 /**
@@ -75,13 +77,8 @@ export function useStatus(
  * const refused = useRejected(db) ?? [];
  * return refused.map((write) => <Refused key={write.row} write={write} />);
  */
-export function useRejected<S extends SchemaShape>(
-  db: Pick<DatabaseCore<S>, "rejected"> | null | undefined,
+export function useRejected(
+  db: WithRejected | null | undefined,
 ): readonly RejectedWrite[] | undefined {
-  const rejected = db?.rejected;
-  const subscribe = useCallback(
-    (listener: () => void) => rejected?.subscribe(listener) ?? NOTHING.subscribe(),
-    [rejected],
-  );
-  return useSyncExternalStore(subscribe, () => rejected?.list, NOTHING.getSnapshot);
+  return useSource(db == null ? undefined : rejectedOf(db));
 }

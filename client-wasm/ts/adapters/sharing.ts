@@ -10,14 +10,23 @@
 import type { Collection, Query } from "../collection.js";
 import { toSyncError, type SyncError } from "../errors.js";
 import { callSafely } from "../events.js";
+import type { DatabaseCore } from "../db.js";
 import type { Filter } from "../query.js";
-import type { Fields, LiveQuery, Row } from "../types.js";
+import type { Fields, LiveQuery, RejectedWrite, Row, SchemaShape, Status } from "../types.js";
 
 /** How long a live query that nobody looks at stays open. */
 export const LINGER_MS = 1_000;
 
+/** What can be watched. */
+export interface Source<T> {
+  /** Calls `listener` after each change; returns how to stop. */
+  readonly subscribe: (listener: () => void) => () => void;
+  /** What is there now; the same object as long as nothing changes. */
+  readonly getSnapshot: () => T;
+}
+
 /** A result that many look at. */
-export class SharedQuery<R> {
+class SharedQuery<R> implements Source<readonly R[] | undefined> {
   readonly #query: Query<R>;
   readonly #onIdle: () => void;
   readonly #listeners = new Set<{ call(): void }>();
@@ -33,7 +42,6 @@ export class SharedQuery<R> {
     this.#wait();
   }
 
-  /** Calls `listener` after each change, errors included; returns how to stop. */
   readonly subscribe = (listener: () => void): (() => void) => {
     clearTimeout(this.#linger);
     if (this.#live === undefined) this.#open();
@@ -92,8 +100,8 @@ export class SharedQuery<R> {
 /** By collection and by what is asked of it. */
 const shares = new WeakMap<object, Map<string, SharedQuery<never>>>();
 
-/** The shared result of a query. */
-export function share<R>(query: Query<R>): SharedQuery<R> {
+/** The shared result of a query: the same source as long as somebody looks at it. */
+export function share<R>(query: Query<R>): Source<readonly R[] | undefined> {
   const { of, asks } = query.identity;
   const known = shares.get(of) ?? new Map<string, SharedQuery<never>>();
   shares.set(of, known);
@@ -114,4 +122,40 @@ export function byId<F extends Fields>(collection: Collection<F>, id: string): Q
 /** What a query for one record shows: `undefined` while it is being loaded, `null` if there is none. */
 export function only<R>(rows: readonly R[] | undefined): R | null | undefined {
   return rows === undefined ? undefined : (rows[0] ?? null);
+}
+
+/** The part of a database that says where it stands. */
+export type WithStatus = Pick<DatabaseCore<SchemaShape>, "on" | "status">;
+
+/** The part of a database that lists refused writes. */
+export type WithRejected = {
+  readonly rejected: {
+    readonly list: readonly RejectedWrite[];
+    subscribe(listener: () => void): () => void;
+  };
+};
+
+const statuses = new WeakMap<WithStatus, Source<Status>>();
+const refusals = new WeakMap<WithRejected, Source<readonly RejectedWrite[]>>();
+
+/** `db.status`. */
+export function statusOf(db: WithStatus): Source<Status> {
+  return remember(statuses, db, {
+    subscribe: (listener) => db.on("status", listener),
+    getSnapshot: () => db.status,
+  });
+}
+
+/** `db.rejected.list`. */
+export function rejectedOf(db: WithRejected): Source<readonly RejectedWrite[]> {
+  return remember(refusals, db, {
+    subscribe: (listener) => db.rejected.subscribe(listener),
+    getSnapshot: () => db.rejected.list,
+  });
+}
+
+function remember<K extends object, T>(known: WeakMap<K, T>, key: K, made: T): T {
+  const found = known.get(key) ?? made;
+  known.set(key, found);
+  return found;
 }
