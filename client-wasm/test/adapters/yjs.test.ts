@@ -57,7 +57,12 @@ describe("a document in records", () => {
     const doc = new Y.Doc();
     doc.getText("body").insert(0, "a template, shortened");
     doc.getText("body").delete(10, 11);
-    await edit(page, doc).provider.close();
+    const first = edit(page, doc);
+    assert.equal(first.provider.unsaved, true);
+    await first.provider.saved();
+    assert.equal(first.provider.unsaved, false);
+    assert.equal(doc.isLoaded, true);
+    await first.provider.close();
     const records = await ids(page);
     assert.equal(records.length, 1);
     const again = edit(page, doc);
@@ -229,10 +234,12 @@ describe("a record that is no update", () => {
   test("fails_loading_only_if_nothing_can_be_read", async () => {
     const page = await peer();
     page.engine.failure = { code: "storage", message: "unreadable", retryable: false };
-    const { text, provider, errors } = edit(page);
+    const doc = new Y.Doc();
+    doc.getText("body").insert(0, " all the same");
+    const { text, provider, errors } = edit(page, doc);
     await assert.rejects(provider.loaded, { code: "storage" });
     assert.equal(errors.length, 1);
-    text.insert(0, "written all the same");
+    text.insert(0, "written");
     await provider.saved();
     const next = edit(page);
     await next.provider.loaded;

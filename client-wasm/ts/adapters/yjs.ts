@@ -84,7 +84,7 @@ type Records = Row<YjsFields>;
 export class YjsProvider<S extends SchemaShape> {
   /** The document. */
   readonly doc: Y.Doc;
-  /** Resolves when all that is stored on this device is in the document. Editing need not wait for it. */
+  /** Resolves when all that is stored on this device is in the document, which then has its `load` event. */
   readonly loaded: Promise<void>;
   readonly #db: DatabaseCore<Documents>;
   readonly #collection: `documents/${string}`;
@@ -98,6 +98,8 @@ export class YjsProvider<S extends SchemaShape> {
   /** The update that is being written, and how many edits it is: batches, of which each can be repeated. */
   #batches: (readonly Part[])[] = [];
   #batchesEdits = 0;
+  /** Whether what the document had at first is still to be compared with what is stored. */
+  #uncompared: boolean;
   /** How many edits there were, and how many of them are written. */
   #edits = 0;
   #written = 0;
@@ -121,14 +123,15 @@ export class YjsProvider<S extends SchemaShape> {
     this.#live = this.#db.collection(this.#collection).live();
     doc.on("update", this.#edited);
     doc.on("destroy", this.#destroyed);
-    this.loaded = this.#load(doc.store.clients.size > 0);
+    this.#uncompared = doc.store.clients.size > 0;
+    this.loaded = this.#load();
     // Whoever does not wait for it hears of a failure by `onError`.
     this.loaded.catch(() => undefined);
   }
 
   /** Whether there are edits that are not durable on this device yet. */
   get unsaved(): boolean {
-    return this.#written < this.#edits;
+    return this.#uncompared || this.#written < this.#edits;
   }
 
   /**
@@ -139,6 +142,7 @@ export class YjsProvider<S extends SchemaShape> {
    * await provider.saved();
    */
   async saved(): Promise<void> {
+    if (this.#uncompared) await this.loaded.catch(() => undefined);
     const edits = this.#edits;
     while (this.#written < edits) await this.#write();
   }
@@ -182,8 +186,18 @@ export class YjsProvider<S extends SchemaShape> {
     this.close().catch((error: unknown) => this.#fail(toSyncError(error)));
   };
 
-  async #load(hadContent: boolean): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
+  async #load(): Promise<void> {
+    try {
+      await this.#listen();
+    } finally {
+      if (this.#uncompared) this.#keepContent();
+    }
+    this.doc.emit("load", [this.doc]);
+  }
+
+  /** Resolves when the first records have been taken in. */
+  #listen(): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
       this.#live.subscribe(
         (rows, diff) => {
           try {
@@ -199,11 +213,11 @@ export class YjsProvider<S extends SchemaShape> {
         },
       );
     });
-    if (hadContent) this.#keepContent();
   }
 
   /** What the document had at first is an edit like any other, unless it came from these records. */
   #keepContent(): void {
+    this.#uncompared = false;
     // Nothing is collected: only so can it be compared with any other.
     const stored = new Y.Doc({ gc: false });
     applyAll(stored, this.#records.whole(), this, () => undefined);
