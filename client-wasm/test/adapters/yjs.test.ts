@@ -116,6 +116,10 @@ describe("a document in records", () => {
     await provider.saved();
     await page.db.collection(TEXT).put("lonely.1.2", { update: new Uint8Array([1]) });
     assert.equal((await ids(page)).length, 4);
+    page.engine.refusal = NO_SPACE;
+    text.insert(0, "never written");
+    await assert.rejects(provider.saved(), { code: "quota" });
+    page.engine.refusal = undefined;
     await provider.clear({ erase: true });
     assert.deepEqual(await ids(page), []);
   });

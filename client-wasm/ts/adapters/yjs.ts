@@ -69,7 +69,7 @@ const RETRY_MS_MAX = 30_000;
 
 /** What a provider needs to know of the schema. */
 type Documents = { readonly "documents/*": YjsFields };
-type Records = Row<YjsFields>;
+type UpdateRow = Row<YjsFields>;
 
 /**
  * Keeps a Yjs document in a collection: what is stored comes into the document, every edit is written at
@@ -89,7 +89,7 @@ export class YjsProvider<S extends SchemaShape> {
   readonly #db: DatabaseCore<Documents>;
   readonly #collection: `documents/${string}`;
   readonly #onError: (error: SyncError) => void;
-  readonly #live: LiveQuery<Records>;
+  readonly #live: LiveQuery<UpdateRow>;
   readonly #records = new UpdateRecords();
   /** Records that were written here: the document has what they say. */
   readonly #mine = new Set<string>();
@@ -167,7 +167,8 @@ export class YjsProvider<S extends SchemaShape> {
    */
   async clear(options: RemoveOptions = {}): Promise<void> {
     await this.loaded;
-    await this.close();
+    // What could not be written needs not be.
+    await this.close().catch(() => undefined);
     const ids = this.#records.ids();
     for (let at = 0; at < ids.length; at += BATCH_RECORDS_MAX) {
       await this.#db.batch((batch) => {
@@ -228,7 +229,7 @@ export class YjsProvider<S extends SchemaShape> {
   }
 
   /** Takes records in; the document changes once for all of them. */
-  #show(rows: readonly Records[], diff: Diff<Records> | undefined): void {
+  #show(rows: readonly UpdateRow[], diff: Diff<UpdateRow> | undefined): void {
     for (const { row } of diff?.removed ?? []) {
       this.#records.delete(row.id);
       this.#mine.delete(row.id);
