@@ -122,8 +122,10 @@ describe("merging", () => {
         const replica = random.pick(replicas);
         const action = random.below(100);
         if (action < 88) {
-          act(random, replica.editor, replica.name);
-          await replica.editor.provider.saved();
+          for (let edits = random.below(3); edits >= 0; edits -= 1) {
+            act(random, replica.editor, replica.name);
+          }
+          if (random.below(4) > 0) await replica.editor.provider.saved();
         } else if (action < 98) {
           const other = random.pick(replicas.filter((each) => each !== replica));
           await deliver(other, replica, random.below(250));
