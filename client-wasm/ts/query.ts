@@ -193,7 +193,7 @@ export function describe(value: unknown): string {
 export function onlyId(filters: readonly unknown[]): string | undefined {
   for (const filter of filters) {
     if (typeof filter !== "object" || filter === null || filter instanceof Combination) continue;
-    const id: unknown = Reflect.get(filter, "id");
+    const id: unknown = Object.hasOwn(filter, "id") ? Reflect.get(filter, "id") : undefined;
     if (typeof id === "string") return id;
   }
   return undefined;

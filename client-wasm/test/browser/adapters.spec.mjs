@@ -56,9 +56,10 @@ async function bundle(code) {
   return output[0].code;
 }
 
-async function newPage(context) {
-  const browserContext = await world.browser.newContext();
-  context.after(() => browserContext.close());
+/** A page in a browser of its own, or another tab beside `tab`. */
+async function newPage(context, tab) {
+  const browserContext = tab?.context() ?? (await world.browser.newContext());
+  if (tab === undefined) context.after(() => browserContext.close());
   await browserContext.route("**/libraries/*", (route) => {
     const body = libraries.get(new URL(route.request().url()).pathname);
     return route.fulfill({ body, contentType: "text/javascript" });
@@ -166,6 +167,33 @@ test("texts_that_are_written_apart_come_together_and_stay", LIMITS, async (conte
     one.text,
   );
 });
+
+test(
+  "a_text_that_two_tabs_write_at_once_is_whole_in_both_and_after_a_reload",
+  LIMITS,
+  async (context) => {
+    const first = await newPage(context);
+    const tabs = [first, await newPage(context, first)];
+    for (const tab of tabs) await reopen(tab);
+    const letters = (tab, letter) => tab.evaluate((text) => type(text), letter.repeat(150));
+    await Promise.all([letters(tabs[0], "a"), letters(tabs[1], "b")]);
+    const read = async (tab) => {
+      await tab.evaluate(() => until(() => text.length === 300));
+      return tab.evaluate(async () => ({
+        text: text.toString(),
+        records: (await db.collection("texts/1").all()).length,
+        errors,
+      }));
+    };
+    const [one, other] = [await read(tabs[0]), await read(tabs[1])];
+    assert.deepEqual(one, other);
+    assert.equal(one.text.replaceAll("b", ""), "a".repeat(150));
+    assert.ok(one.records < 220 && one.errors.length === 0, `${one.records} records`);
+    await tabs[1].close();
+    await reopen(first);
+    assert.deepEqual(await read(first), one);
+  },
+);
 
 test("an_edit_outlives_the_page_and_what_is_pasted_may_be_large", LIMITS, async (context) => {
   const server = await Server.start(context, world.origin);

@@ -9,6 +9,8 @@
  * shows it. One that has rows keeps them; `useStatus(db)?.error` says why nothing changes any more.
  */
 
+"use client";
+
 import { useSyncExternalStore } from "react";
 import type { Collection, Query } from "../collection.js";
 import type { Fields, RejectedWrite, Row, Status } from "../types.js";

@@ -136,9 +136,13 @@ export function rejoinCollectionOptions<S extends SchemaShape, N extends Collect
             const added = diff === undefined ? rows : diff.added.map(({ row }) => row);
             for (const value of added) write({ type: "insert", value });
             for (const { row } of diff?.changed ?? []) write({ type: "update", value: row });
-            commit();
-            if (!ready) markReady();
-            ready = true;
+            try {
+              commit();
+            } finally {
+              // Whatever a subscriber throws, the rows are there.
+              if (!ready) markReady();
+              ready = true;
+            }
           },
           (error) => {
             // Later on, the last rows are better than none; `db.status` says what is wrong.
