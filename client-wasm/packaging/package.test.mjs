@@ -19,6 +19,15 @@ const PACKED_BYTES_MAX = 1000 << 10;
 /** The versions that this workspace itself is built with. */
 const version = (name) => createRequire(import.meta.url)(`${name}/package.json`).version;
 const TYPESCRIPT = version("typescript");
+/** What the entries besides the main one are for. */
+const ADAPTERS = {
+  react: "react",
+  vue: "vue",
+  svelte: "svelte",
+  solid: "solid-js",
+  "tanstack-db": "@tanstack/db",
+  yjs: "yjs",
+};
 const VITES = [
   { name: "this version of Vite", range: version("vite") },
   // Up to 7, Vite's optimiser moves the module away from its WebAssembly; the README tells the remedy.
@@ -45,7 +54,7 @@ describe("the npm package", { timeout: 600_000 }, () => {
   it("holds what an app needs and nothing else", async () => {
     const files = packed.files.map(({ path }) => path);
     const expected =
-      /^(LICENSE|README\.md|package\.json|dist\/\w+\.(js|d\.ts)|pkg\/rejoin\w*\.(js|d\.ts|wasm|wasm\.d\.ts))$/u;
+      /^(LICENSE|README\.md|package\.json|dist\/(adapters\/)?[\w-]+\.(js|d\.ts)|pkg\/rejoin\w*\.(js|d\.ts|wasm|wasm\.d\.ts))$/u;
     assert.deepEqual(
       files.filter((path) => !expected.test(path)),
       [],
@@ -125,6 +134,32 @@ describe("the npm package", { timeout: 600_000 }, () => {
         console.log(import.meta.resolve("rejoin/rejoin_bg.wasm"));`;
       const wasm = await run(app, process.execPath, "--input-type=module", "-e", script);
       assert.match(wasm, /pkg\/rejoin_bg\.wasm/u);
+    });
+  });
+
+  describe("in an app with frameworks", () => {
+    let app;
+    before(async () => {
+      app = await newFolder();
+      folders.push(app);
+      const names = ["typescript", "@types/react", ...Object.values(ADAPTERS)];
+      const tools = Object.fromEntries(names.map((name) => [name, version(name)]));
+      await newApp(app, packed.path, tools);
+    });
+
+    it("has an adapter for each, which type-checks and imports what it is for", async () => {
+      const names = Object.keys(ADAPTERS);
+      const imports = names.map((name, at) => `export * as a${at} from "rejoin/${name}";\n`);
+      await writeFile(join(app, "src/adapters.ts"), imports.join(""));
+      // Not every library's own declarations are free of errors under all that the app is strict about.
+      const tsc = bin(app, "typescript", "bin/tsc");
+      const complaints = await run(app, process.execPath, tsc, "-p", ".").catch(String);
+      assert.doesNotMatch(complaints, /^(src|node_modules\/rejoin)\//mu);
+      const script = `
+        for (const name of ${JSON.stringify(names)}) {
+          if (Object.keys(await import("rejoin/" + name)).length === 0) throw new Error(name);
+        }`;
+      await run(app, process.execPath, "--input-type=module", "-e", script);
     });
   });
 

@@ -3,7 +3,13 @@
 export { addTo, increment, removeFrom, resolve } from "./changes.js";
 export type { Increment, Resolution, SetChange } from "./changes.js";
 export type { Batch } from "./batch.js";
-export type { BatchCollection, Collection, Query, RemoveOptions } from "./collection.js";
+export type {
+  BatchCollection,
+  Collection,
+  Query,
+  QueryIdentity,
+  RemoveOptions,
+} from "./collection.js";
 export type { Database, DatabaseCore, Network } from "./db.js";
 export { SyncError } from "./errors.js";
 export type { SyncErrorCode, SyncErrorOptions } from "./errors.js";

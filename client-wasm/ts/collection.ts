@@ -5,8 +5,10 @@ import { Live } from "./live.js";
 import {
   compileFilter,
   compileOrder,
+  describe,
   type Direction,
   type Filter,
+  onlyId,
   type OrderKey,
 } from "./query.js";
 import type { RawOp, RawRow } from "./raw.js";
@@ -40,6 +42,14 @@ interface Plan {
   readonly filters: readonly unknown[];
   readonly order: readonly OrderKey[];
   readonly limit: number;
+}
+
+/** Tells queries apart; see {@link Query.identity}. */
+export interface QueryIdentity {
+  /** Which collection of which database, compared as an object. */
+  readonly of: object;
+  /** What is asked of it. */
+  readonly asks: string;
 }
 
 const EVERYTHING: Plan = { filters: [], order: [], limit: Number.POSITIVE_INFINITY };
@@ -88,6 +98,17 @@ export class Query<R> {
    */
   limit(count: number): Query<R> {
     return this.#with({ limit: count });
+  }
+
+  /**
+   * Queries with the same identity have the same result: what a cache of live queries goes by.
+   *
+   * @example
+   * db.tasks.where({ done: true }).identity.asks === db.tasks.where({ done: true }).identity.asks;
+   */
+  get identity(): QueryIdentity {
+    const { filters, order, limit } = this.#plan;
+    return { of: this.#origin.table, asks: describe([filters, order, limit]) };
   }
 
   /**
@@ -169,7 +190,7 @@ export class Query<R> {
     }
     if (!(limit >= 0)) throw invalid("the limit", "must be 0 or more");
     const matches = (row: AnyRow): boolean => parts.every((part) => part(row));
-    return new Result(matches, compileOrder(order), limit);
+    return new Result(matches, compileOrder(order), limit, onlyId(filters));
   }
 }
 
@@ -182,6 +203,8 @@ export class Query<R> {
 export class Collection<F extends Fields> extends Query<Row<F>> {
   /** Its name in the space. */
   readonly name: string;
+  /** Its fields, as the schema has them. */
+  readonly fields: F;
   readonly #table: Table;
   readonly #host: Host;
   readonly #writer: OpWriter;
@@ -190,6 +213,7 @@ export class Collection<F extends Fields> extends Query<Row<F>> {
   constructor(name: string, shape: Shape, table: Table, host: Host) {
     super({ table, shape, host });
     this.name = name;
+    this.fields = shape.fields as F;
     this.#table = table;
     this.#host = host;
     this.#writer = new OpWriter(name, shape);
@@ -336,7 +360,7 @@ export class OpWriter {
 }
 
 /** A random UUID, also where the page is not served securely and `crypto.randomUUID` is missing. */
-function newId(): string {
+export function newId(): string {
   if ("randomUUID" in crypto) return crypto.randomUUID();
   const random: Uint8Array = (crypto as Crypto).getRandomValues(new Uint8Array(16));
   const hex = Array.from(random, (byte, at) => {

@@ -65,7 +65,7 @@ export class Live implements LiveQuery<AnyRow>, Viewer {
   }
 
   /** @internal */
-  load(rows: Iterable<AnyRow>): void {
+  load(rows: ReadonlyMap<string, AnyRow>): void {
     this.#result.reset(rows);
     this.#state = "ready";
     this.#ready?.settle();

@@ -171,6 +171,34 @@ export function not<R>(filter: Filter<NoInfer<R>>): Combination<R> {
   return new Combination("not", [filter]);
 }
 
+/**
+ * A text that is the same for values, filters and lists of them that mean the same; for telling queries
+ * apart. Properties that are `undefined` count as left out, the order of properties does not count.
+ */
+export function describe(value: unknown): string {
+  if (value instanceof Condition) return `${value.operator}(${describe(value.operand)})`;
+  if (value instanceof Combination) return `${value.junction}(${describe(value.filters)})`;
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "number") return String(value);
+  if (value instanceof Uint8Array) return `<${value.join()}>`;
+  if (Array.isArray(value)) return `[${value.map(describe).join()}]`;
+  if (typeof value !== "object" || value === null) return `${typeof value}:${String(value)}`;
+  const properties = Object.entries(value)
+    .filter(([, inner]) => inner !== undefined)
+    .map(([name, inner]) => `${JSON.stringify(name)}:${describe(inner)}`);
+  return `{${properties.sort().join()}}`;
+}
+
+/** The only id that rows which meet all filters can have; `undefined` if none of them names one. */
+export function onlyId(filters: readonly unknown[]): string | undefined {
+  for (const filter of filters) {
+    if (typeof filter !== "object" || filter === null || filter instanceof Combination) continue;
+    const id: unknown = Object.hasOwn(filter, "id") ? Reflect.get(filter, "id") : undefined;
+    if (typeof id === "string") return id;
+  }
+  return undefined;
+}
+
 /** Whether a row belongs to a result. */
 export type Predicate = (row: AnyRow) => boolean;
 

@@ -32,20 +32,28 @@ export class Result {
   readonly #matches: Predicate;
   readonly #compare: Comparator;
   readonly #limit: number;
+  readonly #id: string | undefined;
   #rows: AnyRow[] = [];
 
-  /** Empty at first; `limit` may be infinite. */
-  constructor(matches: Predicate, compare: Comparator, limit: number) {
+  /** Empty at first; `limit` may be infinite. With `id`, no other record can match. */
+  constructor(matches: Predicate, compare: Comparator, limit: number, id?: string) {
     this.#matches = matches;
     this.#compare = compare;
     this.#limit = limit;
+    this.#id = id;
   }
 
-  /** Starts anew from all rows of the collection. */
-  reset(rows: Iterable<AnyRow>): void {
+  /** Starts anew from all rows of the collection, by id. */
+  reset(rows: ReadonlyMap<string, AnyRow>): void {
     this.#rows = [];
-    for (const row of rows) if (this.#matches(row)) this.#rows.push(row);
+    for (const row of this.#candidates(rows)) if (this.#matches(row)) this.#rows.push(row);
     this.#rows.sort(this.#compare);
+  }
+
+  #candidates(rows: ReadonlyMap<string, AnyRow>): Iterable<AnyRow> {
+    if (this.#id === undefined) return rows.values();
+    const row = rows.get(this.#id);
+    return row === undefined ? [] : [row];
   }
 
   /** What the query shows; a new array each time. */

@@ -46,11 +46,14 @@ interface ShapeField {
 
 /** Between the app's rows and the engine's. */
 export class Shape {
+  /** As the schema has them. */
+  readonly fields: Fields;
   readonly #columns: RawColumn[] = [];
   readonly #fields = new Map<string, ShapeField>();
 
   /** Compiles the fields, in their order. */
   constructor(fields: Fields) {
+    this.fields = fields;
     for (const [name, field] of Object.entries(fields)) {
       if (!(field instanceof Field)) throw invalid(name, "is not made by a field builder");
       const definition: FieldDefinition = field.definition;

@@ -22,7 +22,7 @@ const SURROGATES_AND_BEYOND = /[\ud800-\uffff]/;
 
 /** Somebody who looks at a table; `update` prepares, `notify` tells, after all others have prepared. */
 export interface Viewer {
-  load(rows: Iterable<AnyRow>): void;
+  load(rows: ReadonlyMap<string, AnyRow>): void;
   update(changes: readonly RowChange[]): void;
   notify(): void;
   fail(error: SyncError): void;
@@ -56,7 +56,7 @@ export class Table {
   attach(viewer: Viewer): void {
     this.#viewers.add(viewer);
     if (this.#state === "ready") {
-      viewer.load(this.#rows.values());
+      viewer.load(this.#rows);
       viewer.notify();
     } else if (this.#state === "idle") {
       this.#state = "loading";
@@ -151,7 +151,7 @@ export class Table {
       this.#newer.clear();
       this.#state = "ready";
       const viewers = [...this.#viewers];
-      for (const viewer of viewers) viewer.load(this.#rows.values());
+      for (const viewer of viewers) viewer.load(this.#rows);
       for (const viewer of viewers) viewer.notify();
     } catch (error) {
       if (load === this.#load) this.fail(toSyncError(error));
@@ -168,7 +168,10 @@ export class Table {
 }
 
 /** The rows of a table, once. */
-export function readOnce<T>(table: Table, read: (rows: Iterable<AnyRow>) => T): Promise<T> {
+export function readOnce<T>(
+  table: Table,
+  read: (rows: ReadonlyMap<string, AnyRow>) => T,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const viewer: Viewer = {
       load: (rows) => {

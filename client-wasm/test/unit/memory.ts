@@ -222,6 +222,11 @@ export class MemoryEngine implements RawEngine {
     this.emit({ type: "changed", changes: [this.#change({ collection, id })] });
   }
 
+  /** How many records a collection has. */
+  size(collection: string): number {
+    return this.#collections.get(collection)?.size ?? 0;
+  }
+
   row(collection: string, id: string): RawRow | undefined {
     const cells = this.#collections.get(collection)?.get(id);
     if (cells === undefined) return undefined;
