@@ -125,7 +125,7 @@ export function launchBrowser() {
 }
 
 /** A page, what it complained about, and what it asked of other origins. */
-export async function visit(browser, origin) {
+export async function visit(browser, origin, search) {
   const context = await browser.newContext();
   const page = await context.newPage();
   const complaints = [];
@@ -141,6 +141,6 @@ export async function visit(browser, origin) {
     const local = url.protocol === "data:" || url.host === new URL(origin).host;
     if (!local) foreign.push(url.href);
   });
-  await page.goto(origin);
+  await page.goto(`${origin}/${search}`);
   return { page, complaints, foreign, asked, close: () => context.close() };
 }

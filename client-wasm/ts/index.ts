@@ -7,9 +7,12 @@
 import type { Database } from "./db.js";
 import { loadEngine } from "./engine.js";
 import { Opener } from "./open.js";
+import { remoteEngine, startWorker } from "./remote.js";
 import type { OpenOptions, SchemaShape } from "./types.js";
 
-const opener: Opener = new Opener(loadEngine);
+const opener: Opener = new Opener(async (worker) =>
+  worker ? remoteEngine(startWorker) : loadEngine(),
+);
 
 /**
  * Opens a database; creates it if needed. Resolves when local data can be read and written, and does

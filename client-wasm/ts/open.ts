@@ -11,16 +11,17 @@ interface Opened {
   readonly name: string;
   readonly schema: SchemaShape;
   readonly where: string;
+  readonly worker: boolean;
   readonly db: Promise<{ close(): Promise<void> }>;
 }
 
 /** `open` and `destroy` for one engine. */
 export class Opener {
-  readonly #load: () => Promise<RawEngineClass>;
+  readonly #load: (worker: boolean) => Promise<RawEngineClass>;
   readonly #opened = new Set<Opened>();
 
-  /** The engine is loaded when it is first needed. */
-  constructor(load: () => Promise<RawEngineClass>) {
+  /** The engine of this page, or one that runs in workers, is loaded when it is first needed. */
+  constructor(load: (worker: boolean) => Promise<RawEngineClass>) {
     this.#load = load;
   }
 
@@ -28,7 +29,7 @@ export class Opener {
   async open<S extends SchemaShape, C extends keyof S & string>(
     options: OpenOptions<S, C>,
   ): Promise<Database<Pick<S, C>>> {
-    const { name, schema, sync, durability = "strict" } = options;
+    const { name, schema, sync, durability = "strict", worker = false } = options;
     if (typeof name !== "string" || name === "") throw invalid("the name", "must be a text");
     if (durability !== "strict" && durability !== "relaxed") {
       throw invalid("the durability", 'must be "strict" or "relaxed"');
@@ -36,7 +37,7 @@ export class Opener {
     const shapes = compile(schema, options.collections ?? Object.keys(schema));
     const url = sync === undefined ? null : socketUrl(sync);
     const token = sync?.token;
-    const where = JSON.stringify([url, sync?.space, durability, [...shapes.keys()]]);
+    const where = JSON.stringify([url, sync?.space, durability, worker, [...shapes.keys()]]);
     for (const known of this.#opened) {
       if (known.name === name && known.schema === schema && known.where === where) {
         return known.db as Promise<Database<Pick<S, C>>>;
@@ -49,28 +50,33 @@ export class Opener {
       syncs: sync !== undefined,
       token: typeof token === "function" ? token : undefined,
       engine: async (emit) => {
-        const engine = await this.#load();
+        const engine = await this.#load(worker);
         const space = sync?.space ?? "";
         const asks = typeof token === "function";
         const collections = [...shapes].map(([pattern, shape]) => shape.collection(pattern));
         const held = typeof token === "string" ? token : null;
         return engine.open({ name, url, space, token: held, asks, collections }, emit);
       },
-      destroy: () => this.destroy(name),
+      destroy: () => this.#destroy(name, worker),
       onClose: () => void this.#opened.delete(entry),
     });
-    const entry: Opened = { name, schema, where, db };
+    const entry: Opened = { name, schema, where, worker, db };
     this.#opened.add(entry);
     return db;
   }
 
   /** See `destroy` in `index.ts`. */
-  async destroy(name: string): Promise<void> {
+  destroy(name: string): Promise<void> {
+    return this.#destroy(name, false);
+  }
+
+  /** In a worker if that is how it was open. */
+  async #destroy(name: string, worker: boolean): Promise<void> {
     const opened = [...this.#opened].filter((entry) => entry.name === name);
     const closed = opened.map(async ({ db }) => (await db).close());
     // One that failed to open or close does not hold the storage.
     await Promise.allSettled(closed);
-    const engine = await this.#load();
+    const engine = await this.#load(worker || opened.some((entry) => entry.worker));
     try {
       await engine.destroy(name);
     } catch (error) {

@@ -328,6 +328,11 @@ export interface OpenOptions<S extends SchemaShape, C extends keyof S & string =
   readonly durability?: "strict" | "relaxed" | undefined;
   /** Hold only these collections of the schema; at most 64, a prefix (`tasks/*`) counts as one. */
   readonly collections?: readonly C[] | undefined;
+  /**
+   * Run the engine in a worker of its own: storing, syncing and merging take no time of the page. Everything else
+   * is as without. `open` rejects with `load` where the worker cannot be started.
+   */
+  readonly worker?: boolean | undefined;
 }
 
 /** What changed between two results of a live query, in terms of what the query shows. */

@@ -19,7 +19,9 @@ declare global {
   }
 }
 
-const db: Database<typeof schema> = await open({ name: "outside", schema });
+const worker: boolean = location.search === "?worker";
+const name: string = worker ? "outside in a worker" : "outside";
+const db: Database<typeof schema> = await open({ name, schema, worker });
 
 const line = ({ title, votes, tags }: Task): string => `${title} ${votes} ${tags.join()}`;
 
