@@ -100,3 +100,4 @@ export type {
   Values,
   Verified,
 } from "./types.js";
+export type { StepOptions, Undoable, UndoOptions } from "./undoable.js";

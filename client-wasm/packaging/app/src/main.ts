@@ -1,5 +1,5 @@
 import { bool, counter, defineSchema, increment, open, review, set, SyncError, text } from "rejoin";
-import type { Database, Row } from "rejoin";
+import type { Database, Row, Undoable } from "rejoin";
 
 const schema = defineSchema({
   tasks: {
@@ -52,6 +52,15 @@ export async function wrong(): Promise<void> {
   (await db.tasks.first())!.title = "x";
   // @ts-expect-error There is no such collection.
   await db.notes.all();
+  // @ts-expect-error The engine runs in a worker or it does not.
+  await open({ name: "x", schema, worker: "yes" });
+  const editor: Undoable<typeof schema> = db.undoable("editor", { limit: 10, within: 500 });
+  const id: string = await editor.batch((batch) => batch.tasks.add({ title: "x" }));
+  const undone: boolean = await editor.undo();
+  // @ts-expect-error A title is text in a scope, too.
+  await editor.batch((batch) => batch.tasks.update(id, { title: undone }), { group: "title" });
+  // @ts-expect-error It is the name of a method.
+  defineSchema({ undoable: { title: text() } });
   const error = new SyncError("quota", "full");
   // @ts-expect-error There is no such code.
   if (error.code === "full") throw error;
