@@ -186,6 +186,49 @@ test("a_worker_and_a_page_are_two_tabs_of_one_database", LIMITS, async (context)
   assert.deepEqual(leaders, [true, false]);
 });
 
+test(
+  "a_worker_hears_what_its_page_goes_through_and_asks_it_to_persist",
+  LIMITS,
+  async (context) => {
+    const page = await newPage(await newContext(context));
+    await page.evaluate(async () => {
+      globalThis.asked = 0;
+      navigator.storage.persist = async () => (asked += 1) > 0;
+      globalThis.db = await openDb("heard");
+    });
+    await inWorker(page, () => {
+      self.heard = [];
+      for (const type of ["visibilitychange", "resume"]) {
+        rejoinStage.document.addEventListener(type, () => {
+          self.heard.push(`${type} ${rejoinStage.document.visibilityState}`);
+        });
+      }
+    });
+    const asked = await page.evaluate(async () => {
+      window.dispatchEvent(new Event("pageshow"));
+      Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+      delete document.visibilityState;
+      document.dispatchEvent(new Event("visibilitychange"));
+      document.dispatchEvent(new Event("resume"));
+      // Behind all of that, and the first write asks.
+      await db.tasks.add({ title: "a" });
+      await db.tasks.add({ title: "b" });
+      await until(() => asked > 0);
+      return asked;
+    });
+    assert.equal(asked, 1);
+    assert.deepEqual(await inWorker(page, () => self.heard), [
+      ...[
+        "resume visible",
+        "visibilitychange hidden",
+        "visibilitychange visible",
+        "resume visible",
+      ],
+    ]);
+  },
+);
+
 test("bytes_of_every_size_go_to_the_worker_and_back", LIMITS, async (context) => {
   const page = await newPage(await newContext(context));
   const same = await page.evaluate(async () => {
