@@ -451,6 +451,9 @@ export class DatabaseCore<S extends SchemaShape> {
       case "changed":
         if (this.#dead === undefined) this.#tables.push(event.changes);
         return;
+      case "coming":
+        if (this.#dead === undefined) this.#tables.prepare(event.changes);
+        return;
       case "status":
         return this.#takeStatus(event.status);
       case "ack":

@@ -118,12 +118,21 @@ export class Host {
     this.#posting = true;
     queueMicrotask(() => {
       this.#posting = false;
-      const message: FromWorker = {
-        notes: this.#notes.splice(0),
-        items: this.#items.splice(0).flatMap((item) => this.#withList(item)),
-      };
-      this.#port.postMessage(message);
+      const items = this.#items.splice(0).flatMap((item) => [...this.#withList(item)]);
+      let message: Item[] = [];
+      for (const item of items.flatMap(inParts)) {
+        message.push(item);
+        if (item.type !== "part") continue;
+        this.#send(message);
+        message = [];
+      }
+      this.#send(message);
     });
+  }
+
+  #send(items: readonly Item[]): void {
+    const message: FromWorker = { notes: this.#notes.splice(0), items };
+    this.#port.postMessage(message);
   }
 
   /** Where the list of refused writes is told to have changed, the list itself goes ahead. */
@@ -139,4 +148,20 @@ export class Host {
       return [item];
     }
   }
+}
+
+/** As many changes as the page reads within some milliseconds. */
+const PART_CHANGES = 500;
+
+/** Many changes in parts, of which the last one is the event. */
+function inParts(item: Item): readonly Item[] {
+  if (item.type !== "event" || item.event.type !== "changed") return [item];
+  const { changes } = item.event;
+  const parts: Item[] = [];
+  let at = 0;
+  for (; at + PART_CHANGES < changes.length; at += PART_CHANGES) {
+    parts.push({ type: "part", changes: changes.slice(at, at + PART_CHANGES) });
+  }
+  const last = at === 0 ? changes : changes.slice(at);
+  return [...parts, { type: "event", event: { type: "changed", changes: last } }];
 }

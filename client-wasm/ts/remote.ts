@@ -211,6 +211,8 @@ class RemoteEngine implements RawEngine {
   #wishes = 0;
   #status: RawStatus | undefined;
   #rejected: readonly RawRejected[] = [];
+  /** Of the `changed` event that comes next. */
+  #coming: RawChange[] = [];
   /** What the app wants, while the worker has not answered. */
   #paused: boolean | undefined;
   #pausing = 0;
@@ -324,6 +326,10 @@ class RemoteEngine implements RawEngine {
 
   #take(item: Item): void {
     if (item.type === "rejected") this.#rejected = item.rejected;
+    if (item.type === "part") {
+      for (const change of item.changes) this.#coming.push(change);
+      return this.#emit({ type: "coming", changes: item.changes });
+    }
     if (item.type !== "event") return;
     const { event } = item;
     switch (event.type) {
@@ -331,7 +337,7 @@ class RemoteEngine implements RawEngine {
         this.#status = event.status;
         return this.#emit({ type: "status", status: this.status() });
       case "changed":
-        return this.#emit(this.#fresh(event));
+        return this.#emit(this.#whole(event));
       case "poisoned":
         this.#line.end({ code: "poisoned", message: event.message, retryable: true });
         return this.#emit(event);
@@ -340,13 +346,18 @@ class RemoteEngine implements RawEngine {
     }
   }
 
-  /** A row that was on its way when its collection began to be watched is older than what is read from then on. */
-  #fresh(event: Changed): Changed {
-    if (this.#wanted.size === 0) return event;
+  /**
+   * All of it, with what came ahead. A row that was on its way when its collection began to be watched is older than
+   * what is read from then on, and left out.
+   */
+  #whole({ changes }: Changed): Changed {
+    const all = this.#coming.length === 0 ? changes : [...this.#coming, ...changes];
+    this.#coming = [];
+    if (this.#wanted.size === 0) return { type: "changed", changes: all };
     const fresh = (change: RawChange): RawChange => {
       const { collection, id } = change;
       return this.#wanted.has(collection) ? { collection, id } : change;
     };
-    return { type: "changed", changes: event.changes.map(fresh) };
+    return { type: "changed", changes: all.map(fresh) };
   }
 }

@@ -2,10 +2,11 @@
  * What a page and the worker of one of its databases say to each other, by structured clone.
  *
  * Messages of one direction arrive in the order in which they were posted, and each from the worker holds, in
- * order, what came out of the engine in one go. So the order that `raw.ts` promises holds on the page, too.
+ * order, what came out of the engine in one go, unless that is very much. So the order that `raw.ts` promises holds on
+ * the page, too.
  */
 
-import type { RawEngine, RawError, RawEvent, RawOptions, RawRejected } from "./raw.js";
+import type { RawChange, RawEngine, RawError, RawEvent, RawOptions, RawRejected } from "./raw.js";
 
 /** What both ends speak through: a worker, its global scope, or a port of a channel. */
 export interface Port {
@@ -67,6 +68,8 @@ export type Item =
   /** The script runs, and holds its lock where there are locks. */
   | { readonly type: "alive"; readonly locked: boolean }
   | { readonly type: "event"; readonly event: RawEvent }
+  /** Changes of the `changed` event that follows, which would take the page too long in one message. */
+  | { readonly type: "part"; readonly changes: readonly RawChange[] }
   /** The list goes before the event that tells of it. */
   | { readonly type: "rejected"; readonly rejected: readonly RawRejected[] }
   | { readonly type: "answer"; readonly id: number; readonly value: unknown }

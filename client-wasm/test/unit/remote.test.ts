@@ -171,6 +171,35 @@ describe("an engine in a worker", () => {
     await engine.close();
   });
 
+  test("sends_many_changes_in_parts_that_become_visible_together", async () => {
+    const made = workers();
+    const opener = new Opener(async () => remoteEngine(made.start));
+    const db = await opener.open({ name: "test", schema, worker: true });
+    const [inner] = made.opened;
+    const live = db.lists.orderBy("name").live();
+    await live.ready;
+    const seen: number[] = [];
+    const stop = db.on("changed", (keys) => seen.push(keys.length));
+    let written = false;
+    const many = Array.from({ length: 2_300 }, (_, nth) => add(String(nth)));
+    const writing = db.tasks.add({ title: "ahead" });
+    void inner?.write(many, SAFE).then(() => (written = true));
+    // Flushes in between show nothing of it.
+    for (const title of ["between", "behind"]) await db.tasks.add({ title });
+    await writing;
+    while (live.getSnapshot()?.length === 0) {
+      await db.tasks.count();
+      await settled();
+    }
+    assert.equal(written, true);
+    assert.equal(live.getSnapshot()?.length, 2_300);
+    assert.equal(live.getSnapshot()?.[0]?.name, "0");
+    assert.deepEqual(seen.filter((count) => count > 3).length, 1);
+    assert.ok(seen.some((count) => count >= 2_300));
+    stop();
+    await db.close();
+  });
+
   test("that_is_closed_ends_its_worker_and_fails_later_calls", async () => {
     const made = workers();
     const { engine } = await openRaw(made);
