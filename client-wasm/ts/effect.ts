@@ -245,6 +245,16 @@ function united(list: readonly RawValue[], more: readonly RawValue[]): readonly 
   return [...list, ...lessened(more, list)];
 }
 
+/** `list` without what is in `less`; both may be long. */
 function lessened(list: readonly RawValue[], less: readonly RawValue[]): readonly RawValue[] {
-  return list.filter((value) => !less.some((other) => compareValues(value, other) === 0));
+  const plain = new Set(less.filter(isPlain));
+  const others = less.filter((value) => !isPlain(value));
+  const has = (value: RawValue): boolean =>
+    isPlain(value) ? plain.has(value) : others.some((other) => compareValues(value, other) === 0);
+  return list.filter((value) => !has(value));
+}
+
+/** Whether only the very same value is equal to it. */
+function isPlain(value: RawValue): boolean {
+  return typeof value === "string" || typeof value === "boolean" || Number.isSafeInteger(value);
 }

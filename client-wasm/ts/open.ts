@@ -34,6 +34,7 @@ export class Opener {
     if (durability !== "strict" && durability !== "relaxed") {
       throw invalid("the durability", 'must be "strict" or "relaxed"');
     }
+    if (typeof worker !== "boolean") throw invalid("worker", "must be true or false");
     const shapes = compile(schema, options.collections ?? Object.keys(schema));
     const url = sync === undefined ? null : socketUrl(sync);
     const token = sync?.token;

@@ -128,6 +128,8 @@ describe("an engine in a worker", () => {
     assert.deepEqual([inner.closed, made.ended, shown.at(-1)], [true, 1, ["refused"]]);
     await db.destroy();
     assert.equal(made.ended, 2);
+    const wrong = { name: "test", schema, worker: "yes" as unknown as boolean };
+    await assert.rejects(opener.open(wrong), { code: "invalid" });
   });
 
   test("is_paused_from_the_call_on_whatever_is_under_way", async () => {
