@@ -183,6 +183,10 @@ describe("the npm package", { timeout: 600_000 }, () => {
         const site = await serve(join(app, "dist"));
         try {
           await keepsARecord(browser, site.origin, { shown: "Written outside 2 outside" });
+          await keepsARecord(browser, `${site.origin}/?worker`, {
+            workers: 1,
+            shown: "Written outside 2 outside",
+          });
         } finally {
           await site.close();
         }
@@ -192,6 +196,10 @@ describe("the npm package", { timeout: 600_000 }, () => {
         const site = await develop(app);
         try {
           await keepsARecord(browser, site.origin, { shown: "Written outside 2 outside" });
+          await keepsARecord(browser, `${site.origin}/?worker`, {
+            workers: 1,
+            shown: "Written outside 2 outside",
+          });
         } finally {
           await site.close();
         }

@@ -167,10 +167,11 @@ export const policy = (allowed) =>
 
 /**
  * The page at `address` stores a record, and has it after a reload, without a complaint and without asking
- * anyone else; for its WebAssembly it asks if that `isFile`. `shown` is what the record looks like.
+ * anyone else; for its WebAssembly it asks if that `isFile`. `shown` is what the record looks like, `workers` how many
+ * workers the page has then.
  */
 export async function keepsARecord(browser, address, options = {}) {
-  const { shown = "Written outside", isFile = true } = options;
+  const { shown = "Written outside", isFile = true, workers = 0 } = options;
   const { page, complaints, foreign, asked, close } = await visit(browser, address);
   try {
     await page.locator("body[data-rows='0']").waitFor({ state: "attached" });
@@ -182,6 +183,7 @@ export async function keepsARecord(browser, address, options = {}) {
       asked.some((path) => path.endsWith(".wasm")),
       isFile,
     );
+    assert.equal(page.workers().length, workers);
   } finally {
     assert.deepEqual({ complaints, foreign }, { complaints: [], foreign: [] });
     await close();

@@ -1,4 +1,7 @@
 //! The page around the engine: whether it is visible, what it goes through, and its storage.
+//!
+//! A worker has no `document`, no `localStorage` and may not ask for storage to be kept; `ts/stage.ts` puts what
+//! stands in for them under [`STAGE`].
 
 use crate::{
     clock::{mono, wall},
@@ -14,24 +17,44 @@ use web_sys::{EventTarget, StorageEstimate};
 /// A gap between two ticks above this means that the page was frozen or the machine asleep.
 const GAP_MAX: Millis = Millis(30_000);
 
+/// Where a worker keeps what its page lends it.
+const STAGE: &str = "rejoinStage";
+
+/// A property; `None` where it is absent.
+fn property(object: &JsValue, name: &str) -> Option<JsValue> {
+    let found = Reflect::get(object, &JsValue::from_str(name)).ok()?;
+    (!found.is_undefined() && !found.is_null()).then_some(found)
+}
+
+/// Follows properties.
+fn follow(root: JsValue, path: &[&str]) -> Option<JsValue> {
+    path.iter().try_fold(root, |object, name| property(&object, name))
+}
+
+/// Where properties are looked for: the global object, then what a page lends its worker.
+fn roots() -> impl Iterator<Item = JsValue> {
+    let global = JsValue::from(js_sys::global());
+    let stage = property(&global, STAGE);
+    core::iter::once(global).chain(stage)
+}
+
 /// Follows properties from the global object; `None` where one is absent.
 pub(crate) fn global(path: &[&str]) -> Option<JsValue> {
-    path.iter().try_fold(js_sys::global().into(), |object: JsValue, name| {
-        let found = Reflect::get(&object, &JsValue::from_str(name)).ok()?;
-        (!found.is_undefined() && !found.is_null()).then_some(found)
-    })
+    roots().find_map(|root| follow(root, path))
 }
 
 /// Calls a method that returns a promise and awaits it; `None` where there is none or it fails.
 async fn ask(path: &[&str], method: &str) -> Option<JsValue> {
-    let object = global(path)?;
-    let function: Function =
-        Reflect::get(&object, &JsValue::from_str(method)).ok()?.dyn_into().ok()?;
+    let (object, function) = roots().find_map(|root| {
+        let object = follow(root, path)?;
+        let function: Function = property(&object, method)?.dyn_into().ok()?;
+        Some((object, function))
+    })?;
     let promise: Promise = function.call0(&object).ok()?.dyn_into().ok()?;
     JsFuture::from(promise).await.ok()
 }
 
-/// Whether someone can see this page; a worker counts as seen.
+/// Whether someone can see this page; what is no page and has none counts as seen.
 pub(crate) fn is_visible() -> bool {
     global(&["document", "visibilityState"])
         .is_none_or(|state| state.as_string().as_deref() != Some("hidden"))

@@ -43,7 +43,9 @@ export type {
   Insert,
   Json,
   Kind,
+  LiveCount,
   LiveQuery,
+  LiveValue,
   LogEvent,
   Mutation,
   OpenOptions,
@@ -64,3 +66,4 @@ export type {
   Values,
   Verified,
 } from "./types.js";
+export type { StepOptions, Undoable, UndoOptions } from "./undoable.js";

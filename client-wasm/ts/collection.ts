@@ -1,5 +1,6 @@
 /** Collections and queries, as an app uses them. */
 
+import { Count } from "./count.js";
 import { SyncError } from "./errors.js";
 import { Live } from "./live.js";
 import {
@@ -10,12 +11,22 @@ import {
   type Filter,
   onlyId,
   type OrderKey,
+  type Predicate,
 } from "./query.js";
 import type { RawOp, RawRow } from "./raw.js";
-import { Result } from "./result.js";
+import { type Content, Result } from "./result.js";
 import type { AnyRow, Shape } from "./shape.js";
 import { readOnce, type Table } from "./table.js";
-import type { Fields, Insert, LiveQuery, Mutation, Patch, Row, Values } from "./types.js";
+import type {
+  Fields,
+  Insert,
+  LiveCount,
+  LiveQuery,
+  Mutation,
+  Patch,
+  Row,
+  Values,
+} from "./types.js";
 import { invalid, toText } from "./values.js";
 
 /** What a collection needs of its database. */
@@ -124,13 +135,25 @@ export class Query<R> {
   }
 
   /**
+   * How many rows there are, at most the limit, kept current until it is closed.
+   *
+   * @example
+   * const left = db.tasks.where({ done: false }).liveCount();
+   * const stop = left.subscribe((count) => (badge.textContent = String(count)));
+   */
+  liveCount(): LiveCount {
+    this.#origin.host.check();
+    return new Live(this.#origin.table, this.#counted());
+  }
+
+  /**
    * The rows as they are now.
    *
    * @example
    * const done = await db.tasks.where({ done: true }).all();
    */
   async all(): Promise<readonly R[]> {
-    const rows = (await this.#first()) ?? (await this.#read()).visible();
+    const rows = (await this.#first()) ?? (await this.#read(() => this.#result()));
     return rows as unknown as readonly R[];
   }
 
@@ -150,8 +173,8 @@ export class Query<R> {
    * @example
    * const left = await db.tasks.where({ done: false }).count();
    */
-  async count(): Promise<number> {
-    return Math.min((await this.#read()).size, this.#plan.limit);
+  count(): Promise<number> {
+    return this.#read(() => this.#counted());
   }
 
   #with(change: Partial<Plan>): Query<R> {
@@ -166,20 +189,30 @@ export class Query<R> {
     return this.#origin.table.first(limit);
   }
 
-  #read(): Promise<Result> {
+  #read<T, D>(content: () => Content<T, D>): Promise<T> {
     return new Promise((resolve) => {
       this.#origin.host.check();
-      const result = this.#result();
+      const read = content();
       resolve(
         readOnce(this.#origin.table, (rows) => {
-          result.reset(rows);
-          return result;
+          read.reset(rows);
+          return read.visible();
         }),
       );
     });
   }
 
+  #counted(): Count {
+    return new Count(this.#matches(), this.#plan.limit);
+  }
+
   #result(): Result {
+    const { filters, order, limit } = this.#plan;
+    return new Result(this.#matches(), compileOrder(order), limit, onlyId(filters));
+  }
+
+  /** The filters, once the plan is known to be one. */
+  #matches(): Predicate {
     const { filters, order, limit } = this.#plan;
     const { shape } = this.#origin;
     const has = (field: string): boolean => shape.has(field);
@@ -189,8 +222,7 @@ export class Query<R> {
       if (direction !== "asc" && direction !== "desc") throw invalid(field, "has no such order");
     }
     if (!(limit >= 0)) throw invalid("the limit", "must be 0 or more");
-    const matches = (row: AnyRow): boolean => parts.every((part) => part(row));
-    return new Result(matches, compileOrder(order), limit, onlyId(filters));
+    return (row) => parts.every((part) => part(row));
   }
 }
 

@@ -17,9 +17,11 @@ import type {
   Fields,
   FieldsOf,
   Mutation,
+  Receipt,
   SchemaShape,
   Status,
 } from "./types.js";
+import { type Undoable, Undoables, type UndoOptions } from "./undoable.js";
 import { compareValues } from "./values.js";
 
 /** What a database is made of; see `open.ts`. */
@@ -69,6 +71,9 @@ export class DatabaseCore<S extends SchemaShape> {
   readonly #receipts = new Receipts();
   readonly #tables: Tables;
   readonly #collections = new Map<string, Collection<Fields>>();
+  readonly #undoables: Undoables<S>;
+  /** Operations that were handed to the engine and are not durable yet, in order. */
+  readonly #underWay = new Set<readonly RawOp[]>();
   #engine: RawEngine | undefined;
   #raw: RawStatus | undefined;
   #status: Status = NOTHING_YET;
@@ -87,9 +92,21 @@ export class DatabaseCore<S extends SchemaShape> {
       check: () => void this.#live(),
     };
     this.rejected = new Rejected<S>({
-      retry: (row) => mutation(this.#issue((engine) => engine.retry(row))),
+      retry: (row) => mutation(this.#retry(row)),
       edit: (row, fill) => mutation(this.#edit(row, fill)),
       discard: (row) => this.#call((engine) => engine.discard(row)),
+    });
+    this.#undoables = new Undoables<S>({
+      fill: (fill) => this.#fill(fill),
+      columns: (collection) => this.#shape(collection).columns,
+      read: this.#host.get,
+      write: (ops) =>
+        this.#write(
+          () => ops,
+          () => undefined,
+        ),
+      underWay: () => [...this.#underWay].flat(),
+      isRefused: (row) => this.rejected.list.some((write) => write.row === row),
     });
     const paused = (): boolean => this.#status.paused;
     this.network = {
@@ -172,6 +189,20 @@ export class DatabaseCore<S extends SchemaShape> {
   }
 
   /**
+   * A scope whose writes can be undone and redone: the same object for the same name. The first call for a name says
+   * how it keeps its steps.
+   *
+   * @example
+   * const editor = db.undoable("editor", { within: 500 });
+   * await editor.batch((batch) => batch.tasks.update(id, { title: "Buy oat milk" }));
+   * await editor.undo();
+   */
+  undoable(name: string, options?: UndoOptions): Undoable<S> {
+    this.#live();
+    return this.#undoables.scope(name, options);
+  }
+
+  /**
    * Calls `listener` on every event of a type, until the returned function is called.
    *
    * @example
@@ -205,14 +236,15 @@ export class DatabaseCore<S extends SchemaShape> {
   /**
    * After another account was met (`db.status.account`): takes the database over for it and forgets what
    * is pending, for good. What the server had sent, and refused writes, stay; to keep nothing of the
-   * former account, call `db.destroy()` and open again. Rejects with `invalid` when no other account was
-   * met.
+   * former account, call `db.destroy()` and open again. Nothing can be undone afterwards. Rejects with `invalid`
+   * when no other account was met.
    *
    * @example
    * if (db.status.account !== undefined) await db.discardPending();
    */
   async discardPending(): Promise<void> {
     await this.#call((engine) => engine.discardPending());
+    this.#undoables.clear();
     this.#receipts.discard();
     this.#tables.flush();
   }
@@ -293,6 +325,7 @@ export class DatabaseCore<S extends SchemaShape> {
   /** No call is taken any more; receipts are still settled until the engine is silent. */
   #end(error: SyncError): void {
     this.#dead = error;
+    this.#undoables.clear();
     this.#tables.close(error);
     const status: Status = { ...this.#status, state: "closed", synced: false };
     this.#status = Object.freeze(error.code === "closed" ? status : { ...status, error });
@@ -350,21 +383,34 @@ export class DatabaseCore<S extends SchemaShape> {
     }
     const echo = ops.length === 1;
     const write = (engine: RawEngine): Promise<RawReceipt> => engine.write(ops, { relaxed, echo });
-    const { raw, receipt } = await this.#receipts.issue(() => this.#call(write));
-    this.#tables.flush();
+    const { raw, receipt } = await this.#issue(ops, write);
     return { value: value(raw.rows ?? []), receipt };
   }
 
-  async #issue(work: (engine: RawEngine) => Promise<RawReceipt>): Promise<Written<void>> {
-    const { receipt } = await this.#receipts.issue(() => this.#call(work));
-    this.#tables.flush();
+  async #issue(
+    ops: readonly RawOp[],
+    work: (engine: RawEngine) => Promise<RawReceipt>,
+  ): Promise<{ raw: RawReceipt; receipt: Receipt }> {
+    this.#underWay.add(ops);
+    try {
+      const issued = await this.#receipts.issue(() => this.#call(work));
+      this.#tables.flush();
+      return issued;
+    } finally {
+      this.#underWay.delete(ops);
+    }
+  }
+
+  async #retry(row: number): Promise<Written<void>> {
+    const { receipt } = await this.#issue([], (engine) => engine.retry(row));
     return { value: undefined, receipt };
   }
 
   async #edit(row: number, fill: (batch: Batch<S>) => void): Promise<Written<void>> {
     this.#live();
     const { ops } = this.#fill(fill);
-    return this.#issue((engine) => engine.edit(row, ops));
+    const { receipt } = await this.#issue(ops, (engine) => engine.edit(row, ops));
+    return { value: undefined, receipt };
   }
 
   #fill<T>(fill: (batch: Batch<S>) => T): { ops: readonly RawOp[]; value: T } {
@@ -404,6 +450,9 @@ export class DatabaseCore<S extends SchemaShape> {
     switch (event.type) {
       case "changed":
         if (this.#dead === undefined) this.#tables.push(event.changes);
+        return;
+      case "coming":
+        if (this.#dead === undefined) this.#tables.prepare(event.changes);
         return;
       case "status":
         return this.#takeStatus(event.status);
@@ -456,6 +505,7 @@ export class DatabaseCore<S extends SchemaShape> {
     const list = this.#enter((engine) => engine.rejected());
     this.#receipts.reject(list);
     if (list.length + this.rejected.length > 0) this.rejected.replace(list.map(showRejected));
+    this.#undoables.refused();
   }
 
   /** Set while the engine waits for a token. */

@@ -56,8 +56,8 @@ const CODES = [
  * | `network` | the server cannot be reached |
  * | `upgrade_client`, `upgrade_server` | the other side is too new, too old |
  * | `protocol` | the other side broke the protocol |
- * | `load` | the WebAssembly could not be loaded |
- * | `poisoned` | the engine broke; reload the page, what was durable is safe |
+ * | `load` | the WebAssembly could not be loaded, or its worker not be started |
+ * | `poisoned` | the engine broke; reload the page, or open again what runs in a worker: what was durable is safe |
  * | `internal` | a bug |
  */
 export type SyncErrorCode = (typeof CODES)[number];

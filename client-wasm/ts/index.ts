@@ -7,7 +7,10 @@
 import { url } from "../pkg/rejoin_url.js";
 import { loadEngine, versionOf } from "./engine.js";
 import type { Entry } from "./entry.js";
-import { opener } from "./open.js";
+import { type Load, opener } from "./open.js";
+import { remoteEngine, startWorker } from "./remote.js";
+
+const load: Load = async (worker) => (worker ? remoteEngine(startWorker) : loadEngine(url));
 
 /**
  * Opens a database; creates it if needed. Resolves when local data can be read and written, and does
@@ -20,7 +23,7 @@ import { opener } from "./open.js";
  *   sync: { url: "wss://example.org/sync", space: "demo" },
  * });
  */
-export const open: Entry["open"] = (options) => opener.open(options, () => loadEngine(url));
+export const open: Entry["open"] = (options) => opener.open(options, load);
 
 /**
  * Deletes a local database, unsent writes included; closes it first if this page has it open.
@@ -28,7 +31,7 @@ export const open: Entry["open"] = (options) => opener.open(options, () => loadE
  * @example
  * await destroy("todo");
  */
-export const destroy: Entry["destroy"] = (name) => opener.destroy(name, () => loadEngine(url));
+export const destroy: Entry["destroy"] = (name) => opener.destroy(name, load);
 
 /**
  * The version of the engine inside the package; loads the WebAssembly on the first call.

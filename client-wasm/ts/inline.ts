@@ -3,10 +3,12 @@
 import { packed } from "../pkg/rejoin_inline.js";
 import { loadEngine, versionOf } from "./engine.js";
 import type { Entry } from "./entry.js";
-import { opener } from "./open.js";
+import { onPage, opener } from "./open.js";
 
-export const open: Entry["open"] = (options) => opener.open(options, () => loadEngine(unpack));
-export const destroy: Entry["destroy"] = (name) => opener.destroy(name, () => loadEngine(unpack));
+const load = onPage(() => loadEngine(unpack));
+
+export const open: Entry["open"] = (options) => opener.open(options, load);
+export const destroy: Entry["destroy"] = (name) => opener.destroy(name, load);
 export const version: Entry["version"] = () => versionOf(unpack);
 
 export * from "./api.js";

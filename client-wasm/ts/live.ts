@@ -1,50 +1,53 @@
-/** Live queries: a result that stays current, and those who watch it. */
+/** Live queries and counts: a result that stays current, and those who watch it. */
 
 import { callSafely } from "./events.js";
 import { closedError, type SyncError } from "./errors.js";
-import type { Result, RowChange } from "./result.js";
+import type { Content, RowChange } from "./result.js";
 import type { AnyRow } from "./shape.js";
 import type { Table, Viewer } from "./table.js";
-import type { Diff, LiveQuery } from "./types.js";
+import type { LiveValue } from "./types.js";
 
-interface Subscriber {
-  readonly onRows: (rows: readonly AnyRow[], diff: Diff<AnyRow> | undefined) => void;
+interface Subscriber<T, D> {
+  readonly onValue: (value: T, diff: D | undefined) => void;
   readonly onError: ((error: SyncError) => void) | undefined;
   /** Whether it has had its first result. */
   started: boolean;
 }
 
-/** See {@link LiveQuery}. */
-export class Live implements LiveQuery<AnyRow>, Viewer {
-  readonly #result: Result;
+/** See {@link LiveValue}. */
+export class Live<T, D> implements LiveValue<T, D>, Viewer {
+  readonly #content: Content<T, D>;
   readonly #table: Table;
-  readonly #subscribers = new Set<Subscriber>();
+  readonly #subscribers = new Set<Subscriber<T, D>>();
   #state: "loading" | "ready" | "failed" | "closed" = "loading";
-  #snapshot: readonly AnyRow[] | undefined;
-  #diff: Diff<AnyRow> | undefined;
+  #snapshot: Readonly<T> | undefined;
+  #diff: D | undefined;
   #error: SyncError | undefined;
-  #ready: { promise: Promise<readonly AnyRow[]>; settle: () => void } | undefined;
+  #ready: { promise: Promise<T>; settle: () => void } | undefined;
 
   /** Starts to look at the table. */
-  constructor(table: Table, result: Result) {
+  constructor(table: Table, content: Content<T, D>) {
     this.#table = table;
-    this.#result = result;
+    this.#content = content;
     table.attach(this);
   }
 
-  subscribe(onRows: Subscriber["onRows"], onError?: (error: SyncError) => void): () => void {
-    const subscriber: Subscriber = { onRows, onError, started: false };
+  subscribe(
+    onValue: (value: T, diff: D | undefined) => void,
+    onError?: (error: SyncError) => void,
+  ): () => void {
+    const subscriber: Subscriber<T, D> = { onValue, onError, started: false };
     this.#subscribers.add(subscriber);
     if (this.#state !== "loading") queueMicrotask(() => this.#start(subscriber));
     return () => void this.#subscribers.delete(subscriber);
   }
 
-  getSnapshot(): readonly AnyRow[] | undefined {
-    if (this.#state === "ready") this.#snapshot ??= Object.freeze(this.#result.visible());
+  getSnapshot(): Readonly<T> | undefined {
+    if (this.#state === "ready") this.#snapshot ??= Object.freeze(this.#content.visible());
     return this.#snapshot;
   }
 
-  get ready(): Promise<readonly AnyRow[]> {
+  get ready(): Promise<T> {
     return (this.#ready ??= this.#promise()).promise;
   }
 
@@ -66,14 +69,14 @@ export class Live implements LiveQuery<AnyRow>, Viewer {
 
   /** @internal */
   load(rows: ReadonlyMap<string, AnyRow>): void {
-    this.#result.reset(rows);
+    this.#content.reset(rows);
     this.#state = "ready";
     this.#ready?.settle();
   }
 
   /** @internal */
   update(changes: readonly RowChange[]): void {
-    this.#diff = this.#result.apply(changes);
+    this.#diff = this.#content.apply(changes);
     if (this.#diff !== undefined) this.#snapshot = undefined;
   }
 
@@ -97,7 +100,7 @@ export class Live implements LiveQuery<AnyRow>, Viewer {
     for (const subscriber of [...this.#subscribers]) this.#start(subscriber);
   }
 
-  #start(subscriber: Subscriber): void {
+  #start(subscriber: Subscriber<T, D>): void {
     const error = this.#error;
     if (!this.#subscribers.has(subscriber)) return;
     if (error !== undefined) {
@@ -109,19 +112,19 @@ export class Live implements LiveQuery<AnyRow>, Viewer {
     }
   }
 
-  #tell(subscriber: Subscriber, diff: Diff<AnyRow> | undefined): void {
-    const rows = this.getSnapshot();
+  #tell(subscriber: Subscriber<T, D>, diff: D | undefined): void {
+    const value = this.getSnapshot();
     // An earlier subscriber may have closed the query or removed this one.
-    if (rows === undefined || !this.#subscribers.has(subscriber)) return;
-    callSafely(() => subscriber.onRows(rows, diff));
+    if (value === undefined || !this.#subscribers.has(subscriber)) return;
+    callSafely(() => subscriber.onValue(value, diff));
   }
 
-  #promise(): { promise: Promise<readonly AnyRow[]>; settle: () => void } {
+  #promise(): { promise: Promise<T>; settle: () => void } {
     let settle = (): void => undefined;
-    const promise = new Promise<readonly AnyRow[]>((resolve, reject) => {
+    const promise = new Promise<T>((resolve, reject) => {
       settle = () => {
-        const rows = this.getSnapshot();
-        if (rows !== undefined) resolve(rows);
+        const value = this.getSnapshot();
+        if (value !== undefined) resolve(value);
         else if (this.#error !== undefined) reject(this.#error);
       };
     });

@@ -4,10 +4,12 @@ import { readFile } from "node:fs/promises";
 import { url } from "../pkg/rejoin_url.js";
 import { loadEngine, versionOf } from "./engine.js";
 import type { Entry } from "./entry.js";
-import { opener } from "./open.js";
+import { onPage, opener } from "./open.js";
 
-export const open: Entry["open"] = (options) => opener.open(options, () => loadEngine(read));
-export const destroy: Entry["destroy"] = (name) => opener.destroy(name, () => loadEngine(read));
+const load = onPage(() => loadEngine(read));
+
+export const open: Entry["open"] = (options) => opener.open(options, load);
+export const destroy: Entry["destroy"] = (name) => opener.destroy(name, load);
 export const version: Entry["version"] = () => versionOf(read);
 
 export * from "./api.js";

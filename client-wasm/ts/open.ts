@@ -11,11 +11,24 @@ interface Opened {
   readonly name: string;
   readonly schema: SchemaShape;
   readonly where: string;
+  readonly worker: boolean;
+  readonly load: Load;
   readonly db: Promise<{ close(): Promise<void> }>;
 }
 
-/** Gives the engine when it is first needed, and the same one again. */
-type Load = () => Promise<RawEngineClass>;
+/**
+ * Gives the engine when it is first needed, and the same one again: that of this page, or the one that runs in
+ * workers.
+ */
+export type Load = (worker: boolean) => Promise<RawEngineClass>;
+
+/** For entries of the package that have no script for workers. */
+export function onPage(load: () => Promise<RawEngineClass>): Load {
+  return (worker) => {
+    if (worker) throw invalid("worker", "is what the entry `rejoin` alone offers");
+    return load();
+  };
+}
 
 /** `open` and `destroy`; knows what is open. */
 export class Opener {
@@ -26,15 +39,16 @@ export class Opener {
     options: OpenOptions<S, C>,
     load: Load,
   ): Promise<Database<Pick<S, C>>> {
-    const { name, schema, sync, durability = "strict" } = options;
+    const { name, schema, sync, durability = "strict", worker = false } = options;
     if (typeof name !== "string" || name === "") throw invalid("the name", "must be a text");
     if (durability !== "strict" && durability !== "relaxed") {
       throw invalid("the durability", 'must be "strict" or "relaxed"');
     }
+    if (typeof worker !== "boolean") throw invalid("worker", "must be true or false");
     const shapes = compile(schema, options.collections ?? Object.keys(schema));
     const url = sync === undefined ? null : socketUrl(sync);
     const token = sync?.token;
-    const where = JSON.stringify([url, sync?.space, durability, [...shapes.keys()]]);
+    const where = JSON.stringify([url, sync?.space, durability, worker, [...shapes.keys()]]);
     for (const known of this.#opened) {
       if (known.name === name && known.schema === schema && known.where === where) {
         return known.db as Promise<Database<Pick<S, C>>>;
@@ -47,28 +61,34 @@ export class Opener {
       syncs: sync !== undefined,
       token: typeof token === "function" ? token : undefined,
       engine: async (emit) => {
-        const engine = await load();
+        const engine = await load(worker);
         const space = sync?.space ?? "";
         const asks = typeof token === "function";
         const collections = [...shapes].map(([pattern, shape]) => shape.collection(pattern));
         const held = typeof token === "string" ? token : null;
         return engine.open({ name, url, space, token: held, asks, collections }, emit);
       },
-      destroy: () => this.destroy(name, load),
+      destroy: () => this.#destroy(name, worker, load),
       onClose: () => void this.#opened.delete(entry),
     });
-    const entry: Opened = { name, schema, where, db };
+    const entry: Opened = { name, schema, where, worker, load, db };
     this.#opened.add(entry);
     return db;
   }
 
   /** See `destroy` in `index.ts`. */
-  async destroy(name: string, load: Load): Promise<void> {
+  destroy(name: string, load: Load): Promise<void> {
+    return this.#destroy(name, false, load);
+  }
+
+  /** In a worker if that is how it was open. */
+  async #destroy(name: string, worker: boolean, load: Load): Promise<void> {
     const opened = [...this.#opened].filter((entry) => entry.name === name);
     const closed = opened.map(async ({ db }) => (await db).close());
     // One that failed to open or close does not hold the storage.
     await Promise.allSettled(closed);
-    const engine = await load();
+    const inWorker = opened.find((entry) => entry.worker);
+    const engine = await (inWorker?.load(true) ?? load(worker));
     try {
       await engine.destroy(name);
     } catch (error) {

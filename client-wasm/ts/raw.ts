@@ -218,6 +218,8 @@ export interface RawChange {
 /** What the engine tells without being asked. */
 export type RawEvent =
   | { readonly type: "changed"; readonly changes: readonly RawChange[] }
+  /** These will be among the changes of the next `changed` event; none of them is visible yet. */
+  | { readonly type: "coming"; readonly changes: readonly RawChange[] }
   | { readonly type: "status"; readonly status: RawStatus }
   /** The server holds these rows durably; emitted in every tab, also for rows of an earlier page. */
   | { readonly type: "ack"; readonly rows: readonly number[] }

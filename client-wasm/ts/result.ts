@@ -15,6 +15,16 @@ export interface RowChange {
   readonly after: AnyRow | undefined;
 }
 
+/** What is shown of a table, as `T`, and how it changes, as `D`. */
+export interface Content<T, D> {
+  /** Starts anew from all rows of the collection, by id. */
+  reset(rows: ReadonlyMap<string, AnyRow>): void;
+  /** Takes changes of different records in; `undefined` if what is shown stays the same. */
+  apply(changes: readonly RowChange[]): D | undefined;
+  /** A new object each time. */
+  visible(): T;
+}
+
 /** Up to so many touched rows, the list is spliced; beyond, it is merged in one pass. */
 const SPLICE_MAX = 16;
 
@@ -28,7 +38,7 @@ interface Step {
 }
 
 /** Matching rows in order. */
-export class Result {
+export class Result implements Content<AnyRow[], Diff<AnyRow>> {
   readonly #matches: Predicate;
   readonly #compare: Comparator;
   readonly #limit: number;
@@ -59,11 +69,6 @@ export class Result {
   /** What the query shows; a new array each time. */
   visible(): AnyRow[] {
     return this.#rows.slice(0, this.#limit);
-  }
-
-  /** How many rows match, the limit apart. */
-  get size(): number {
-    return this.#rows.length;
   }
 
   /** Takes changes of different records in; `undefined` if what is shown stays the same. */

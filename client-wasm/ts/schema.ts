@@ -317,6 +317,7 @@ const RESERVED = [
   "status",
   "synced",
   "then",
+  "undoable",
 ] as const;
 
 /** Collection names that a schema cannot have at the top: they are members of a database. */

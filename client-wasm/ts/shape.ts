@@ -63,6 +63,11 @@ export class Shape {
     }
   }
 
+  /** What raw rows show, in their order. */
+  get columns(): readonly RawColumn[] {
+    return this.#columns;
+  }
+
   /** What to ask the engine for. */
   collection(pattern: string): RawCollection {
     return { pattern, columns: this.#columns };

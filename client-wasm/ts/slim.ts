@@ -5,7 +5,7 @@
 
 import type { Database } from "./db.js";
 import { loadEngine, versionOf, type Source, type Wasm } from "./engine.js";
-import { opener } from "./open.js";
+import { onPage, opener } from "./open.js";
 import type { OpenOptions, SchemaShape } from "./types.js";
 
 /** Where the WebAssembly comes from. A page loads it once: of several, the first counts. */
@@ -26,10 +26,13 @@ export interface WithWasm {
  * const db = await open({ name: "todo", schema, wasm });
  */
 export function open<S extends SchemaShape, C extends keyof S & string = keyof S & string>(
-  options: OpenOptions<S, C> & WithWasm,
+  options: Omit<OpenOptions<S, C>, "worker"> & WithWasm,
 ): Promise<Database<Pick<S, C>>> {
   const source = sourceOf(options);
-  return opener.open(options, () => loadEngine(source));
+  return opener.open(
+    options,
+    onPage(() => loadEngine(source)),
+  );
 }
 
 /**
@@ -40,7 +43,10 @@ export function open<S extends SchemaShape, C extends keyof S & string = keyof S
  */
 export function destroy(name: string, options: WithWasm): Promise<void> {
   const source = sourceOf(options);
-  return opener.destroy(name, () => loadEngine(source));
+  return opener.destroy(
+    name,
+    onPage(() => loadEngine(source)),
+  );
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import { callSafely } from "./events.js";
 import { closedError, type SyncError, toSyncError } from "./errors.js";
-import type { RawChange, RawEngine, RawPage } from "./raw.js";
+import type { RawChange, RawEngine, RawPage, RawRow } from "./raw.js";
 import type { RowChange } from "./result.js";
 import type { AnyRow, Shape } from "./shape.js";
 import { compareValues } from "./values.js";
@@ -39,6 +39,8 @@ export class Table {
   readonly #rows = new Map<string, AnyRow>();
   readonly #viewers = new Set<Viewer>();
   readonly #pending = new Map<string, RawChange>();
+  /** Rows that were decoded before they are visible. */
+  readonly #prepared = new WeakMap<RawRow, AnyRow>();
   /** Ids that changed since the page that is under way was asked for: it may be older. */
   readonly #newer = new Set<string>();
   #state: "idle" | "loading" | "ready" = "idle";
@@ -97,10 +99,15 @@ export class Table {
   }
 
   /** Decodes; the known object if nothing in it differs. */
-  decode(raw: NonNullable<RawChange["row"]>): AnyRow {
-    const fresh = this.#shape.decode(raw);
+  decode(raw: RawRow): AnyRow {
+    const fresh = this.#prepared.get(raw) ?? this.#shape.decode(raw);
     const known = this.#rows.get(raw.id);
     return known !== undefined && isSame(known, fresh) ? known : fresh;
+  }
+
+  /** Does what takes time for a change that comes later. */
+  prepare({ row }: RawChange): void {
+    if (this.#state !== "idle" && row != null) this.#prepared.set(row, this.#shape.decode(row));
   }
 
   /** Takes a change in; visible after {@link apply}. */
@@ -210,6 +217,11 @@ export class Tables {
     const table = new Table(name, shape, source);
     this.#tables.set(name, table);
     return table;
+  }
+
+  /** These changes come next. */
+  prepare(changes: readonly RawChange[]): void {
+    for (const change of changes) this.#tables.get(change.collection)?.prepare(change);
   }
 
   /** Takes changes in; they become visible together in the next microtask. */

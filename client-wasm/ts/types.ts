@@ -328,6 +328,11 @@ export interface OpenOptions<S extends SchemaShape, C extends keyof S & string =
   readonly durability?: "strict" | "relaxed" | undefined;
   /** Hold only these collections of the schema; at most 64, a prefix (`tasks/*`) counts as one. */
   readonly collections?: readonly C[] | undefined;
+  /**
+   * Run the engine in a worker of its own: storing, syncing and merging take no time of the page. Everything else
+   * is as without. `open` rejects with `load` where the worker cannot be started.
+   */
+  readonly worker?: boolean | undefined;
 }
 
 /** What changed between two results of a live query, in terms of what the query shows. */
@@ -343,28 +348,35 @@ export interface Diff<R> {
 }
 
 /**
- * A query result that stays current.
+ * A result that stays current until it is closed. `subscribe` and `getSnapshot` fit React's `useSyncExternalStore`.
  *
- * `subscribe` and `getSnapshot` fit React's `useSyncExternalStore`.
+ * @typeParam T - What is shown.
+ * @typeParam D - How it changes.
  */
-export interface LiveQuery<R> {
+export interface LiveValue<T, D> {
   /**
-   * Calls `onRows` once there is a result (`diff` is `undefined`: show everything) and after every
-   * change; several changes of one task come together. Returns how to stop.
+   * Calls `onValue` once there is a result (`diff` is `undefined`: show everything) and after every change; several
+   * changes of one task come together. Returns how to stop.
    */
   subscribe(
-    onRows: (rows: readonly R[], diff: Diff<R> | undefined) => void,
+    onValue: (value: T, diff: D | undefined) => void,
     onError?: (error: SyncError) => void,
   ): () => void;
-  /** The result: the same array as long as nothing changes; `undefined` while it is being loaded. */
-  getSnapshot(): readonly R[] | undefined;
+  /** The result: the same object as long as nothing changes; `undefined` while it is being loaded. */
+  getSnapshot(): T | undefined;
   /** Resolves with the first result. */
-  readonly ready: Promise<readonly R[]>;
+  readonly ready: Promise<T>;
   /** Why there is no result. */
   readonly error: SyncError | undefined;
   /** Stops; the last result stays readable. */
   close(): void;
 }
+
+/** The rows of a query, made by `live()`. */
+export interface LiveQuery<R> extends LiveValue<readonly R[], Diff<R>> {}
+
+/** How many rows a query has, made by `liveCount()`; the second argument of listeners says by how much it changed. */
+export interface LiveCount extends LiveValue<number, number> {}
 
 /** The collections of a schema that are reached as `db.<name>`. */
 export type ExactName<S extends SchemaShape> = {

@@ -12,7 +12,7 @@ use web_sys::Storage;
 /// What was promised for one database.
 #[derive(Debug)]
 pub(crate) struct Promised {
-    /// Absent in a worker, and where the site may keep nothing.
+    /// Absent where the site may keep nothing.
     place: Option<Storage>,
     key: String,
     /// Where stands that rows are gone, until the app has read it.

@@ -6,7 +6,7 @@ import { applyAll } from "../../ts/adapters/yjs-records.js";
 import type { Database } from "../../ts/db.js";
 import type { SyncError } from "../../ts/errors.js";
 import { Opener } from "../../ts/open.js";
-import type { RawOp, RawReceipt, RawWriteOptions } from "../../ts/raw.js";
+import type { RawEngineClass, RawOp, RawReceipt, RawWriteOptions } from "../../ts/raw.js";
 import { defineSchema, text } from "../../ts/schema.js";
 import { MemoryEngine } from "../unit/memory.js";
 
@@ -50,15 +50,15 @@ export interface Peer {
 
 export async function peer(name = "test"): Promise<Peer> {
   const opened: Replica[] = [];
-  const opener = new Opener(async () => ({
+  const load = async (): Promise<RawEngineClass> => ({
     open: async (options, emit) => {
       const engine = new Replica(options, emit);
       opened.push(engine);
       return engine;
     },
     destroy: async () => undefined,
-  }));
-  const db = await opener.open({ name, schema });
+  });
+  const db = await new Opener().open({ name, schema }, load);
   const [engine] = opened;
   if (engine === undefined) throw new Error("no engine was opened");
   return { db, engine };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, load, newPage } from "./world.mjs";
+import { inBoth, inWorker, launch, load, newPage } from "./world.mjs";
 
 const LIMITS = { timeout: 60_000 };
 const TEST_BUILD = "test-build";
@@ -9,14 +9,14 @@ let world;
 before(async () => (world = await launch()), LIMITS);
 after(() => world.close(), LIMITS);
 
-async function onePage(context, build) {
+async function onePage(context, build, worker) {
   const browserContext = await world.browser.newContext();
   context.after(() => browserContext.close());
-  return newPage(browserContext, world.origin, build);
+  return newPage(browserContext, world.origin, build, worker);
 }
 
-test("a_local_write_is_there_after_a_reload", LIMITS, async (context) => {
-  const page = await onePage(context);
+inBoth("a_local_write_is_there_after_a_reload", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
   const receipt = await page.evaluate(async () => {
     await openEngine("reload");
     return add("1", "Hello World", [
@@ -27,7 +27,7 @@ test("a_local_write_is_there_after_a_reload", LIMITS, async (context) => {
   });
   assert.deepEqual([receipt.row, receipt.durability], [1, "flushed"]);
   assert.deepEqual(receipt.rows[0].values.slice(0, 3), ["Hello World", 3, ["a", "b"]]);
-  await load(page, world.origin);
+  await load(page, world.origin, undefined, worker);
   const [row] = await page.evaluate(async () => {
     await openEngine("reload");
     const rows = await all();
@@ -37,30 +37,34 @@ test("a_local_write_is_there_after_a_reload", LIMITS, async (context) => {
   assert.deepEqual(row, ["1", "Hello World", 3, ["a", "b"], String(2n ** 60n), [1, 2], null]);
 });
 
-test("a_write_is_changed_and_told_before_its_promise_resolves", LIMITS, async (context) => {
-  const page = await onePage(context);
-  const told = await page.evaluate(async () => {
-    await openEngine("order");
-    engine.watch("tasks", true);
-    await add("1", "a");
-    const changed = events.find(({ type }) => type === "changed");
-    const status = events.findLast(({ type }) => type === "status");
-    return [changed.changes, status.status.pending];
-  });
-  assert.deepEqual(told, [
-    [
-      {
-        collection: "tasks",
-        id: "1",
-        row: { id: "1", values: ["a", null, null, null] },
-      },
-    ],
-    1,
-  ]);
-});
+inBoth(
+  "a_write_is_changed_and_told_before_its_promise_resolves",
+  LIMITS,
+  async (context, worker) => {
+    const page = await onePage(context, undefined, worker);
+    const told = await page.evaluate(async () => {
+      await openEngine("order");
+      engine.watch("tasks", true);
+      await add("1", "a");
+      const changed = events.find(({ type }) => type === "changed");
+      const status = events.findLast(({ type }) => type === "status");
+      return [changed.changes, status.status.pending];
+    });
+    assert.deepEqual(told, [
+      [
+        {
+          collection: "tasks",
+          id: "1",
+          row: { id: "1", values: ["a", null, null, null] },
+        },
+      ],
+      1,
+    ]);
+  },
+);
 
-test("operations_do_what_the_interface_says", LIMITS, async (context) => {
-  const page = await onePage(context);
+inBoth("operations_do_what_the_interface_says", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
   const results = await page.evaluate(async () => {
     await openEngine("operations");
     const write = (op, id, fields = []) =>
@@ -102,11 +106,11 @@ test("operations_do_what_the_interface_says", LIMITS, async (context) => {
   });
 });
 
-test(
+inBoth(
   "calls_during_and_after_close_fail_and_writes_under_way_are_finished",
   LIMITS,
-  async (context) => {
-    const page = await onePage(context);
+  async (context, worker) => {
+    const page = await onePage(context, undefined, worker);
     const results = await page.evaluate(async () => {
       await openEngine("closing");
       const first = add("1", "a");
@@ -137,8 +141,8 @@ test(
   },
 );
 
-test("other_databases_of_the_origin_are_left_alone", LIMITS, async (context) => {
-  const page = await onePage(context);
+inBoth("other_databases_of_the_origin_are_left_alone", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
   const names = await page.evaluate(async () => {
     const done = (request) =>
       new Promise((resolve, reject) => {
@@ -159,22 +163,26 @@ test("other_databases_of_the_origin_are_left_alone", LIMITS, async (context) => 
   assert.deepEqual(names, { kept: "kept", left: [["log", 7]] });
 });
 
-test("a_database_belongs_to_the_space_that_it_was_first_opened_with", LIMITS, async (context) => {
-  const page = await onePage(context);
-  const seen = await page.evaluate(async () => {
-    const url = "ws://localhost:9/sync";
-    await openEngine("bound");
-    await add("1", "before any space");
-    await engine.close();
-    await openEngine("bound", { url, space: "one" });
-    await add("2", "of one");
-    await engine.close();
-    const other = await failure(() => openEngine("bound", { url, space: "two" }));
-    await openEngine("bound", { url, space: "one" });
-    return [other, (await all()).map(([id]) => id)];
-  });
-  assert.deepEqual(seen, ["other_space", ["1", "2"]]);
-});
+inBoth(
+  "a_database_belongs_to_the_space_that_it_was_first_opened_with",
+  LIMITS,
+  async (context, worker) => {
+    const page = await onePage(context, undefined, worker);
+    const seen = await page.evaluate(async () => {
+      const url = "ws://localhost:9/sync";
+      await openEngine("bound");
+      await add("1", "before any space");
+      await engine.close();
+      await openEngine("bound", { url, space: "one" });
+      await add("2", "of one");
+      await engine.close();
+      const other = await failure(() => openEngine("bound", { url, space: "two" }));
+      await openEngine("bound", { url, space: "one" });
+      return [other, (await all()).map(([id]) => id)];
+    });
+    assert.deepEqual(seen, ["other_space", ["1", "2"]]);
+  },
+);
 
 test("more_collections_than_a_session_can_name_are_refused", LIMITS, async (context) => {
   const page = await onePage(context);
@@ -186,73 +194,81 @@ test("more_collections_than_a_session_can_name_are_refused", LIMITS, async (cont
   assert.equal(code, "too_large");
 });
 
-test("a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen", LIMITS, async (context) => {
-  const page = await onePage(context);
-  const session = await page.context().newCDPSession(page);
-  // Set before anything is written: the browser remembers for a while how much space there was.
-  await session.send("Storage.overrideQuotaForOrigin", {
-    origin: world.origin,
-    quotaSize: 200_000,
-  });
-  const results = await page.evaluate(async () => {
-    await openEngine("full");
-    await add("kept", "a");
-    const full = {
-      code: await failure(() => add("lost", "x".repeat(250_000))),
-      problem: engine.status().storage.problem,
-      rows: (await all()).map(([id]) => id),
-      pending: engine.status().pending,
-    };
-    await add("later", "b");
-    const rows = (await all()).map(([id]) => id);
-    return { full, later: { rows, problem: engine.status().storage.problem } };
-  });
-  assert.deepEqual(results, {
-    full: { code: "quota", problem: "quota", rows: ["kept"], pending: 1 },
-    later: { rows: ["kept", "later"], problem: null },
-  });
-});
+inBoth(
+  "a_full_disk_is_a_typed_error_and_nothing_of_the_write_is_seen",
+  LIMITS,
+  async (context, worker) => {
+    const page = await onePage(context, undefined, worker);
+    const session = await page.context().newCDPSession(page);
+    // Set before anything is written: the browser remembers for a while how much space there was.
+    await session.send("Storage.overrideQuotaForOrigin", {
+      origin: world.origin,
+      quotaSize: 200_000,
+    });
+    const results = await page.evaluate(async () => {
+      await openEngine("full");
+      await add("kept", "a");
+      const full = {
+        code: await failure(() => add("lost", "x".repeat(250_000))),
+        problem: engine.status().storage.problem,
+        rows: (await all()).map(([id]) => id),
+        pending: engine.status().pending,
+      };
+      await add("later", "b");
+      const rows = (await all()).map(([id]) => id);
+      return { full, later: { rows, problem: engine.status().storage.problem } };
+    });
+    assert.deepEqual(results, {
+      full: { code: "quota", problem: "quota", rows: ["kept"], pending: 1 },
+      later: { rows: ["kept", "later"], problem: null },
+    });
+  },
+);
 
-test("b10_writes_that_are_gone_are_told_until_the_app_has_read_it", LIMITS, async (context) => {
-  const page = await onePage(context);
-  const lost = await page.evaluate(async () => {
-    const told = [];
-    const open = async () => {
-      await openEngine("gone");
-      told.push([engine.status().storage.writesLost, (await all()).length]);
-    };
-    await open();
-    await add("1", "never sent");
-    await engine.close();
-    await open();
-    await engine.close();
-    await evict("gone");
-    await open();
-    await add("2", "never sent either");
-    await engine.close();
-    await open();
-    engine.lossRead();
-    await engine.close();
-    await open();
-    await add("3", "given up");
-    await engine.close();
-    await bindings.Engine.destroy("gone");
-    await open();
-    return [told, localStorage.length];
-  });
-  assert.deepEqual(lost[0], [
-    [false, 0],
-    [false, 1],
-    [true, 0],
-    [true, 1],
-    [false, 1],
-    [false, 0],
-  ]);
-  assert.equal(lost[1], 0);
-});
+inBoth(
+  "b10_writes_that_are_gone_are_told_until_the_app_has_read_it",
+  LIMITS,
+  async (context, worker) => {
+    const page = await onePage(context, undefined, worker);
+    const lost = await page.evaluate(async () => {
+      const told = [];
+      const open = async () => {
+        await openEngine("gone");
+        told.push([engine.status().storage.writesLost, (await all()).length]);
+      };
+      await open();
+      await add("1", "never sent");
+      await engine.close();
+      await open();
+      await engine.close();
+      await evict("gone");
+      await open();
+      await add("2", "never sent either");
+      await engine.close();
+      await open();
+      engine.lossRead();
+      await engine.close();
+      await open();
+      await add("3", "given up");
+      await engine.close();
+      await bindings.Engine.destroy("gone");
+      await open();
+      return [told, localStorage.length];
+    });
+    assert.deepEqual(lost[0], [
+      [false, 0],
+      [false, 1],
+      [true, 0],
+      [true, 1],
+      [false, 1],
+      [false, 0],
+    ]);
+    assert.equal(lost[1], 0);
+  },
+);
 
-test("b10_a_loss_that_cannot_be_noted_is_told_again", LIMITS, async (context) => {
-  const page = await onePage(context);
+inBoth("b10_a_loss_that_cannot_be_noted_is_told_again", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
   const told = await page.evaluate(async () => {
     const told = [];
     const open = async () => {

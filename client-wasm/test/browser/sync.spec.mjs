@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before } from "node:test";
 import { Server, serverProgram } from "./server.mjs";
-import { launch, load, newPage } from "./world.mjs";
+import { inBoth, launch, load, newPage } from "./world.mjs";
 
 const LIMITS = { timeout: 120_000, skip: serverProgram() === undefined && "no rejoin-server" };
 /** Longer than any wait between two attempts to connect (at most 30 s). */
@@ -11,10 +11,10 @@ let world;
 before(async () => (world = await launch()), { timeout: 60_000 });
 after(() => world.close(), { timeout: 60_000 });
 
-async function newTab(context, server, name, more = {}) {
+async function newTab(context, worker, server, name, more = {}) {
   const browserContext = await world.browser.newContext();
   context.after(() => browserContext.close());
-  const page = await newPage(browserContext, world.origin);
+  const page = await newPage(browserContext, world.origin, undefined, worker);
   await open(page, server, name, more);
   return page;
 }
@@ -35,15 +35,15 @@ const titles = (page) =>
 const untilTitles = (page, count) =>
   page.evaluate((count) => until(async () => (await all()).length === count), count);
 
-test("the_classic_check", LIMITS, async (context) => {
+inBoth("the_classic_check", LIMITS, async (context, worker) => {
   const server = await Server.start(context, world.origin);
-  const page = await newTab(context, server, "classic");
+  const page = await newTab(context, worker, server, "classic");
   await page.evaluate(() => add("1", "Hello World"));
   await synced(page);
   await server.kill();
   await page.evaluate(() => until(() => engine.status().state !== "live"));
   await page.evaluate(() => add("2", "I am offline"));
-  await load(page, world.origin);
+  await load(page, world.origin, undefined, worker);
   await open(page, server, "classic");
   assert.deepEqual(await titles(page), ["Hello World", "I am offline"]);
   assert.equal(await page.evaluate(() => engine.status().pending), 1);
@@ -53,7 +53,7 @@ test("the_classic_check", LIMITS, async (context) => {
   const { verified, error } = await page.evaluate(() => engine.status());
   assert.match(verified.root, /^[0-9a-f]{64}$/u);
   assert.equal(error, null);
-  const other = await newTab(context, server, "other");
+  const other = await newTab(context, worker, server, "other");
   await synced(other);
   assert.deepEqual(await titles(other), ["Hello World", "I am offline"]);
   assert.deepEqual(
@@ -83,34 +83,41 @@ const kept = (page, name, change) =>
     { name, change },
   );
 
-test("what_was_verified_is_known_after_a_reload_without_the_server", LIMITS, async (context) => {
-  const server = await Server.start(context, world.origin);
-  const page = await newTab(context, server, "kept");
-  await page.evaluate(() => add("1", "a"));
-  await synced(page);
-  // The root of what has come since follows the acknowledgement.
-  await page.evaluate(() => until(() => engine.status().verified?.seq > 0));
-  const before = await page.evaluate(() => engine.status());
-  while (!(await kept(page, "kept"))?.includes(before.verified.root)) {
-    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
-  }
-  await server.kill();
-  await load(page, world.origin);
-  await open(page, server, "kept");
-  const { verified, lastSyncedAt, synced: is } = await page.evaluate(() => engine.status());
-  assert.deepEqual([verified, lastSyncedAt, is], [before.verified, before.lastSyncedAt, false]);
-  // Of another root nothing can be said, but the time stays.
-  await page.evaluate(() => engine.close());
-  await kept(page, "kept", [before.verified.root, "0".repeat(64)]);
-  await load(page, world.origin);
-  await open(page, server, "kept");
-  const later = await page.evaluate(() => engine.status());
-  assert.deepEqual([later.verified, later.lastSyncedAt], [null, before.lastSyncedAt]);
-});
+inBoth(
+  "what_was_verified_is_known_after_a_reload_without_the_server",
+  LIMITS,
+  async (context, worker) => {
+    const server = await Server.start(context, world.origin);
+    const page = await newTab(context, worker, server, "kept");
+    await page.evaluate(() => add("1", "a"));
+    await synced(page);
+    // The root of what has come since follows the acknowledgement.
+    await page.evaluate(() => until(() => engine.status().verified?.seq > 0));
+    const before = await page.evaluate(() => engine.status());
+    while (!(await kept(page, "kept"))?.includes(before.verified.root)) {
+      await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+    }
+    await server.kill();
+    await load(page, world.origin, undefined, worker);
+    await open(page, server, "kept");
+    const { verified, lastSyncedAt, synced: is } = await page.evaluate(() => engine.status());
+    assert.deepEqual([verified, lastSyncedAt, is], [before.verified, before.lastSyncedAt, false]);
+    // Of another root nothing can be said, but the time stays.
+    await page.evaluate(() => engine.close());
+    await kept(page, "kept", [before.verified.root, "0".repeat(64)]);
+    await load(page, world.origin, undefined, worker);
+    await open(page, server, "kept");
+    const later = await page.evaluate(() => engine.status());
+    assert.deepEqual([later.verified, later.lastSyncedAt], [null, before.lastSyncedAt]);
+  },
+);
 
-test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
+inBoth("two_replicas_write_at_once_and_agree", LIMITS, async (context, worker) => {
   const server = await Server.start(context, world.origin);
-  const pages = [await newTab(context, server, "left"), await newTab(context, server, "right")];
+  const pages = [
+    await newTab(context, worker, server, "left"),
+    await newTab(context, worker, server, "right"),
+  ];
   const write = (page, index) =>
     page.evaluate(async (index) => {
       for (let at = 0; at < 100; at += 1) await add(`${index}-${at}`, `${index}-${at}`);
@@ -135,14 +142,14 @@ test("two_replicas_write_at_once_and_agree", LIMITS, async (context) => {
   assert.equal(roots[0], roots[1]);
 });
 
-test(
+inBoth(
   "a_followers_write_is_sent_by_the_leader_and_acknowledged_in_both",
   LIMITS,
-  async (context) => {
+  async (context, worker) => {
     const server = await Server.start(context, world.origin);
-    const leader = await newTab(context, server, "tabs");
+    const leader = await newTab(context, worker, server, "tabs");
     await synced(leader);
-    const follower = await newPage(leader.context(), world.origin);
+    const follower = await newPage(leader.context(), world.origin, undefined, worker);
     await open(follower, server, "tabs");
     await synced(follower);
     const { row } = await follower.evaluate(() => add("1", "from the follower"));
@@ -159,9 +166,9 @@ test(
   },
 );
 
-test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
+inBoth("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context, worker) => {
   const server = await Server.start(context, world.origin);
-  const page = await newTab(context, server, "pause");
+  const page = await newTab(context, worker, server, "pause");
   await synced(page);
   await page.evaluate(async () => {
     engine.pause(true);
@@ -172,9 +179,9 @@ test("pause_hangs_up_and_resume_connects_at_once", LIMITS, async (context) => {
   await synced(page, 5_000);
 });
 
-test("a_token_is_asked_for_before_the_first_connection", LIMITS, async (context) => {
+inBoth("a_token_is_asked_for_before_the_first_connection", LIMITS, async (context, worker) => {
   const server = await Server.start(context, world.origin);
-  const page = await newTab(context, server, "token", { asks: true });
+  const page = await newTab(context, worker, server, "token", { asks: true });
   await page.evaluate(async () => {
     await until(() => events.some(({ type, refused }) => type === "token" && !refused));
     engine.token(null);

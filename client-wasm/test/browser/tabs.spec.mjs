@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, load, newPage } from "./world.mjs";
+import { inBoth, launch, load, newPage } from "./world.mjs";
 
 const LIMITS = { timeout: 120_000 };
 
@@ -9,12 +9,12 @@ before(async () => (world = await launch()), LIMITS);
 after(() => world.close(), LIMITS);
 
 /** Pages of one profile, each with the database open. */
-async function tabs(context, count, name) {
+async function tabs(context, count, name, worker) {
   const browserContext = await world.browser.newContext();
   context.after(() => browserContext.close());
   const pages = [];
   for (let index = 0; index < count; index += 1) {
-    const page = await newPage(browserContext, world.origin);
+    const page = await newPage(browserContext, world.origin, undefined, worker);
     await page.evaluate((name) => openEngine(name), name);
     pages.push(page);
   }
@@ -25,8 +25,8 @@ const leads = (page) => page.evaluate(() => engine.status().leader);
 const untilLeads = (page, limit) =>
   page.evaluate((limit) => until(() => engine.status().leader, limit), limit);
 
-test("two_tabs_write_at_once_and_both_see_everything", LIMITS, async (context) => {
-  const pages = await tabs(context, 2, "both");
+inBoth("two_tabs_write_at_once_and_both_see_everything", LIMITS, async (context, worker) => {
+  const pages = await tabs(context, 2, "both", worker);
   const write = (page, tab) =>
     page.evaluate(async (tab) => {
       const writer = async (lane) => {
@@ -41,7 +41,7 @@ test("two_tabs_write_at_once_and_both_see_everything", LIMITS, async (context) =
     assert.equal(new Set(ids).size, 800);
     assert.equal(await page.evaluate(() => engine.status().pending), 800);
   }
-  await load(pages[0], world.origin);
+  await load(pages[0], world.origin, undefined, worker);
   const left = await pages[0].evaluate(async () => {
     await openEngine("both");
     return (await all()).length;
@@ -49,17 +49,21 @@ test("two_tabs_write_at_once_and_both_see_everything", LIMITS, async (context) =
   assert.equal(left, 800);
 });
 
-test("one_tab_leads_and_another_takes_over_at_once_when_it_closes", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "closing");
-  await untilLeads(first);
-  assert.equal(await leads(second), false);
-  const took = second.evaluate(() => until(() => engine.status().leader));
-  await first.close();
-  assert.ok((await took) < 1_000 + 500, `${await took} ms`);
-});
+inBoth(
+  "one_tab_leads_and_another_takes_over_at_once_when_it_closes",
+  LIMITS,
+  async (context, worker) => {
+    const [first, second] = await tabs(context, 2, "closing", worker);
+    await untilLeads(first);
+    assert.equal(await leads(second), false);
+    const took = second.evaluate(() => until(() => engine.status().leader));
+    await first.close();
+    assert.ok((await took) < 1_000 + 500, `${await took} ms`);
+  },
+);
 
-test("a_crashed_leader_is_replaced_within_a_second", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "crashing");
+inBoth("a_crashed_leader_is_replaced_within_a_second", LIMITS, async (context, worker) => {
+  const [first, second] = await tabs(context, 2, "crashing", worker);
   await untilLeads(first);
   await first.evaluate(() => add("1", "before the crash"));
   const crashed = new Promise((resolve) => first.once("crash", resolve));
@@ -70,8 +74,8 @@ test("a_crashed_leader_is_replaced_within_a_second", LIMITS, async (context) => 
   assert.equal((await second.evaluate(all_)).length, 1);
 });
 
-test("a_changed_record_is_told_in_the_other_tab", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "told");
+inBoth("a_changed_record_is_told_in_the_other_tab", LIMITS, async (context, worker) => {
+  const [first, second] = await tabs(context, 2, "told", worker);
   await second.evaluate(() => engine.watch("tasks", true));
   await first.evaluate(() => add("1", "from the first"));
   const took = await second.evaluate(() =>
@@ -99,8 +103,8 @@ test("b21_words_that_fit_nothing_are_passed_over", LIMITS, async (context) => {
   assert.deepEqual(faults, []);
 });
 
-test("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "hidden");
+inBoth("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context, worker) => {
+  const [first, second] = await tabs(context, 2, "hidden", worker);
   await untilLeads(first);
   await first.evaluate(() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden" });
@@ -110,36 +114,44 @@ test("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context) => {
   await first.evaluate(() => until(() => !engine.status().leader));
 });
 
-test("a_stolen_lock_makes_a_leader_follow_and_lead_again_later", LIMITS, async (context) => {
-  const [first] = await tabs(context, 1, "stolen");
-  await untilLeads(first);
-  await first.evaluate(async () => {
-    const lock = "rejoin/stolen/leader";
-    await new Promise((resolve) => {
-      navigator.locks.request(lock, { steal: true }, async () => {
-        resolve();
-        await new Promise((release) => (globalThis.release = release));
+inBoth(
+  "a_stolen_lock_makes_a_leader_follow_and_lead_again_later",
+  LIMITS,
+  async (context, worker) => {
+    const [first] = await tabs(context, 1, "stolen", worker);
+    await untilLeads(first);
+    await first.evaluate(async () => {
+      const lock = "rejoin/stolen/leader";
+      await new Promise((resolve) => {
+        navigator.locks.request(lock, { steal: true }, async () => {
+          resolve();
+          await new Promise((release) => (globalThis.release = release));
+        });
       });
+      await until(() => !engine.status().leader);
+      await add("1", "as a follower");
+      release();
     });
-    await until(() => !engine.status().leader);
-    await add("1", "as a follower");
-    release();
-  });
-  await untilLeads(first);
-});
+    await untilLeads(first);
+  },
+);
 
-test("a_tab_whose_database_was_deleted_leaves_the_lead_to_others", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "deleted");
-  await untilLeads(first);
-  await second.evaluate(async () => {
-    await engine.close();
-    await bindings.Engine.destroy("deleted");
-    await openEngine("deleted");
-  });
-  await untilLeads(second);
-  await second.evaluate(() => add("1", "in the new database"));
-  assert.equal(await leads(first), false);
-});
+inBoth(
+  "a_tab_whose_database_was_deleted_leaves_the_lead_to_others",
+  LIMITS,
+  async (context, worker) => {
+    const [first, second] = await tabs(context, 2, "deleted", worker);
+    await untilLeads(first);
+    await second.evaluate(async () => {
+      await engine.close();
+      await bindings.Engine.destroy("deleted");
+      await openEngine("deleted");
+    });
+    await untilLeads(second);
+    await second.evaluate(() => add("1", "in the new database"));
+    assert.equal(await leads(first), false);
+  },
+);
 
 test("a_tab_whose_database_was_upgraded_leaves_the_lead_to_others", LIMITS, async (context) => {
   const [first] = await tabs(context, 1, "upgraded");
@@ -221,8 +233,8 @@ test(
   },
 );
 
-test("destroy_closes_the_database_in_other_tabs", LIMITS, async (context) => {
-  const [first, second] = await tabs(context, 2, "destroyed");
+inBoth("destroy_closes_the_database_in_other_tabs", LIMITS, async (context, worker) => {
+  const [first, second] = await tabs(context, 2, "destroyed", worker);
   const results = await second.evaluate(async () => {
     await engine.close();
     await bindings.Engine.destroy("destroyed");

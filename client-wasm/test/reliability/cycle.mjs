@@ -58,10 +58,15 @@ class Line {
 /** Where the package with the build for tests in it is. */
 const TESTED = "/tested";
 
+/** Their faults are planted in the page, where the engine must then be. */
+const ON_PAGE = /^(b11|b13|b18|firefox_.*)$/u;
+
 /** What a scenario works with. */
 export class Cycle {
   /** What is planted in its pages; they then load the build for tests, as they do with `null`. */
   bug;
+  /** Whether the engine runs in workers: with every other seed, where nothing is planted. */
+  worker;
   ledger = new Ledger();
   faults = [];
   notes = [];
@@ -72,6 +77,7 @@ export class Cycle {
   static async begin(world, scenario, seed, bug) {
     const cycle = new Cycle();
     cycle.bug = bug;
+    cycle.worker = bug === undefined && seed % 2 === 1 && !ON_PAGE.test(scenario);
     cycle.#world = world;
     cycle.random = new Random(seed);
     cycle.origin = world.origin;

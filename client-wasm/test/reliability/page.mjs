@@ -61,15 +61,15 @@ export class Tab {
 
   /** Opens the cycle's database. */
   async database(more = {}) {
-    const { url, space, name } = this.cycle;
-    await this.run((options) => openDatabase(options), { url, space, name, ...more });
+    const { url, space, name, worker } = this.cycle;
+    await this.run((options) => openDatabase(options), { url, space, name, worker, ...more });
     return this;
   }
 
   /** Opens the database; the code with which that fails. */
   tryDatabase(more = {}) {
-    const { url, space, name } = this.cycle;
-    const options = { url, space, name, ...more };
+    const { url, space, name, worker } = this.cycle;
+    const options = { url, space, name, worker, ...more };
     return this.run((options) => code(() => openDatabase(options)), options);
   }
 
@@ -178,9 +178,9 @@ export async function inPage(base) {
     totals: { sum: counter() },
     odds: { value: json() },
   });
-  globalThis.openDatabase = async ({ url, space, name, token }) => {
+  globalThis.openDatabase = async ({ url, space, name, token, worker }) => {
     const access = token === undefined ? {} : { token };
-    globalThis.db = await open({ name, schema, sync: { url, space, ...access } });
+    globalThis.db = await open({ name, schema, sync: { url, space, ...access }, worker });
   };
   const amount = (id) => {
     let hash = 7;

@@ -47,7 +47,8 @@ export async function run(world, scenario, seed, bug) {
   const { promised, synced } = cycle.ledger;
   const notes = cycle.notes.map((note) => `, ${note}`).join("");
   const end = cycle.faults.length === 0 ? "well" : "FAILED";
-  const what = bug ? `${scenario} ${seed}, ${bug}` : `${scenario} ${seed}`;
+  const where = cycle.worker ? " in a worker" : "";
+  const what = bug ? `${scenario} ${seed}, ${bug}` : `${scenario} ${seed}${where}`;
   say(`${what}: ${end}, ${took} s, ${promised.size} writes, ${synced.size} synced${notes}`);
   return { count, faults: cycle.faults, promised: promised.size };
 }

@@ -175,7 +175,13 @@ describe("live queries", () => {
           if (diff !== undefined) assert.deepEqual(patched(seen.rows, diff), rows, one.name);
           seen.rows = rows;
         });
-        return { one, live, seen, query };
+        const count = query.liveCount();
+        const counted = { total: 0 };
+        count.subscribe((total, by) => {
+          if (by !== undefined) assert.equal(counted.total + by, total);
+          counted.total = total;
+        });
+        return { one, live, seen, query, count, counted };
       });
       await settled();
       for (let step = 0; step < 400; step += 1) {
@@ -185,9 +191,10 @@ describe("live queries", () => {
         await settled();
         const tasks = await Promise.all(ids.map((id) => here.db.tasks.get(id)));
         const all = tasks.filter((task) => task !== undefined);
-        queries.forEach(({ one, live, seen }, nth) => {
+        queries.forEach(({ one, live, seen, count, counted }, nth) => {
           const rows = live.getSnapshot();
           assert.deepEqual(rows, naive(all, one), one.name);
+          assert.deepEqual([count.getSnapshot(), counted.total], [rows?.length, rows?.length]);
           assert.equal(seen.rows, rows, "subscribers have the snapshot");
           const known = new Map(before[nth]?.map((task) => [task.id, task]));
           if (several > 1) return;
@@ -216,6 +223,36 @@ describe("live queries", () => {
     await db.tasks.update("1", { title: "a" });
     assert.equal(live.getSnapshot(), rows);
     assert.ok(Object.isFrozen(rows) && Object.isFrozen(rows[0]) && Object.isFrozen(rows[0]?.tags));
+  });
+
+  test("a_live_count_tells_only_when_the_number_is_another_one", async () => {
+    const { db } = await world();
+    await db.tasks.add({ id: "1", title: "a" });
+    const count = db.tasks.where({ done: false }).limit(3).liveCount();
+    const told: unknown[] = [];
+    count.subscribe((number, by) => told.push([number, by]));
+    assert.equal(count.getSnapshot(), undefined);
+    assert.equal(await count.ready, 1);
+    for (const id of ["2", "3", "4", "5"]) await db.tasks.add({ id, title: id });
+    await db.tasks.update("1", { title: "b" });
+    await db.batch((batch) => {
+      batch.tasks.remove("1");
+      batch.tasks.add({ id: "6", title: "b" });
+    });
+    await db.tasks.update("2", { done: true });
+    for (const id of ["3", "4", "5"]) await db.tasks.remove(id);
+    await settled();
+    assert.deepEqual(told, [
+      [1, undefined],
+      [2, 1],
+      [3, 1],
+      [2, -1],
+      [1, -1],
+    ]);
+    assert.throws(() => db.tasks.limit(-1).liveCount(), { code: "invalid" });
+    count.close();
+    await db.tasks.add({ title: "unseen" });
+    assert.equal(count.getSnapshot(), 1);
   });
 
   test("unchanged_rows_keep_their_identity", async () => {

@@ -78,7 +78,7 @@ export class MemoryEngine implements RawEngine {
 
   async write(ops: readonly RawOp[], { relaxed, echo }: RawWriteOptions): Promise<RawReceipt> {
     this.#check();
-    for (const op of ops) this.#precheck(op);
+    this.#precheck(ops);
     for (const op of ops) this.#perform(op);
     this.#row += 1;
     this.#pending.push(this.#row);
@@ -256,10 +256,16 @@ export class MemoryEngine implements RawEngine {
       : { collection, id };
   }
 
-  #precheck({ op, collection, id }: RawOp): void {
-    const live = this.#records(collection).has(id);
-    if (op === "add" && live) fail("exists", `${id} exists`);
-    if (op === "update" && !live) fail("absent", `${id} is absent`);
+  /** Each operation finds what those before it leave. */
+  #precheck(ops: readonly RawOp[]): void {
+    const left = new Map<string, boolean>();
+    for (const { op, collection, id } of ops) {
+      const key = JSON.stringify([collection, id]);
+      const live = left.get(key) ?? this.#records(collection).has(id);
+      if (op === "add" && live) fail("exists", `${id} exists`);
+      if (op === "update" && !live) fail("absent", `${id} is absent`);
+      left.set(key, op !== "remove");
+    }
   }
 
   #perform({ op, collection, id, fields }: RawOp): void {

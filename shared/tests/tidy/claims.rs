@@ -148,7 +148,7 @@ fn steps(name: &str, text: &str) -> Vec<String> {
 /// Titles of tests: the first argument of `test` and `it`.
 fn script_tests(text: &str) -> Vec<String> {
     let mut titles = Vec::new();
-    for call in ["test(", "it("] {
+    for call in ["test(", "it(", "inBoth("] {
         for (at, _) in text.match_indices(call) {
             let argument = text[at + call.len()..].trim_start();
             let Some(quote) = argument.chars().next().filter(|first| "\"`".contains(*first)) else {
