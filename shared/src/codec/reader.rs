@@ -5,6 +5,7 @@ use crate::{
     hlc::Hlc,
     id::{CollectionName, FieldName, ReplicaId},
 };
+use alloc::vec::Vec;
 
 /// Reads canonical CBOR from a slice.
 #[derive(Debug, Clone)]
@@ -14,6 +15,33 @@ pub struct Reader<'a> {
     depth: usize,
     dictionary: Option<&'a Dictionary>,
     used: Used,
+    fields: Known<FieldName>,
+    collections: Known<CollectionName>,
+}
+
+/// Names that were read before: those that come again are the same text in memory, checked once.
+#[derive(Debug, Clone)]
+struct Known<N>(Vec<N>);
+
+impl<N: Clone> Known<N> {
+    /// So many are kept: what has more names than that is read as before.
+    const MAX: usize = 16;
+
+    fn read<E>(
+        &mut self,
+        name: &str,
+        text: fn(&N) -> &str,
+        parse: fn(&str) -> Result<N, E>,
+    ) -> Result<N, E> {
+        if let Some(known) = self.0.iter().find(|known| text(known) == name) {
+            return Ok(known.clone());
+        }
+        let read = parse(name)?;
+        if self.0.len() < Self::MAX {
+            self.0.push(read.clone());
+        }
+        Ok(read)
+    }
 }
 
 /// How much of the dictionary the body has named so far: entries must appear in order of first use.
@@ -28,7 +56,16 @@ impl<'a> Reader<'a> {
     /// Reads the stored form.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0, dictionary: None, used: Used::default() }
+        let (fields, collections) = (Known(Vec::new()), Known(Vec::new()));
+        Self {
+            bytes,
+            at: 0,
+            depth: 0,
+            dictionary: None,
+            used: Used::default(),
+            fields,
+            collections,
+        }
     }
 
     /// Reads what follows in the sent form: [`Self::finish`] then also wants every entry of the
@@ -364,7 +401,8 @@ impl<'a> Reader<'a> {
     pub fn collection(&mut self) -> Result<CollectionName, CodecError> {
         let at = self.at;
         let name = self.name()?;
-        CollectionName::parse(name).map_err(|_refused| CodecError { at, kind: CodecFault::Range })
+        let read = self.collections.read(name, CollectionName::as_str, CollectionName::parse);
+        read.map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// A field's name.
@@ -374,7 +412,8 @@ impl<'a> Reader<'a> {
     pub fn field(&mut self) -> Result<FieldName, CodecError> {
         let at = self.at;
         let name = self.name()?;
-        FieldName::parse(name).map_err(|_refused| CodecError { at, kind: CodecFault::Range })
+        let read = self.fields.read(name, FieldName::as_str, FieldName::parse);
+        read.map_err(|_refused| CodecError { at, kind: CodecFault::Range })
     }
 
     /// A hybrid time.

@@ -10,9 +10,9 @@ use crate::{
     id::{RecordKey, ReplicaId, Seq},
     message::RejectCode,
     record::{Record, VersionVector},
-    sorted::{SortedMap, SortedSet},
+    sorted::{self, SortedMap, SortedSet},
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 use core::ops::Range;
 
 /// A row of the outbox.
@@ -166,9 +166,13 @@ impl Overlay {
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
         for (at, write) in row.writes.iter().enumerate() {
-            let places = self.by_key.entry(write.key.clone()).or_default();
             let place = Place { row: number, at };
-            places.insert(places.partition_point(|known| *known < place), place);
+            match self.by_key.entry(write.key.clone()) {
+                sorted::Entry::Vacant(entry) => drop(entry.insert(vec![place])),
+                sorted::Entry::Occupied(places) => {
+                    places.insert(places.partition_point(|known| *known < place), place);
+                }
+            }
         }
         self.counts.add(&state);
         self.rows.insert(number, OutboxRow { row, state });
