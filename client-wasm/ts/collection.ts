@@ -164,7 +164,7 @@ export class Query<R> {
    * const latest = await db.tasks.orderBy("createdAt", "desc").first();
    */
   async first(): Promise<R | undefined> {
-    return (await this.all())[0];
+    return (await this.#with({ limit: Math.min(1, this.#plan.limit) }).all())[0];
   }
 
   /**

@@ -327,8 +327,10 @@ describe("live queries", () => {
       few.map(({ id }) => id),
       ["0000", "0001", "0002"],
     );
-    assert.equal(engine.scans.length, 1);
+    assert.equal((await db.tasks.first())?.id, "0000");
+    assert.equal(engine.scans.length, 2);
     assert.deepEqual(await db.tasks.limit(0).all(), []);
+    assert.equal(await db.tasks.limit(0).first(), undefined);
     assert.equal((await db.tasks.limit(600).all()).length, 600);
     await assert.rejects(db.tasks.limit(-1).all(), { code: "invalid" });
     // UTF-8 and UTF-16 disagree on these two.
