@@ -275,9 +275,9 @@ impl Database {
     /// What a record shows.
     pub(crate) fn row(&self, key: &RecordKey) -> Option<JsValue> {
         let record = self.live(key)?;
-        let mut rows = Rows::new();
+        let mut rows = Rows::of_rows();
         rows.push(key.id.as_str(), &record, self.columns_of(&key.collection));
-        Some(rows.rows().get(0))
+        Some(rows.finish().get(0))
     }
 
     fn live(&self, key: &RecordKey) -> Option<Record> {
@@ -303,7 +303,7 @@ impl Database {
     ) -> JsValue {
         let columns = self.columns_of(collection);
         let keys = self.engine(|engine| engine.replica().keys_after(collection, after, limit));
-        let mut rows = Rows::new();
+        let mut rows = Rows::of_rows();
         for key in &keys {
             if let Some(record) = self.live(key) {
                 rows.push(key.id.as_str(), &record, columns);
@@ -311,7 +311,7 @@ impl Database {
         }
         let next = keys.last().filter(|_| keys.len() >= limit);
         let next = next.map_or(JsValue::NULL, |key| JsValue::from_str(key.id.as_str()));
-        object(&[("rows", rows.rows().into()), ("next", next)])
+        object(&[("rows", rows.finish().into()), ("next", next)])
     }
 
     /// Whether changes of a collection are told with their rows.
@@ -326,14 +326,14 @@ impl Database {
 
     /// Tells that records changed.
     pub(crate) fn changed(&self, keys: &SortedSet<RecordKey>) {
-        let mut changes = Rows::new();
+        let mut changes = Rows::of_changes();
         for key in keys {
             let watched = self.watched.borrow().contains(&key.collection);
             let record = watched.then(|| self.live(key));
             let columns = self.columns_of(&key.collection);
             changes.push_change(key, record.as_ref().map(|record| (record.as_ref(), columns)));
         }
-        self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.changes().into())]);
+        self.tell(&[("type", JsValue::from_str("changed")), ("changes", changes.finish().into())]);
     }
 
     /// How the other tabs are told.

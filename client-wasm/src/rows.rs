@@ -1,7 +1,8 @@
 //! Records for JavaScript: many at once, as one text that `JSON.parse` reads.
 //!
-//! A call for each property would cost more than reading the record. What JSON cannot say (bytes, integers beyond
-//! ±2^53, fractions, which would have to be printed and read again) is put in its place afterwards.
+//! A call for each property would cost more than reading the record. What JSON cannot say (absent cells, bytes, integers
+//! beyond ±2^53, fractions, which would have to be printed and read again) is put in its place afterwards. However much
+//! there is, a text stays far below what a browser takes.
 
 use crate::convert::{cell_value, stamp_text};
 use js_sys::{Array, JSON};
@@ -34,18 +35,36 @@ struct Patch {
     value: JsValue,
 }
 
+/// Size at which a text is read and another one begun. A record of its own takes at most six times its bytes.
+const TEXT_BYTES_AIM: usize = 1 << 20;
+
 /// `RawRow`s, or `RawChange`s, in the making.
 #[derive(Debug)]
 pub(crate) struct Rows {
+    /// Those of texts that were read.
+    done: Array,
     text: String,
+    /// How many there are in the text.
     count: u32,
     patches: Vec<Patch>,
+    /// The row of one of them.
+    row_of: fn(JsValue) -> RawRow,
 }
 
 impl Rows {
-    /// None yet.
-    pub(crate) fn new() -> Self {
-        Self { text: String::from("["), count: 0, patches: Vec::new() }
+    /// `RawRow`s, none yet.
+    pub(crate) fn of_rows() -> Self {
+        Self::new(JsCast::unchecked_into)
+    }
+
+    /// `RawChange`s, none yet.
+    pub(crate) fn of_changes() -> Self {
+        Self::new(|change| change.unchecked_into::<RawChange>().row())
+    }
+
+    fn new(row_of: fn(JsValue) -> RawRow) -> Self {
+        let (done, text) = (Array::new(), String::from("["));
+        Self { done, text, count: 0, patches: Vec::new(), row_of }
     }
 
     /// Another `RawRow`.
@@ -76,30 +95,34 @@ impl Rows {
         self.text.push('}');
     }
 
-    /// `RawRow`s.
-    pub(crate) fn rows(self) -> Array {
-        self.read(|row| row.unchecked_into())
+    /// All of them.
+    pub(crate) fn finish(mut self) -> Array {
+        let last = self.read();
+        if self.done.length() == 0 { last } else { self.done.concat(&last) }
     }
 
-    /// `RawChange`s.
-    pub(crate) fn changes(self) -> Array {
-        self.read(|change| change.unchecked_into::<RawChange>().row())
-    }
-
-    fn read(mut self, row_of: impl Fn(JsValue) -> RawRow) -> Array {
+    /// What the text says; another one begins.
+    fn read(&mut self) -> Array {
         self.text.push(']');
         #[expect(
             clippy::expect_used,
             reason = "an array was written; records must not be left out"
         )]
         let items: Array = JSON::parse(&self.text).expect("rows are JSON").unchecked_into();
-        for Patch { item, column, value } in self.patches {
-            row_of(items.get(item)).values().set(column, value);
+        for Patch { item, column, value } in self.patches.drain(..) {
+            (self.row_of)(items.get(item)).values().set(column, value);
         }
+        self.text.clear();
+        self.text.push('[');
+        self.count = 0;
         items
     }
 
     fn begin(&mut self) {
+        if self.text.len() > TEXT_BYTES_AIM {
+            let items = self.read();
+            self.done = self.done.concat(&items);
+        }
         if self.count > 0 {
             self.text.push(',');
         }
@@ -116,7 +139,7 @@ impl Rows {
             }
             match record.cells.get(cell) {
                 Some(cell) => self.cell(column, &cell.state),
-                None => self.text.push_str("null"),
+                None => self.patch(column, JsValue::UNDEFINED),
             }
         }
         self.text.push_str("]}");
@@ -126,9 +149,9 @@ impl Rows {
         let start = self.text.len();
         let fits = match state {
             State::Lww { value, .. } | State::Max(value) | State::Min(value) => {
-                self.value_or_null(value.as_ref())
+                value.as_ref().is_some_and(|value| self.value(value))
             }
-            State::Fww(first) => self.value_or_null(first.as_ref().map(|(_, value)| value)),
+            State::Fww(first) => first.as_ref().is_some_and(|(_, value)| self.value(value)),
             State::Counter(counter) if !counter.0.is_empty() => self.integer(counter.total()),
             State::Set(set) if !(set.elements.is_empty() && set.context.is_empty()) => {
                 self.array(set.elements.keys(), Self::value)
@@ -137,16 +160,18 @@ impl Rows {
                 let latest_first = siblings.values.iter().rev();
                 self.array(latest_first, |rows, (stamp, value)| rows.sibling(stamp, value))
             }
-            State::Counter(_) | State::Set(_) | State::Review(_) | State::Later { .. } => {
-                self.value_or_null(None)
-            }
+            State::Counter(_) | State::Set(_) | State::Review(_) | State::Later { .. } => false,
         };
         if !fits {
             self.text.truncate(start);
-            self.text.push_str("null");
-            let value = cell_value(state);
-            self.patches.push(Patch { item: self.count - 1, column, value });
+            self.patch(column, cell_value(state));
         }
+    }
+
+    /// Leaves a place for `value`.
+    fn patch(&mut self, column: u32, value: JsValue) {
+        self.text.push_str("null");
+        self.patches.push(Patch { item: self.count - 1, column, value });
     }
 
     /// Whether JSON can say the value, as is so of all that write a part: what was written of one that does not fit
@@ -175,10 +200,6 @@ impl Rows {
             }
         }
         true
-    }
-
-    fn value_or_null(&mut self, value: Option<&Value>) -> bool {
-        self.value(value.unwrap_or(&Value::Null))
     }
 
     fn sibling(&mut self, stamp: &Stamp, value: &Value) -> bool {
@@ -233,13 +254,17 @@ impl Rows {
             // All of these bytes are characters of their own.
             self.text.push_str(text.get(plain..at).unwrap_or_default());
             plain = at + 1;
-            if byte >= b' ' {
-                self.text.push('\\');
-                self.text.push(char::from(byte));
-            } else {
-                self.text.push_str("\\u00");
-                for digit in [byte >> 4, byte & 15] {
-                    self.text.extend(char::from_digit(u32::from(digit), 16));
+            self.text.push('\\');
+            match byte {
+                b'\n' => self.text.push('n'),
+                b'\r' => self.text.push('r'),
+                b'\t' => self.text.push('t'),
+                b'"' | b'\\' => self.text.push(char::from(byte)),
+                _ => {
+                    self.text.push_str("u00");
+                    for digit in [byte >> 4, byte & 15] {
+                        self.text.extend(char::from_digit(u32::from(digit), 16));
+                    }
                 }
             }
         }

@@ -25,7 +25,7 @@ export type Load = (worker: boolean) => Promise<RawEngineClass>;
 /** For entries of the package that have no script for workers. */
 export function onPage(load: () => Promise<RawEngineClass>): Load {
   return (worker) => {
-    if (worker) throw invalid("worker", "is what the entry `rejoin` alone offers");
+    if (worker) throw invalid("worker", "is what `rejoin` alone offers, in a browser");
     return load();
   };
 }

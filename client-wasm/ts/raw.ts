@@ -108,11 +108,11 @@ export interface RawReceipt {
 export interface RawRow {
   readonly id: string;
   /**
-   * By column; `null` if the cell is absent, or if that is its value.
+   * By column; `undefined` if the cell is absent.
    * lww, fww, max, min: the value. counter: the total (`bigint` beyond ±2^53). set: array of elements,
    * ascending. review: array of {@link RawSibling}, latest stamp first.
    */
-  readonly values: readonly (RawValue | readonly RawSibling[])[];
+  readonly values: readonly (RawValue | readonly RawSibling[] | undefined)[];
 }
 
 /** One of the values of a review cell that stand side by side. */

@@ -15,7 +15,7 @@ export type AnyRow = { readonly id: string } & Readonly<Record<string, unknown>>
 
 type Values = RawRow["values"];
 type Cell = Values[number];
-type Siblings = Exclude<Cell, RawValue>;
+type Siblings = Exclude<Cell, RawValue | undefined>;
 
 /** What a row shows for a `review` field. */
 export class ShownReview implements Review<unknown> {
@@ -152,12 +152,12 @@ function reader(
 /** The value of one cell; `undefined` if it is absent or of another type than the field. */
 function readOne(definition: FieldDefinition, { at, kind }: Place, values: Values): unknown {
   const cell = values[at];
-  if (cell === undefined || cell === null) return undefined;
+  if (cell === undefined) return undefined;
   const value = kind === "review" ? (cell as Siblings)[0]?.value : (cell as RawValue);
   return value === undefined ? undefined : freezeValue(definition.type.read(value));
 }
 
-function numberOf(cell: Cell | undefined): number {
+function numberOf(cell: Cell): number {
   return typeof cell === "number" || typeof cell === "bigint" ? Number(cell) : 0;
 }
 

@@ -177,7 +177,7 @@ describe("a collection of TanStack DB", () => {
     assert.equal(row?.notes.value, "n");
     await insert.when("settled");
     const stored = engine.row("tasks", row?.id ?? "");
-    assert.equal(stored?.values.filter((value) => value !== null).length, 2);
+    assert.equal(stored?.values.filter((value) => value !== undefined).length, 2);
   });
 
   test("changes_of_counters_and_sets_keep_what_others_do", async () => {

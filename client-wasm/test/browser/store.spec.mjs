@@ -55,7 +55,7 @@ inBoth(
         {
           collection: "tasks",
           id: "1",
-          row: { id: "1", values: ["a", null, null, null] },
+          row: { id: "1", values: ["a", undefined, undefined, undefined] },
         },
       ],
       1,
@@ -104,6 +104,30 @@ inBoth("operations_do_what_the_interface_says", LIMITS, async (context, worker) 
     after: [null],
     left: ["4"],
   });
+});
+
+inBoth("rows_of_megabytes_are_read_and_told_whole", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
+  const seen = await page.evaluate(async () => {
+    await openEngine("megabytes");
+    engine.watch("tasks", true);
+    // Six times as long in JSON; with what JSON cannot say in rows of every part of it.
+    const title = (at) => `${at}\n\t\r"\\${"\u0001".repeat(60_000)}`;
+    const large = (at) => [["votes", "counter", "increment", 2n ** 60n + BigInt(at)]];
+    const ops = Array.from({ length: 12 }, (_, at) => {
+      const fields = [["title", "lww", "set", title(at)], ...(at % 2 === 0 ? large(at) : [])];
+      return { op: "add", collection: "tasks", id: `${10 + at}`, erase: false, fields };
+    });
+    await engine.write(ops, { relaxed: false, echo: false });
+    const told = events.findLast(({ type }) => type === "changed").changes;
+    const { rows } = await engine.scan("tasks", null, 100);
+    const fits = ({ id, values }, at) =>
+      id === `${10 + at}` &&
+      values[0] === title(at) &&
+      values[1] === (at % 2 === 0 ? 2n ** 60n + BigInt(at) : undefined);
+    return [rows.length, rows.every(fits), told.length, told.map(({ row }) => row).every(fits)];
+  });
+  assert.deepEqual(seen, [12, true, 12, true]);
 });
 
 inBoth(

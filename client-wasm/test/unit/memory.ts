@@ -21,8 +21,8 @@ import type {
 } from "../../ts/raw.js";
 import { compareValues } from "../../ts/values.js";
 
-type Cell = RawRow["values"][number] | undefined;
-type Cells = Map<string, RawRow["values"][number]>;
+type Cell = RawRow["values"][number];
+type Cells = Map<string, Cell>;
 
 function fail(code: string, message: string): never {
   const error: RawError = { code, message, retryable: false };
@@ -234,7 +234,7 @@ export class MemoryEngine implements RawEngine {
       ({ pattern }) => pattern === collection || collection.startsWith(pattern.replace("*", "")),
     );
     const columns = covering?.columns ?? fail("unknown_collection", collection);
-    return { id, values: columns.map(([field, kind]) => cells.get(`${field} ${kind}`) ?? null) };
+    return { id, values: columns.map(([field, kind]) => cells.get(`${field} ${kind}`)) };
   }
 
   #check(): void {

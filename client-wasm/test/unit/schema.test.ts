@@ -142,9 +142,9 @@ describe("schema", () => {
       tags: set(text()),
     });
     const empty = { title: "", done: true, due: null, cents: 0n, votes: 0, tags: [] };
-    const none = [null, null, null, null, null, null];
+    const none = [undefined, undefined, undefined, undefined, undefined, undefined];
     assert.deepEqual(shape.decode({ id: "1", values: none }), { id: "1", ...empty });
-    const mistyped = [5, "yes", "soon", 1.5, null, [5, "kept"]];
+    const mistyped = [5, "yes", "soon", 1.5, undefined, [5, "kept"]];
     const shown = { id: "1", ...empty, tags: ["kept"] };
     assert.deepEqual(shape.decode({ id: "1", values: mistyped }), shown);
     const large = shape.decode({
@@ -172,7 +172,7 @@ describe("schema", () => {
       ["best", "max"],
       ["best", "lww"],
     ]);
-    const old = [null, null, "old", 1, 2, ["b"], ["a", "b"], null, 7];
+    const old = [undefined, undefined, "old", 1, 2, ["b"], ["a", "b"], undefined, 7];
     const { id: _, ...row } = shape.decode({ id: "1", values: old });
     assert.deepEqual(row, { title: "old", votes: 3, tags: ["a", "b"], best: 7 });
     assert.deepEqual(shape.patch({ tags: removeFrom("a") }), [

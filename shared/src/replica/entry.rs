@@ -12,6 +12,12 @@ use crate::{
 use alloc::{string::String, vec::Vec};
 
 impl Entry {
+    /// Bytes that it takes in memory for what it received.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let opened = if let Self::Opened(opened) = self { opened.records.as_slice() } else { &[] };
+        self.received_bytes() + opened.iter().map(|record| record.bytes.len()).sum::<usize>()
+    }
+
     /// Bytes of the message that it holds, if it holds one.
     pub(crate) fn received_bytes(&self) -> usize {
         match self {

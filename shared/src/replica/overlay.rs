@@ -10,9 +10,9 @@ use crate::{
     id::{RecordKey, ReplicaId, Seq},
     message::RejectCode,
     record::{Record, VersionVector},
-    sorted::{self, SortedMap, SortedSet},
+    sorted::{SortedMap, SortedSet},
 };
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 
 /// A row of the outbox.
@@ -45,7 +45,7 @@ pub enum RowState {
 pub struct Overlay {
     rows: SortedMap<u64, OutboxRow>,
     /// Of each record its writes, ascending.
-    by_key: SortedMap<RecordKey, Vec<Place>>,
+    by_key: SortedMap<RecordKey, SortedSet<Place>>,
     counts: Counts,
 }
 
@@ -131,14 +131,19 @@ impl Overlay {
 
     /// Numbers of the rows that touch `key`, ascending.
     pub fn numbers_of(&self, key: &RecordKey) -> impl Iterator<Item = u64> {
-        self.places_of(key)
-            .chunk_by(|one, next| one.row == next.row)
-            .flat_map(|of_row| of_row.first())
-            .map(|place| place.row)
+        let mut before = None;
+        let numbers = self.places_of(key, 0..u64::MAX).map(|place| place.row);
+        numbers.filter(move |number| before.replace(*number) != Some(*number))
     }
 
-    fn places_of(&self, key: &RecordKey) -> &[Place] {
-        self.by_key.get(key).map_or(&[], Vec::as_slice)
+    /// The writes on `key` of rows with these numbers.
+    fn places_of(
+        &self,
+        key: &RecordKey,
+        rows: Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = &Place> {
+        let within = Place { row: rows.start, at: 0 }..Place { row: rows.end, at: 0 };
+        self.by_key.get(key).into_iter().flat_map(move |places| places.range(within.clone()))
     }
 
     /// Whether a row that was not rejected touches one of these records.
@@ -166,13 +171,7 @@ impl Overlay {
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {
         for (at, write) in row.writes.iter().enumerate() {
-            let place = Place { row: number, at };
-            match self.by_key.entry(write.key.clone()) {
-                sorted::Entry::Vacant(entry) => drop(entry.insert(vec![place])),
-                sorted::Entry::Occupied(places) => {
-                    places.insert(places.partition_point(|known| *known < place), place);
-                }
-            }
+            self.by_key.entry(write.key.clone()).or_default().insert(Place { row: number, at });
         }
         self.counts.add(&state);
         self.rows.insert(number, OutboxRow { row, state });
@@ -181,9 +180,9 @@ impl Overlay {
     pub(super) fn remove(&mut self, number: u64) -> Option<OutboxRow> {
         let gone = self.rows.remove(&number)?;
         self.counts.subtract(&gone.state);
-        for write in &gone.row.writes {
+        for (at, write) in gone.row.writes.iter().enumerate() {
             if let Some(places) = self.by_key.get_mut(&write.key) {
-                places.retain(|place| place.row != number);
+                places.remove(&Place { row: number, at });
                 if places.is_empty() {
                     self.by_key.remove(&write.key);
                 }
@@ -235,8 +234,7 @@ impl Overlay {
             outbox.row.restamp(changed);
             for (old, new) in before.writes.iter().zip(&mut outbox.row.writes) {
                 for (row, (from, to)) in copied.range(..number) {
-                    let mut places = self.by_key.get(&new.key).into_iter().flatten();
-                    if places.any(|place| place.row == *row) {
+                    if contains(&self.by_key, &new.key, *row) {
                         new.sees(old, *from, *to);
                     }
                 }
@@ -258,7 +256,7 @@ impl Overlay {
 
     /// Whether no row behind `number` touches `key`.
     pub(super) fn is_last_of(&self, key: &RecordKey, number: u64) -> bool {
-        self.places_of(key).last().is_none_or(|last| last.row <= number)
+        self.places_of(key, 0..u64::MAX).next_back().is_none_or(|last| last.row <= number)
     }
 
     /// Replays onto `record` the rows of `numbers` on `key` that a base of that `seen` lacks and that were
@@ -299,11 +297,16 @@ impl Overlay {
         seen: &'a VersionVector,
         numbers: Range<u64>,
     ) -> impl Iterator<Item = (Stamp, &'a RowWrite)> {
-        let places = self.places_of(key).iter().filter(move |place| numbers.contains(&place.row));
-        places.filter_map(|place| {
+        self.places_of(key, numbers).filter_map(|place| {
             let OutboxRow { row, state } = self.rows.get(&place.row)?;
             let counts = !matches!(state, RowState::Rejected { .. }) && !seen.covers(&row.stamp);
             row.writes.get(place.at).filter(|_| counts).map(|write| (row.stamp, write))
         })
     }
+}
+
+/// Whether the row of that number touches `key`.
+fn contains(by_key: &SortedMap<RecordKey, SortedSet<Place>>, key: &RecordKey, number: u64) -> bool {
+    let of_row = Place { row: number, at: 0 }..=Place { row: number, at: usize::MAX };
+    by_key.get(key).is_some_and(|places| places.range(of_row).next().is_some())
 }

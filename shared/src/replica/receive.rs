@@ -271,7 +271,6 @@ impl Replica {
         }
     }
 
-    /// Stages a chunk's records, bytes as they came.
     /// A `Records` or `Chunk` message.
     pub(super) fn staged_message(
         &mut self,
@@ -293,6 +292,7 @@ impl Replica {
         Ok(())
     }
 
+    /// Stages a chunk's records, bytes as they came.
     pub(super) fn chunk(&mut self, opened: Opened, applied: &mut Applied) {
         let Opened { bytes, subscription, upto, records } = opened;
         self.unfolded_bytes += bytes.len();

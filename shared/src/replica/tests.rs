@@ -12,7 +12,8 @@ use crate::{
     },
     io::{Batch, Keyspace, Row as Pair, Write},
     message::{
-        self, Body, Changes, Message, PROOF_BYTES, Place, RejectCode, limits::EPOCHS_MAX, wire,
+        self, Body, Changes, Chunk, ChunkRecord, Message, PROOF_BYTES, Place, RejectCode,
+        limits::EPOCHS_MAX, wire,
     },
     record::{Kind, Record, State, Value, VersionVector, Visible, visible},
     sorted::SortedMap,
@@ -614,6 +615,31 @@ fn what_a_heal_had_staged_is_not_shown_when_the_next_one_begins() {
     replica.apply(healed).unwrap();
     feed(&mut replica, 2, true, Vec::new());
     assert_eq!(replica.view(&key("a")).unwrap(), new);
+}
+
+/// A chunk is stored as a message and applied as what was read of it: whoever reads the log has the same.
+#[test]
+fn chunk_whose_records_are_at_hand_is_stored_and_applied_as_its_message() {
+    let mut writer = replica();
+    let title = field("title", FieldAction::Set(Kind::Lww, Value::text("a")));
+    commit(&mut writer, &[change("a", Action::Upsert(vec![title]))]);
+    let bytes = encode_record(&writer.view(&key("a")).unwrap());
+    let record = ChunkRecord { key: key("a"), seq: Seq(3), proof: [7; PROOF_BYTES], bytes };
+    let chunk = Chunk::pack(0, (None, Some(key("b"))), (false, 1), vec![record]);
+    let records = chunk.open().unwrap().unwrap();
+    let (subscription, upto) = (0, chunk.upto.clone());
+    let bytes = wire::encode(&Message::Chunk(chunk));
+    let opened = Entry::Opened(Opened { bytes, subscription, upto, records });
+    let stored = encode_entry(&opened);
+    let (mut one, mut other) = (replica(), replica());
+    for replica in [&mut one, &mut other] {
+        replica.apply(welcomed(1)).unwrap();
+        replica.apply(heal_begun(1)).unwrap();
+    }
+    assert_eq!(one.apply(opened).unwrap(), other.apply_encoded(&stored).unwrap());
+    assert_eq!(one.standings(), other.standings());
+    assert_eq!(one.base().staged_len(), 1);
+    assert_eq!(other.base().staged_len(), 1);
 }
 
 /// The list of epochs grew for ever, and a peer that returned to an earlier one was taken for the latest:

@@ -38,6 +38,11 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
             }
         }
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let ends = self.front.len() + self.back.len();
+        (ends, self.runs.as_slice().is_empty().then_some(ends))
+    }
 }
 
 impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
@@ -108,6 +113,11 @@ impl<K, V> Iterator for IntoIter<K, V> {
                 None => return self.back.next(),
             }
         }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let ends = self.front.len() + self.back.len();
+        (ends, self.runs.as_slice().is_empty().then_some(ends))
     }
 }
 

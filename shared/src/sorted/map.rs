@@ -160,15 +160,16 @@ impl<K, V> SortedMap<K, V> {
         let left = entries.len();
         self.len -= 1;
         if let Runs::Many(runs) = &mut self.runs {
-            // What is left joins what follows, so that few entries do not keep many runs.
-            let joins = |next: &Vec<(K, V)>| left + next.len() <= RUN_MAX / 2;
+            // What is left joins what stands before it or behind it, so that few entries do not keep many runs.
+            let joins = |other: &Vec<(K, V)>| left + other.len() <= RUN_MAX / 2;
             if left == 0 {
                 drop(runs.remove(run));
             } else if runs.get(run + 1).is_some_and(joins) {
-                let next = runs.remove(run + 1);
-                if let Some(entries) = runs.get_mut(run) {
-                    entries.extend(next);
-                }
+                join(runs, run);
+            } else if let Some(before) = run.checked_sub(1)
+                && runs.get(before).is_some_and(joins)
+            {
+                join(runs, before);
             }
         }
         Some(gone)
@@ -281,9 +282,11 @@ impl<K: Ord, V> SortedMap<K, V> {
             let entries = runs.get(run).map_or(&[] as &[(K, V)], Vec::as_slice);
             entries.get(from..to.unwrap_or(entries.len())).unwrap_or_default()
         };
-        if start.run >= end.run {
-            let within = start.run == end.run;
-            return Iter::new(part(start.run, start.index, within.then_some(end.index)), &[], &[]);
+        if start.run > end.run {
+            return Iter::new(&[], &[], &[]);
+        }
+        if start.run == end.run {
+            return Iter::new(part(start.run, start.index, Some(end.index)), &[], &[]);
         }
         let between = runs.get(start.run + 1..end.run).unwrap_or_default();
         Iter::new(part(start.run, start.index, None), between, part(end.run, 0, Some(end.index)))
@@ -298,13 +301,11 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// Puts an entry where it belongs.
     pub(super) fn insert_at(&mut self, mut at: At, key: K, value: V) -> &mut V {
         self.len += 1;
+        if self.runs().get(at.run).is_some_and(|entries| entries.len() >= RUN_MAX) {
+            at = self.split(at);
+        }
         match self.runs_mut().get_mut(at.run) {
-            Some(entries) => {
-                entries.insert(at.index, (key, value));
-                if entries.len() > RUN_MAX {
-                    at = self.split(at);
-                }
-            }
+            Some(entries) => entries.insert(at.index, (key, value)),
             None => {
                 self.runs = Runs::One(vec![(key, value)]);
                 at = At { run: 0, index: 0 };
@@ -313,14 +314,15 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.value_at(at)
     }
 
-    /// Makes two runs of one; where the entry at `at` is afterwards.
+    /// Makes two runs of one that is full; where what belongs to `at` belongs afterwards.
     fn split(&mut self, at: At) -> At {
         let is_last = at.run + 1 == self.runs().len();
         let Some(entries) = self.runs_mut().get_mut(at.run) else { return at };
         // What comes in order fills its runs.
-        let appended = is_last && at.index + 1 == entries.len();
+        let appended = is_last && at.index == entries.len();
         let cut = if appended { at.index } else { entries.len() / 2 };
         let behind = entries.split_off(cut);
+        entries.shrink_to_fit();
         match &mut self.runs {
             Runs::One(entries) => {
                 self.runs = Runs::Many(vec![core::mem::take(entries), behind]);
@@ -470,6 +472,14 @@ impl<'a, K, V> IntoIterator for &'a mut SortedMap<K, V> {
 
     fn into_iter(self) -> IterMut<'a, K, V> {
         self.iter_mut()
+    }
+}
+
+/// Makes one run of that one and the next.
+fn join<K, V>(runs: &mut Vec<Vec<(K, V)>>, run: usize) {
+    let next = runs.remove(run + 1);
+    if let Some(entries) = runs.get_mut(run) {
+        entries.extend(next);
     }
 }
 

@@ -93,6 +93,11 @@ fn agree(map: &SortedMap<u16, u8>, model: &BTreeMap<u16, u8>, low: u16, high: u1
             }
             assert!(map.range((start, end)).eq(model.range((start, end))));
             assert!(map.range((start, end)).rev().eq(model.range((start, end)).rev()));
+            if low < high && start != Bound::Unbounded {
+                // The standard one panics.
+                let swapped = (Bound::Included(high), Bound::Included(low));
+                assert_eq!(map.range(swapped).next(), None);
+            }
         }
     }
     let mut ends = map.clone().into_iter();

@@ -95,7 +95,7 @@ impl Queue {
 
 fn received_bytes(want: &Want) -> usize {
     match want {
-        Want::Entry { entry, .. } => entry.received_bytes(),
+        Want::Entry { entry, .. } => entry.held_bytes(),
         Want::Write { .. }
         | Want::Drop { .. }
         | Want::Edit { .. }
