@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { addTo, increment, removeFrom, resolve, type SetChange } from "../../ts/changes.js";
+import { Opener } from "../../ts/open.js";
 import type { RawField, RawOp } from "../../ts/raw.js";
+import { defineSchema, int, min, text } from "../../ts/schema.js";
 import type { Row } from "../../ts/types.js";
+import { memoryEngine } from "./memory.js";
 import { Random } from "./random.js";
 import { schema, settled, world, type World } from "./world.js";
 
@@ -78,6 +81,19 @@ describe("undo and redo", () => {
     await scope.redo();
     const put = { title: "b", tags: ["y", "z"], due: 5, votes: 0, notes: "", done: true };
     assert.deepEqual(await shown(all), { ...before, ...put });
+  });
+
+  test("leave_a_least_value_that_was_absent_before", async () => {
+    const own = defineSchema({ t: { title: text(), least: min(int().optional()) } });
+    const { Engine } = memoryEngine();
+    const db = await new Opener().open({ name: "own", schema: own }, async () => Engine);
+    const scope = db.undoable("editor");
+    await db.t.add({ id: "1", title: "a" });
+    await scope.batch((batch) => batch.t.put("1", { title: "b", least: 5 }));
+    await scope.undo();
+    assert.deepEqual(await db.t.get("1"), { id: "1", title: "a", least: 5 });
+    await db.t.update("1", { least: 3 });
+    assert.equal((await db.t.get("1"))?.least, 3);
   });
 
   test("leave_alone_what_others_have_written_since", async () => {
