@@ -138,11 +138,12 @@ impl Row {
         let before = self.origin.is_none().then(|| self.clone());
         let new = |stamp: Stamp| changed.get(&stamp).copied().unwrap_or(stamp);
         self.stamp = new(self.stamp);
+        let own = self.stamp;
         for write in &mut self.writes {
-            restamp_vector(&mut write.saw, changed);
+            restamp_vector(&mut write.saw, changed, own);
             for intent in &mut write.intents {
                 match intent {
-                    Intent::Delete { covers, .. } => restamp_vector(covers, changed),
+                    Intent::Delete { covers, .. } => restamp_vector(covers, changed, own),
                     Intent::Resolve { covers, .. } => {
                         *covers = SortedSet::from_iter(covers.iter().map(|stamp| new(*stamp)));
                     }
@@ -182,7 +183,9 @@ impl RowWrite {
     }
 }
 
-fn restamp_vector(vector: &mut VersionVector, changed: &Restamped) {
+/// Gives what was seen its new stamps. Rows that keep theirs (refused ones, as a rule) may stand behind `own` now: what
+/// its replica writes later has such stamps too, and nobody has seen that.
+fn restamp_vector(vector: &mut VersionVector, changed: &Restamped, own: Stamp) {
     let old: Vec<Stamp> = vector.iter().filter(|stamp| changed.contains_key(stamp)).collect();
     for stamp in &old {
         vector.remove(&stamp.replica);
@@ -191,6 +194,10 @@ fn restamp_vector(vector: &mut VersionVector, changed: &Restamped) {
         if let Some(new) = changed.get(&stamp) {
             vector.raise(new.replica, new.hlc);
         }
+    }
+    if vector.get(&own.replica).is_some_and(|last| last > own.hlc) {
+        vector.remove(&own.replica);
+        vector.raise(own.replica, own.hlc);
     }
 }
 
