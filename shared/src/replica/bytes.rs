@@ -61,7 +61,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         }
         Entry::Session(incarnation) => one(&mut out, tag, |out| out.bytes(incarnation.as_bytes())),
         Entry::Welcomed(welcomed) => {
-            start(&mut out, tag, 7);
+            start(&mut out, tag, 8);
             write_welcomed(&mut out, welcomed);
         }
         Entry::Reborn { replica, accepted, unsure, restamped } => {
@@ -175,7 +175,7 @@ fn read_entry(input: &mut Reader<'_>, tag: u64, len: usize) -> Result<Entry, Cod
         6 | 12 => 2,
         4 => 3,
         3 | 9 | 14 => 4,
-        8 => 7,
+        8 => 8,
         15 => 0,
         _ => return Err(input.fault(CodecFault::Range)),
     };
@@ -488,6 +488,7 @@ fn write_welcomed(out: &mut Writer, welcomed: &Welcomed) {
     write_numbers(out, welcomed.good.iter().map(|id| u64::from(*id)));
     write_numbers(out, welcomed.afresh.iter().map(|id| u64::from(*id)));
     write_numbers(out, welcomed.stale.iter().map(|id| u64::from(*id)));
+    out.uint(welcomed.kept.0);
 }
 
 fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
@@ -499,6 +500,7 @@ fn read_welcomed(input: &mut Reader<'_>) -> Result<Welcomed, CodecError> {
         good: read_ids(input)?,
         afresh: read_ids(input)?,
         stale: read_ids(input)?,
+        kept: Seq(input.uint()?),
     })
 }
 

@@ -171,6 +171,8 @@ pub struct Welcomed {
     pub afresh: Vec<u32>,
     /// Those among them whose base is older than the peer's horizon: it goes when a snapshot has come.
     pub stale: Vec<u32>,
+    /// Up to where the peer has what it had accepted when it was last welcomed.
+    pub kept: Seq,
 }
 
 /// A subscription's stored position.

@@ -24,6 +24,14 @@ pub struct OutboxRow {
     pub state: RowState,
 }
 
+impl OutboxRow {
+    /// Whether it was refused because nobody knows whether it was accepted before.
+    #[must_use]
+    pub const fn may_count(&self) -> bool {
+        matches!(self.state, RowState::Rejected { code: RejectCode::Unsure, .. })
+    }
+}
+
 /// What became of an outbox row so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowState {
@@ -191,13 +199,19 @@ impl Overlay {
         Some(gone)
     }
 
-    /// Own acknowledged rows count as unsent again: the peer is asked once more whether it has them.
-    pub(super) fn unsettle(&mut self, replica: ReplicaId) {
+    /// Acknowledged rows that the peer may have lost: those of `replica` count as unsent again, so that it is asked
+    /// once more whether it has them; of the others no position tells any more that the base has all of them.
+    pub(super) fn unsettle(&mut self, replica: ReplicaId, is_kept: impl Fn(Seq) -> bool) {
         for outbox in self.rows.values_mut() {
-            let accepted = matches!(outbox.state, RowState::Accepted(_));
-            if accepted && outbox.row.stamp.replica == replica {
-                outbox.state = RowState::Waiting;
-                self.counts.add(&RowState::Waiting);
+            let is_own = outbox.row.stamp.replica == replica;
+            match &mut outbox.state {
+                RowState::Accepted(at) if *at > Seq(0) && is_kept(*at) => {}
+                RowState::Accepted(_) if is_own => {
+                    outbox.state = RowState::Waiting;
+                    self.counts.add(&RowState::Waiting);
+                }
+                RowState::Accepted(at) => *at = Seq(0),
+                RowState::Waiting | RowState::Rejected { .. } => {}
             }
         }
     }

@@ -191,7 +191,7 @@ pub(super) fn from_store_key(key: &[u8]) -> Option<RecordKey> {
 /// Encodes the header of a log that is folded up to `folded`.
 pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
     let mut out = Writer::new();
-    out.array(17);
+    out.array(18);
     out.uint(VERSION);
     out.uint(folded);
     out.bytes(header.replica.as_bytes());
@@ -215,6 +215,7 @@ pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
     out.array(header.past.len());
     header.past.iter().for_each(|incarnation| out.bytes(incarnation.as_bytes()));
     out.bool(header.denied);
+    out.bool(header.gave_up);
     out.array(header.epochs.len() * 2);
     for (number, epoch) in &header.epochs {
         out.uint(u64::from(*number));
@@ -238,7 +239,7 @@ pub(super) fn encode_header(header: &Header, folded: u64) -> Vec<u8> {
 /// Decodes the header, and up to where the log was folded when it was written.
 pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
     let mut input = Reader::new(unseal(HEADER, bytes)?);
-    input.array_exact(17)?;
+    input.array_exact(18)?;
     check_version(&mut input)?;
     let folded = input.uint()?;
     if folded > NUMBER_MAX {
@@ -258,6 +259,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
     let since = since?;
     let past = incarnations(&mut input)?;
     let denied = input.bool()?;
+    let gave_up = input.bool()?;
     let epochs = (0..input.array()? / 2)
         .map(|_| Ok((input.uint32()?, Epoch::from_bytes(input.bytes_exact()?))))
         .collect::<Result<_, CodecError>>()?;
@@ -285,6 +287,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<(Header, u64), CodecError> {
         since,
         past,
         denied,
+        gave_up,
         epochs,
         epoch_number,
         skew_ms,

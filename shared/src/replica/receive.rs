@@ -216,10 +216,8 @@ impl Replica {
             let standing = standings.find(|(held, _)| held.covers(&write.key.collection));
             let Some((_, standing)) = standing else { return accepted.is_some() };
             let seen = self.base.seen(&write.key);
-            // What a base that has all up to there lacks of it was removed since, and collected. (Under an earlier
-            // id it may be of a history that the peer lost: what this id has had accepted in one is asked again.)
-            let own = outbox.row.stamp.replica == self.header.replica;
-            let has_all = |seq| own && seq > Seq(0) && standing.has_all_upto(seq);
+            // What a base that has all up to there lacks of it was removed since, and collected.
+            let has_all = |seq| seq > Seq(0) && standing.has_all_upto(seq);
             // Of a record that cannot be read nobody sees what the row did.
             let shows = || self.base.record(&write.key).is_ok();
             seen.is_ok_and(|seen| seen.covers(&outbox.row.stamp)) && shows()

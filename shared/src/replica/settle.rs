@@ -141,7 +141,7 @@ impl Replica {
         self.in_doubt = false;
         // What the peer does not name it does not have, whatever it once said.
         if !self.has(Bug::SettledForGood) {
-            self.overlay.unsettle(self.header.replica);
+            self.overlay.unsettle(self.header.replica, |_| false);
         }
         for (number, settlement) in accepted {
             self.overlay.settle(*number, settlement);
@@ -169,6 +169,7 @@ impl Replica {
         self.header.since.clear();
         self.header.past.clear();
         self.header.denied = false;
+        self.header.gave_up = false;
         let latest = changed.values().map(|stamp| stamp.hlc).max().unwrap_or_default();
         self.header.clock = self.header.clock.max(latest);
     }

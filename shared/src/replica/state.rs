@@ -48,6 +48,8 @@ pub(super) struct Header {
     pub(super) past: Vec<Incarnation>,
     /// Whether the id is not this replica's to use any more.
     pub(super) denied: bool,
+    /// Whether a row of this id was given up that may count: the peer may have what it has left.
+    pub(super) gave_up: bool,
     /// The last epochs by their numbers, the present one last; one that the peer returned to is there again.
     pub(super) epochs: Vec<(u32, Epoch)>,
     /// How often another epoch than before was welcomed: the number of the present one.
@@ -181,6 +183,7 @@ impl Replica {
             since: Vec::new(),
             past: Vec::new(),
             denied: false,
+            gave_up: false,
             epochs: Vec::new(),
             epoch_number: 0,
             skew_ms: 0,
@@ -283,6 +286,14 @@ impl Replica {
     #[must_use]
     pub fn past_incarnations(&self) -> &[Incarnation] {
         &self.header.past
+    }
+
+    /// Whether the peer may have something of this id that neither the base nor the outbox has: a row that may count
+    /// waits for its user, goes again because he insists, or was given up.
+    #[must_use]
+    pub fn may_have_left(&self) -> bool {
+        let mut rows = self.overlay.rows().map(|(_, outbox)| outbox);
+        self.header.gave_up || rows.any(|outbox| outbox.may_count() || outbox.row.insisted)
     }
 
     /// Whether the peer, or any before it, has denied this replica its id: it takes another one before it is
@@ -455,6 +466,7 @@ impl Replica {
             }
             Entry::Dropped(number) => {
                 if let Some(gone) = self.forget(number) {
+                    self.header.gave_up |= gone.may_count();
                     applied.keys.extend(gone.row.writes.into_iter().map(|write| write.key));
                 }
             }
@@ -512,7 +524,7 @@ impl Replica {
         self.header.skew_ms = welcomed.skew_ms;
         if self.epoch_last() != Some(welcomed.epoch) && !self.has(Bug::SettledForGood) {
             // Another run of the peer may have lost what an earlier one had acknowledged.
-            self.overlay.unsettle(self.header.replica);
+            self.overlay.unsettle(self.header.replica, |at| at <= welcomed.kept);
         }
         self.header.enter(welcomed.epoch);
         for subscription in welcomed.good {

@@ -539,19 +539,45 @@ fn record_that_is_completed_has_removed_no_more_than_it_has_seen() {
     }
 }
 
+/// A replica under its second id, a row of the first that was accepted at `seq` and wrote two records, and one of them.
+fn reborn_with_a_batch(seq: Seq) -> (Replica, u64, Record) {
+    let mut replica = replica();
+    let votes = || field("n", FieldAction::Add(1));
+    let batch = ["a", "b"].map(|id| change(id, Action::Upsert(vec![votes()])));
+    let number = commit(&mut replica, &batch);
+    let shown = replica.view(&key("a")).unwrap();
+    let restamped = replica.restamp_as(id(2), &[(number, None)], NOW).unwrap();
+    let accepted = vec![(number, Settlement::Accepted(seq))];
+    let reborn = Entry::Reborn { replica: id(2), accepted, unsure: vec![], restamped };
+    replica.apply(reborn).unwrap();
+    (replica, number, shown)
+}
+
+/// It had been removed, collected and made anew by others: the base lacked the row, and it was brought back.
+#[test]
+fn c02_part_of_a_batch_that_was_collected_and_made_anew_is_not_brought_back() {
+    let mut other = Replica::new(id(3), &[]);
+    commit(&mut other, &[change("b", Action::Add(vec![]))]);
+    let anew = other.view(&key("b")).unwrap();
+    // The peer goes on where it was, or in another run that has all of it, or has lost it.
+    let runs = [(None, true), (Some(Seq(1)), true), (Some(Seq(0)), false)];
+    for (kept, is_there) in runs {
+        let (mut replica, number, shown) = reborn_with_a_batch(Seq(1));
+        if let Some(kept) = kept {
+            replica.apply(welcomed_again(1, kept)).unwrap();
+        }
+        let entries = vec![entry(key("a"), 1, shown), entry(key("b"), 2, anew.clone())];
+        feed(&mut replica, 2, true, entries);
+        assert_eq!(replica.overlay().get(number).is_none(), is_there, "{kept:?}");
+        assert_eq!(replica.lost_of_earlier_ids().is_empty(), is_there, "{kept:?}");
+    }
+}
+
 /// Half of a batch was missing because it had been removed since, and was forgotten: it was brought back to the peer,
 /// and what had been removed was there again.
 #[test]
 fn c02_rest_of_a_batch_that_may_have_been_collected_is_not_brought_back() {
-    let mut replica = replica();
-    let number_of = |votes| field("n", FieldAction::Add(votes));
-    let batch = ["a", "b"].map(|id| change(id, Action::Upsert(vec![number_of(1)])));
-    let number = commit(&mut replica, &batch);
-    let shown = replica.view(&key("a")).unwrap();
-    let restamped = replica.restamp_as(id(2), &[(number, None)], NOW).unwrap();
-    let accepted = vec![(number, Settlement::Accepted(Seq(1)))];
-    let reborn = Entry::Reborn { replica: id(2), accepted, unsure: vec![], restamped };
-    replica.apply(reborn).unwrap();
+    let (mut replica, number, shown) = reborn_with_a_batch(Seq(0));
     feed(&mut replica, 2, true, vec![entry(key("a"), 1, shown)]);
     let lost = |is_torn| vec![LostRow { number, lacking: vec![key("b")], is_torn }];
     assert_eq!(replica.lost_of_earlier_ids(), lost(true), "nothing was forgotten: it was lost");
@@ -579,6 +605,11 @@ fn wider_subscription_takes_the_place_of_those_within_it() {
 
 /// Another run of the peer.
 fn welcomed(run: u8) -> Entry {
+    welcomed_again(run, Seq(0))
+}
+
+/// Another run of the peer, which has kept what it had up to a position.
+fn welcomed_again(run: u8, kept: Seq) -> Entry {
     Entry::Welcomed(Welcomed {
         incarnation: Incarnation::from_bytes([run; 16]),
         principal: String::from("ann"),
@@ -587,6 +618,7 @@ fn welcomed(run: u8) -> Entry {
         good: vec![0],
         afresh: Vec::new(),
         stale: Vec::new(),
+        kept,
     })
 }
 

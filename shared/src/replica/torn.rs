@@ -45,8 +45,8 @@ impl Replica {
         for write in outbox.row.writes.iter().filter(|write| self.covers(&write.key)) {
             match self.base.record(&write.key) {
                 Ok(held) if held.seen.covers(&outbox.row.stamp) => row.is_torn = true,
-                Ok(_)
-                    if self.may_be_collected(&write.key, outbox)
+                Ok(held)
+                    if self.may_be_collected(&write.key, &held, outbox)
                         && !self.planted.is(Bug::TornComesBack) =>
                 {
                     forgotten.push(write.key.clone());
@@ -62,12 +62,14 @@ impl Replica {
         (!row.lacking.is_empty()).then_some(row)
     }
 
-    /// Whether a record that is not there may have been removed behind this row, and be forgotten.
-    fn may_be_collected(&self, key: &RecordKey, outbox: &OutboxRow) -> bool {
+    /// Whether a record that lacks this row may have been removed behind it, and be forgotten: it is not there, or it
+    /// may have been made anew, since it has seen nothing as old as the row.
+    fn may_be_collected(&self, key: &RecordKey, held: &Record, outbox: &OutboxRow) -> bool {
         let mut standings = self.header.standings.iter();
         let standing = standings.find(|(held, _)| held.covers(&key.collection));
         let horizon = standing.map(|(_, standing)| standing.horizon);
-        self.base.get(key).is_none() && horizon.is_some_and(|at| outbox.row.stamp.hlc <= at)
+        let wrote = outbox.row.stamp.hlc;
+        held.seen.iter().all(|seen| seen.hlc > wrote) && horizon.is_some_and(|at| wrote <= at)
     }
 
     /// A record of the base with what these rows do to it, under the stamps that they have.

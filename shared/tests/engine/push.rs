@@ -13,7 +13,8 @@ use rejoin_core::{
     protocol::{
         engine::{Notice, Wish, WishError},
         message::{
-            Ack, Body, Changes, Entry, Message, Mode, Outcome, Place, RejectCode, Roots, Welcome,
+            Ack, Body, Changes, Entry, Message, Mode, Outcome, Place, PushRow, RejectCode, Roots,
+            Welcome,
         },
     },
     record::{Cell, Kind, Record, State, Value},
@@ -135,22 +136,23 @@ fn row_that_lost_to_what_the_feed_does_not_bring_waits_for_a_heal_and_is_not_sen
 }
 
 /// What was made without a row that had been accepted, and was forgotten, took its marks back from some of its records.
-#[test]
-fn nothing_goes_behind_an_unsure_row_before_all_that_the_peer_had_has_come() {
+fn pushed(client: &mut Client) -> Vec<PushRow> {
+    let pushes = client.said().into_iter().filter_map(|message| match message {
+        Message::Push(push) => Some(push.rows),
+        _ => None,
+    });
+    pushes.flatten().collect()
+}
+
+/// A client of which two rows add to a number, the first of which is unsure; and what that has left.
+fn client_with_an_unsure_row() -> (Client, u64, Record) {
     let mut client = Client::new(1, &["notes"]);
+    client.engine.plant(Planted::default(), Some(1));
     let unsure = client.written(add(&key("notes", "a"), 5));
     let behind = client.written(add(&key("notes", "a"), 3));
     client.connect();
     client.hello();
-    let welcome = Welcome { head: Seq(7), ..welcome(vec![(0, Mode::Feed)]) };
-    client.hear(&Message::Welcome(welcome));
-    let pushed = |client: &mut Client| {
-        let pushes = client.said().into_iter().filter_map(|message| match message {
-            Message::Push(push) => Some(push.rows),
-            _ => None,
-        });
-        pushes.flatten().collect::<Vec<_>>()
-    };
+    client.hear(&Message::Welcome(Welcome { head: Seq(7), ..welcome(vec![(0, Mode::Feed)]) }));
     let rows = pushed(&mut client);
     assert_eq!(rows.len(), 2);
     let reason = String::from("forgotten");
@@ -161,15 +163,18 @@ fn nothing_goes_behind_an_unsure_row_before_all_that_the_peer_had_has_come() {
     client.hear(&Message::Ack(Ack { outcomes }));
     assert_eq!(client.rejected(), [unsure]);
     assert!(pushed(&mut client).is_empty());
-    // It had been accepted, after all.
-    let record = rows[0].writes[0].delta.clone();
-    let digest = record_digest(&encode_record(&record));
+    (client, unsure, rows[0].writes[0].delta.clone())
+}
+
+/// It had been accepted, after all: what it has left comes, and what is behind it goes.
+fn goes_on_upon(client: &mut Client, left: Record) {
+    let digest = record_digest(&encode_record(&left));
     let entry = Entry {
         key: key("notes", "a"),
         seq: Seq(7),
         check: digest.as_bytes()[..8].try_into().unwrap(),
         proof: [0; 8],
-        body: Body::Whole(record),
+        body: Body::Whole(left),
         conflicts: Vec::new(),
     };
     let changes = Changes {
@@ -181,12 +186,36 @@ fn nothing_goes_behind_an_unsure_row_before_all_that_the_peer_had_has_come() {
         state: None,
     };
     client.hear(&Message::Changes(changes));
-    let rows = pushed(&mut client);
+    let rows = pushed(client);
     let [row] = &rows[..] else { panic!("{rows:?}") };
     let own = row.writes[0].delta.cells.values().next().map(|cell| cell.state.clone());
     let Some(State::Counter(counter)) = own else { panic!("{row:?}") };
     assert_eq!(counter.total(), 8, "upon what it had left");
     assert_eq!(client.total(&key("notes", "a"), "votes"), 8);
+}
+
+#[test]
+fn nothing_goes_behind_an_unsure_row_before_all_that_the_peer_had_has_come() {
+    let (mut client, _, left) = client_with_an_unsure_row();
+    goes_on_upon(&mut client, left);
+}
+
+/// Its user had given it up, and the next session sent what stood behind it at once: that took back what it had left.
+#[test]
+fn nothing_goes_behind_an_unsure_row_that_was_given_up_before_all_that_the_peer_had_has_come() {
+    let (mut client, unsure, left) = client_with_an_unsure_row();
+    client.ask(Wish::Discard { number: unsure });
+    client.run();
+    assert!(client.engine.replica().overlay().get(unsure).is_none());
+    client.disconnect();
+    client.pass(1_000);
+    assert!(client.engine.replica().folded() >= unsure, "told by a page");
+    let mut client = client.reopen(&["notes"]);
+    client.connect();
+    client.hello();
+    client.hear(&Message::Welcome(Welcome { head: Seq(7), ..welcome(vec![(0, Mode::Feed)]) }));
+    assert!(pushed(&mut client).is_empty());
+    goes_on_upon(&mut client, left);
 }
 
 #[test]

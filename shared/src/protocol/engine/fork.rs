@@ -290,26 +290,56 @@ impl Engine {
         }));
         if !settled.is_empty() {
             session.copies = settled.iter().map(|(_, settlement)| settlement).cloned().collect();
+            let settled = settled.into_iter().map(|row| self.placed(row)).collect();
             let entry = Entry::Settled(settled);
             self.pipeline.want(Want::Entry { entry, then: Then::Nothing });
         }
         self.enter(now, welcome);
     }
 
-    pub(super) fn be_reborn(&mut self) {
-        if let Some(session) = &mut self.session {
-            let replica = session.fresh;
-            let mut accepted = core::mem::take(&mut session.recalled);
-            if self.replica.is_in_doubt() {
-                // Under which stamps they were acknowledged is lost: they are not to be sent once more.
-                let rows = self.replica.overlay().rows();
-                let held = rows.filter(|(_, row)| matches!(row.state, RowState::Accepted(_)));
-                let known: Vec<u64> = accepted.iter().map(|(number, _)| *number).collect();
-                let held = held.filter(|(number, _)| !known.contains(number));
-                accepted.extend(held.map(|(number, _)| (number, Settlement::Accepted(Seq(0)))));
-            }
-            let unsure = core::mem::take(&mut session.unsure).into_iter().collect();
-            self.pipeline.want(Want::Reborn { replica, accepted, unsure });
+    /// What a recall tells of a row, at the position where the peer had acknowledged it, if it has that still. Where
+    /// the recall says, the row may be in part: a ledger does not tell what damage took from records.
+    fn placed(&self, (number, settlement): (u64, Settlement)) -> (u64, Settlement) {
+        let at = self.still_at(number).unwrap_or_default();
+        let settlement = match settlement {
+            Settlement::Accepted(_) => Settlement::Accepted(at),
+            Settlement::Taken(stamp, _) => Settlement::Taken(stamp, at),
+            Settlement::Rejected { .. } => settlement,
+        };
+        (number, settlement)
+    }
+
+    /// Where the peer has acknowledged a row, if that is in its history still.
+    fn still_at(&self, number: u64) -> Option<Seq> {
+        match self.replica.overlay().get(number)?.state {
+            RowState::Accepted(at) => Some(at).filter(|at| *at > Seq(0) && *at <= self.kept()),
+            RowState::Waiting | RowState::Rejected { .. } => None,
         }
+    }
+
+    pub(super) fn be_reborn(&mut self) {
+        let in_doubt = self.replica.is_in_doubt();
+        let Some(session) = &mut self.session else { return };
+        let replica = session.fresh;
+        let recalled = core::mem::take(&mut session.recalled);
+        let mut unsure = core::mem::take(&mut session.unsure);
+        let mut accepted: SortedMap<u64, Settlement> =
+            recalled.into_iter().map(|row| self.placed(row)).collect();
+        for (number, outbox) in self.replica.overlay().rows() {
+            let at = match outbox.state {
+                // Under which stamps they were acknowledged is lost: they are not to be sent once more.
+                RowState::Accepted(_) if in_doubt => Some(Seq(0)),
+                RowState::Accepted(_) => self.still_at(number),
+                RowState::Waiting | RowState::Rejected { .. } => None,
+            };
+            let Some(at) = at else { continue };
+            accepted.entry(number).or_insert(Settlement::Accepted(at));
+            if !in_doubt {
+                // The peer may have forgotten the row, and has what it did.
+                unsure.remove(&number);
+            }
+        }
+        let (accepted, unsure) = (accepted.into_iter().collect(), unsure.into_iter().collect());
+        self.pipeline.want(Want::Reborn { replica, accepted, unsure });
     }
 }

@@ -80,14 +80,8 @@ impl Pushing {
 
     /// At the start of a session, when the peer's feed ends at `head`.
     pub(super) fn start(head: Seq, replica: &Replica) -> Self {
-        let mut rows = replica.overlay().rows().map(|(_, outbox)| outbox);
-        let is_unsure = rows.any(|outbox| {
-            let unsure =
-                matches!(outbox.state, RowState::Rejected { code: RejectCode::Unsure, .. });
-            unsure || outbox.row.insisted
-        });
-        // An earlier session may have been cut before the base had what such a row has left.
-        let until = Some(head).filter(|_| is_unsure);
+        // An earlier session may have been cut before the base had that.
+        let until = Some(head).filter(|_| replica.may_have_left());
         Self { head, until, copies: replica.copies_until(), ..Self::default() }
     }
 

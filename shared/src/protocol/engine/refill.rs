@@ -49,7 +49,15 @@ impl History {
         if epoch == self.epoch {
             return seq <= head;
         }
-        epoch.and_then(|epoch| self.left.get(&epoch)).is_some_and(|left| seq <= *left)
+        epoch.is_some_and(|epoch| self.left.get(&epoch).is_some_and(|left| seq <= *left))
+    }
+
+    /// Up to where it has what happened before the end of `epoch`.
+    pub(super) fn kept(&self, epoch: Option<Epoch>) -> Seq {
+        if epoch == self.epoch {
+            return Seq(u64::MAX);
+        }
+        epoch.and_then(|epoch| self.left.get(&epoch)).copied().unwrap_or_default()
     }
 }
 

@@ -4,7 +4,6 @@
 use super::{Engine, Output, WishError, pipeline::Then};
 use crate::{
     hlc::Stamp,
-    message::RejectCode,
     replica::{Change, ChangeError, Entry, OutboxRow, RowState},
     sorted::SortedMap,
     time::Now,
@@ -36,8 +35,7 @@ impl Engine {
             let stamp = Stamp { hlc, replica: self.replica.id() };
             row.restamp(&SortedMap::from_iter([(row.stamp, stamp)]));
             // What may have counted counts now, unless the peer knows that it has.
-            row.insisted |=
-                matches!(outbox.state, RowState::Rejected { code: RejectCode::Unsure, .. });
+            row.insisted |= outbox.may_count();
             granted = self.replica.last() + 1;
             entries.push((Entry::Commit(row), Then::Nothing));
         }

@@ -532,6 +532,9 @@ impl Engine {
             self.notice(Notice::AccountChanged { ours, theirs });
             return;
         }
+        if let Some(session) = &mut self.session {
+            session.history = History::of(&welcome);
+        }
         let past = self.replica.past_incarnations().len();
         let again = welcome.identity == Identity::Forked && !self.names_past && past > 0;
         self.names_past = again && !self.has(Bug::PastForgotten);
@@ -574,6 +577,7 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         let stale = by_mode(|mode| mode == Mode::Rebase).collect();
+        let kept = self.kept();
         let entry = Entry::Welcomed(Welcomed {
             incarnation: self
                 .session
@@ -585,12 +589,19 @@ impl Engine {
             good,
             afresh,
             stale,
+            kept,
         });
         if let Some(session) = &mut self.session {
             session.phase = Phase::Entering;
             session.welcome = Some(welcome);
         }
         self.pipeline.want(Want::Entry { entry, then: Then::Begin });
+    }
+
+    /// Up to where the peer has what it had accepted when it was last welcomed.
+    pub(super) fn kept(&self) -> Seq {
+        let before = self.replica.epochs().first().copied();
+        self.session.as_ref().map(|session| session.history.kept(before)).unwrap_or_default()
     }
 
     /// Whether what a subscription has staged can be built on.
@@ -634,7 +645,6 @@ impl Engine {
         session.head = welcome.head;
         session.horizon = welcome.horizon;
         session.features = welcome.features & features;
-        session.history = History::of(&welcome);
         session.pushing = Pushing::start(welcome.head, &self.replica);
         let copies = core::mem::take(&mut session.copies);
         copies.iter().for_each(|copy| session.pushing.awaits(copy));

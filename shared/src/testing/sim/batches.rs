@@ -199,8 +199,8 @@ impl World {
         let steady = !self.devices.iter().any(|device| device.rewound);
         let lasting = steady && !self.server_rewound;
         let lost = self.server.lost;
-        // What the server has lost is brought back to it before it goes.
-        let returns = steady && !self.forgotten;
+        // What the server has lost is brought back to it before it goes; who has forgotten what he wrote covers it.
+        let returns = steady && !self.forgotten && !self.reissued;
         let whole = !self.reissued;
         let dirty = self.tab(device, at).map(|tab| core::mem::take(&mut tab.sight.dirty));
         let Some(tab) = self.devices.get(device).and_then(|device| device.tabs.get(at)) else {

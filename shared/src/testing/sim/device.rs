@@ -282,10 +282,12 @@ impl World {
             Notice::Reborn { old, new } => {
                 self.earlier_ids.insert(*new, *old);
                 self.mark("reborn");
-                // Of more incarnations than a hello names, a server that was put back may know none: rows that it lost
-                // go on under another id, and others bring back what they had done (docs/PROTOCOL.md, gaps).
+                // A server that was put back may know none of more incarnations than a hello names, and not that it
+                // had accepted rows of which no acknowledgement came: these go on under another id, and others bring
+                // back what they had done (docs/PROTOCOL.md, gaps).
                 let dials = self.devices.get(device).map_or(0, |device| device.dials);
-                self.doubles |= self.server_rewound && dials > PAST_INCARNATIONS_MAX;
+                let goes_twice = dials > PAST_INCARNATIONS_MAX || self.others_have_waiting(device);
+                self.doubles |= self.server_rewound && goes_twice;
             }
             Notice::Refilled { .. } => self.mark("refilled"),
             Notice::Rejected { number, code, .. } => {
@@ -362,10 +364,11 @@ impl World {
                 self.unsure(device, at, number);
             }
         }
+        let server = &self.server;
+        let may_have_had = self.server_rewound || server.forgot || server.lost;
         code == RejectCode::Forbidden
             || (too_large && self.plan.has_small_records())
-            || (unsure
-                && (self.server_rewound || self.server.forgot || self.plan.retention_ms.is_some()))
+            || (unsure && (may_have_had || self.plan.retention_ms.is_some()))
             || (gone && self.may_be_gone())
     }
 

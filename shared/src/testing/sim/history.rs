@@ -6,10 +6,11 @@
 use super::{Event, World, server::Age};
 use crate::{
     crdt::Join,
+    hlc::Stamp,
     id::{RecordKey, ReplicaId},
     port::Store,
     record::{Record, Value},
-    replica::{Intent, Replica, Row, Stored, load_queries},
+    replica::{Intent, Replica, Row, RowState, Stored, load_queries},
     testing::{
         block_on,
         memory::{MemoryImage, MemoryStore},
@@ -289,6 +290,19 @@ impl World {
         };
         self.reissued |= self.plan.relaxed && replicas.iter().any(forgets);
         self.doubles |= self.reissued;
+    }
+
+    /// Whether another device has seen, under its first stamp, a row that waits at this one.
+    pub(super) fn others_have_waiting(&self, device: usize) -> bool {
+        let held = |number: usize| self.devices.get(number).map(|held| replica_of(&held.store));
+        let Some(own) = held(device) else { return false };
+        let rows = own.overlay().rows().map(|(_, outbox)| outbox);
+        let waiting = rows.filter(|outbox| outbox.state == RowState::Waiting);
+        let first: Vec<Stamp> = waiting.map(|outbox| outbox.row.first_stamp()).collect();
+        (0..self.devices.len()).filter(|other| *other != device).filter_map(held).any(|other| {
+            let base = base_of(&other);
+            base.values().any(|record| first.iter().any(|stamp| record.seen.covers(stamp)))
+        })
     }
 
     /// A device has lost what it held of a history that the server has lost: it had been away for too long.
