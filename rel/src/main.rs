@@ -48,7 +48,7 @@ enum Suite {
     History,
     /// 1,000 worlds run the same way natively and on wasm32, in Node.
     Determinism,
-    /// libFuzzer on every target of shared/fuzz: 10,000,000 executions of each.
+    /// libFuzzer on every target of shared/fuzz, or on the one that is named: 10,000,000 executions of each.
     Fuzz,
     /// Lines of records, codec and trees that tests run.
     Coverage,
@@ -76,8 +76,8 @@ enum Suite {
 struct Arguments {
     /// What to run
     suite: Suite,
-    /// Which world to replay: a seed, or a file
-    world: Option<String>,
+    /// Which world to replay: a seed, or a file; which target to fuzz
+    what: Option<String>,
     /// Seconds that the suite goes on for, instead of its usual number of rounds
     #[arg(long, value_name = "S")]
     budget: Option<u64>,
@@ -156,13 +156,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let is_quick = arguments.suite == Suite::Quick;
     let mut report = if is_quick { Report::that_leaves_out() } else { Report::default() };
     ensure!(is_quick || arguments.without.is_empty(), "only `quick` leaves something out");
-    let replays = arguments.suite == Suite::Replay;
-    ensure!(replays || arguments.world.is_none(), "only `replay` takes a world");
+    let takes = matches!(arguments.suite, Suite::Replay | Suite::Fuzz);
+    let what = arguments.what.as_deref();
+    ensure!(takes || what.is_none(), "only `replay` takes a world, and `fuzz` a target");
     let fixed = [Suite::Quick, Suite::Coverage, Suite::Replay, Suite::Server, Suite::Canaries];
     ensure!(budget.is_none() || !fixed.contains(&arguments.suite), "it takes no budget");
     match arguments.suite {
         Suite::Quick => quick(extent, &arguments.without, &mut report),
-        Suite::Fuzz => fuzzed::fuzz(extent, 10_000_000, &mut report),
+        Suite::Fuzz => fuzzed::fuzz(extent, what, 10_000_000, &mut report),
         Suite::Coverage => measured::coverage(&mut report),
         Suite::Mutants => measured::mutants(extent, &mut report),
         Suite::Browser => browser::faults(extent, browser::ALL, &mut report),
@@ -172,7 +173,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Suite::Sim => simulated::worlds(extent, simulated::WORLDS, &mut report),
         Suite::History => simulated::histories(extent, simulated::HISTORIES, &mut report),
         Suite::Determinism => determinism::suite(extent, determinism::WORLDS, &mut report),
-        Suite::Replay => replay::replay(arguments.world.as_deref()),
+        Suite::Replay => replay::replay(what),
         Suite::Partitions => partitions::suite(extent, 100, None, &mut report),
         Suite::Server => operated::suite(extent, operated::ALL, &mut report),
         Suite::Canaries => canaries::hunt(CANARIES.len(), &mut report),

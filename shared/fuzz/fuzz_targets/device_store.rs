@@ -1,4 +1,4 @@
 //! The target of this name.
 #![cfg_attr(fuzzing, no_main)]
 
-rejoin_fuzz::program!("device_store");
+rejoin_fuzz::program!(DEVICE_STORE);

@@ -1,4 +1,4 @@
 //! The target of this name.
 #![cfg_attr(fuzzing, no_main)]
 
-rejoin_fuzz::program!("server_store");
+rejoin_fuzz::program!(SERVER_STORE);

@@ -7,13 +7,13 @@ use std::{fs, path::Path, process::ExitCode};
 /// The program of a target: libFuzzer's under cargo-fuzz, otherwise [`without_fuzzer`].
 #[macro_export]
 macro_rules! program {
-    ($name:literal) => {
+    ($target:ident) => {
         #[cfg(fuzzing)]
-        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ($crate::Target::named($name).run)(bytes));
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ($crate::Target::$target.run)(bytes));
 
         #[cfg(not(fuzzing))]
         fn main() -> std::process::ExitCode {
-            $crate::without_fuzzer($crate::Target::named($name))
+            $crate::without_fuzzer($crate::Target::$target)
         }
     };
 }
@@ -31,26 +31,40 @@ pub struct Target {
 
 /// All there are.
 pub const TARGETS: [Target; 8] = [
-    Target { name: "decode", run: decoders::decode, seed: decoders::decode_seed },
-    Target { name: "chunk", run: decoders::chunk, seed: decoders::chunk_seed },
-    Target { name: "respond", run: trees::respond, seed: trees::respond_seed },
-    Target { name: "host", run: sessions::host, seed: sessions::host_seed },
-    Target { name: "engine", run: sessions::engine, seed: sessions::engine_seed },
-    Target { name: "device_store", run: stores::device, seed: stores::seed },
-    Target { name: "server_store", run: stores::server, seed: stores::seed },
-    Target { name: "tape", run: worlds::tape, seed: worlds::seed },
+    Target::DECODE,
+    Target::CHUNK,
+    Target::RESPOND,
+    Target::HOST,
+    Target::ENGINE,
+    Target::DEVICE_STORE,
+    Target::SERVER_STORE,
+    Target::TAPE,
 ];
 
+/// Each program names its own: a fuzzer looks through all code that is linked after each input.
 impl Target {
-    /// The one of this name.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[must_use]
-    pub fn named(name: &str) -> Self {
-        let found = TARGETS.into_iter().find(|target| target.name == name);
-        found.unwrap_or_else(|| panic!("there is no target {name}"))
-    }
+    /// Everything that turns bytes of a peer into values.
+    pub const DECODE: Self =
+        Self { name: "decode", run: decoders::decode, seed: decoders::decode_seed };
+    /// Chunks of snapshots.
+    pub const CHUNK: Self =
+        Self { name: "chunk", run: decoders::chunk, seed: decoders::chunk_seed };
+    /// Steps of a walk.
+    pub const RESPOND: Self =
+        Self { name: "respond", run: trees::respond, seed: trees::respond_seed };
+    /// What peers say to a server.
+    pub const HOST: Self = Self { name: "host", run: sessions::host, seed: sessions::host_seed };
+    /// What a server says to a device.
+    pub const ENGINE: Self =
+        Self { name: "engine", run: sessions::engine, seed: sessions::engine_seed };
+    /// What a device finds in its store.
+    pub const DEVICE_STORE: Self =
+        Self { name: "device_store", run: stores::device, seed: stores::seed };
+    /// What a server finds in its store.
+    pub const SERVER_STORE: Self =
+        Self { name: "server_store", run: stores::server, seed: stores::seed };
+    /// Decisions of the simulator.
+    pub const TAPE: Self = Self { name: "tape", run: worlds::tape, seed: worlds::seed };
 
     /// Takes so many inputs that are made up by damaging good ones.
     pub fn made_up(&self, runs: u64) {
