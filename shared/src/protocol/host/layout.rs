@@ -11,7 +11,10 @@ use crate::{
     hlc::{Hlc, Stamp},
     id::{self, CollectionName, Digest, Epoch, Incarnation, RecordId, RecordKey, ReplicaId, Seq},
     io::{KeyRange, Keyspace},
-    protocol::message::{Left, Origin},
+    protocol::{
+        limits::FRAME_BYTES_MAX,
+        message::{Left, Origin},
+    },
     record::{CellKey, Record},
     sorted::SortedMap,
     time::{Millis, WallMillis},
@@ -139,12 +142,13 @@ impl TreeRow {
     pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
         let mut input = open(value)?;
         input.array_exact(4)?;
-        let row = Self {
-            digest: Digest::from_bytes(input.bytes_exact()?),
-            seq: Seq(input.uint()?),
-            len: input.uint()?,
-            id: record_id(&input, input.clone().text()?)?,
-        };
+        let digest = Digest::from_bytes(input.bytes_exact()?);
+        let (seq, len) = (Seq(input.uint()?), input.uint()?);
+        if len > FRAME_BYTES_MAX as u64 {
+            // No record is so long.
+            return Err(input.fault(CodecFault::Range));
+        }
+        let row = Self { digest, seq, len, id: record_id(&input, input.clone().text()?)? };
         input.text()?;
         input.finish()?;
         Ok(row)
