@@ -144,7 +144,9 @@ impl Running {
     }
 
     fn lived(&self, moment: Moment) {
-        if moment != Moment::Hidden {
+        if moment == Moment::Hidden {
+            self.database.put_down_promises();
+        } else {
             wake(&self.database);
         }
         let Some(tabs) = &self.tabs else { return };
@@ -167,6 +169,7 @@ impl Running {
         self.database.rope.ring(Ring::Stop);
         self.ended.take().await;
         self.database.keep().await;
+        self.database.put_down_promises();
         self.database.wires.silence();
         if let Some(tabs) = &self.tabs {
             tabs.leave();

@@ -67,6 +67,8 @@ pub(crate) struct Tabs {
     granted_at: Cell<MonoMillis>,
     /// Looks since the leader was last heard.
     unanswered: Cell<u32>,
+    /// Whether the others are still to hear that the log grew.
+    grew: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Tabs {
             failed: Cell::new(false),
             granted_at: Cell::new(mono()),
             unanswered: Cell::new(0),
+            grew: Cell::new(false),
         });
         let told = Rc::downgrade(&tabs);
         database.tell_tabs(move |word| {
@@ -114,6 +117,7 @@ impl Tabs {
 
     /// Leaves: the lock is free, nothing is heard any more.
     pub(crate) fn leave(&self) {
+        self.say_grown();
         self.closed.set(true);
         if let Some(channel) = &self.channel {
             channel.channel.set_onmessage(None);
@@ -121,9 +125,26 @@ impl Tabs {
         self.let_go();
     }
 
-    /// The log grew: the others may look.
-    pub(crate) fn log_grew(&self) {
-        self.say("grew", &[]);
+    /// The log grew: the others may look. They hear of it behind whoever waits for a write here; only a hidden page,
+    /// whose timers are slow, says it at once.
+    pub(crate) fn log_grew(self: &Rc<Self>) {
+        if self.grew.replace(true) {
+            return;
+        }
+        if !is_visible() {
+            return self.say_grown();
+        }
+        let tabs = Rc::clone(self);
+        poison::spawn(async move {
+            pause(Millis(0)).await;
+            tabs.say_grown();
+        });
+    }
+
+    fn say_grown(&self) {
+        if self.grew.take() {
+            self.say("grew", &[]);
+        }
     }
 
     /// This page is hidden now: visible tabs hear of it and ask for the lead.

@@ -6,8 +6,13 @@
 //! Whoever clears all of the site's data clears it too: then nobody is left who could tell.
 
 use crate::page::global;
+use core::cell::Cell;
+use rejoin_core::time::Millis;
 use wasm_bindgen::JsCast;
 use web_sys::Storage;
+
+/// How long a write that has returned may wait to be put down: a browser that ends takes longer to store it.
+pub(super) const PUT_DOWN_WITHIN: Millis = Millis(50);
 
 /// What was promised for one database.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct Promised {
     lost: String,
     /// What stood there before the database was read: what another tab has promised since need not be in what was read.
     before: Option<u64>,
+    /// The last row whose write has returned and that is still to be put down, or 0.
+    noted: Cell<u64>,
 }
 
 impl Promised {
@@ -26,7 +33,7 @@ impl Promised {
     pub(crate) fn of(name: &str) -> Self {
         let place = global(&["localStorage"]).map(JsCast::unchecked_into);
         let [key, lost] = ["promised", "lost"].map(|what| format!("rejoin/{name}/{what}"));
-        let promised = Self { place, key, lost, before: None };
+        let promised = Self { place, key, lost, before: None, noted: Cell::new(0) };
         Self { before: promised.number(), ..promised }
     }
 
@@ -34,10 +41,18 @@ impl Promised {
         self.place.as_ref()?.get_item(&self.key).ok()??.parse().ok()
     }
 
-    /// The write of a row has returned.
-    pub(crate) fn note(&self, row: u64) {
-        if let Some(place) = self.place.as_ref().filter(|_| self.number().is_none_or(|at| at < row))
-        {
+    /// The write of a row has returned. Whether this is the first one since [`Self::put_down`] was called last: it is
+    /// to be called soon.
+    pub(crate) fn note(&self, row: u64) -> bool {
+        let before = self.noted.replace(self.noted.get().max(row));
+        before == 0 && self.place.is_some()
+    }
+
+    /// Puts down what was noted.
+    pub(crate) fn put_down(&self) {
+        let row = self.noted.take();
+        let is_new = row > 0 && self.number().is_none_or(|at| at < row);
+        if let Some(place) = self.place.as_ref().filter(|_| is_new) {
             // A second place that is full is none.
             drop(place.set_item(&self.key, &row.to_string()));
         }
@@ -45,6 +60,9 @@ impl Promised {
 
     /// Nothing waits to be sent in a database whose last entry is `last`.
     pub(crate) fn sent(&self, last: u64) {
+        if self.noted.get() <= last {
+            self.noted.set(0);
+        }
         // Another tab's row that was not read here yet may wait.
         if self.number().is_some_and(|row| row <= last) {
             self.place.iter().for_each(|place| drop(place.remove_item(&self.key)));
@@ -60,6 +78,7 @@ impl Promised {
             if place.set_item(&self.lost, "true").is_ok() && self.number() == self.before {
                 drop(place.remove_item(&self.key));
                 self.note(last);
+                self.put_down();
             }
             return true;
         }
@@ -75,6 +94,7 @@ impl Promised {
 
     /// Nothing was promised.
     pub(crate) fn forget(&self) {
+        self.noted.set(0);
         if let Some(place) = &self.place {
             drop(place.remove_item(&self.key));
         }

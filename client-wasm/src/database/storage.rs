@@ -1,7 +1,9 @@
 //! How safe the stored data is: what the browser says of it, and what goes wrong.
 
-use super::Database;
-use crate::{error::Failure, js::to_js, page, poison::spawn, status::Storage, store::AnyStore};
+use super::{Database, promised::PUT_DOWN_WITHIN};
+use crate::{
+    clock::pause, error::Failure, js::to_js, page, poison::spawn, status::Storage, store::AnyStore,
+};
 use rejoin_core::io::FaultClass;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
@@ -11,7 +13,7 @@ impl Database {
     /// it.
     pub(super) fn wrote(self: &Rc<Self>, row: u64) {
         if row > 0 && matches!(self.store, AnyStore::Idb(_)) {
-            self.promised.note(row);
+            self.promise(row);
         }
         let mut storage = self.storage.get();
         // A commit that was under way when the database was taken away says nothing of those to come.
@@ -25,6 +27,22 @@ impl Database {
                 database.look_at_storage("the browser was asked to keep the data").await;
             });
         }
+    }
+
+    /// The write of a row has returned: that is put down behind whoever waited for it.
+    fn promise(self: &Rc<Self>, row: u64) {
+        if self.promised.note(row) {
+            let database = Rc::clone(self);
+            spawn(async move {
+                pause(PUT_DOWN_WITHIN).await;
+                database.put_down_promises();
+            });
+        }
+    }
+
+    /// Puts down how far writes have returned.
+    pub(crate) fn put_down_promises(&self) {
+        self.promised.put_down();
     }
 
     /// Tells whether writes that were promised are not in the database that was opened.

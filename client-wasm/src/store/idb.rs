@@ -4,6 +4,7 @@
 //! neither ask for strict durability nor say why a connection ended. Within a transaction nothing foreign
 //! is awaited: the browser would end it.
 
+mod guarded;
 mod log;
 mod request;
 
@@ -13,6 +14,7 @@ use core::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
 };
+use guarded::Guarded;
 use js_sys::{Array, ArrayBuffer, Object, Reflect, Uint8Array};
 use log::NewLog;
 use rejoin_core::{
@@ -500,44 +502,56 @@ fn key_range(range: &KeyRange) -> Result<JsValue, StoreError> {
 }
 
 fn keyspaces(batch: &Batch) -> SortedSet<Keyspace> {
-    let written = batch.writes.iter().map(|write| match write {
-        Write::Put { keyspace, .. } | Write::Delete { keyspace, .. } => *keyspace,
-    });
+    let written = batch.writes.iter().map(|write| target(write).0);
     batch.guards.iter().map(|guard| guard.keyspace).chain(written).collect()
 }
 
-async fn guards_hold(transaction: &IdbTransaction, guards: Vec<Guard>) -> Result<bool, StoreError> {
-    let asked: Vec<(Asked, Option<Vec<u8>>)> = guards
-        .into_iter()
-        .map(|Guard { keyspace, key, seen }| Ok((ask_value(transaction, keyspace, &key)?, seen)))
-        .collect::<Result<_, StoreError>>()?;
-    let mut hold = true;
-    for (asked, seen) in asked {
-        hold &= optional_value(&asked.done().await?)? == seen;
+/// Takes the guards that need not be read: they say that a key is absent which the batch puts, once. Added instead, it
+/// is refused by the browser itself if it is there.
+fn take_added(guards: &mut Vec<Guard>, writes: &[Write]) -> SortedSet<(Keyspace, Vec<u8>)> {
+    let is_added = |guard: &mut Guard| {
+        let is_its = |write: &&Write| target(write) == (guard.keyspace, guard.key.as_slice());
+        let mut its = writes.iter().filter(is_its);
+        let puts = matches!(its.next(), Some(Write::Put { .. })) && its.next().is_none();
+        guard.seen.is_none() && puts
+    };
+    guards.extract_if(.., is_added).map(|guard| (guard.keyspace, guard.key)).collect()
+}
+
+fn target(write: &Write) -> (Keyspace, &[u8]) {
+    match write {
+        Write::Put { keyspace, row } => (*keyspace, &row.key),
+        Write::Delete { keyspace, key } => (*keyspace, key),
     }
-    Ok(hold)
 }
 
 /// Asks for every write in one go: a commit that is given up is whole or absent. What may end in the middle, as for want
 /// of memory, comes before the first of them: the browser commits what was asked for when nobody ends the transaction.
-fn write_all(transaction: &IdbTransaction, writes: Vec<Write>) -> Result<(), JsValue> {
+fn write_all(
+    transaction: &IdbTransaction,
+    writes: Vec<Write>,
+    added: &SortedSet<(Keyspace, Vec<u8>)>,
+) -> Result<(), JsValue> {
     let mut stores: SortedMap<Keyspace, IdbObjectStore> = SortedMap::new();
     let mut ready = Vec::with_capacity(writes.len());
     for write in writes {
-        let (keyspace, key, value) = match &write {
-            Write::Put { keyspace, row } => (keyspace, stored(&row.key), Some(stored(&row.value))),
-            Write::Delete { keyspace, key } => (keyspace, stored(key), None),
-        };
-        let store = match stores.get(keyspace) {
+        let (keyspace, key) = target(&write);
+        let store = match stores.get(&keyspace) {
             Some(store) => store.clone(),
             None => transaction.object_store(keyspace.name())?,
         };
-        stores.insert(*keyspace, store.clone());
-        ready.push((store, key, value));
+        stores.insert(keyspace, store.clone());
+        let is_added = !added.is_empty() && added.contains(&(keyspace, key.to_vec()));
+        let value = match &write {
+            Write::Put { row, .. } => Some(stored(&row.value)),
+            Write::Delete { .. } => None,
+        };
+        ready.push((store, stored(key), value, is_added));
     }
     waypoint();
-    for (store, key, value) in &ready {
+    for (store, key, value, is_added) in &ready {
         match value {
+            Some(value) if *is_added => store.add_with_key(value, key)?,
             Some(value) => store.put_with_key(value, key)?,
             None => store.delete(key)?,
         };
@@ -592,20 +606,20 @@ impl Store for IdbStore {
         if stores.is_empty() {
             return Ok(CommitOutcome::Applied);
         }
-        let Batch { guards, writes, relaxed } = batch;
+        let Batch { mut guards, writes, relaxed } = batch;
+        let added = take_added(&mut guards, &writes);
         let transaction = self.begin(&stores, &Mode::Write { relaxed }).await?;
         let ended = Ended::of(&transaction);
-        if !guards_hold(&transaction, guards).await? {
-            return Ok(CommitOutcome::Conflict);
-        }
-        if let Err(thrown) = write_all(&transaction, writes) {
-            // What was asked for before must not be committed alone; an ended transaction is undone.
-            drop(transaction.abort());
+        let guarded = Guarded::read(&transaction, guards)?;
+        if let Err(thrown) = write_all(&transaction, writes, &added) {
             return Err(refused(&thrown));
         }
-        // Saves a turn; where it cannot be called the transaction ends by itself.
-        drop(transaction.unchecked_ref::<CommittableTransaction>().commit());
-        ended.done().await?;
-        Ok(CommitOutcome::Applied)
+        guarded.asked_all();
+        match ended.done().await {
+            Ok(()) => Ok(CommitOutcome::Applied),
+            Err(_) if guarded.failed() => Ok(CommitOutcome::Conflict),
+            Err(error) if error.name == "ConstraintError" => Ok(CommitOutcome::Conflict),
+            Err(error) => Err(error),
+        }
     }
 }

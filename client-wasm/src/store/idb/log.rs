@@ -19,6 +19,7 @@ use crate::{
     slot::Slot,
     store::StoreError,
 };
+use core::cell::Cell;
 use js_sys::Promise;
 use rejoin_core::time::Millis;
 use std::rc::Rc;
@@ -41,13 +42,16 @@ pub(super) fn name_for(stored: &str) -> String {
 pub(super) struct NewLog {
     /// Resolves with whether it is needed and was not begun; never fails.
     lacking: Promise,
+    /// The same, once somebody has waited for it.
+    known: Cell<Option<bool>>,
 }
 
 impl NewLog {
     /// Begins it, by deleting a database beside the one stored as `stored`.
     pub(super) fn begin(stored: &str) -> Self {
         if !is_needed() {
-            return Self { lacking: Promise::resolve(&JsValue::FALSE) };
+            let known = Cell::new(Some(false));
+            return Self { lacking: Promise::resolve(&JsValue::FALSE), known };
         }
         let (lacking, resolve, _) = promise();
         let name = name_for(stored);
@@ -56,14 +60,19 @@ impl NewLog {
             // A promise takes what it is given.
             drop(resolve.call1(&JsValue::UNDEFINED, &JsValue::from_bool(is_lacking)));
         });
-        Self { lacking }
+        Self { lacking, known: Cell::new(None) }
     }
 
     /// Waits until it was begun, or was tried for long enough. `false`: no risk is known, as it was begun, or as
     /// nothing says that one is needed.
     pub(super) async fn is_lacking(&self) -> bool {
+        if let Some(known) = self.known.get() {
+            return known;
+        }
         let lacking = JsFuture::from(self.lacking.clone()).await;
-        lacking.is_ok_and(|lacking| lacking.is_truthy())
+        let lacking = lacking.is_ok_and(|lacking| lacking.is_truthy());
+        self.known.set(Some(lacking));
+        lacking
     }
 }
 
