@@ -37,6 +37,9 @@ use rejoin_core::{
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
+/// How often a page looks for more in the place of what is dead.
+const FILLS_MAX: usize = 8;
+
 /// A wish under way.
 struct Waiting {
     resolve: Function,
@@ -294,7 +297,8 @@ impl Database {
         covering.map_or(&[], |(_, columns)| columns)
     }
 
-    /// Up to `limit` live records after the id `after`, ascending by id.
+    /// Up to `limit` live records after the id `after`, ascending by id. Where most are dead there may be fewer and
+    /// more behind them.
     pub(crate) fn page(
         &self,
         collection: &CollectionName,
@@ -302,15 +306,25 @@ impl Database {
         limit: usize,
     ) -> JsValue {
         let columns = self.columns_of(collection);
-        let keys = self.engine(|engine| engine.replica().keys_after(collection, after, limit));
-        let mut rows = Rows::of_rows();
-        for key in &keys {
-            if let Some(record) = self.live(key) {
-                rows.push(key.id.as_str(), &record, columns);
+        let (mut rows, mut found) = (Rows::of_rows(), 0);
+        let mut at = after.cloned();
+        for _ in 0..FILLS_MAX {
+            let wanted = limit - found;
+            let keys =
+                self.engine(|engine| engine.replica().keys_after(collection, at.as_ref(), wanted));
+            for key in &keys {
+                if let Some(record) = self.live(key) {
+                    rows.push(key.id.as_str(), &record, columns);
+                    found += 1;
+                }
+            }
+            let is_over = keys.len() < wanted;
+            at = keys.into_iter().last().filter(|_| !is_over);
+            if is_over || found == limit {
+                break;
             }
         }
-        let next = keys.last().filter(|_| keys.len() >= limit);
-        let next = next.map_or(JsValue::NULL, |key| JsValue::from_str(key.id.as_str()));
+        let next = at.map_or(JsValue::NULL, |key| JsValue::from_str(key.id.as_str()));
         object(&[("rows", rows.finish().into()), ("next", next)])
     }
 

@@ -130,6 +130,28 @@ inBoth("rows_of_megabytes_are_read_and_told_whole", LIMITS, async (context, work
   assert.deepEqual(seen, [12, true, 12, true]);
 });
 
+inBoth("a_page_is_full_though_records_before_it_are_dead", LIMITS, async (context, worker) => {
+  const page = await onePage(context, undefined, worker);
+  const seen = await page.evaluate(async () => {
+    await openEngine("dead");
+    const ids = (from, upto) => Array.from({ length: upto - from }, (_, at) => `${from + at}`);
+    const write = (op, ids) => {
+      const fields = op === "add" ? [["title", "lww", "set", "a"]] : [];
+      const ops = ids.map((id) => ({ op, collection: "tasks", id, erase: false, fields }));
+      return engine.write(ops, { relaxed: false, echo: false });
+    };
+    await write("add", ids(100, 300));
+    await write("remove", ids(100, 130));
+    const few = await engine.scan("tasks", null, 10);
+    await write("remove", ids(130, 200));
+    const many = await engine.scan("tasks", null, 10);
+    const left = (await all()).map(([id]) => id);
+    return [few.rows.map(({ id }) => id), few.next, many.rows.length, many.next, left];
+  });
+  const ids = (from, upto) => Array.from({ length: upto - from }, (_, at) => `${from + at}`);
+  assert.deepEqual(seen, [ids(130, 140), "139", 0, "179", ids(200, 300)]);
+});
+
 inBoth(
   "calls_during_and_after_close_fail_and_writes_under_way_are_finished",
   LIMITS,

@@ -171,10 +171,13 @@ impl Overlay {
         &'a self,
         collection: &'a crate::id::CollectionName,
     ) -> impl Iterator<Item = &'a RecordKey> {
-        self.by_key
-            .range(RecordKey::before_all_of(collection)..)
-            .map(|(key, _)| key)
-            .take_while(move |key| key.collection == *collection)
+        let within = move |key: &&RecordKey| key.collection == *collection;
+        self.keys_from(RecordKey::before_all_of(collection)).take_while(within)
+    }
+
+    /// Records that rows touch, from `start` on.
+    pub(super) fn keys_from(&self, start: RecordKey) -> impl Iterator<Item = &RecordKey> {
+        self.by_key.range(start..).map(|(key, _)| key)
     }
 
     pub(super) fn insert(&mut self, number: u64, row: Row, state: RowState) {

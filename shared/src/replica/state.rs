@@ -401,9 +401,11 @@ impl Replica {
     ) -> Vec<RecordKey> {
         let start = after.map_or_else(|| RecordKey::before_all_of(collection), RecordKey::clone);
         let within = |key: &&RecordKey| key.collection == *collection;
+        let behind = |key: &&RecordKey| **key != start;
         let held = self.base.range_from(&start).map(|(key, _)| key).take_while(within);
-        let mut held = held.filter(|key| **key != start).peekable();
-        let mut written = self.overlay.keys_of(collection).filter(|key| **key > start).peekable();
+        let mut held = held.filter(behind).peekable();
+        let written = self.overlay.keys_from(start.clone()).take_while(within);
+        let mut written = written.filter(behind).peekable();
         let next = || match (held.peek(), written.peek()) {
             (Some(left), Some(right)) if left == right => {
                 held.next();
