@@ -4,7 +4,7 @@
 //! stands in for them under [`STAGE`].
 
 use crate::{
-    clock::{mono, wall},
+    clock::{mono, pause, wall},
     poison,
     status::Storage,
 };
@@ -58,6 +58,18 @@ async fn ask(path: &[&str], method: &str) -> Option<JsValue> {
 pub(crate) fn is_visible() -> bool {
     global(&["document", "visibilityState"])
         .is_none_or(|state| state.as_string().as_deref() != Some("hidden"))
+}
+
+/// Does something behind whoever waits for a call of this turn: a millisecond later. A hidden page, whose timers are
+/// slow, does it at once.
+pub(crate) fn behind(work: impl FnOnce() + 'static) {
+    if !is_visible() {
+        return work();
+    }
+    poison::spawn(async move {
+        pause(Millis(0)).await;
+        work();
+    });
 }
 
 /// What the browser says of the origin's storage; it knows no problems.

@@ -13,7 +13,7 @@ use crate::{
     database::{Database, Word},
     entropy::random,
     js::{object, to_js},
-    page::{global, is_visible, promise},
+    page::{behind, global, is_visible, promise},
     poison,
     status::Sync,
 };
@@ -125,20 +125,12 @@ impl Tabs {
         self.let_go();
     }
 
-    /// The log grew: the others may look. They hear of it behind whoever waits for a write here; only a hidden page,
-    /// whose timers are slow, says it at once.
+    /// The log grew: the others may look, behind whoever waits for a write here.
     pub(crate) fn log_grew(self: &Rc<Self>) {
-        if self.grew.replace(true) {
-            return;
+        if !self.grew.replace(true) {
+            let tabs = Rc::clone(self);
+            behind(move || tabs.say_grown());
         }
-        if !is_visible() {
-            return self.say_grown();
-        }
-        let tabs = Rc::clone(self);
-        poison::spawn(async move {
-            pause(Millis(0)).await;
-            tabs.say_grown();
-        });
     }
 
     fn say_grown(&self) {

@@ -7,12 +7,8 @@
 
 use crate::page::global;
 use core::cell::Cell;
-use rejoin_core::time::Millis;
 use wasm_bindgen::JsCast;
 use web_sys::Storage;
-
-/// How long a write that has returned may wait to be put down: a browser that ends takes longer to store it.
-pub(super) const PUT_DOWN_WITHIN: Millis = Millis(50);
 
 /// What was promised for one database.
 #[derive(Debug)]

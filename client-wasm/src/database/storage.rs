@@ -1,9 +1,7 @@
 //! How safe the stored data is: what the browser says of it, and what goes wrong.
 
-use super::{Database, promised::PUT_DOWN_WITHIN};
-use crate::{
-    clock::pause, error::Failure, js::to_js, page, poison::spawn, status::Storage, store::AnyStore,
-};
+use super::Database;
+use crate::{error::Failure, js::to_js, page, poison::spawn, status::Storage, store::AnyStore};
 use rejoin_core::io::FaultClass;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
@@ -33,10 +31,7 @@ impl Database {
     fn promise(self: &Rc<Self>, row: u64) {
         if self.promised.note(row) {
             let database = Rc::clone(self);
-            spawn(async move {
-                pause(PUT_DOWN_WITHIN).await;
-                database.put_down_promises();
-            });
+            page::behind(move || database.put_down_promises());
         }
     }
 
