@@ -136,10 +136,13 @@ inBoth("two_replicas_write_at_once_and_agree", LIMITS, async (context, worker) =
     await untilTitles(page, 201);
     await synced(page);
   }
-  const roots = await Promise.all(
-    pages.map((page) => page.evaluate(() => engine.status().verified.root)),
-  );
-  assert.equal(roots[0], roots[1]);
+  // One may have compared before the other's last write came; the test's end limits how long they may differ.
+  const root = (page) => page.evaluate(() => engine.status().verified?.root);
+  const agree = async () => {
+    const [left, right] = await Promise.all(pages.map(root));
+    return left !== undefined && left === right;
+  };
+  while (!(await agree())) await pages[0].waitForTimeout(20);
 });
 
 inBoth(
