@@ -1,7 +1,8 @@
 //! A second place that remembers how far writes were promised: where the browser's database comes back
 //! without them, cut, put back or emptied, the app is told, instead of finding them gone.
 //!
-//! It holds the number of the last row whose write has returned here and that was not sent, as long as there is one:
+//! It holds the number of the last row whose write has returned here, a millisecond ago or more, and that was not
+//! sent, as long as there is one:
 //! of a row that was only `saved` too, since a power cut may take it, but not without a word.
 //! Whoever clears all of the site's data clears it too: then nobody is left who could tell.
 

@@ -49,7 +49,7 @@ impl History {
         if epoch == self.epoch {
             return seq <= head;
         }
-        epoch.is_some_and(|epoch| self.left.get(&epoch).is_some_and(|left| seq <= *left))
+        epoch.and_then(|epoch| self.left.get(&epoch)).is_some_and(|left| seq <= *left)
     }
 
     /// Up to where it has what happened before the end of `epoch`.
