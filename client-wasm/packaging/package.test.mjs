@@ -8,11 +8,9 @@ import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { gzipSync } from "node:zlib";
 import { bin, develop, keepsARecord, launchBrowser, newApp, newFolder } from "./world.mjs";
 import { PACKAGE, pack, remove, run, serve } from "./world.mjs";
 
-const WASM_GZIPPED_BYTES_MAX = 392 << 10;
 /** The WebAssembly is in it twice: as a file, and within JavaScript for `rejoin/inline`. */
 const PACKED_BYTES_MAX = 900 << 10;
 
@@ -72,8 +70,6 @@ describe("the npm package", { timeout: 600_000 }, () => {
       assert.ok(files.includes(path.replace(/\.js$/u, ".d.ts")), `types of ${path}`);
     }
     assert.ok(packed.size < PACKED_BYTES_MAX, `${packed.size} bytes packed`);
-    const wasm = gzipSync(await readFile(join(packed.files_at, "pkg/rejoin_bg.wasm")));
-    assert.ok(wasm.length < WASM_GZIPPED_BYTES_MAX, `${wasm.length} bytes of WebAssembly, gzipped`);
   });
 
   it("has nothing of the build for tests", async () => {
