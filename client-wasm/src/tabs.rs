@@ -7,6 +7,8 @@
 //! so a leader that answers nobody loses it to one that asked: should it wake up, the fencing token keeps
 //! it from writing.
 
+mod present;
+
 use crate::{
     clock::{mono, pause},
     convert::from_js,
@@ -67,6 +69,8 @@ pub(crate) struct Tabs {
     granted_at: Cell<MonoMillis>,
     /// Looks since the leader was last heard.
     unanswered: Cell<u32>,
+    /// What the others need to tell whether this tab is there.
+    life: present::Life,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,7 @@ impl Tabs {
             failed: Cell::new(false),
             granted_at: Cell::new(mono()),
             unanswered: Cell::new(0),
+            life: present::Life::of(name),
         });
         let told = Rc::downgrade(&tabs);
         database.tell_tabs(move |word| {
@@ -114,6 +119,7 @@ impl Tabs {
 
     /// Leaves: the lock is free, nothing is heard any more.
     pub(crate) fn leave(&self) {
+        self.end_presence();
         self.closed.set(true);
         if let Some(channel) = &self.channel {
             channel.channel.set_onmessage(None);
@@ -176,10 +182,13 @@ impl Tabs {
         }
     }
 
-    fn pass_on(&self, word: &Word<'_>) {
+    fn pass_on(self: &Rc<Self>, word: &Word<'_>) {
         match word {
             Word::Sync(sync) => self.tell(sync),
             Word::Adopt { discard } => self.say("adopt", &[("discard", (*discard).into())]),
+            Word::Present => self.show(),
+            Word::Who { attends } => self.say("who", &[("attends", (*attends).into())]),
+            Word::Others(told) => self.say("others", &[("told", JsValue::clone(told))]),
         }
     }
 
@@ -278,7 +287,7 @@ impl Tabs {
         drop(channel.channel.post_message(&object(&fields)));
     }
 
-    fn hear(&self, message: &JsValue) {
+    fn hear(self: &Rc<Self>, message: &JsValue) {
         let field = |name: &str| Reflect::get(message, &JsValue::from_str(name)).ok();
         let version = field("v").and_then(|version| version.as_f64());
         let kind = field("kind").and_then(|kind| kind.as_string()).unwrap_or_default();
@@ -300,6 +309,16 @@ impl Tabs {
                 poison::spawn(async move { drop(adopted.await) });
             }
             "holding" => self.unanswered.set(0),
+            "who" => {
+                let attends = field("attends").is_some_and(|attends| attends.is_truthy());
+                self.asked_who(&database, attends);
+            }
+            "present" => self.hear_present(&database, field("tab"), field("value")),
+            "others" if !leads => {
+                if let Some(told) = field("told") {
+                    database.tell_others(&told);
+                }
+            }
             // Two cannot lead: the store says who does.
             "status" if leads => database.feed(Input::Hint),
             "status" => {

@@ -11,6 +11,7 @@ export type {
   RemoveOptions,
 } from "./collection.js";
 export type { Database, DatabaseCore, Network } from "./db.js";
+export type { LivePresence } from "./presence.js";
 export { SyncError } from "./errors.js";
 export type { SyncErrorCode, SyncErrorOptions } from "./errors.js";
 export { and, contains, gt, gte, lt, lte, ne, not, oneOf, or, prefix } from "./query.js";
@@ -49,6 +50,7 @@ export type {
   LogEvent,
   Mutation,
   OpenOptions,
+  Other,
   Patch,
   Presence,
   Receipt,

@@ -311,6 +311,7 @@ const RESERVED = [
   "name",
   "network",
   "on",
+  "presence",
   "rejected",
   "roots",
   "setToken",

@@ -139,6 +139,16 @@ export interface Mutation<T> extends Promise<T> {
   readonly synced: Promise<void>;
 }
 
+/** A tab that shows something of itself: somebody else's, or another one of this browser. */
+export interface Other {
+  /** Unique as long as it is there; it gets another one with each connection. */
+  readonly id: string;
+  /** As whom the server knows whoever it is; `null`: not known yet. */
+  readonly principal: string | null;
+  /** All that it shows. */
+  readonly value: Json;
+}
+
 /** What the status badge of an app shows. The object is the same as long as nothing changes. */
 export interface Status {
   readonly state: "offline" | "connecting" | "syncing" | "live" | "needs-auth" | "closed";

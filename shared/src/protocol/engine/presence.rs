@@ -49,7 +49,7 @@ impl Present {
         self.used = true;
         let Some(value) = value else {
             if self.own.remove(&tab).is_some() {
-                self.unsaid.insert(tab);
+                self.changed(tab);
             }
             return;
         };
@@ -58,6 +58,13 @@ impl Present {
             && self.own.get(&tab).is_none_or(|(before, _)| *before != value)
         {
             self.own.insert(tab, (value, bytes));
+            self.changed(tab);
+        }
+    }
+
+    /// The first word of a session names all anyway.
+    fn changed(&mut self, tab: u64) {
+        if self.said.is_some() {
             self.unsaid.insert(tab);
         }
     }
