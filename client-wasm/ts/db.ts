@@ -20,6 +20,7 @@ import type {
   Mutation,
   Receipt,
   SchemaShape,
+  ShowingOf,
   Status,
 } from "./types.js";
 import { type Undoable, Undoables, type UndoOptions } from "./undoable.js";
@@ -28,6 +29,8 @@ import { compareValues } from "./values.js";
 /** What a database is made of; see `open.ts`. */
 export interface DatabaseParts {
   readonly name: string;
+  /** What tabs show, if the schema says it. */
+  readonly presence: Shape | undefined;
   /** By the names of the schema, prefixes included. */
   readonly shapes: ReadonlyMap<string, Shape>;
   readonly relaxed: boolean;
@@ -65,7 +68,7 @@ export class DatabaseCore<S extends SchemaShape> {
   /** Cuts and restores the connection from within the app. */
   readonly network: Network;
   /** Who else is here right now, and what they show. */
-  readonly presence: LivePresence;
+  readonly presence: LivePresence<ShowingOf<S>>;
   /** Writes that the server refused. */
   readonly rejected: Rejected<S>;
   readonly #parts: DatabaseParts;
@@ -111,7 +114,7 @@ export class DatabaseCore<S extends SchemaShape> {
       underWay: () => [...this.#underWay].flat(),
       isRefused: (row) => this.rejected.list.some((write) => write.row === row),
     });
-    this.presence = new LivePresence({
+    this.presence = new LivePresence<ShowingOf<S>>(parts.presence, {
       present: (value) => this.#present(value),
       attend: () => {
         if (this.#dead === undefined) this.#enter((engine) => engine.attend());

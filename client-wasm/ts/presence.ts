@@ -3,8 +3,9 @@
 import { SyncError } from "./errors.js";
 import { callSafely } from "./events.js";
 import type { RawOther, RawOthers, RawValue } from "./raw.js";
-import type { Json, Other } from "./types.js";
-import { compareValues, freezeValue, toValue } from "./values.js";
+import type { Shape } from "./shape.js";
+import type { Other, Showing } from "./types.js";
+import { compareValues, freezeValue, rankOf, toValue } from "./values.js";
 
 /** Values leave a tab no more often. */
 const EVERY_MS = 50;
@@ -19,15 +20,19 @@ export interface PresenceHost {
   readonly attend: () => void;
 }
 
+interface Known {
+  readonly raw: RawOther;
+  /** As the app sees it. */
+  readonly other: Readonly<Other<unknown>>;
+}
+
 /** What this tab shows of itself to everybody in its space, and what they show. Made by `open` as `db.presence`. */
-export class LivePresence {
+export class LivePresence<W extends Showing<unknown, unknown> = Showing> {
+  readonly #shape: Shape | undefined;
   readonly #host: PresenceHost;
-  readonly #known = {
-    server: new Map<string, Readonly<Other>>(),
-    tabs: new Map<string, Readonly<Other>>(),
-  };
-  readonly #listeners = new Set<{ call(others: readonly Other[]): void }>();
-  #others: readonly Other[] = Object.freeze([]);
+  readonly #known = { server: new Map<string, Known>(), tabs: new Map<string, Known>() };
+  readonly #listeners = new Set<{ call(others: readonly Other<W["shown"]>[]): void }>();
+  #others: readonly Other<W["shown"]>[] = Object.freeze([]);
   #attends = false;
   #telling = false;
   /** Runs while nothing may leave; what is to leave then is in `#waiting`. */
@@ -35,7 +40,8 @@ export class LivePresence {
   #waiting: { readonly value: RawValue | undefined } | undefined;
 
   /** @internal */
-  constructor(host: PresenceHost) {
+  constructor(shape: Shape | undefined, host: PresenceHost) {
+    this.#shape = shape;
     this.#host = host;
   }
 
@@ -48,8 +54,8 @@ export class LivePresence {
    * @example
    * canvas.onpointermove = ({ x, y }) => db.presence.set({ name, x, y });
    */
-  set(value: Json): void {
-    const shown = toValue(value, "the presence");
+  set(value: W["given"]): void {
+    const shown = this.#write(value);
     const bytes = bytesOf(shown);
     if (bytes > BYTES_MAX) {
       const text = `the presence takes ${bytes} bytes, at most ${BYTES_MAX} are allowed`;
@@ -76,7 +82,7 @@ export class LivePresence {
    * @example
    * const names = db.presence.others.map(({ value }) => value);
    */
-  get others(): readonly Other[] {
+  get others(): readonly Other<W["shown"]>[] {
     this.#attend();
     return this.#others;
   }
@@ -87,7 +93,7 @@ export class LivePresence {
    * @example
    * const stop = db.presence.subscribe((others) => drawCursors(others));
    */
-  subscribe(listener: (others: readonly Other[]) => void): () => void {
+  subscribe(listener: (others: readonly Other<W["shown"]>[]) => void): () => void {
     this.#attend();
     const entry = { call: listener };
     this.#listeners.add(entry);
@@ -102,8 +108,8 @@ export class LivePresence {
     for (const raw of here) {
       left.delete(raw.id);
       const before = known.get(raw.id);
-      if (before !== undefined && isSame(before, raw)) continue;
-      known.set(raw.id, Object.freeze({ ...raw, value: freezeValue(raw.value) }));
+      if (before !== undefined && isSame(before.raw, raw)) continue;
+      known.set(raw.id, { raw, other: Object.freeze({ ...raw, value: this.#read(raw) }) });
       changed = true;
     }
     for (const id of [...gone, ...left.keys()]) changed = known.delete(id) || changed;
@@ -118,6 +124,23 @@ export class LivePresence {
     this.#known.server.clear();
     this.#known.tabs.clear();
     if (this.#others.length > 0) this.#changed();
+  }
+
+  #write(value: W["given"]): RawValue {
+    if (this.#shape === undefined) return toValue(value, "the presence");
+    const fields = this.#shape.values(value as Readonly<Record<string, unknown>>);
+    return Object.fromEntries(fields.map(([name, , , value]) => [name, value]));
+  }
+
+  /** What another app shows need not be of this schema. */
+  #read({ id, value }: RawOther): unknown {
+    if (this.#shape === undefined) return freezeValue(value);
+    const held = rankOf(value) === 6 ? (value as Readonly<Record<string, RawValue>>) : {};
+    const own = (name: string): RawValue | undefined =>
+      Object.hasOwn(held, name) ? held[name] : undefined;
+    const values = this.#shape.columns.map(([name]) => own(name));
+    const { id: _, ...shown } = this.#shape.decode({ id, values });
+    return Object.freeze(shown);
   }
 
   #attend(): void {
@@ -144,7 +167,8 @@ export class LivePresence {
   /** Listeners hear of several changes of one task together, and never in the middle of a call. */
   #changed(): void {
     const { server, tabs } = this.#known;
-    this.#others = Object.freeze([...server.values(), ...tabs.values()]);
+    const all = [...server.values(), ...tabs.values()].map(({ other }) => other);
+    this.#others = Object.freeze(all as Other<W["shown"]>[]);
     if (this.#telling) return;
     this.#telling = true;
     queueMicrotask(() => {
@@ -154,7 +178,7 @@ export class LivePresence {
   }
 }
 
-function isSame(known: Other, { principal, value }: RawOther): boolean {
+function isSame(known: RawOther, { principal, value }: RawOther): boolean {
   return known.principal === principal && compareValues(known.value, value) === 0;
 }
 

@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, mock, test } from "node:test";
 import type { LivePresence } from "../../ts/presence.js";
-import type { RawOther } from "../../ts/raw.js";
-import type { Json } from "../../ts/types.js";
+import { Opener } from "../../ts/open.js";
+import type { RawOther, RawValue } from "../../ts/raw.js";
+import { bool, counter, defineSchema, number, text } from "../../ts/schema.js";
+import type { Json, ShowingOf } from "../../ts/types.js";
+import { memoryEngine } from "./memory.js";
 import { settled, world } from "./world.js";
 
+const typed = defineSchema({
+  tasks: { title: text() },
+  presence: { name: text(), idle: bool().default(false), at: number().optional() },
+});
 const bob: RawOther = { id: "server/1", principal: "bob", value: { x: 1 } };
 const tab: RawOther = { id: "tab/1", principal: null, value: "tab" };
 const told = (here: readonly RawOther[], more = {}) =>
@@ -88,6 +95,39 @@ describe("presence", () => {
     assert.ok(engine.presented.length > 0);
   });
 
+  test("fields_that_the_schema_declares_are_checked_and_shown_with_their_defaults", async () => {
+    const { Engine, opened } = memoryEngine();
+    const options = { name: "typed", schema: typed, collections: ["tasks"] } as const;
+    const db = await new Opener().open(options, async () => Engine);
+    const [engine] = opened;
+    assert.ok(engine !== undefined);
+    assert.deepEqual(
+      engine.options.collections.map(({ pattern }) => pattern),
+      ["tasks"],
+    );
+    db.presence.set({ name: "ann", at: undefined });
+    assert.deepEqual(engine.presented, [{ name: "ann" }]);
+    const wrong = [{}, { name: 1 }, { name: "ann", hue: 1 }, { name: "ann", at: new Date() }];
+    for (const value of wrong) {
+      const shows = (): void => db.presence.set(value as { name: string });
+      assert.throws(shows, { code: "invalid" }, JSON.stringify(value));
+    }
+    const others = (...values: RawValue[]) => {
+      const here = values.map((value, at) => ({ ...bob, id: `server/${at}`, value }));
+      engine.emit(told(here, { anew: true }));
+      return db.presence.others.map(({ value }) => value);
+    };
+    assert.deepEqual(others({ name: "bob", at: 2, hue: 1 }, { name: 5 }, "text"), [
+      { name: "bob", idle: false, at: 2 },
+      { name: "", idle: false, at: null },
+      { name: "", idle: false, at: null },
+    ]);
+    assert.throws(
+      () => defineSchema({ presence: { votes: counter() } }),
+      /must hold one plain value/u,
+    );
+  });
+
   test("closing_ends_it", async () => {
     const { db, engine } = await world();
     const heard: (readonly unknown[])[] = [];
@@ -113,4 +153,17 @@ export function types(presence: LivePresence): void {
   presence.others[0]?.value.name;
   // @ts-expect-error others are told of, not changed
   presence.others.push();
+}
+
+/** Never run: what the schema does not declare does not compile. */
+export function declared(presence: LivePresence<ShowingOf<typeof typed>>): void {
+  presence.set({ name: "ann" });
+  const at: number | null | undefined = presence.others[0]?.value.at;
+  presence.set({ name: "ann", at: at ?? null, idle: true });
+  // @ts-expect-error the name is required
+  presence.set({ at: 1 });
+  // @ts-expect-error there is no such field
+  presence.set({ name: "ann", hue: 1 });
+  // @ts-expect-error there is no such field
+  presence.others[0]?.value.hue;
 }

@@ -94,6 +94,8 @@ export function useRejected(
  * const others = usePresence(db) ?? [];
  * return others.map(({ id, value }) => <Cursor key={id} value={value} />);
  */
-export function usePresence(db: WithPresence | null | undefined): readonly Other[] | undefined {
+export function usePresence<T>(
+  db: WithPresence<T> | null | undefined,
+): readonly Other<T>[] | undefined {
   return useSource(db == null ? undefined : othersOf(db));
 }

@@ -144,16 +144,16 @@ export type WithRejected = {
 };
 
 /** The part of a database that knows who else is here. */
-export type WithPresence = {
+export type WithPresence<T> = {
   readonly presence: {
-    readonly others: readonly Other[];
+    readonly others: readonly Other<T>[];
     subscribe(listener: () => void): () => void;
   };
 };
 
 const statuses = new WeakMap<WithStatus, Source<Status>>();
 const refusals = new WeakMap<WithRejected, Source<readonly RejectedWrite[]>>();
-const crowds = new WeakMap<WithPresence, Source<readonly Other[]>>();
+const crowds = new WeakMap<object, Source<readonly Other<unknown>[]>>();
 
 /** `db.status`. */
 export function statusOf(db: WithStatus): Source<Status> {
@@ -172,8 +172,8 @@ export function rejectedOf(db: WithRejected): Source<readonly RejectedWrite[]> {
 }
 
 /** `db.presence.others`. */
-export function othersOf(db: WithPresence): Source<readonly Other[]> {
-  return remember(crowds, db, {
+export function othersOf<T>(db: WithPresence<T>): Source<readonly Other<T>[]> {
+  return remember(crowds as WeakMap<WithPresence<T>, Source<readonly Other<T>[]>>, db, {
     subscribe: (listener) => db.presence.subscribe(listener),
     getSnapshot: () => db.presence.others,
   });

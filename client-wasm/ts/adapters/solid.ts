@@ -107,9 +107,9 @@ export function createRejected(
  * @example
  * const others = createPresence(() => db);
  */
-export function createPresence(
-  db: Accessor<WithPresence | null | undefined>,
-): Accessor<readonly Other[] | undefined> {
+export function createPresence<T>(
+  db: Accessor<WithPresence<T> | null | undefined>,
+): Accessor<readonly Other<T>[] | undefined> {
   return follow(() => {
     const opened = db();
     return opened == null ? undefined : othersOf(opened);

@@ -101,9 +101,9 @@ export function liveRejected(db: Given<WithRejected>): Live<readonly RejectedWri
  * @example
  * const others = livePresence(db);
  */
-export function livePresence(db: Given<WithPresence>): Live<readonly Other[] | undefined> {
+export function livePresence<T>(db: Given<WithPresence<T>>): Live<readonly Other<T>[] | undefined> {
   return follow(
-    () => map(db, othersOf),
+    () => map(db, (opened) => othersOf(opened)),
     (others) => others,
   );
 }

@@ -104,9 +104,9 @@ export function useRejected(
  * @example
  * const others = usePresence(db);
  */
-export function usePresence(
-  db: MaybeRefOrGetter<WithPresence | null | undefined>,
-): ComputedRef<readonly Other[] | undefined> {
+export function usePresence<T>(
+  db: MaybeRefOrGetter<WithPresence<T> | null | undefined>,
+): ComputedRef<readonly Other<T>[] | undefined> {
   return follow(() => {
     const opened = given(db);
     return opened === undefined ? undefined : othersOf(opened);
