@@ -316,7 +316,7 @@ impl Tabs {
             "present" => self.hear_present(&database, field("tab"), field("value")),
             "others" if !leads => {
                 if let Some(told) = field("told") {
-                    database.tell_others(&told);
+                    database.hear_others(&told);
                 }
             }
             // Two cannot lead: the store says who does.

@@ -11,7 +11,7 @@ use crate::{
     js::object,
 };
 use core::cell::{Cell, RefCell};
-use js_sys::Array;
+use js_sys::{Array, Reflect};
 use rejoin_core::protocol::{
     engine::Input,
     message::{Other, Others, Presence},
@@ -80,8 +80,9 @@ impl Database {
 
     /// Another tab of this browser shows a value, or nothing.
     pub(crate) fn tab_shows(&self, tab: u32, value: Option<JsValue>) {
-        // One of another build may say what this one does not take.
-        let taken = value.as_ref().and_then(|value| convert::value(value).ok());
+        // One of another build may show what is no value here: as if it showed nothing.
+        let shown = value.and_then(|given| Some((convert::value(&given).ok()?, given)));
+        let (taken, value) = shown.unzip();
         self.feed(Input::Present { tab: tab.into(), value: taken });
         let id = JsValue::from_str(&format!("tab/{tab}"));
         let (here, gone) = (Array::new(), Array::new());
@@ -116,8 +117,19 @@ impl Database {
         self.say_to_tabs(Word::Who { attends: false });
     }
 
+    /// The leading tab passes on what the server told.
+    pub(crate) fn hear_others(&self, told: &JsValue) {
+        let field = |name: &str| Reflect::get(told, &JsValue::from_str(name)).unwrap_or_default();
+        let is_list = |name: &str| Array::is_array(&field(name));
+        // Of another build it may be of another form.
+        let is_ours = field("type") == "others" && field("from") == "server";
+        if is_ours && is_list("here") && is_list("gone") {
+            self.tell_others(told);
+        }
+    }
+
     /// Tells the page, if it wants to know.
-    pub(crate) fn tell_others(&self, told: &JsValue) {
+    fn tell_others(&self, told: &JsValue) {
         if self.present.attends.get() {
             self.wires.emit(told);
         }
