@@ -1,6 +1,7 @@
 //! One open database: the engine, those who wait for it, and what the page was last told.
 
 mod account;
+mod presence;
 mod promised;
 mod standing;
 mod storage;
@@ -66,6 +67,12 @@ pub(crate) enum Word<'a> {
     Sync(&'a Sync),
     /// What the app decided about another account's rows; the leading tab knows the account.
     Adopt { discard: bool },
+    /// What this tab shows has changed.
+    Present,
+    /// Who else is there? Whoever leads is to find out, if this tab wants to know.
+    Who { attends: bool },
+    /// What the server told of others, in the form of the page.
+    Others(&'a JsValue),
 }
 
 type Tell = Box<dyn Fn(Word<'_>)>;
@@ -99,6 +106,7 @@ pub(crate) struct Database {
     /// Tells the other tabs; set once, where there can be any.
     tell_tabs: OnceCell<Tell>,
     deciding: RefCell<Vec<Deciding>>,
+    present: presence::Present,
     last_rejected: Cell<usize>,
     /// Whether the stored database was taken away for good.
     is_gone: Cell<bool>,
@@ -164,6 +172,7 @@ impl Database {
             keeping: Cell::new(false),
             tell_tabs: OnceCell::new(),
             deciding: RefCell::default(),
+            present: presence::Present::default(),
             last_rejected: Cell::new(0),
             is_gone: Cell::new(false),
             closing: Cell::new(false),

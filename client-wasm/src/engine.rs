@@ -307,7 +307,13 @@ impl Listener for Teller {
                     tabs.log_grew();
                 }
             }
-            Notice::Leading | Notice::Status => {
+            Notice::Others(others) => database.others(&others),
+            Notice::Leading => {
+                database.begin_presence();
+                database.tell_status();
+                database.keep_soon();
+            }
+            Notice::Status => {
                 database.tell_status();
                 database.keep_soon();
             }

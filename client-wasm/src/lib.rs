@@ -245,6 +245,26 @@ impl Engine {
         .map_err(JsValue::from)
     }
 
+    /// This tab shows a value from now on, or nothing (`undefined`).
+    ///
+    /// # Errors
+    /// `invalid` for what is no value, `too_large`, `closed`, `poisoned`.
+    pub fn present(&self, value: JsValue) -> Result<(), JsValue> {
+        self.with(|database| database.present(value)).map_err(JsValue::from)
+    }
+
+    /// Events tell who else is there from now on.
+    ///
+    /// # Errors
+    /// `closed`, `poisoned`.
+    pub fn attend(&self) -> Result<(), JsValue> {
+        self.with(|database| {
+            database.attend();
+            Ok(())
+        })
+        .map_err(JsValue::from)
+    }
+
     /// Resolves with the root of every collection of the base.
     pub fn roots(&self) -> Promise {
         settled(self.with(|database| Ok(engine::roots(database))))

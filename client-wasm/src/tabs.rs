@@ -7,6 +7,8 @@
 //! so a leader that answers nobody loses it to one that asked: should it wake up, the fencing token keeps
 //! it from writing.
 
+mod present;
+
 use crate::{
     clock::{mono, pause},
     convert::from_js,
@@ -69,6 +71,8 @@ pub(crate) struct Tabs {
     unanswered: Cell<u32>,
     /// Whether the others are still to hear that the log grew.
     grew: Cell<bool>,
+    /// What the others need to tell whether this tab is there.
+    life: present::Life,
 }
 
 #[derive(Debug)]
@@ -99,6 +103,7 @@ impl Tabs {
             granted_at: Cell::new(mono()),
             unanswered: Cell::new(0),
             grew: Cell::new(false),
+            life: present::Life::of(name),
         });
         let told = Rc::downgrade(&tabs);
         database.tell_tabs(move |word| {
@@ -118,6 +123,7 @@ impl Tabs {
     /// Leaves: the lock is free, nothing is heard any more.
     pub(crate) fn leave(&self) {
         self.say_grown();
+        self.end_presence();
         self.closed.set(true);
         if let Some(channel) = &self.channel {
             channel.channel.set_onmessage(None);
@@ -189,10 +195,13 @@ impl Tabs {
         }
     }
 
-    fn pass_on(&self, word: &Word<'_>) {
+    fn pass_on(self: &Rc<Self>, word: &Word<'_>) {
         match word {
             Word::Sync(sync) => self.tell(sync),
             Word::Adopt { discard } => self.say("adopt", &[("discard", (*discard).into())]),
+            Word::Present => self.show(),
+            Word::Who { attends } => self.say("who", &[("attends", (*attends).into())]),
+            Word::Others(told) => self.say("others", &[("told", JsValue::clone(told))]),
         }
     }
 
@@ -291,7 +300,7 @@ impl Tabs {
         drop(channel.channel.post_message(&object(&fields)));
     }
 
-    fn hear(&self, message: &JsValue) {
+    fn hear(self: &Rc<Self>, message: &JsValue) {
         let field = |name: &str| Reflect::get(message, &JsValue::from_str(name)).ok();
         let version = field("v").and_then(|version| version.as_f64());
         let kind = field("kind").and_then(|kind| kind.as_string()).unwrap_or_default();
@@ -313,6 +322,16 @@ impl Tabs {
                 poison::spawn(async move { drop(adopted.await) });
             }
             "holding" => self.unanswered.set(0),
+            "who" => {
+                let attends = field("attends").is_some_and(|attends| attends.is_truthy());
+                self.asked_who(&database, attends);
+            }
+            "present" => self.hear_present(&database, field("tab"), field("value")),
+            "others" if !leads => {
+                if let Some(told) = field("told") {
+                    database.hear_others(&told);
+                }
+            }
             // Two cannot lead: the store says who does.
             "status" if leads => database.feed(Input::Hint),
             "status" => {

@@ -11,6 +11,7 @@ export type {
   RemoveOptions,
 } from "./collection.js";
 export type { Database, DatabaseCore, Network } from "./db.js";
+export type { LivePresence } from "./presence.js";
 export { SyncError } from "./errors.js";
 export type { SyncErrorCode, SyncErrorOptions } from "./errors.js";
 export { and, contains, gt, gte, lt, lte, ne, not, oneOf, or, prefix } from "./query.js";
@@ -48,7 +49,9 @@ export type {
   LiveValue,
   LogEvent,
   Mutation,
+  Opening,
   OpenOptions,
+  Other,
   Patch,
   Presence,
   Receipt,
@@ -59,6 +62,8 @@ export type {
   Review,
   Row,
   SchemaShape,
+  Showing,
+  ShowingOf,
   Sibling,
   Status,
   StorageState,

@@ -4,7 +4,8 @@ import { type Batch, collect } from "./batch.js";
 import { Collection, type Host } from "./collection.js";
 import { closedError, isTrap, poisonedError, SyncError, toSyncError } from "./errors.js";
 import { Emitter } from "./events.js";
-import type { RawEngine, RawEvent, RawOp, RawReceipt, RawRow, RawStatus } from "./raw.js";
+import { LivePresence } from "./presence.js";
+import type { RawEngine, RawEvent, RawOp, RawReceipt, RawRow, RawStatus, RawValue } from "./raw.js";
 import { emptyReceipt, mutation, Receipts, type Written } from "./receipts.js";
 import { Rejected } from "./rejected.js";
 import type { Shape } from "./shape.js";
@@ -19,6 +20,7 @@ import type {
   Mutation,
   Receipt,
   SchemaShape,
+  ShowingOf,
   Status,
 } from "./types.js";
 import { type Undoable, Undoables, type UndoOptions } from "./undoable.js";
@@ -27,6 +29,8 @@ import { compareValues } from "./values.js";
 /** What a database is made of; see `open.ts`. */
 export interface DatabaseParts {
   readonly name: string;
+  /** What tabs show, if the schema says it. */
+  readonly presence: Shape | undefined;
   /** By the names of the schema, prefixes included. */
   readonly shapes: ReadonlyMap<string, Shape>;
   readonly relaxed: boolean;
@@ -63,6 +67,8 @@ export class DatabaseCore<S extends SchemaShape> {
   readonly name: string;
   /** Cuts and restores the connection from within the app. */
   readonly network: Network;
+  /** Who else is here right now, and what they show. */
+  readonly presence: LivePresence<ShowingOf<S>>;
   /** Writes that the server refused. */
   readonly rejected: Rejected<S>;
   readonly #parts: DatabaseParts;
@@ -107,6 +113,12 @@ export class DatabaseCore<S extends SchemaShape> {
         ),
       underWay: () => [...this.#underWay].flat(),
       isRefused: (row) => this.rejected.list.some((write) => write.row === row),
+    });
+    this.presence = new LivePresence<ShowingOf<S>>(parts.presence, {
+      present: (value) => this.#present(value),
+      attend: () => {
+        if (this.#dead === undefined) this.#enter((engine) => engine.attend());
+      },
     });
     const paused = (): boolean => this.#status.paused;
     this.network = {
@@ -327,6 +339,7 @@ export class DatabaseCore<S extends SchemaShape> {
     this.#dead = error;
     this.#undoables.clear();
     this.#tables.close(error);
+    this.presence.end();
     const status: Status = { ...this.#status, state: "closed", synced: false };
     this.#status = Object.freeze(error.code === "closed" ? status : { ...status, error });
     this.#events.emit("status", this.#status);
@@ -413,6 +426,14 @@ export class DatabaseCore<S extends SchemaShape> {
     return { value: undefined, receipt };
   }
 
+  #present(value: RawValue | undefined): void {
+    try {
+      this.#enter((engine) => engine.present(value));
+    } catch (error) {
+      throw this.#dead ?? toSyncError(error);
+    }
+  }
+
   #fill<T>(fill: (batch: Batch<S>) => T): { ops: readonly RawOp[]; value: T } {
     const names = [...this.#parts.shapes.keys()].filter((name) => !name.endsWith("*"));
     return collect(names, (collection) => this.#shape(collection), fill);
@@ -475,6 +496,9 @@ export class DatabaseCore<S extends SchemaShape> {
         const { text } = event;
         return this.#events.emit("storage", { storage: showStorage(event.storage), text });
       }
+      case "others":
+        if (this.#dead === undefined) this.presence.take(event);
+        return;
       case "token":
         this.#wantsToken = event;
         if (this.#engine !== undefined) void this.#supplyToken();

@@ -4,7 +4,7 @@ import { type Database, DatabaseCore } from "./db.js";
 import { SyncError, toSyncError } from "./errors.js";
 import type { RawEngineClass } from "./raw.js";
 import { Shape } from "./shape.js";
-import type { OpenOptions, SchemaShape, SyncOptions } from "./types.js";
+import type { Opening, OpenOptions, SchemaShape, SyncOptions } from "./types.js";
 import { invalid } from "./values.js";
 
 interface Opened {
@@ -38,7 +38,7 @@ export class Opener {
   async open<S extends SchemaShape, C extends keyof S & string>(
     options: OpenOptions<S, C>,
     load: Load,
-  ): Promise<Database<Pick<S, C>>> {
+  ): Promise<Database<Opening<S, C>>> {
     const { name, schema, sync, durability = "strict", worker = false } = options;
     if (typeof name !== "string" || name === "") throw invalid("the name", "must be a text");
     if (durability !== "strict" && durability !== "relaxed") {
@@ -46,17 +46,19 @@ export class Opener {
     }
     if (typeof worker !== "boolean") throw invalid("worker", "must be true or false");
     const shapes = compile(schema, options.collections ?? Object.keys(schema));
+    const { presence } = schema;
     const url = sync === undefined ? null : socketUrl(sync);
     const token = sync?.token;
     const where = JSON.stringify([url, sync?.space, durability, worker, [...shapes.keys()]]);
     for (const known of this.#opened) {
       if (known.name === name && known.schema === schema && known.where === where) {
-        return known.db as Promise<Database<Pick<S, C>>>;
+        return known.db as Promise<Database<Opening<S, C>>>;
       }
     }
-    const db = DatabaseCore.open<Pick<S, C>>({
+    const db = DatabaseCore.open<Opening<S, C>>({
       name,
       shapes,
+      presence: presence === undefined ? undefined : new Shape(presence),
       relaxed: durability === "relaxed",
       syncs: sync !== undefined,
       token: typeof token === "function" ? token : undefined,
@@ -102,11 +104,13 @@ export const opener: Opener = new Opener();
 
 function compile(schema: SchemaShape, names: readonly string[]): Map<string, Shape> {
   return new Map(
-    names.map((name) => {
-      const fields = schema[name];
-      if (fields !== undefined) return [name, new Shape(fields)];
-      throw new SyncError("unknown_collection", `the schema has no collection ${name}`);
-    }),
+    names
+      .filter((name) => name !== "presence")
+      .map((name) => {
+        const fields = schema[name];
+        if (fields !== undefined) return [name, new Shape(fields)];
+        throw new SyncError("unknown_collection", `the schema has no collection ${name}`);
+      }),
   );
 }
 

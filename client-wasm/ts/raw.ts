@@ -215,6 +215,26 @@ export interface RawChange {
   readonly row?: RawRow | null;
 }
 
+/** A tab that shows something: of another browser, or of this one. */
+export interface RawOther {
+  /** Unique as long as it is there. */
+  readonly id: string;
+  /** As whom the server knows it; `null`: not known yet. */
+  readonly principal: string | null;
+  readonly value: RawValue;
+}
+
+/** What others show, as far as that is new; told once `attend` was called. */
+export interface RawOthers {
+  readonly type: "others";
+  /** Who told of them; each tells of its own. */
+  readonly from: "server" | "tabs";
+  /** Those who were told of before are gone, but for `here`. */
+  readonly anew: boolean;
+  readonly here: readonly RawOther[];
+  readonly gone: readonly string[];
+}
+
 /** What the engine tells without being asked. */
 export type RawEvent =
   | { readonly type: "changed"; readonly changes: readonly RawChange[] }
@@ -256,6 +276,7 @@ export type RawEvent =
       /** One line for people. */
       readonly text: string;
     }
+  | RawOthers
   | { readonly type: "storage"; readonly storage: RawStorage; readonly text: string }
   /** A token is wanted; `refused` if the one held was not good. */
   | { readonly type: "token"; readonly refused: boolean }
@@ -296,6 +317,10 @@ export interface RawEngine {
   pause(paused: boolean): void;
   /** A new token; `null`: none could be had now, ask again after the usual delay. */
   token(token: string | null): void;
+  /** This tab shows a value from now on; `undefined`: nothing. */
+  present(value: RawValue | undefined): void;
+  /** `others` events tell who else is there from now on; who is known is told at once. */
+  attend(): void;
   /** By collection: 64 hexadecimal digits, of the base. */
   roots(): Promise<Readonly<Record<string, string>>>;
   /** Finishes writes that are under way, hangs up, lets go of locks and storage. Repeatable. */

@@ -19,6 +19,7 @@ import type {
   RawRejected,
   RawRow,
   RawStatus,
+  RawValue,
   RawWriteOptions,
 } from "./raw.js";
 import type { FromWorker, Item, Lent, Method, Port, ToWorker } from "./wire.js";
@@ -314,6 +315,14 @@ class RemoteEngine implements RawEngine {
 
   token(token: string | null): void {
     this.#line.tell("token", [token]);
+  }
+
+  present(value: RawValue | undefined): void {
+    this.#line.tell("present", [value]);
+  }
+
+  attend(): void {
+    this.#line.tell("attend", []);
   }
 
   roots(): Promise<Readonly<Record<string, string>>> {

@@ -311,6 +311,7 @@ const RESERVED = [
   "name",
   "network",
   "on",
+  "presence",
   "rejected",
   "roots",
   "setToken",
@@ -321,11 +322,12 @@ const RESERVED = [
 ] as const;
 
 /** Collection names that a schema cannot have at the top: they are members of a database. */
-export type ReservedName = Exclude<(typeof RESERVED)[number], "constructor">;
+export type ReservedName = Exclude<(typeof RESERVED)[number], "constructor" | "presence">;
 
 /**
  * Names the collections and their fields. A name that ends in `/*` stands for all collections below it
- * (`tasks/*`: `tasks/42`), reached with `db.collection("tasks/42")`.
+ * (`tasks/*`: `tasks/42`), reached with `db.collection("tasks/42")`. `presence` is no collection: its fields are
+ * what tabs show of themselves with `db.presence`, and hold one plain value each.
  *
  * The schema is the app's view: what is stored depends on what is written only, so apps with different
  * schemas share a space.
@@ -348,7 +350,10 @@ export function defineSchema<const S extends SchemaShape>(
 ): S {
   for (const [collection, fields] of Object.entries(schema as SchemaShape)) {
     const where = `the collection name ${JSON.stringify(collection)}`;
-    if (RESERVED.some((name) => name === collection)) throw invalid(where, "is reserved");
+    const isPresence = collection === "presence";
+    if (RESERVED.some((name) => name === collection) && !isPresence) {
+      throw invalid(where, "is reserved");
+    }
     if (!/^[^/*]+(\/[^/*]+)*(\/\*)?$/u.test(toText(collection, where))) {
       throw invalid(where, "is not of the form a/b or a/*");
     }
@@ -356,6 +361,7 @@ export function defineSchema<const S extends SchemaShape>(
       const place = `the field ${JSON.stringify(name)} of ${JSON.stringify(collection)}`;
       if (name === "id" || name === "" || name === "__proto__") throw invalid(place, "is reserved");
       if (!(field instanceof Field)) throw invalid(place, "is not made by a field builder");
+      if (isPresence && field.kind !== "lww") throw invalid(place, "must hold one plain value");
     }
   }
   return schema;

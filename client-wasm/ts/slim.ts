@@ -6,7 +6,7 @@
 import type { Database } from "./db.js";
 import { loadEngine, versionOf, type Source, type Wasm } from "./engine.js";
 import { onPage, opener } from "./open.js";
-import type { OpenOptions, SchemaShape } from "./types.js";
+import type { Opening, OpenOptions, SchemaShape } from "./types.js";
 
 /** Where the WebAssembly comes from. A page loads it once: of several, the first counts. */
 export interface WithWasm {
@@ -27,7 +27,7 @@ export interface WithWasm {
  */
 export function open<S extends SchemaShape, C extends keyof S & string = keyof S & string>(
   options: Omit<OpenOptions<S, C>, "worker"> & WithWasm,
-): Promise<Database<Pick<S, C>>> {
+): Promise<Database<Opening<S, C>>> {
   const source = sourceOf(options);
   return opener.open(
     options,

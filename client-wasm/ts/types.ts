@@ -31,7 +31,7 @@ export interface FieldType<K extends Kind = Kind, T = unknown, P extends Presenc
 /** The fields of a collection, by name. */
 export type Fields = Readonly<Record<string, FieldType>>;
 
-/** The collections of a schema, by name (`tasks`) or prefix (`tasks/*`). */
+/** The collections of a schema, by name (`tasks`) or prefix (`tasks/*`); `presence` is what tabs show, and none. */
 export type SchemaShape = Readonly<Record<string, Fields>>;
 
 /** One of the values of a `review` field that were written side by side. */
@@ -138,6 +138,34 @@ export interface Mutation<T> extends Promise<T> {
   /** Short for `(await receipt).synced`. */
   readonly synced: Promise<void>;
 }
+
+/** A tab that shows something of itself: somebody else's, or another one of this browser. */
+export interface Other<T = Json> {
+  /** Unique as long as it is there; it gets another one with each connection. */
+  readonly id: string;
+  /** As whom the server knows whoever it is; `null`: not known yet. */
+  readonly principal: string | null;
+  /** All that it shows. */
+  readonly value: T;
+}
+
+/**
+ * What tabs show: any value, or the fields that a schema declares under `presence`.
+ *
+ * @typeParam G - As it is given.
+ * @typeParam T - As it is shown.
+ */
+export interface Showing<G = Json, T = Json> {
+  readonly given: G;
+  readonly shown: T;
+}
+
+/** What tabs show under a schema. */
+export type ShowingOf<S extends SchemaShape> = S extends {
+  readonly presence: infer F extends Fields;
+}
+  ? Showing<Values<F>, { readonly [N in keyof F]: Shown<F[N]> }>
+  : Showing;
 
 /** What the status badge of an app shows. The object is the same as long as nothing changes. */
 export interface Status {
@@ -335,6 +363,12 @@ export interface OpenOptions<S extends SchemaShape, C extends keyof S & string =
   readonly worker?: boolean | undefined;
 }
 
+/** What of a schema is open. */
+export type Opening<S extends SchemaShape, C extends keyof S & string> = Pick<
+  S,
+  C | (keyof S & "presence")
+>;
+
 /** What changed between two results of a live query, in terms of what the query shows. */
 export interface Diff<R> {
   /** Rows that appeared; `index` in the new result, ascending. */
@@ -380,14 +414,14 @@ export interface LiveCount extends LiveValue<number, number> {}
 
 /** The collections of a schema that are reached as `db.<name>`. */
 export type ExactName<S extends SchemaShape> = {
-  [N in keyof S & string]: N extends `${string}*` ? never : N;
+  [N in keyof S & string]: N extends `${string}*` | "presence" ? never : N;
 }[keyof S & string];
 
 type Covers<N extends string> = N extends `${infer P}/*` ? P | `${P}/${string}` : N;
 
 /** The names that a schema gives collections. */
 export type CollectionName<S extends SchemaShape> = {
-  [N in keyof S & string]: Covers<N>;
+  [N in keyof S & string]: N extends "presence" ? never : Covers<N>;
 }[keyof S & string];
 
 /** The fields of a collection by its name. */

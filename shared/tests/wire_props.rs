@@ -12,11 +12,13 @@ use rejoin_core::{
     protocol::{
         limits,
         message::{
-            AskRoots, Body, Bye, ByeCode, Changes, Copied, Hello, Message, Origin, Place, Push,
-            PushRow, Recalled, Records, Refill, RefillOutcome, Refilled, Subscription, Taken, Walk,
+            AskRoots, Body, Bye, ByeCode, Changes, Copied, Hello, Message, Origin, Place, Presence,
+            Push, PushRow, Recalled, Records, Refill, RefillOutcome, Refilled, Subscription, Taken,
+            Walk,
         },
         wire::{decode, encode, encode_frame, kept_frame_bytes, split_frame},
     },
+    record::Value,
     testing::{
         generators::{arbitrary_record, arbitrary_value},
         messages::{MESSAGE_TYPES, arbitrary_message, arbitrary_message_of},
@@ -368,6 +370,24 @@ fn dictionaries_have_one_form() {
     assert!(times(Some(u64::MAX), &[0x00, 0x01]).is_err());
     assert!(times(None, &[0x00]).is_err());
     assert!(times(Some(7), &[]).is_err());
+}
+
+#[test]
+fn presence_names_so_many_tabs_and_no_more() {
+    use limits::PRESENCE_TABS_MAX;
+    for (tabs, good) in
+        [(PRESENCE_TABS_MAX - 1, true), (PRESENCE_TABS_MAX, true), (PRESENCE_TABS_MAX + 1, false)]
+    {
+        let numbers = 0..tabs as u64;
+        let here = numbers.clone().map(|tab| (tab, Value::Null)).collect();
+        for presence in [
+            Presence { here, gone: Vec::new() },
+            Presence { here: Vec::new(), gone: numbers.collect() },
+        ] {
+            let bytes = encode(&Message::Presence(presence.clone()));
+            assert_eq!(decode(&bytes).ok(), good.then_some(Message::Presence(presence)));
+        }
+    }
 }
 
 #[test]

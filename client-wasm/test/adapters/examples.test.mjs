@@ -1,4 +1,4 @@
-// The examples of the README that are about frameworks: what they say of the package is true of its types,
+// The examples of the README that are about frameworks, and about who is here: what they say of the package is true of its types,
 // and the components compile.
 
 import assert from "node:assert/strict";
@@ -78,6 +78,7 @@ for (const [heading, name, options] of [
   ["Solid", "solid.tsx", { jsx: "preserve", jsxImportSource: "solid-js" }],
   ["TanStack DB", "tanstack-db.ts", {}],
   ["Rich text with Yjs", "yjs.ts", {}],
+  ["Who is here", "presence.ts", {}],
 ]) {
   test(`the examples for ${heading} compile`, async () => {
     const found = examples(readme, heading);

@@ -12,7 +12,13 @@ import {
 } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
-import { useLiveQuery, useRejected, useRow, useStatus } from "../../ts/adapters/react.js";
+import {
+  useLiveQuery,
+  usePresence,
+  useRejected,
+  useRow,
+  useStatus,
+} from "../../ts/adapters/react.js";
 import { LINGER_MS } from "../../ts/adapters/sharing.js";
 import { Query } from "../../ts/collection.js";
 import type { Database } from "../../ts/db.js";
@@ -233,6 +239,25 @@ test("status_and_refused_writes_are_kept_current", async () => {
   assert.equal(element.textContent, "1 0");
   await write(() => engine.refuse());
   assert.equal(element.textContent, "0 1");
+});
+
+test("others_who_are_here_are_kept_current", async () => {
+  const { db, engine } = await world();
+  const ann = { id: "server/1", principal: "ann", value: 1 };
+  function Names({ db }: { db: Db | undefined }): ReactNode {
+    return (
+      usePresence(db)
+        ?.map(({ principal }) => principal)
+        .join() ?? "nobody yet"
+    );
+  }
+  assert.equal(renderToString(h(Names, { db: undefined })), "nobody yet");
+  const { element } = await mount(h(StrictMode, null, h(Names, { db })));
+  assert.equal(element.textContent, "");
+  await write(() =>
+    engine.emit({ type: "others", from: "server", anew: true, here: [ann], gone: [] }),
+  );
+  assert.equal(element.textContent, "ann");
 });
 
 /** Never run: what is untrue of the schema does not compile. */

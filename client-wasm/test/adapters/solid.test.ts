@@ -4,6 +4,7 @@ import { catchError, createEffect, createRoot, createSignal, type Accessor } fro
 import { LINGER_MS } from "../../ts/adapters/sharing.js";
 import {
   createLiveQuery,
+  createPresence,
   createRejected,
   createRow,
   createStatus,
@@ -127,6 +128,17 @@ test("one_record_status_and_refused_writes_are_kept_current", async () => {
   assert.deepEqual([status()?.pending, refused()?.length], [0, 1]);
   choose(undefined);
   assert.equal(task(), undefined);
+});
+
+test("others_who_are_here_are_kept_current", async () => {
+  const { db, engine } = await world();
+  const ann = { id: "server/1", principal: "ann", value: 1 };
+  const others = createRoot(() => createPresence(() => db));
+  assert.equal(others()?.length, 0);
+  await settled();
+  engine.emit({ type: "others", from: "server", anew: true, here: [ann], gone: [] });
+  await settled();
+  assert.deepEqual(others(), [ann]);
 });
 
 test("a_query_that_fails_reaches_the_error_boundary", async () => {

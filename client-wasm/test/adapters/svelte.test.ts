@@ -8,6 +8,7 @@ import { render } from "svelte/server";
 import { LINGER_MS } from "../../ts/adapters/sharing.js";
 import {
   type Live,
+  livePresence,
   liveQuery,
   liveRejected,
   liveRow,
@@ -87,6 +88,18 @@ test("runes_follow_rows_records_status_and_what_a_query_is_made_of", async () =>
   engine.refuse();
   await drawn();
   assert.equal(text(target), "[b] [b] 0 4");
+});
+
+test("others_who_are_here_are_kept_current", async () => {
+  const { db, engine } = await world();
+  const ann = { id: "server/1", principal: "ann", value: 1 };
+  const seen: unknown[] = [];
+  const stop = livePresence(db).subscribe((others) => seen.push(others));
+  await settled();
+  engine.emit({ type: "others", from: "server", anew: true, here: [ann], gone: [] });
+  await settled();
+  stop();
+  assert.deepEqual(seen, [[], [ann]]);
 });
 
 test("a_live_query_is_opened_once_and_ends_when_nothing_shows_it", async (context) => {

@@ -13,7 +13,13 @@ import {
 } from "vue";
 import { renderToString } from "vue/server-renderer";
 import { LINGER_MS } from "../../ts/adapters/sharing.js";
-import { useLiveQuery, useRejected, useRow, useStatus } from "../../ts/adapters/vue.js";
+import {
+  useLiveQuery,
+  usePresence,
+  useRejected,
+  useRow,
+  useStatus,
+} from "../../ts/adapters/vue.js";
 import { Query } from "../../ts/collection.js";
 import type { Database } from "../../ts/db.js";
 import type { Row, Status } from "../../ts/types.js";
@@ -117,6 +123,17 @@ test("one_record_status_and_refused_writes_are_kept_current", async () => {
   assert.deepEqual([status.value?.pending, refused.value?.length], [0, 1]);
   id.value = undefined;
   assert.equal(shown(), undefined);
+});
+
+test("others_who_are_here_are_kept_current", async () => {
+  const { db, engine } = await world();
+  const ann = { id: "server/1", principal: "ann", value: 1 };
+  const others = effectScope().run(() => usePresence(db));
+  assert.equal(others?.value?.length, 0);
+  await settled();
+  engine.emit({ type: "others", from: "server", anew: true, here: [ann], gone: [] });
+  await settled();
+  assert.deepEqual(others.value, [ann]);
 });
 
 test("a_query_that_fails_is_captured_where_it_is_drawn", async () => {

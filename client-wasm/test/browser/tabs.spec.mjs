@@ -89,11 +89,14 @@ test("b21_words_that_fit_nothing_are_passed_over", LIMITS, async (context) => {
   const faults = [];
   for (const page of [first, second]) page.on("pageerror", (error) => faults.push(error));
   await untilLeads(first);
+  for (const page of [first, second]) await page.evaluate(() => engine.attend());
   await second.evaluate(async () => {
     const channel = new BroadcastChannel("rejoin/strange");
-    const kinds = ["hello", "grew", "adopt", "status", "holding", "of another build"];
+    const known = ["hello", "grew", "adopt", "status", "holding", "who", "present", "others"];
+    const strange = { sync: { state: 7 }, discard: 1, tab: 1, value: 2n ** 80n, told: null };
     for (const v of [0, 1, 2, "1", undefined]) {
-      for (const kind of kinds) channel.postMessage({ v, kind, sync: { state: 7 }, discard: 1 });
+      for (const kind of [...known, "of another build"])
+        channel.postMessage({ v, kind, ...strange });
     }
     for (const word of [null, 7, "hello", [], new Uint8Array(9)]) channel.postMessage(word);
     await add("1", "after all of them");
@@ -101,6 +104,8 @@ test("b21_words_that_fit_nothing_are_passed_over", LIMITS, async (context) => {
   await first.evaluate(() => until(async () => (await all()).length === 1));
   assert.equal(await leads(first), true);
   assert.deepEqual(faults, []);
+  const shown = await first.evaluate(() => events.flatMap(({ here = [] }) => here));
+  assert.deepEqual(shown, []);
 });
 
 inBoth("a_hidden_leader_hands_over_to_a_visible_tab", LIMITS, async (context, worker) => {

@@ -49,6 +49,8 @@ export class MemoryEngine implements RawEngine {
   readonly watched = new Set<string>();
   readonly tokens: (string | null)[] = [];
   readonly scans: string[] = [];
+  readonly presented: (RawValue | undefined)[] = [];
+  attends = 0;
   /** Set to hold scans until it resolves. */
   gate: Promise<void> | undefined;
   /** Set to fail the next call. */
@@ -166,6 +168,16 @@ export class MemoryEngine implements RawEngine {
 
   token(token: string | null): void {
     this.tokens.push(token);
+  }
+
+  present(value: RawValue | undefined): void {
+    this.#check();
+    this.presented.push(value);
+  }
+
+  attend(): void {
+    this.#check();
+    this.attends += 1;
   }
 
   async adopt(): Promise<void> {

@@ -13,14 +13,16 @@
 
 import { useSyncExternalStore } from "react";
 import type { Collection, Query } from "../collection.js";
-import type { Fields, RejectedWrite, Row, Status } from "../types.js";
+import type { Fields, Other, RejectedWrite, Row, Status } from "../types.js";
 import {
   byId,
   only,
+  othersOf,
   rejectedOf,
   share,
   type Source,
   statusOf,
+  type WithPresence,
   type WithRejected,
   type WithStatus,
 } from "./sharing.js";
@@ -83,4 +85,17 @@ export function useRejected(
   db: WithRejected | null | undefined,
 ): readonly RejectedWrite[] | undefined {
   return useSource(db == null ? undefined : rejectedOf(db));
+}
+
+/**
+ * `db.presence.others`, kept current: who else is here, and what they show.
+ *
+ * @example
+ * const others = usePresence(db) ?? [];
+ * return others.map(({ id, value }) => <Cursor key={id} value={value} />);
+ */
+export function usePresence<T>(
+  db: WithPresence<T> | null | undefined,
+): readonly Other<T>[] | undefined {
+  return useSource(db == null ? undefined : othersOf(db));
 }

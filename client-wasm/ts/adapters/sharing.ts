@@ -12,7 +12,15 @@ import { toSyncError, type SyncError } from "../errors.js";
 import { callSafely } from "../events.js";
 import type { DatabaseCore } from "../db.js";
 import type { Filter } from "../query.js";
-import type { Fields, LiveQuery, RejectedWrite, Row, SchemaShape, Status } from "../types.js";
+import type {
+  Fields,
+  LiveQuery,
+  Other,
+  RejectedWrite,
+  Row,
+  SchemaShape,
+  Status,
+} from "../types.js";
 
 /** How long a live query that nobody looks at stays open. */
 export const LINGER_MS = 1_000;
@@ -135,8 +143,17 @@ export type WithRejected = {
   };
 };
 
+/** The part of a database that knows who else is here. */
+export type WithPresence<T> = {
+  readonly presence: {
+    readonly others: readonly Other<T>[];
+    subscribe(listener: () => void): () => void;
+  };
+};
+
 const statuses = new WeakMap<WithStatus, Source<Status>>();
 const refusals = new WeakMap<WithRejected, Source<readonly RejectedWrite[]>>();
+const crowds = new WeakMap<object, Source<readonly Other<unknown>[]>>();
 
 /** `db.status`. */
 export function statusOf(db: WithStatus): Source<Status> {
@@ -151,6 +168,14 @@ export function rejectedOf(db: WithRejected): Source<readonly RejectedWrite[]> {
   return remember(refusals, db, {
     subscribe: (listener) => db.rejected.subscribe(listener),
     getSnapshot: () => db.rejected.list,
+  });
+}
+
+/** `db.presence.others`. */
+export function othersOf<T>(db: WithPresence<T>): Source<readonly Other<T>[]> {
+  return remember(crowds as WeakMap<WithPresence<T>, Source<readonly Other<T>[]>>, db, {
+    subscribe: (listener) => db.presence.subscribe(listener),
+    getSnapshot: () => db.presence.others,
   });
 }
 

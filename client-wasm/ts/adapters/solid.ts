@@ -22,14 +22,16 @@ import {
 } from "solid-js";
 import { createStore, reconcile, type SetStoreFunction } from "solid-js/store";
 import type { Collection, Query } from "../collection.js";
-import type { Fields, RejectedWrite, Row, Status } from "../types.js";
+import type { Fields, Other, RejectedWrite, Row, Status } from "../types.js";
 import {
   byId,
   only,
+  othersOf,
   rejectedOf,
   share,
   type Source,
   statusOf,
+  type WithPresence,
   type WithRejected,
   type WithStatus,
 } from "./sharing.js";
@@ -96,6 +98,21 @@ export function createRejected(
   return follow(() => {
     const opened = db();
     return opened == null ? undefined : rejectedOf(opened);
+  });
+}
+
+/**
+ * `db.presence.others`, kept current: who else is here, and what they show.
+ *
+ * @example
+ * const others = createPresence(() => db);
+ */
+export function createPresence<T>(
+  db: Accessor<WithPresence<T> | null | undefined>,
+): Accessor<readonly Other<T>[] | undefined> {
+  return follow(() => {
+    const opened = db();
+    return opened == null ? undefined : othersOf(opened);
   });
 }
 

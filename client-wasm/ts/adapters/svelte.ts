@@ -13,14 +13,16 @@
 
 import { createSubscriber } from "svelte/reactivity";
 import type { Collection, Query } from "../collection.js";
-import type { Fields, RejectedWrite, Row, Status } from "../types.js";
+import type { Fields, Other, RejectedWrite, Row, Status } from "../types.js";
 import {
   byId,
   only,
+  othersOf,
   rejectedOf,
   share,
   type Source,
   statusOf,
+  type WithPresence,
   type WithRejected,
   type WithStatus,
 } from "./sharing.js";
@@ -90,6 +92,19 @@ export function liveRejected(db: Given<WithRejected>): Live<readonly RejectedWri
   return follow(
     () => map(db, rejectedOf),
     (list) => list,
+  );
+}
+
+/**
+ * `db.presence.others`, kept current: who else is here, and what they show.
+ *
+ * @example
+ * const others = livePresence(db);
+ */
+export function livePresence<T>(db: Given<WithPresence<T>>): Live<readonly Other<T>[] | undefined> {
+  return follow(
+    () => map(db, (opened) => othersOf(opened)),
+    (others) => others,
   );
 }
 

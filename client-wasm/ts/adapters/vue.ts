@@ -21,14 +21,16 @@ import {
   watch,
 } from "vue";
 import type { Collection, Query } from "../collection.js";
-import type { Fields, RejectedWrite, Row, Status } from "../types.js";
+import type { Fields, Other, RejectedWrite, Row, Status } from "../types.js";
 import {
   byId,
   only,
+  othersOf,
   rejectedOf,
   share,
   type Source,
   statusOf,
+  type WithPresence,
   type WithRejected,
   type WithStatus,
 } from "./sharing.js";
@@ -93,6 +95,21 @@ export function useRejected(
   return follow(() => {
     const opened = given(db);
     return opened === undefined ? undefined : rejectedOf(opened);
+  });
+}
+
+/**
+ * `db.presence.others`, kept current: who else is here, and what they show.
+ *
+ * @example
+ * const others = usePresence(db);
+ */
+export function usePresence<T>(
+  db: MaybeRefOrGetter<WithPresence<T> | null | undefined>,
+): ComputedRef<readonly Other<T>[] | undefined> {
+  return follow(() => {
+    const opened = given(db);
+    return opened === undefined ? undefined : othersOf(opened);
   });
 }
 

@@ -81,6 +81,21 @@ pub const WISH_BYTES_WAITING_MAX: usize = 64 << 20;
 pub const EARLY_FRAMES_MAX: usize = 16 << 10;
 /// Most bytes of frames that wait for the welcome before them to be stored.
 pub const EARLY_BYTES_MAX: usize = 32 << 20;
+/// Largest encoded value that a tab shows of itself.
+pub const PRESENCE_VALUE_BYTES_MAX: usize = 4 << 10;
+/// Most tabs of a connection that show something; a message names no more of either sort.
+pub const PRESENCE_TABS_MAX: usize = 16;
+/// Who shows something says so no more often; nor is anybody told of others more often.
+pub const PRESENCE_EVERY: Millis = Millis(50);
+/// Bytes of presence behind which an initiator waits for the answer to a ping, and a message of others is closed.
+pub const PRESENCE_BYTES_AIM: usize = 16 << 10;
+/// Most bytes, about, that all who are present in a space take in memory. Who comes then is not shown.
+pub const PRESENCE_SPACE_BYTES_MAX: usize = 4 << 20;
+/// Bytes per second, about, that a host sends of one space's presence, to all together: beyond, everybody is told
+/// more rarely.
+pub const PRESENCE_BYTES_PER_S: usize = 4 << 20;
+/// Most tabs that are gone and remembered for those who were not told yet; who lags further is told of all anew.
+pub const PRESENCE_GONE_MAX: usize = 1_024;
 /// How far a pushed stamp may be ahead of the host's clock.
 pub const AHEAD_MAX: Millis = crate::hlc::DRIFT_MAX;
 /// A session without traffic pings this often.

@@ -6,9 +6,11 @@
 
 mod chunk;
 pub mod limits;
+mod presence;
 pub mod wire;
 
 pub use chunk::{ChunkFault, ChunkRecord, Packed};
+pub use presence::{FEATURE_PRESENCE, Other, Others, Presence, PresenceError};
 
 use crate::{
     hlc::{Hlc, Stamp},
@@ -84,6 +86,10 @@ pub enum Message {
     Refilled(Refilled),
     /// Responder: rows of which another copy was accepted just now, ahead of the changes that bring it.
     Copied(Copied),
+    /// Initiator: what its tabs show right now.
+    Presence(Presence),
+    /// Responder: what those of others show.
+    Others(Others),
 }
 
 /// The feature of walks that open with a sketch.

@@ -13,9 +13,10 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, Seq, SpaceId},
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
-        Conflict, Copied, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Origin,
-        Outcome, Place, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome,
-        Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription, Taken, Walk, Welcome,
+        Conflict, Copied, Entry, Hello, Identity, Kept, Left, Limits, Message, Mode, Origin, Other,
+        Others, Outcome, Place, Presence, Push, PushRow, PushWrite, Recall, Recalled, Records,
+        Refill, RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated, Subscription,
+        Taken, Walk, Welcome,
     },
     time::{Millis, WallMillis},
     tree::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// How many types of messages there are.
-pub const MESSAGE_TYPES: u64 = 21;
+pub const MESSAGE_TYPES: u64 = 23;
 
 /// A well-formed message of any type.
 pub fn arbitrary_message(rng: &mut Rng) -> Message {
@@ -94,7 +95,28 @@ pub fn arbitrary_message_of(rng: &mut Rng, number: u64) -> Message {
                 _ => RefillOutcome::Refused(reject_code(rng)),
             }),
         }),
-        _ => Message::Copied(Copied { rows: some(rng, 3, taken) }),
+        20 => Message::Copied(Copied { rows: some(rng, 3, taken) }),
+        21 => Message::Presence(presence(rng)),
+        _ => Message::Others(others(rng)),
+    }
+}
+
+fn presence(rng: &mut Rng) -> Presence {
+    Presence {
+        here: some(rng, 3, |rng| (rng.any_size(), arbitrary_value(rng))),
+        gone: some(rng, 2, Rng::any_size),
+    }
+}
+
+fn others(rng: &mut Rng) -> Others {
+    Others {
+        anew: rng.once_in(2),
+        here: some(rng, 3, |rng| Other {
+            id: rng.any_size(),
+            principal: arbitrary_text(rng),
+            value: arbitrary_value(rng),
+        }),
+        gone: some(rng, 2, Rng::any_size),
     }
 }
 

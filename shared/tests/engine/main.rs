@@ -13,6 +13,7 @@ mod damage;
 mod driver;
 mod limits;
 mod mismatch;
+mod presence;
 mod push;
 mod refill;
 mod rest;

@@ -12,9 +12,9 @@ use rejoin_core::{
     protocol::message::{
         Ack, AskChunk, AskRoots, Body, Bye, ByeCode, Changes, Chunk, ChunkFrom, ChunkRecord,
         Conflict, Copied, Entry, FEATURE_SKETCH, Hello, Identity, Kept, Left, Limits, Message,
-        Mode, Origin, Outcome, PROOF_BYTES, Place, Push, PushRow, PushWrite, Recall, Recalled,
-        Records, Refill, RefillOutcome, Refilled, RejectCode, Resume, Right, Roots, Stated,
-        Subscription, Taken, Walk, Welcome,
+        Mode, Origin, Other, Others, Outcome, PROOF_BYTES, Place, Presence, Push, PushRow,
+        PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, RejectCode, Resume,
+        Right, Roots, Stated, Subscription, Taken, Walk, Welcome,
     },
     record::{Record, Value},
     time::{Millis, WallMillis},
@@ -63,6 +63,7 @@ pub(crate) fn all() -> Vec<(&'static str, Message)> {
     all.extend(snapshot());
     all.extend(refilling());
     all.extend(closing());
+    all.extend(present());
     all
 }
 
@@ -342,4 +343,17 @@ fn closing() -> Vec<(&'static str, Message)> {
     ];
     all.extend(codes.map(|(name, code)| (name, bye(code, None))));
     all
+}
+
+fn present() -> Vec<(&'static str, Message)> {
+    let value = || Value::Map([("x".to_owned(), Value::int(3))].into_iter().collect());
+    let here = vec![(7, value()), (u64::MAX, Value::Null)];
+    let other = |id, value| Other { id, principal: "ada".to_owned(), value };
+    let others = vec![other(1, value()), other(300, Value::Bool(true))];
+    vec![
+        ("presence", Message::Presence(Presence { here, gone: vec![8] })),
+        ("presence_asks", Message::Presence(Presence::default())),
+        ("others", Message::Others(Others { anew: false, here: others, gone: vec![2, 301] })),
+        ("others_nobody", Message::Others(Others { anew: true, ..Others::default() })),
+    ]
 }

@@ -8,8 +8,8 @@ use rejoin_core::{
         host::{HostInput, HostNote},
         limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM, PEER_BYTES_IN_FLIGHT_MAX},
         message::{
-            AskChunk, AskRoots, ByeCode, Chunk, ChunkFrom, ChunkRecord, FEATURE_SKETCH, Message,
-            Mode, Place, Resume, Roots, Walk,
+            AskChunk, AskRoots, ByeCode, Chunk, ChunkFrom, ChunkRecord, FEATURE_PRESENCE,
+            FEATURE_SKETCH, Message, Mode, Place, Resume, Roots, Walk,
         },
         wire,
     },
@@ -254,9 +254,9 @@ fn sketch_of_a_peer_that_is_to_know_none_is_answered_by_a_walk() {
 #[test]
 fn p09_features_are_those_that_both_have() {
     for (mut world, offered, both) in [
-        (World::new(), u64::MAX, FEATURE_SKETCH),
+        (World::new(), u64::MAX, FEATURE_SKETCH | FEATURE_PRESENCE),
         (World::new(), 0, 0),
-        (World::without_sketches(), u64::MAX, 0),
+        (World::without_sketches(), u64::MAX, FEATURE_PRESENCE),
     ] {
         let mut client = Client::new(1);
         client.features = offered;

@@ -13,6 +13,7 @@ mod heal;
 mod history;
 mod horizon;
 mod hostile;
+mod presence;
 mod push;
 mod refill;
 mod session;

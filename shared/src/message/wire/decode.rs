@@ -9,12 +9,13 @@ use crate::{
     id::{Cursor, Digest, Epoch, Incarnation, Pattern, RecordKey, Seq, SpaceId},
     message::{
         Ack, AskChunk, AskRoots, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Copied, Entry,
-        Hello, Kept, Left, Limits, Message, Origin, Outcome, Packed, Place, Push, PushRow,
-        PushWrite, Recall, Recalled, Records, Refill, RefillOutcome, Refilled, Resume, Right,
-        Roots, Stated, Subscription, Taken, Walk, Welcome,
+        Hello, Kept, Left, Limits, Message, Origin, Other, Others, Outcome, Packed, Place,
+        Presence, Push, PushRow, PushWrite, Recall, Recalled, Records, Refill, RefillOutcome,
+        Refilled, Resume, Right, Roots, Stated, Subscription, Taken, Walk, Welcome,
         limits::{
-            BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX, PUSH_ROWS_MAX,
-            REASON_BYTES_MAX, REFILL_RECORDS_MAX, SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
+            BATCH_RECORDS_MAX, EPOCHS_MAX, INCARNATIONS_MAX, PAST_INCARNATIONS_MAX,
+            PRESENCE_TABS_MAX, PUSH_ROWS_MAX, REASON_BYTES_MAX, REFILL_RECORDS_MAX,
+            SUBSCRIPTIONS_MAX, TOKEN_BYTES_MAX,
         },
     },
     time::{Millis, WallMillis},
@@ -64,6 +65,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
         18 => Message::Refill(refill(&mut input)?),
         19 => Message::Refilled(refilled(&mut input)?),
         20 => Message::Copied(copied(&mut input)?),
+        21 => Message::Presence(presence(&mut input)?),
+        22 => Message::Others(others(&mut input)?),
         _ => {
             return Err(out_of_range(at));
         }
@@ -508,6 +511,28 @@ fn pong(input: &mut Reader<'_>) -> Read<Message> {
 fn refresh(input: &mut Reader<'_>) -> Read<Message> {
     input.array_exact(1)?;
     Ok(Message::Refresh { token: text(input, TOKEN_BYTES_MAX)? })
+}
+
+fn presence(input: &mut Reader<'_>) -> Read<Presence> {
+    input.array_exact(2)?;
+    Ok(Presence {
+        here: pairs(input, PRESENCE_TABS_MAX, |input| Ok((input.uint()?, read_value(input)?)))?,
+        gone: list(input, PRESENCE_TABS_MAX, Reader::uint)?,
+    })
+}
+
+fn others(input: &mut Reader<'_>) -> Read<Others> {
+    input.array_exact(3)?;
+    Ok(Others {
+        anew: input.bool()?,
+        here: list(input, BY_BYTES, other)?,
+        gone: list(input, BY_BYTES, Reader::uint)?,
+    })
+}
+
+fn other(input: &mut Reader<'_>) -> Read<Other> {
+    input.array_exact(3)?;
+    Ok(Other { id: input.uint()?, principal: text(input, BY_BYTES)?, value: read_value(input)? })
 }
 
 fn bye(input: &mut Reader<'_>) -> Read<Bye> {

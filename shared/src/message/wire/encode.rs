@@ -7,9 +7,9 @@ use crate::{
     },
     id::{Cursor, Digest, Pattern, RecordKey},
     message::{
-        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Entry, Hello, Kept, Left, Limits,
-        Message, Origin, Outcome, Place, Push, PushRow, PushWrite, Refill, RefillOutcome, Refilled,
-        Right, Roots, Stated, Subscription, Taken, Welcome,
+        AskChunk, Body, Bye, Changes, Chunk, ChunkFrom, Conflict, Copied, Entry, Hello, Kept, Left,
+        Limits, Message, Origin, Other, Others, Outcome, Place, Presence, Push, PushRow, PushWrite,
+        Refill, RefillOutcome, Refilled, Right, Roots, Stated, Subscription, Taken, Welcome,
     },
 };
 use alloc::vec::Vec;
@@ -54,6 +54,8 @@ const fn type_number(message: &Message) -> u64 {
         Message::Refill(_) => 18,
         Message::Refilled(_) => 19,
         Message::Copied(_) => 20,
+        Message::Presence(_) => 21,
+        Message::Others(_) => 22,
     }
 }
 
@@ -122,10 +124,9 @@ fn write_body(out: &mut Writer, message: &Message) {
         Message::Bye(message) => bye(out, message),
         Message::Refill(message) => refill(out, message),
         Message::Refilled(message) => refilled(out, message),
-        Message::Copied(message) => {
-            out.array(1);
-            list(out, &message.rows, taken);
-        }
+        Message::Copied(message) => copied(out, message),
+        Message::Presence(message) => presence(out, message),
+        Message::Others(message) => others(out, message),
     }
 }
 
@@ -471,6 +472,34 @@ fn refill_outcome(out: &mut Writer, value: &RefillOutcome) {
             out.uint(code.number());
         }
     }
+}
+
+fn copied(out: &mut Writer, message: &Copied) {
+    out.array(1);
+    list(out, &message.rows, taken);
+}
+
+fn presence(out: &mut Writer, message: &Presence) {
+    out.array(2);
+    pairs(out, &message.here, |out, (tab, value)| {
+        out.uint(*tab);
+        write_value(out, value);
+    });
+    list(out, &message.gone, |out, tab| out.uint(*tab));
+}
+
+fn others(out: &mut Writer, message: &Others) {
+    out.array(3);
+    out.bool(message.anew);
+    list(out, &message.here, other);
+    list(out, &message.gone, |out, id| out.uint(*id));
+}
+
+fn other(out: &mut Writer, value: &Other) {
+    out.array(3);
+    out.uint(value.id);
+    out.text(&value.principal);
+    write_value(out, &value.value);
 }
 
 fn bye(out: &mut Writer, message: &Bye) {

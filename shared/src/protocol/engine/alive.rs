@@ -87,6 +87,11 @@ impl Alive {
         }
     }
 
+    /// The last ping's number.
+    pub(super) const fn last_ping(&self) -> u64 {
+        self.ping
+    }
+
     /// The next ping's number. It is about to be said.
     pub(super) fn pings(&mut self, now: MonoMillis, patience: Patience) -> u64 {
         self.ping += 1;

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     hlc::Hlc,
-    id::{Digest, Seq},
-    message::{self, ByeCode, Changes, Stated},
+    id::{Cursor, Digest, Pattern, Seq},
+    message::{self, ByeCode, Changes, Place, Stated, Subscription},
     planted::Bug,
     replica::{Entry, Standing},
     time::Now,
@@ -21,6 +21,16 @@ pub(super) struct Claim {
     horizon: Hlc,
     time: Hlc,
     root: Digest,
+}
+
+/// How a subscription stands, in a hello.
+pub(super) fn subscription((id, pattern, standing): (u32, &Pattern, &Standing)) -> Subscription {
+    let healing = standing.heal.is_some();
+    let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
+    let started = standing.arrived || (!healing && place != Place::default());
+    let cursor = standing.epoch.filter(|_| started);
+    let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
+    Subscription { id, pattern: pattern.clone(), cursor, place, root: None, time: standing.time }
 }
 
 impl Claim {

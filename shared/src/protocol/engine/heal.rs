@@ -12,7 +12,8 @@ use crate::{
     id::{CollectionName, Digest, RecordKey, Seq, key_hash},
     planted::Bug,
     protocol::message::{
-        AskRoots, ByeCode, FEATURE_SKETCH, Message, Place, Records, Resume, Roots, Walk,
+        AskRoots, ByeCode, FEATURE_PRESENCE, FEATURE_SKETCH, Message, Place, Records, Resume,
+        Roots, Walk,
     },
     replica::{Entry, Standing},
     sorted::{SortedMap, SortedSet},
@@ -73,7 +74,8 @@ enum Start {
 impl Engine {
     /// What this engine knows beyond what every engine does.
     pub(super) const fn features(&self) -> u64 {
-        if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 }
+        let sketch = if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 };
+        FEATURE_PRESENCE | sketch
     }
 
     /// Starts to bring a subscription up to the peer's state.

@@ -12,6 +12,7 @@ mod heal;
 mod load;
 mod outcome;
 mod pipeline;
+mod presence;
 mod push;
 mod queue;
 mod refill;
@@ -25,13 +26,14 @@ mod uncertain;
 
 use super::{
     limits::SUBSCRIPTIONS_MAX,
-    message::{ByeCode, Conflict, RejectCode},
+    message::{ByeCode, Conflict, Others, RejectCode},
     wire::BadLine,
 };
 use crate::{
     hlc::Stamp,
     id::{Digest, Incarnation, Pattern, RecordKey, ReplicaId, Seq, SpaceId},
     io::{Answer, Batch, CommitOutcome, FaultClass, Query, Ticket},
+    record::Value,
     replica::{Change, Damage, LoadError, Replica, WriteError},
     sorted::{SortedMap, SortedSet},
     time::{Millis, MonoMillis, Now},
@@ -39,6 +41,7 @@ use crate::{
 };
 use alloc::{collections::VecDeque, string::String, vec::Vec};
 use pipeline::Pipeline;
+use presence::Present;
 use session::Session;
 
 /// What an engine is for.
@@ -106,6 +109,16 @@ pub enum Input {
     Disconnected,
     /// A new token.
     Token(Option<String>),
+    /// A tab shows a value from now on, or nothing. It is not stored, and not taken where it is beyond a limit
+    /// ([`Presence::admit`](super::message::Presence::admit), [`PRESENCE_TABS_MAX`](super::limits::PRESENCE_TABS_MAX)).
+    Present {
+        /// Its number, chosen by the caller.
+        tab: u64,
+        /// All that it shows.
+        value: Option<Value>,
+    },
+    /// The app wants to know who else is present: until this or [`Self::Present`] nothing is asked or told.
+    Attend,
     /// Another holder of the store says that it has written.
     Hint,
     /// A query was carried out.
@@ -341,6 +354,8 @@ pub enum Notice {
         /// The root that the peer stated.
         theirs: Digest,
     },
+    /// Others show something else, or are gone.
+    Others(Others),
     /// A message, for a protocol log.
     Trace {
         /// Whether it was sent.
@@ -419,6 +434,7 @@ pub struct Engine {
     names_past: bool,
     /// How long the answer to a ping is waited for.
     patience: alive::Patience,
+    present: Present,
     /// A bug, in tests, and how often they fold.
     #[cfg(feature = "test-util")]
     planted: (crate::planted::Planted, Option<u64>),
@@ -446,6 +462,7 @@ impl Engine {
             other_account: None,
             names_past: false,
             patience: alive::Patience::default(),
+            present: Present::default(),
             #[cfg(feature = "test-util")]
             planted: Default::default(),
         };
@@ -479,6 +496,8 @@ impl Engine {
                 self.pipeline.forget_session();
             }
             Input::Token(token) => self.token(now, token),
+            Input::Present { tab, value } => self.present.show(tab, value),
+            Input::Attend => self.present.attend(),
             Input::Hint => self.pipeline.tail_wanted = true,
             Input::Answered { ticket, result } => self.answered(now, ticket, result),
             Input::Committed { ticket, result } => self.committed(now, ticket, result),
@@ -487,6 +506,7 @@ impl Engine {
         self.keep_alive(now);
         self.pump_push(now);
         self.advance(now);
+        self.say_presence(now);
         if let Some(session) = &mut self.session {
             session.look_brisk(now);
         }
@@ -518,7 +538,8 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<MonoMillis> {
         let session = self.session.as_ref().and_then(Session::deadline);
-        session.into_iter().chain(self.pipeline.retry_at()).chain(self.scrub_due()).min()
+        let others = self.pipeline.retry_at().into_iter().chain(self.scrub_due());
+        session.into_iter().chain(others).chain(self.presence_due()).min()
     }
 
     /// The state that all holders share.

@@ -11,7 +11,7 @@ use crate::{
     planted::Bug,
     protocol::{
         limits::{
-            ACK_WITHIN, AHEAD_RETRY_AFTER, FRAME_BYTES_MAX, PAGE_BYTES_AIM,
+            ACK_WITHIN, AHEAD_RETRY_AFTER, FRAME_BYTES_MAX, PAGE_BYTES_AIM, PART_BYTES,
             PUSH_BYTES_IN_FLIGHT_MAX, PUSH_ROWS_MAX, time_for,
         },
         message::{Ack, Message, Outcome, Push, PushRow, RejectCode},
@@ -119,6 +119,11 @@ impl Pushing {
     pub(super) fn in_flight_accepted(&self) -> Vec<(u64, Settlement)> {
         let numbers = self.in_flight.keys();
         numbers.map(|number| (*number, Settlement::Accepted(self.head))).collect()
+    }
+
+    /// Whether much is on its way: what can wait is to.
+    pub(super) const fn is_ahead(&self) -> bool {
+        self.bytes > PART_BYTES
     }
 
     pub(super) fn is_quiet(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::{
     Engine, Link, Notice, Output, Progress,
     alive::Alive,
-    feed::Claim,
+    feed::{Claim, subscription},
     heal::Heal,
     pipeline::{Then, WAITING_BYTES_MAX, Want},
     push::Pushing,
@@ -13,16 +13,14 @@ use super::{
 };
 use crate::{
     hlc::Hlc,
-    id::{Cursor, Incarnation, Pattern, ReplicaId, Seq},
+    id::{Incarnation, Pattern, ReplicaId, Seq},
     planted::Bug,
     protocol::{
         limits::{
             EARLY_BYTES_MAX, EARLY_FRAMES_MAX, HANDSHAKE_WITHIN, SUBSCRIPTIONS_MAX, VERSIONS,
             time_for,
         },
-        message::{
-            Bye, ByeCode, Hello, Identity, Message, Mode, Origin, Place, Subscription, Welcome,
-        },
+        message::{Bye, ByeCode, Hello, Identity, Message, Mode, Origin, Place, Welcome},
         wire::{self, Assembler},
     },
     replica::{Entry, Replica, Settlement, Standing, Welcomed},
@@ -374,6 +372,7 @@ impl Engine {
             Message::Chunk(chunk) if open => self.heal_chunk(now, &chunk, encoded),
             Message::Refilled(refilled) if open => self.refilled(now, refilled),
             Message::Copied(copied) if open => self.copied(&copied),
+            Message::Others(others) if open => self.others_show(now, others),
             Message::Recalled(recalled)
                 if matches!(session.phase, Phase::Recalling | Phase::Checking) =>
             {
@@ -383,6 +382,7 @@ impl Engine {
             Message::Pong { nonce, state } => {
                 if let Some(session) = &mut self.session {
                     session.alive.answered(now.mono, nonce, &mut self.patience);
+                    self.present.answered(nonce);
                 }
                 if let (Some(state), true) = (state, open) {
                     self.stated(&state);
@@ -400,6 +400,7 @@ impl Engine {
             | Message::Chunk(_)
             | Message::Refilled(_)
             | Message::Copied(_)
+            | Message::Others(_)
             | Message::Recalled(_)
                 if !open => {}
             Message::Welcome(_)
@@ -411,6 +412,8 @@ impl Engine {
             | Message::Chunk(_)
             | Message::Refilled(_)
             | Message::Copied(_)
+            | Message::Others(_)
+            | Message::Presence(_)
             | Message::Refill(_)
             | Message::Recalled(_)
             | Message::Hello(_)
@@ -685,13 +688,4 @@ impl Engine {
             self.frame(now, &frame);
         }
     }
-}
-
-fn subscription((id, pattern, standing): (u32, &Pattern, &Standing)) -> Subscription {
-    let healing = standing.heal.is_some();
-    let place = if healing { Place::at(standing.cursor) } else { standing.place.clone() };
-    let started = standing.arrived || (!healing && place != Place::default());
-    let cursor = standing.epoch.filter(|_| started);
-    let cursor = cursor.map(|epoch| Cursor { epoch, seq: standing.cursor });
-    Subscription { id, pattern: pattern.clone(), cursor, place, root: None, time: standing.time }
 }

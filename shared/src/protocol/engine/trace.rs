@@ -40,6 +40,8 @@ pub(super) fn describe(message: &Message) -> (&'static str, String) {
         Message::Refresh { .. } => ("Refresh", String::new()),
         Message::Bye(bye) => ("Bye", format!("{:?}", bye.code)),
         Message::Refill(refill) => ("Refill", format!("{} records", refill.entries.len())),
+        Message::Presence(presence) => ("Presence", format!("{} here", presence.here.len())),
+        Message::Others(others) => ("Others", format!("{} here", others.here.len())),
         Message::Refilled(refilled) => ("Refilled", format!("{} records", refilled.outcomes.len())),
     }
 }

@@ -5,7 +5,7 @@
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
 //! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long,
 //! `heal` and `snapshot` answer questions about trees, `layout` is what is stored, `scrub` looks for what is damaged
-//! in it, `damage` says what is to be made of that and `mend` does it.
+//! in it, `damage` says what is to be made of that and `mend` does it. `presence` tells peers of each other, and stores nothing.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
 //! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:
@@ -24,6 +24,7 @@ mod mend;
 mod origin;
 mod peer;
 mod pipeline;
+mod presence;
 mod receive;
 mod refill;
 mod scrub;
@@ -52,6 +53,7 @@ use horizon::{Collecting, Horizon};
 use layout::Head;
 use peer::{Due, Peer};
 use pipeline::{Job, Pipeline};
+use presence::Crowd;
 use scrub::Scrub;
 use stream::Read;
 
@@ -106,6 +108,7 @@ pub struct Host {
     /// Peers that are told of copies of rows that are accepted.
     watchers: SortedSet<PeerId>,
     pipeline: Pipeline,
+    crowd: Crowd,
     scrub: Scrub,
     tickets: SortedMap<Ticket, Waiting>,
     next_ticket: u64,
@@ -182,6 +185,7 @@ impl Host {
             jobs: VecDeque::new(),
             watchers: SortedSet::new(),
             pipeline: Pipeline::Idle,
+            crowd: Crowd::default(),
             scrub: Scrub::default(),
             tickets: SortedMap::new(),
             next_ticket: 0,
@@ -206,6 +210,8 @@ impl Host {
             HostInput::Sent { peer, bytes } => {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.sent(bytes, now.mono);
+                    self.crowd.due |=
+                        known.audience.is_some_and(|told| told.is_behind(&self.crowd));
                     self.pump(now, peer);
                 }
             }
@@ -217,6 +223,7 @@ impl Host {
             HostInput::Deadline => self.pass_deadline(now),
             HostInput::Stop => self.stop(now),
         }
+        self.tell_presence(now);
     }
 
     /// The next thing to be done.
@@ -356,11 +363,18 @@ impl Host {
 
     fn forget(&mut self, id: PeerId) -> Option<Peer> {
         self.wanting.remove(&id);
-        self.peers.remove(&id)
+        let peer = self.peers.remove(&id)?;
+        peer.tabs.values().for_each(|shown| self.crowd.hide(*shown));
+        Some(peer)
     }
 
     fn bye(&mut self, now: Now, id: PeerId, bye: Bye) {
         self.send(now, id, &Message::Bye(bye.clone()));
+        self.closed(id, bye);
+    }
+
+    /// One end has said why the channel ends.
+    fn closed(&mut self, id: PeerId, bye: Bye) {
         if self.forget(id).is_some() {
             let code = bye.code;
             self.out(HostOutput::Close { peer: id, bye });

@@ -7,6 +7,7 @@ use super::{
     Grant,
     feed::Stream,
     heal::{Active, Pull},
+    presence::Audience,
 };
 use crate::{
     hlc::Hlc,
@@ -67,6 +68,10 @@ pub(super) struct Peer {
     /// A recall is not answered yet.
     pub(super) recall_waits: bool,
     pub(super) assembler: Assembler,
+    /// What of the others present it was told; `None` until it asks.
+    pub(super) audience: Option<Audience>,
+    /// Under which ids its tabs are shown.
+    pub(super) tabs: SortedMap<u64, u64>,
     unsent: usize,
     stuck_since: MonoMillis,
     heard: MonoMillis,
@@ -119,6 +124,8 @@ impl Peer {
             slices: 0,
             recall_waits: false,
             assembler: Assembler::default(),
+            audience: None,
+            tabs: SortedMap::new(),
             unsent: 0,
             stuck_since: now,
             heard: now,
@@ -136,6 +143,11 @@ impl Peer {
     /// Whether the socket has taken enough of what was sent to be given more.
     pub(super) fn has_room(&self) -> bool {
         self.unsent < PEER_BYTES_IN_FLIGHT_MAX
+    }
+
+    /// Whether the socket has taken all that was sent.
+    pub(super) const fn is_free(&self) -> bool {
+        self.unsent == 0
     }
 
     /// Whether it is owed more than any peer that reads can be.

@@ -110,13 +110,7 @@ impl Host {
             return self.dismiss(now, id, ByeCode::Malformed, "a message cannot be decoded");
         };
         match (message, stage) {
-            (Message::Bye(bye), _) => {
-                if self.forget(id).is_some() {
-                    let code = bye.code;
-                    self.out(HostOutput::Close { peer: id, bye });
-                    self.out(HostOutput::Note(super::HostNote::Closed { peer: id, code }));
-                }
-            }
+            (Message::Bye(bye), _) => self.closed(id, bye),
             (Message::Ping { nonce }, _) => self.pong(now, id, nonce),
             (Message::Pong { .. }, _) => {}
             (Message::Refresh { token }, Stage::Confirmed | Stage::Denied { .. }) => {
@@ -132,6 +126,7 @@ impl Host {
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
             (Message::AskRoots(ask), Stage::Confirmed) => self.ask_for(now, id, Pull::Roots(ask)),
             (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk)),
+            (Message::Presence(presence), Stage::Confirmed) => self.show(now, id, presence),
             (Message::AskChunk(ask), Stage::Confirmed) => self.ask_for(now, id, Pull::Chunk(ask)),
             (
                 Message::Hello(_)
@@ -151,6 +146,8 @@ impl Host {
                 | Message::Refill(_)
                 | Message::Refilled(_)
                 | Message::Copied(_)
+                | Message::Presence(_)
+                | Message::Others(_)
                 | Message::Refresh { .. },
                 _,
             ) => self.dismiss(now, id, ByeCode::Misbehaved, "a message has no place here"),

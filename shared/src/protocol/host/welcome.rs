@@ -14,7 +14,8 @@ use crate::{
     id::{Cursor, Digest, Epoch, Pattern, Seq},
     planted::Bug,
     protocol::message::{
-        ByeCode, FEATURE_SKETCH, Hello, Identity, Left, Message, Mode, Place, Subscription, Welcome,
+        ByeCode, FEATURE_PRESENCE, FEATURE_SKETCH, Hello, Identity, Left, Message, Mode, Place,
+        Subscription, Welcome,
     },
     time::Now,
     tree,
@@ -102,7 +103,8 @@ impl Host {
 
     /// What this host knows beyond what every host does.
     const fn features(&self) -> u64 {
-        if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 }
+        let sketch = if self.config.walk.cells_max > 0 { FEATURE_SKETCH } else { 0 };
+        FEATURE_PRESENCE | sketch
     }
 
     fn supersede(&mut self, now: Now, id: PeerId, hello: &Hello) {

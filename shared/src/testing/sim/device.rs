@@ -318,6 +318,7 @@ impl World {
             | Notice::Status
             | Notice::Accepted(_)
             | Notice::Delayed { .. }
+            | Notice::Others(_)
             | Notice::Trace { .. } => {}
         }
     }
