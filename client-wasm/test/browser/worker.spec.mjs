@@ -46,8 +46,9 @@ async function load(page, path = "/") {
 async function breaks(context, work, ...args) {
   const page = await newPage(await newContext(context));
   await page.evaluate(async () => {
-    globalThis.db = await openDb("broken");
+    // Ahead of the other: the last worker is the one that breaks, and a closed one is listed for a while.
     globalThis.other = await openDb("other");
+    globalThis.db = await openDb("broken");
     await db.tasks.add({ id: "1", title: "durable" });
     await until(() => db.status.leader);
     await other.close();
