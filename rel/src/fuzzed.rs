@@ -20,11 +20,14 @@ use std::{
     time::Duration,
 };
 
-/// How long inputs are at most, in bytes, in how many of ten executions, and what libFuzzer is told of them. Sessions of
-/// real size fit in the longest. Short ones find more in the same time, above all if an input is worth keeping for the
-/// branches that it takes, however often.
-const LENGTHS: [(u32, u64, &str); 2] =
-    [(1_024, 9, "-use_counters=0"), (8_192, 1, "-use_counters=1")];
+/// How long inputs are at most, in bytes, in how many of a hundred executions, and what libFuzzer is told of them. A
+/// dozen messages fit in the shortest, sessions of real size in the longest. Short ones find more in the same time, above
+/// all if an input is worth keeping for the branches that it takes, however often.
+const LENGTHS: [(u32, u64, &str); 3] = [
+    (256, 80, "-use_counters=0"),
+    (1_024, 19, "-use_counters=0"),
+    (8_192, 1, "-use_counters=1"),
+];
 
 /// How far a target is taken.
 #[derive(Debug, Clone, Copy)]
@@ -107,12 +110,12 @@ fn fuzz_one(
     target.write_seeds(&work.join("seeds"))?;
     let committed = tool::root()?.join("shared/fuzz/corpus").join(target.name);
     let mut executed = 0;
-    for (bytes_max, tenths, counters) in LENGTHS {
+    for (bytes_max, parts, counters) in LENGTHS {
         let mut run = Command::new(&program);
         run.arg(match until {
-            Until::Runs(runs) => format!("-runs={}", runs.div_ceil(10) * tenths),
+            Until::Runs(runs) => format!("-runs={}", runs.div_ceil(100) * parts),
             Until::Time(time) => {
-                let seconds = time.as_secs().max(10) * tenths / 10;
+                let seconds = (time.as_secs() * parts / 100).max(1);
                 format!("-max_total_time={seconds}")
             }
         });
