@@ -71,7 +71,7 @@ impl Connection {
         }
         match wire::decode(bytes) {
             Ok(Message::Hello(hello)) => {
-                self.open(channel, hello).await;
+                Box::pin(self.open(channel, hello)).await;
                 Ok(())
             }
             Ok(_) | Err(_) if self.closed.contains(&channel) => Ok(()),
