@@ -23,11 +23,8 @@ use std::{
 /// How long inputs are at most, in bytes, in how many of a hundred executions, and what libFuzzer is told of them. A
 /// dozen messages fit in the shortest, sessions of real size in the longest. Short ones find more in the same time, above
 /// all if an input is worth keeping for the branches that it takes, however often.
-const LENGTHS: [(u32, u64, &str); 3] = [
-    (256, 80, "-use_counters=0"),
-    (1_024, 19, "-use_counters=0"),
-    (8_192, 1, "-use_counters=1"),
-];
+const LENGTHS: [(u32, u64, &str); 3] =
+    [(256, 80, "-use_counters=0"), (1_024, 19, "-use_counters=0"), (8_192, 1, "-use_counters=1")];
 
 /// How far a target is taken.
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@
 )]
 
 mod copies;
+mod gather;
 mod heal;
 mod history;
 mod horizon;

@@ -285,7 +285,7 @@ impl Host {
         if self.config.planted.is(Bug::BootCollects) {
             self.collecting.due = Some(self.head.clock);
         }
-        self.start_group();
+        self.start_group(now);
         self.fan_out(now);
     }
 

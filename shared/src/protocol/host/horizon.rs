@@ -313,7 +313,7 @@ impl Host {
         {
             self.pipeline = Pipeline::Idle;
             self.collected_all();
-            return self.start_group();
+            return self.start_group(now);
         }
         // A clock that is exhausted stands still.
         self.clock.tick(now.wall).ok();
@@ -366,7 +366,7 @@ impl Host {
             self.send_stale_away(now);
         }
         self.keep_horizon(now);
-        self.start_group();
+        self.start_group(now);
     }
 
     fn collected_all(&mut self) {

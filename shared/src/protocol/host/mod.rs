@@ -14,6 +14,7 @@
 mod boot;
 mod damage;
 mod feed;
+mod gather;
 mod group;
 mod heal;
 mod horizon;
@@ -48,6 +49,7 @@ use crate::{
 use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use boot::RETRY_AFTER;
 use feed::{Marks, ProofKey, Tail};
+use gather::Gathering;
 use heal::Collection;
 use horizon::{Collecting, Horizon};
 use layout::Head;
@@ -108,6 +110,7 @@ pub struct Host {
     /// Peers that are told of copies of rows that are accepted.
     watchers: SortedSet<PeerId>,
     pipeline: Pipeline,
+    gathering: Gathering,
     crowd: Crowd,
     scrub: Scrub,
     tickets: SortedMap<Ticket, Waiting>,
@@ -185,6 +188,7 @@ impl Host {
             jobs: VecDeque::new(),
             watchers: SortedSet::new(),
             pipeline: Pipeline::Idle,
+            gathering: Gathering::default(),
             crowd: Crowd::default(),
             scrub: Scrub::default(),
             tickets: SortedMap::new(),
@@ -235,7 +239,7 @@ impl Host {
     /// When to call with [`HostInput::Deadline`], if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<MonoMillis> {
-        self.wake
+        self.wake.into_iter().chain(self.gathering.deadline()).min()
     }
 
     /// Whether nothing is under way: no effect, nobody waiting, nothing to be polled.
@@ -449,6 +453,11 @@ impl Host {
     }
 
     fn pass_deadline(&mut self, now: Now) {
+        if self.wake.is_none_or(|wake| now.mono < wake) {
+            // Over, whether or not a group can be begun.
+            self.gathering.holds(now.mono, self.jobs.len());
+            return self.start_group(now);
+        }
         self.wake = None;
         if let Phase::Waiting(at) = self.phase {
             if now.mono >= at {
@@ -459,7 +468,7 @@ impl Host {
         }
         self.keep_horizon(now);
         self.scrub_deadline(now);
-        self.start_group();
+        self.start_group(now);
         let due: Vec<(PeerId, Due)> = self
             .peers
             .iter()

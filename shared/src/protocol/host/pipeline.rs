@@ -90,12 +90,12 @@ impl Pipeline {
 
 impl Host {
     /// Starts the next group if none is at work.
-    pub(super) fn start_group(&mut self) {
+    pub(super) fn start_group(&mut self, now: Now) {
         self.start_scrub();
         if !self.is_ready() || self.stopping || !matches!(self.pipeline, Pipeline::Idle) {
             return;
         }
-        if self.start_slice() {
+        if self.start_slice() || self.gathering.holds(now.mono, self.jobs.len()) {
             return;
         }
         let mut jobs = Vec::new();
@@ -210,6 +210,7 @@ impl Host {
         let mut batch = judged.batch(&self.head_bytes);
         batch.relaxed = self.config.planted.is(Bug::RemovalsUnsynced) && judged.only_removes();
         self.pipeline = Pipeline::Committing(Box::new(judged));
+        self.gathering.commits(now.mono);
         let ticket = self.ticket(Waiting::Group);
         self.out(HostOutput::Commit { ticket, batch });
     }
@@ -279,6 +280,7 @@ impl Host {
         for note in judged.notes {
             self.out(HostOutput::Note(note));
         }
+        self.gathering.answered(now.mono, judged.acks.len(), self.jobs.len());
         for (id, outcomes) in judged.acks {
             self.acknowledge(now, id, outcomes);
         }
@@ -303,7 +305,7 @@ impl Host {
         self.fan_out(now);
         self.keep_horizon(now);
         self.collecting.turn = true;
-        self.start_group();
+        self.start_group(now);
     }
 
     fn take_in(&mut self, key: &RecordKey, touched: &Touched) {

@@ -55,7 +55,7 @@ impl Host {
             self.wake_by(deadline);
         }
         self.jobs.push_back(Job::Open(id));
-        self.start_group();
+        self.start_group(now);
     }
 
     fn refusal(&self, hello: &Hello, grant: &Grant) -> Option<(ByeCode, &'static str)> {
@@ -176,7 +176,7 @@ impl Host {
         let rows = push.rows.into_iter();
         self.jobs
             .extend(rows.map(|row| Job::Row(WaitingRow { peer: id, named, bytes: share, row })));
-        self.start_group();
+        self.start_group(now);
     }
 
     fn recall(&mut self, now: Now, id: PeerId, recall: Recall) {
@@ -195,7 +195,7 @@ impl Host {
         }
         peer.recall_waits = true;
         self.jobs.push_back(Job::Recall(id, recall));
-        self.start_group();
+        self.start_group(now);
     }
 
     fn resume(&mut self, now: Now, id: PeerId, resume: Resume) {

@@ -71,7 +71,7 @@ impl Host {
             return self.dismiss(now, id, ByeCode::Busy, "too many refills wait");
         }
         self.jobs.push_back(Job::Refill(WaitingRefill { peer: id, bytes, refill }));
-        self.start_group();
+        self.start_group(now);
     }
 
     /// Answers a refill that is durable.

@@ -534,7 +534,7 @@ impl Host {
             self.start_scrub();
         } else {
             self.fan_out(now);
-            self.start_group();
+            self.start_group(now);
         }
     }
 
