@@ -11,7 +11,9 @@ mod age;
 mod app;
 mod auth;
 mod census;
+pub mod cli;
 mod clock;
+mod commands;
 mod config;
 mod connection;
 mod every;
@@ -30,7 +32,8 @@ mod ws;
 
 pub use auth::AuthError;
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
+    Settings, Source, Sources,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};

@@ -113,6 +113,14 @@ pub struct Server {
 }
 
 impl Server {
+    /// Reads the files that the configuration names, and leaves the database and the address alone.
+    ///
+    /// # Errors
+    /// [`ServerError`], as [`Self::open`] would.
+    pub fn check(config: &Config) -> Result<(), ServerError> {
+        read_files(config).map(drop)
+    }
+
     /// Opens the database and the address.
     ///
     /// # Errors
@@ -126,10 +134,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
-        if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
-            return Err(ServerError::Static { path: path.clone() });
-        }
-        let auth = Arc::new(Auth::load(config.tokens.as_deref())?);
+        let auth = Arc::new(read_files(&config)?);
         let data = config.data.clone();
         let proof_key = make_directory(&data)
             .and_then(|()| secret::proof_key(&data))
@@ -230,6 +235,14 @@ impl Server {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Who may do what, once the other files are known to be there.
+fn read_files(config: &Config) -> Result<Auth, ServerError> {
+    if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
+        return Err(ServerError::Static { path: path.clone() });
+    }
+    Ok(Auth::load(config.tokens.as_deref())?)
 }
 
 /// Opens the database. While another process has it, as one that is just ending, that is waited for.

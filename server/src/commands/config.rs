@@ -1,0 +1,21 @@
+//! `config check` and `config show`.
+
+use super::CommandError;
+use crate::{Config, Explained, Server, Sources, telemetry};
+use std::io::{self, Write};
+
+pub(crate) fn check(config: &Config) -> Result<(), CommandError> {
+    telemetry::check(config)
+        .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
+    Server::check(config)?;
+    say(format_args!("the configuration is good"))
+}
+
+pub(crate) fn show(config: &Config, sources: &Sources) -> Result<(), CommandError> {
+    let text = Explained { config, sources }.to_string();
+    say(format_args!("{}", text.trim_end()))
+}
+
+fn say(text: std::fmt::Arguments<'_>) -> Result<(), CommandError> {
+    writeln!(io::stdout().lock(), "{text}").map_err(CommandError::Output)
+}
