@@ -8,8 +8,8 @@ use crate::{
     Config, Settings,
     commands::{self, CommandError},
 };
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::{io, io::Write, process::ExitCode};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::{io, io::Write, path::PathBuf, process::ExitCode};
 
 /// The sync server of Rejoin.
 ///
@@ -30,6 +30,44 @@ enum Command {
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copies all that a server keeps, also while it runs: one state of it, with the digests of its files.
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// Directory to make; nothing is overwritten. It has the key in it: keep it as safe as the original.
+        to: PathBuf,
+    },
+    /// Puts a backup in the place of what a server keeps. Clients bring back what they have since then.
+    Restore {
+        #[command(flatten)]
+        place: Place,
+        /// The backup.
+        from: PathBuf,
+        /// Moves what is there aside, into a directory beside it.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Reads and checks everything that is stored, also while the server runs; nothing is changed. Exit code 1 if
+    /// something is damaged.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// A backup, or the directory of another server [default: that of --data].
+        directory: Option<PathBuf>,
+    },
+    /// Makes the database as small as it can be. It takes as much room again while it works.
+    Compact(Place),
+}
+
+/// Which server a command is about.
+#[derive(Debug, Args)]
+struct Place {
+    /// TOML file of the server's settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the server's database and its key [default: as the server's].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +99,14 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
         None | Some(Command::Serve(_)) => commands::serve::run(config),
         Some(Command::Config(ConfigCommand::Check(_))) => commands::config::check(&config),
         Some(Command::Config(ConfigCommand::Show(_))) => commands::config::show(&config, &sources),
+        Some(Command::Backup { to, .. }) => commands::backup::run(&config, to),
+        Some(Command::Restore { from, replace, .. }) => {
+            commands::restore::run(&config, from, *replace)
+        }
+        Some(Command::Verify { directory, .. }) => {
+            commands::verify::run(directory.as_ref().unwrap_or(&config.data))
+        }
+        Some(Command::Compact(_)) => commands::compact::run(&config),
     }
 }
 

@@ -16,6 +16,7 @@ mod clock;
 mod commands;
 mod config;
 mod connection;
+mod data;
 mod every;
 mod faults;
 mod health;

@@ -2,13 +2,13 @@
 //!
 //! Invariant: a key file is complete or absent; only its owner may read it.
 
+use crate::data::KEY;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::Path,
 };
 
-const NAME: &str = "proof.key";
 const NAME_NEW: &str = "proof.key.new";
 
 /// Reads the key in `directory`, or makes one.
@@ -16,12 +16,8 @@ const NAME_NEW: &str = "proof.key.new";
 /// # Errors
 /// The file system's; `InvalidData` for a file that is not a key; `Other` without randomness.
 pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
-    let path = directory.join(NAME);
-    match fs::read(&path) {
-        Ok(bytes) => <[u8; 32]>::try_from(bytes).map_err(|bytes| {
-            let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
-            io::Error::new(io::ErrorKind::InvalidData, what)
-        }),
+    let path = directory.join(KEY);
+    match read_key(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
             let new = directory.join(NAME_NEW);
@@ -32,8 +28,20 @@ pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
             File::open(directory)?.sync_all()?;
             Ok(key)
         }
-        Err(error) => Err(error),
+        read => read,
     }
+}
+
+/// Reads the key in `directory`.
+///
+/// # Errors
+/// The file system's; `InvalidData` for a file that is not a key.
+pub(crate) fn read_key(directory: &Path) -> io::Result<[u8; 32]> {
+    let path = directory.join(KEY);
+    <[u8; 32]>::try_from(fs::read(&path)?).map_err(|bytes| {
+        let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
 }
 
 /// Good randomness from the system.
@@ -43,7 +51,8 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn private() -> OpenOptions {
+/// For files that only their owner may read.
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

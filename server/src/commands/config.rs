@@ -1,8 +1,7 @@
 //! `config check` and `config show`.
 
-use super::CommandError;
+use super::{CommandError, say};
 use crate::{Config, Explained, Server, Sources, telemetry};
-use std::io::{self, Write};
 
 pub(crate) fn check(config: &Config) -> Result<(), CommandError> {
     telemetry::check(config)
@@ -14,8 +13,4 @@ pub(crate) fn check(config: &Config) -> Result<(), CommandError> {
 pub(crate) fn show(config: &Config, sources: &Sources) -> Result<(), CommandError> {
     let text = Explained { config, sources }.to_string();
     say(format_args!("{}", text.trim_end()))
-}
-
-fn say(text: std::fmt::Arguments<'_>) -> Result<(), CommandError> {
-    writeln!(io::stdout().lock(), "{text}").map_err(CommandError::Output)
 }

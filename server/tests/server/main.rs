@@ -8,6 +8,7 @@
     reason = "tests and what they share end the test when anything but the expected comes"
 )]
 
+mod backups;
 mod bad_lines;
 mod client;
 mod interrupted;
