@@ -190,7 +190,7 @@ impl Host {
                     group.direct(*write);
                     continue;
                 }
-                peers => peers,
+                Job::Open(_) | Job::Row(_) | Job::Recall(..) | Job::Refill(_) => job,
             };
             let known = job.peer().and_then(|id| Some((id, self.peers.get_mut(&id)?)));
             let Some((id, peer)) = known else {
