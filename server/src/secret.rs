@@ -2,14 +2,8 @@
 //!
 //! Invariant: a key file is complete or absent; only its owner may read it.
 
-use crate::data::KEY;
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::Path,
-};
-
-const NAME_NEW: &str = "proof.key.new";
+use crate::{data::KEY, durable};
+use std::{fs, io, path::Path};
 
 /// Reads the key in `directory`, or makes one.
 ///
@@ -20,12 +14,7 @@ pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
     match read_key(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
-            let new = directory.join(NAME_NEW);
-            let mut file = private().create(true).truncate(true).write(true).open(&new)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()?;
+            durable::replace(&path, &key)?;
             Ok(key)
         }
         read => read,
@@ -49,12 +38,4 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
-}
-
-/// For files that only their owner may read.
-pub(crate) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

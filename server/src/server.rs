@@ -57,9 +57,9 @@ pub enum ServerError {
         /// Why.
         source: SqliteError,
     },
-    /// The tokens cannot be used.
+    /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
-    Tokens(#[from] AuthError),
+    Access(#[from] AuthError),
     /// The directory of static files is none.
     #[error("--static {path} is not a directory")]
     Static {
@@ -111,8 +111,13 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`], as [`Self::open`] would.
-    pub fn check(config: &Config) -> Result<(), ServerError> {
-        read_files(config).map(drop)
+    pub async fn check(config: &Config) -> Result<(), ServerError> {
+        check_static(config)?;
+        let mut config = config.clone();
+        // What is published elsewhere may be out of reach from here.
+        config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
+        Auth::load(&config).await?;
+        Ok(())
     }
 
     /// Opens the database and the address.
@@ -128,7 +133,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
-        let auth = Arc::new(read_files(&config)?);
+        check_static(&config)?;
         let data = config.data.clone();
         let directory = DataDir::new(&data);
         let proof_key = directory
@@ -136,6 +141,7 @@ impl Server {
             .and_then(|()| directory.refuse_unfinished())
             .and_then(|()| secret::proof_key(&data))
             .map_err(|source| ServerError::Data { path: data.clone(), source })?;
+        let auth = Arc::new(Auth::load(&config).await?);
         let database = |source| ServerError::Database { path: data.clone(), source };
         let db = open_database(directory.database(), options).await.map_err(database)?;
         let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
@@ -191,13 +197,20 @@ impl Server {
             stopping: stopping.clone(),
         };
         let app = App::new(gate, self.health, self.config.static_dir.as_deref());
-        if self.config.tokens.is_none() && !self.address.ip().is_loopback() {
+        if self.config.tokens.is_none()
+            && self.config.jwt.is_none()
+            && !self.address.ip().is_loopback()
+        {
             warn!(address = %self.address, "without tokens, everyone who reaches it may write");
         }
         info!(address = %self.address, "listening");
         let age = tokio::spawn({
             let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
             async move { age.keep(stopping).await }
+        });
+        let access = tokio::spawn({
+            let (hubs, stopping) = (Arc::clone(&self.hubs), stopping.clone());
+            async move { hubs.auth().keep(stopping).await }
         });
         let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
@@ -217,6 +230,9 @@ impl Server {
             if age.await.is_err() {
                 error!("counting how long the server runs had stopped by a defect");
             }
+            if access.await.is_err() {
+                error!("looking after access had stopped by a defect");
+            }
             if log.await.is_err() {
                 error!("looking at the write-ahead log had stopped by a defect");
             }
@@ -234,12 +250,11 @@ impl Server {
     }
 }
 
-/// Who may do what, once the other files are known to be there.
-fn read_files(config: &Config) -> Result<Auth, ServerError> {
-    if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
-        return Err(ServerError::Static { path: path.clone() });
+fn check_static(config: &Config) -> Result<(), ServerError> {
+    match config.static_dir.as_ref().filter(|path| !path.is_dir()) {
+        Some(path) => Err(ServerError::Static { path: path.clone() }),
+        None => Ok(()),
     }
-    Ok(Auth::load(config.tokens.as_deref())?)
 }
 
 /// Opens the database. While another process has it, as one that is just ending, that is waited for.

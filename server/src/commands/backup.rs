@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Config,
     data::{self, DataDir},
-    secret,
+    durable,
 };
 use rejoin_sqlite::{SqliteOptions, copy};
 use std::{
@@ -76,7 +76,7 @@ fn fill(from: &DataDir, to: &Path) -> Result<Manifest, CommandError> {
 /// Copies a file that only its owner may read, onto stable storage.
 fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
-    let mut target = secret::private().write(true).create_new(true).open(to)?;
+    let mut target = durable::private().write(true).create_new(true).open(to)?;
     io::copy(&mut source, &mut target)?;
     target.sync_all()
 }

@@ -10,7 +10,7 @@ use super::{CommandError, manifest::Manifest, say};
 use crate::{
     Config, RefillKind, clock,
     data::{self, DataDir},
-    secret,
+    durable,
 };
 use rejoin_sqlite::{SqliteError, SqliteLock, SqliteOptions, SqliteSnapshot, parts};
 use std::{
@@ -77,7 +77,7 @@ fn copy_all(from: &Path, to: &DataDir, manifest: &Manifest) -> Result<(), Comman
 /// Copies a file onto stable storage; its bytes and digest, of what was read.
 fn copy_digested(from: &Path, to: &Path) -> io::Result<(u64, String)> {
     let mut source = File::open(from)?;
-    let mut target = secret::private().write(true).create(true).truncate(true).open(to)?;
+    let mut target = durable::private().write(true).create(true).truncate(true).open(to)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -1,5 +1,6 @@
 //! Why there is no configuration.
 
+use crate::auth::JwtSettingsError;
 use std::path::PathBuf;
 
 /// Why there is no configuration.
@@ -48,4 +49,7 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
+    /// Settings of JWTs that do not go together.
+    #[error(transparent)]
+    Jwt(#[from] JwtSettingsError),
 }

@@ -8,13 +8,17 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::Resettable,
     error::ContextKind, parser::ValueSource,
 };
+use serde_json::Value as Json;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt, fs,
     path::{Path, PathBuf},
 };
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
 
 /// Environment variables that begin so are settings or refused.
 const PREFIX: &str = "REJOIN_SERVER_";
@@ -50,6 +54,12 @@ pub type Sources = BTreeMap<String, Source>;
 struct Said {
     source: Source,
     values: Vec<OsString>,
+}
+
+/// The file that is read.
+struct FileText<'a> {
+    path: &'a Path,
+    text: &'a str,
 }
 
 /// What was said of each setting, by its name.
@@ -116,19 +126,42 @@ impl Layers {
     }
 
     fn add_file(&mut self, command: &Command, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let invalid = |message| ConfigError::Invalid { path: path.to_owned(), message };
-        let table = DeTable::parse(text).map_err(|error| invalid(place(text, &error)))?;
-        for (key, value) in table.get_ref().iter() {
-            let line = line_of(text, key.span().start);
-            let (key, value) = (key.get_ref(), value.get_ref());
-            let wrong = |what| invalid(format!("line {line}: {what}"));
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Invalid {
+            path: path.to_owned(),
+            message: place(text, &error),
+        })?;
+        self.add_table(command, "", table.get_ref(), &FileText { path, text })
+    }
+
+    /// A key within a table has the table's name before its own.
+    fn add_table(
+        &mut self,
+        command: &Command,
+        prefix: &str,
+        table: &DeTable<'_>,
+        file: &FileText<'_>,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in table.iter() {
+            let line = line_of(file.text, key.span().start);
+            let invalid = |what| {
+                let message = format!("line {line}: {what}");
+                ConfigError::Invalid { path: file.path.to_owned(), message }
+            };
+            let (key, value) = (format!("{prefix}{}", key.get_ref()), value.get_ref());
             let known = named(command).find(|(_, name)| *name == key && *name != "config");
             let Some((argument, name)) = known else {
-                return Err(wrong(format!("unknown key `{key}`")));
+                let inner = format!("{key}-");
+                let has_inner = named(command).any(|(_, name)| name.starts_with(&inner));
+                if let (DeValue::Table(table), true) = (value, has_inner) {
+                    self.add_table(command, &inner, table, file)?;
+                    continue;
+                }
+                return Err(invalid(format!("unknown key `{key}`")));
             };
-            let values = values_of(value, argument)
-                .ok_or_else(|| wrong(format!("`{name}` cannot be of type {}", value.type_str())))?;
-            let said = Said { source: Source::File(path.to_owned(), line), values };
+            let values = values_of(value, argument).ok_or_else(|| {
+                invalid(format!("`{name}` cannot be of type {}", value.type_str()))
+            })?;
+            let said = Said { source: Source::File(file.path.to_owned(), line), values };
             self.0.entry(name.to_owned()).or_insert(said);
         }
         Ok(())
@@ -171,9 +204,33 @@ fn named(command: &Command) -> impl Iterator<Item = (&Arg, &str)> {
 /// A value of the file as flags have it; `None` if no flag could.
 fn values_of(value: &DeValue<'_>, argument: &Arg) -> Option<Vec<OsString>> {
     if let (DeValue::Array(values), ArgAction::Append) = (value, argument.get_action()) {
-        return values.iter().map(|value| scalar(value.get_ref())).collect();
+        let said = |value: &DeValue<'_>| {
+            if value.is_table() { Some(json(value)?.to_string().into()) } else { scalar(value) }
+        };
+        return values.iter().map(|value| said(value.get_ref())).collect();
     }
     scalar(value).map(|value| vec![value])
+}
+
+/// What has parts, as flags have it.
+fn json(value: &DeValue<'_>) -> Option<Json> {
+    Some(match value {
+        DeValue::String(text) => Json::from(text.as_ref()),
+        DeValue::Integer(number) => {
+            Json::from(i64::from_str_radix(number.as_str(), number.radix()).ok()?)
+        }
+        DeValue::Boolean(yes) => Json::from(*yes),
+        DeValue::Array(values) => {
+            values.iter().map(|value| json(value.get_ref())).collect::<Option<_>>()?
+        }
+        DeValue::Table(values) => {
+            let entry = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                Some((key.get_ref().to_string(), json(value.get_ref())?))
+            };
+            Json::Object(values.iter().map(entry).collect::<Option<_>>()?)
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => return None,
+    })
 }
 
 fn scalar(value: &DeValue<'_>) -> Option<OsString> {

@@ -22,7 +22,7 @@ pub use logging::LogFormat;
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
-use crate::every::Every;
+use crate::{auth::JwtConfig, every::Every};
 use clap::{ArgMatches, Args};
 use rejoin_core::protocol::host::RETENTION;
 use shown::Shown;
@@ -59,8 +59,10 @@ pub struct Config {
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// The file of tokens; without it everyone may read and write.
+    /// The file of tokens; without it, and without JWTs, everyone may read and write.
     pub tokens: Option<PathBuf>,
+    /// What JWTs must be, where they are taken.
+    pub jwt: Option<JwtConfig>,
     /// Directory of files for browsers.
     pub static_dir: Option<PathBuf>,
     /// Who may bring back what the database has lost.
@@ -88,6 +90,7 @@ impl Config {
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             tokens: None,
+            jwt: None,
             static_dir: None,
             refill: RefillKind::default(),
             retention: Duration::from_millis(RETENTION.0),
@@ -247,6 +250,32 @@ mod tests {
             let variable = format!("REJOIN_SERVER_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env(), Some(variable.as_ref()), "{name}");
             assert!(argument.get_action().takes_values(), "{name} could not stand in a file");
+        }
+    }
+
+    #[test]
+    fn a_table_of_the_file_has_the_beginning_of_the_names_in_it() {
+        let text = "auth = 'jwt'\n[jwt]\nkeys = 'k'\nissuer = 'i'\naudience = ['a']\n\
+                    [[jwt.grants]]\nspace = 'user-{sub}'\ncollections = ['tasks/*']\n\
+                    [[jwt.grants]]\nspace = 'team'\nwrite = true\n";
+        let file = File::new(text);
+        let (config, sources) = load(&["--jwt-issuer", "other"], &[], Some(&file.0)).unwrap();
+        let jwt = config.jwt.as_ref().unwrap();
+        assert_eq!((jwt.issuer.as_str(), jwt.grants.len()), ("other", 2));
+        assert_eq!(jwt.grants[0].collections, ["tasks/*"]);
+        assert!(jwt.grants[1].write);
+        let shown = File::new(&Explained { config: &config, sources: &sources }.to_string());
+        let (again, _) = load(&[], &[], Some(&shown.0)).unwrap();
+        assert_eq!(again.jwt, config.jwt);
+        for (text, complaint) in [
+            ("[jwt]\nkey = 'k'", "line 2: unknown key `jwt-key`"),
+            ("[jwt]\nkeys.file = 'k'", "line 2: `jwt-keys` cannot be of type table"),
+            ("[jwt]\n[[jwt.grants]]\nspaces = 'k'", "unknown field `spaces`"),
+            ("[other]\nkeys = 'k'", "line 1: unknown key `other`"),
+        ] {
+            let file = File::new(text);
+            let refused = load(&[], &[], Some(&file.0)).unwrap_err().to_string();
+            assert!(refused.contains(complaint), "{text}: {refused}");
         }
     }
 
