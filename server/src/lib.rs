@@ -11,9 +11,13 @@ mod age;
 mod app;
 mod auth;
 mod census;
+pub mod cli;
 mod clock;
+mod commands;
 mod config;
 mod connection;
+mod data;
+mod durable;
 mod every;
 mod faults;
 mod health;
@@ -21,16 +25,23 @@ mod hub;
 mod hubs;
 mod listen;
 mod outgoing;
+mod passes;
 mod secret;
 mod server;
 pub mod shutdown;
 pub mod telemetry;
 mod wal;
+mod watched;
 mod ws;
 
-pub use auth::AuthError;
+pub use auth::{
+    AuthError, BadName, JwtConfig, JwtSettings, JwtSettingsError, KeyError, SpaceGrant,
+    TemplateError,
+};
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
+    Settings, Source, Sources,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};
+pub use watched::Unreadable;

@@ -2,38 +2,35 @@
 //!
 //! Invariant: a key file is complete or absent; only its owner may read it.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::Path,
-};
-
-const NAME: &str = "proof.key";
-const NAME_NEW: &str = "proof.key.new";
+use crate::{data::KEY, durable};
+use std::{fs, io, path::Path};
 
 /// Reads the key in `directory`, or makes one.
 ///
 /// # Errors
 /// The file system's; `InvalidData` for a file that is not a key; `Other` without randomness.
 pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
-    let path = directory.join(NAME);
-    match fs::read(&path) {
-        Ok(bytes) => <[u8; 32]>::try_from(bytes).map_err(|bytes| {
-            let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
-            io::Error::new(io::ErrorKind::InvalidData, what)
-        }),
+    let path = directory.join(KEY);
+    match read_key(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
-            let new = directory.join(NAME_NEW);
-            let mut file = private().create(true).truncate(true).write(true).open(&new)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()?;
+            durable::replace(&path, &key)?;
             Ok(key)
         }
-        Err(error) => Err(error),
+        read => read,
     }
+}
+
+/// Reads the key in `directory`.
+///
+/// # Errors
+/// The file system's; `InvalidData` for a file that is not a key.
+pub(crate) fn read_key(directory: &Path) -> io::Result<[u8; 32]> {
+    let path = directory.join(KEY);
+    <[u8; 32]>::try_from(fs::read(&path)?).map_err(|bytes| {
+        let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
 }
 
 /// Good randomness from the system.
@@ -41,11 +38,4 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

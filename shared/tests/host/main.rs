@@ -9,6 +9,7 @@
 )]
 
 mod copies;
+mod direct;
 mod gather;
 mod heal;
 mod history;
