@@ -5,6 +5,10 @@
 //! the reason, its links say `Bye` to their peers as they are dropped, and the next hello opens the space
 //! again from the store. Absent: the protocol, sockets.
 
+mod guests;
+
+pub(crate) use guests::{Ask, SHOWN_FOR, Show, Shown};
+
 use crate::{
     auth::Auth,
     clock,
@@ -17,6 +21,7 @@ use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::FuturesUnordered,
 };
+use guests::Guests;
 use rejoin_core::{
     id::SpaceId,
     io::{Batch, FaultClass, Ticket},
@@ -51,6 +56,8 @@ pub(crate) enum ToHub {
     Sent { peer: PeerId, bytes: usize },
     /// It is gone.
     Gone { peer: PeerId },
+    /// Somebody without a session asks.
+    Ask(Ask),
     /// Are you there?
     Probe(oneshot::Sender<()>),
     /// The process ends.
@@ -137,6 +144,7 @@ pub(crate) struct Hub {
     /// For the routes of its peers.
     own: mpsc::WeakSender<ToHub>,
     peers: BTreeMap<PeerId, Peer>,
+    guests: Guests,
     work: FuturesUnordered<BoxFuture<'static, HostInput>>,
     stopping: bool,
     broken: bool,
@@ -160,6 +168,7 @@ impl Hub {
             inbox,
             own: own.downgrade(),
             peers: BTreeMap::new(),
+            guests: Guests::default(),
             work: FuturesUnordered::new(),
             stopping: false,
             broken: false,
@@ -175,12 +184,14 @@ impl Hub {
         }
         let mut idle_since = None;
         loop {
+            self.forget_visitors();
             self.carry_out();
             if self.broken || (self.stopping && self.host.is_idle()) {
                 break;
             }
             let now = clock::read();
-            idle_since = self.peers.is_empty().then(|| idle_since.unwrap_or(now.mono));
+            let is_empty = self.peers.is_empty() && self.guests.are_gone();
+            idle_since = is_empty.then(|| idle_since.unwrap_or(now.mono));
             let idle_until = idle_since.map(|since| since + IDLE_AFTER);
             if idle_until.is_some_and(|until| now.mono >= until) && self.host.is_idle() {
                 break;
@@ -189,15 +200,28 @@ impl Hub {
                 self.host.handle(now, HostInput::Deadline);
                 continue;
             }
-            let wake = self.host.deadline().into_iter().chain(idle_until).min();
+            let wake = self.host.deadline().into_iter().chain(idle_until);
+            let wake = wake.chain(self.guests.deadline()).min();
             tokio::select! {
                 biased;
-                Some(done) = self.work.next() => self.host.handle(clock::read(), done),
+                Some(done) = self.work.next() => {
+                    let is_news = Guests::is_news(&done);
+                    self.host.handle(clock::read(), done);
+                    if is_news {
+                        self.guests.tell();
+                    }
+                }
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take_in(message),
                     None => break,
                 },
                 () = sleep(wake.map_or(FAR, clock::until)) => {}
+            }
+        }
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            if let ToHub::Ask(ask) = message {
+                ask.decline();
             }
         }
         debug!(space = %self.space, "closed");
@@ -226,6 +250,7 @@ impl Hub {
                 }
                 HostInput::Gone { peer }
             }
+            ToHub::Ask(ask) => return self.asked(ask),
             ToHub::Probe(reply) => {
                 // Who asked may have given up.
                 reply.send(()).ok();
@@ -269,6 +294,7 @@ impl Hub {
                     let input = self.refresh(peer, &token);
                     self.host.handle(clock::read(), input);
                 }
+                HostOutput::Written { number, answer } => self.guests.answer(number, answer),
                 HostOutput::Note(note) => self.log(&note),
                 _ => warn!(space = %self.space, "the host wants what is not known here"),
             }
@@ -329,6 +355,9 @@ impl Hub {
             }
             HostNote::Pushed { peer, accepted, refused, head } => {
                 info!(%space, client = self.client(*peer), accepted, refused, %head, "pushed");
+            }
+            HostNote::Written { principal, accepted, refused, head } => {
+                info!(%space, %principal, accepted, refused, %head, "written");
             }
             HostNote::Rejected { peer, row, code, reason } => {
                 warn!(%space, client = self.client(*peer), row, ?code, reason, "rejected");

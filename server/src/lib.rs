@@ -17,6 +17,7 @@ mod connection;
 mod every;
 mod faults;
 mod health;
+mod http;
 mod hub;
 mod hubs;
 mod listen;
