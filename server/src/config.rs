@@ -3,7 +3,10 @@
 //! Invariant: a [`Config`] is complete and within its ranges; it holds no secret, so it can be shown.
 //! Absent: reading tokens (`auth`), opening anything.
 
-use crate::every::Every;
+use crate::{
+    auth::{JwtConfig, JwtSettings, JwtSettingsError},
+    every::Every,
+};
 use clap::{CommandFactory, Parser, ValueEnum};
 use rejoin_core::protocol::{
     host::{RETENTION, RefillPolicy},
@@ -54,6 +57,9 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
+    /// Settings of JWTs that do not go together.
+    #[error(transparent)]
+    Jwt(#[from] JwtSettingsError),
     /// An environment variable that looks like a setting and is none.
     #[error(
         "{name} is no setting of this program: {PREFIX}LISTEN, {PREFIX}DATA and so on, as --help names them"
@@ -86,6 +92,8 @@ pub enum AuthKind {
     None,
     /// Who shows a token of the file.
     Tokens,
+    /// Who shows a JWT of an issuer that is trusted, or a token of the file, if there is one.
+    Jwt,
 }
 
 /// Who may bring back what the database has lost: it was put back from an old copy, or erased.
@@ -160,9 +168,12 @@ pub struct Settings {
     /// Who may use the server [default: none, which lets everyone who reaches it read and write].
     #[arg(long, env = "REJOIN_SERVER_AUTH", value_name = "KIND")]
     pub auth: Option<AuthKind>,
-    /// TOML file of the tokens, for --auth tokens.
+    /// TOML file of the tokens, for --auth tokens, and beside JWTs. Read again when it changes.
     #[arg(long, env = "REJOIN_SERVER_TOKENS", value_name = "FILE")]
     pub tokens: Option<PathBuf>,
+    /// What JWTs must be, for --auth jwt.
+    #[command(flatten)]
+    pub jwt: JwtSettings,
     /// Directory whose files are served to browsers.
     #[arg(long = "static", env = "REJOIN_SERVER_STATIC", value_name = "DIR")]
     #[serde(rename = "static")]
@@ -271,8 +282,10 @@ pub struct Config {
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// The file of tokens; without it everyone may read and write.
+    /// The file of tokens; without it, and without JWTs, everyone may read and write.
     pub tokens: Option<PathBuf>,
+    /// What JWTs must be, where they are taken.
+    pub jwt: Option<JwtConfig>,
     /// Directory of files for browsers.
     pub static_dir: Option<PathBuf>,
     /// Who may bring back what the database has lost.
@@ -300,6 +313,7 @@ impl Config {
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             tokens: None,
+            jwt: None,
             static_dir: None,
             refill: RefillKind::default(),
             retention: Duration::from_millis(RETENTION.0),
@@ -326,10 +340,15 @@ impl Config {
         let data = said.data.or(file.data);
         let base = Self::new(data.unwrap_or_else(|| PathBuf::from("./rejoin-data")));
         let tokens = said.tokens.or(file.tokens);
-        let tokens = match (said.auth.or(file.auth).unwrap_or_default(), tokens) {
+        let jwt = said.jwt.or(file.jwt);
+        let (tokens, jwt) = match (said.auth.or(file.auth).unwrap_or_default(), tokens) {
             (AuthKind::Tokens, None) => return Err(ConfigError::TokensMissing),
             (AuthKind::None, Some(path)) => return Err(ConfigError::TokensUnused { path }),
-            (AuthKind::Tokens, tokens @ Some(_)) | (AuthKind::None, tokens @ None) => tokens,
+            (AuthKind::Jwt, tokens) => (tokens, Some(jwt.decide()?)),
+            (AuthKind::Tokens, tokens @ Some(_)) | (AuthKind::None, tokens @ None) => {
+                jwt.refuse()?;
+                (tokens, None)
+            }
         };
         let number = |said: Option<NonZeroU32>, file: Option<NonZeroU32>, default: u32| {
             said.or(file).map_or(default, NonZeroU32::get)
@@ -344,6 +363,7 @@ impl Config {
             log: said.log.or(file.log).unwrap_or(base.log),
             log_format: said.log_format.or(file.log_format).unwrap_or_default(),
             tokens,
+            jwt,
             static_dir: said.static_dir.or(file.static_dir),
             refill: said.refill.or(file.refill).unwrap_or_default(),
             retention: retention.map_or(Ok(base.retention), check_retention)?,
@@ -419,7 +439,11 @@ impl fmt::Display for Config {
         let path = |path: &Option<PathBuf>| {
             path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string())
         };
-        let auth = if self.tokens.is_some() { "tokens" } else { "none" };
+        let auth = match (&self.jwt, &self.tokens) {
+            (Some(_), _) => "jwt",
+            (None, Some(_)) => "tokens",
+            (None, None) => "none",
+        };
         let origins =
             if self.origins.is_empty() { "same-host".to_owned() } else { self.origins.join(",") };
         let limits = &self.limits;
@@ -455,7 +479,8 @@ impl fmt::Display for Config {
                 ClockKind::Checked => "checked",
                 ClockKind::Accepted => "accepted",
             },
-        )
+        )?;
+        self.jwt.as_ref().map_or(Ok(()), |jwt| write!(f, " {jwt}"))
     }
 }
 

@@ -4,6 +4,7 @@
 //! that was told of a channel is told when it is gone. Absent: sockets, and all messages but the first.
 
 use crate::{
+    auth::Admission,
     clock,
     hub::{Link, Open, Outgoing, Route, ToHub},
     hubs::Hubs,
@@ -102,12 +103,12 @@ impl Connection {
         if self.channels.len() as u64 >= CHANNELS_MAX {
             return Err((ByeCode::Busy, "too many channels"));
         }
-        let grant = self.hubs.auth().grant(hello.token.as_deref(), &hello.space);
-        let grant = grant.map_err(|code| (code, "the token gives no right to the space"))?;
+        let admitted = self.hubs.auth().admit(hello.token.as_deref(), &hello.space).await;
+        let Admission { grant, pass } = admitted.map_err(|denial| (denial.code, denial.reason))?;
         let inbox = self.hubs.inbox(&hello.space)?;
         let route = Route { peer: self.hubs.next_peer(), inbox };
         let link = Link::new(channel, Arc::clone(&self.outgoing));
-        let message = ToHub::Open(Box::new(Open { peer: route.peer, hello, grant, link }));
+        let message = ToHub::Open(Box::new(Open { peer: route.peer, hello, grant, pass, link }));
         // If the hub is gone the link comes back, and closes the channel as it is dropped.
         route.tell(message).await;
         self.channels.insert(channel, route);

@@ -130,7 +130,7 @@ mod tests {
             scrub: None,
             spaces_max: 10,
         };
-        let hubs = Hubs::new(db.clone(), Arc::new(Auth::None), config).await.unwrap();
+        let hubs = Hubs::new(db.clone(), Arc::new(Auth::everyone()), config).await.unwrap();
         let store = db.space(&Health::space().unwrap());
         (Health::new(store, Arc::new(hubs)), db, directory)
     }

@@ -10,10 +10,11 @@ mod guests;
 pub(crate) use guests::{Ask, SHOWN_FOR, Show, Shown};
 
 use crate::{
-    auth::Auth,
+    auth::{Admission, Auth, Denial, Pass},
     clock,
     faults::Faults,
     outgoing::{self, Item},
+    passes::Passes,
     telemetry::short,
 };
 use futures_util::{
@@ -73,6 +74,7 @@ pub(crate) struct Open {
     pub(crate) peer: PeerId,
     pub(crate) hello: Hello,
     pub(crate) grant: Grant,
+    pub(crate) pass: Pass,
     pub(crate) link: Link,
 }
 
@@ -131,6 +133,25 @@ struct Peer {
     link: Link,
     /// Begins its replica id, for the log.
     client: String,
+    refresh: Refresh,
+}
+
+/// Where a peer's new token stands.
+#[derive(Default)]
+enum Refresh {
+    /// It has shown none, or that was settled.
+    #[default]
+    Settled,
+    /// One is being checked, and this one is next.
+    Checking(Option<String>),
+}
+
+/// What a hub has waited for.
+enum Done {
+    /// An effect of its host.
+    Effect(HostInput),
+    /// A new token of a peer was checked.
+    Refresh { peer: PeerId, admitted: Result<Admission, Denial> },
 }
 
 /// What a hub is made of.
@@ -145,7 +166,8 @@ pub(crate) struct Hub {
     own: mpsc::WeakSender<ToHub>,
     peers: BTreeMap<PeerId, Peer>,
     guests: Guests,
-    work: FuturesUnordered<BoxFuture<'static, HostInput>>,
+    passes: Passes,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
     stopping: bool,
     broken: bool,
 }
@@ -160,6 +182,7 @@ impl Hub {
     ) -> (Self, Inbox) {
         let (own, inbox) = mpsc::channel(INBOX_MAX);
         let hub = Self {
+            passes: Passes::new(Arc::clone(&auth), config.space.clone()),
             space: config.space.clone(),
             host: Host::open(config, clock::read()),
             store,
@@ -186,6 +209,7 @@ impl Hub {
         loop {
             self.forget_visitors();
             self.carry_out();
+            self.look_at_passes();
             if self.broken || (self.stopping && self.host.is_idle()) {
                 break;
             }
@@ -200,17 +224,13 @@ impl Hub {
                 self.host.handle(now, HostInput::Deadline);
                 continue;
             }
-            let wake = self.host.deadline().into_iter().chain(idle_until);
+            let looks = self.passes.deadline();
+            let wake = self.host.deadline().into_iter().chain(idle_until).chain(looks);
             let wake = wake.chain(self.guests.deadline()).min();
             tokio::select! {
                 biased;
-                Some(done) = self.work.next() => {
-                    let is_news = Guests::is_news(&done);
-                    self.host.handle(clock::read(), done);
-                    if is_news {
-                        self.guests.tell();
-                    }
-                }
+                Some(done) = self.work.next() => self.has_done(done),
+                () = self.passes.wait_changed() => {}
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take_in(message),
                     None => break,
@@ -236,15 +256,16 @@ impl Hub {
                 return;
             }
             ToHub::Open(open) => {
-                let Open { peer, hello, grant, link } = *open;
+                let Open { peer, hello, grant, pass, link } = *open;
                 let client = short(&hello.replica);
-                self.peers.insert(peer, Peer { link, client });
+                self.peers.insert(peer, Peer { link, client, refresh: Refresh::default() });
+                self.passes.insert(peer, pass);
                 HostInput::Opened { peer, hello, grant }
             }
             ToHub::Message { peer, bytes } => HostInput::Message { peer, bytes },
             ToHub::Sent { peer, bytes } => HostInput::Sent { peer, bytes },
             ToHub::Gone { peer } => {
-                if let Some(mut gone) = self.peers.remove(&peer) {
+                if let Some(mut gone) = self.forget(peer) {
                     gone.link.close();
                     info!(space = %self.space, client = %gone.client, "disconnected");
                 }
@@ -276,7 +297,7 @@ impl Hub {
                     let read = async move {
                         let result = store.read(&queries).await;
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
-                        HostInput::Answered { ticket, result }
+                        Done::Effect(HostInput::Answered { ticket, result })
                     };
                     self.work.push(read.boxed());
                 }
@@ -285,16 +306,13 @@ impl Hub {
                     let commit = async move {
                         let result = store.commit(batch).await.inspect(|_outcome| told.over());
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
-                        HostInput::Committed { ticket, result }
+                        Done::Effect(HostInput::Committed { ticket, result })
                     };
                     self.work.push(commit.boxed());
                 }
                 HostOutput::Close { peer, bye } => self.close(peer, &bye),
-                HostOutput::RefreshAsked { peer, token } => {
-                    let input = self.refresh(peer, &token);
-                    self.host.handle(clock::read(), input);
-                }
                 HostOutput::Written { number, answer } => self.guests.answer(number, answer),
+                HostOutput::RefreshAsked { peer, token } => self.refresh(peer, token),
                 HostOutput::Note(note) => self.log(&note),
                 _ => warn!(space = %self.space, "the host wants what is not known here"),
             }
@@ -313,13 +331,13 @@ impl Hub {
             let outgoing = &known.link.outgoing;
             outgoing.bye(channel, ByeCode::SlowConsumer, "what was sent is not taken");
             known.link.close();
-            self.peers.remove(&peer);
+            self.forget(peer);
             self.host.handle(clock::read(), HostInput::Gone { peer });
         }
     }
 
     fn close(&mut self, peer: PeerId, bye: &Bye) {
-        if let Some(mut gone) = self.peers.remove(&peer) {
+        if let Some(mut gone) = self.forget(peer) {
             gone.link.close();
             info!(
                 space = %self.space, client = %gone.client, code = ?bye.code, reason = %bye.reason,
@@ -328,13 +346,84 @@ impl Hub {
         }
     }
 
-    fn refresh(&self, peer: PeerId, token: &str) -> HostInput {
-        match self.auth.grant(Some(token), &self.space) {
-            Ok(grant) => HostInput::Regranted { peer, grant },
-            Err(code) => {
-                let reason = "the new token is not accepted".to_owned();
-                HostInput::Dismissed { peer, bye: Bye { code, reason, retry_after: None } }
+    fn forget(&mut self, peer: PeerId) -> Option<Peer> {
+        self.passes.remove(peer);
+        self.peers.remove(&peer)
+    }
+
+    fn has_done(&mut self, done: Done) {
+        match done {
+            Done::Effect(input) => {
+                let is_news = Guests::is_news(&input);
+                self.host.handle(clock::read(), input);
+                if is_news {
+                    self.guests.tell();
+                }
             }
+            Done::Refresh { peer, admitted } => self.refreshed(peer, admitted),
+        }
+    }
+
+    /// Checks a new token of a peer; one at a time, so that the last one counts.
+    fn refresh(&mut self, peer: PeerId, token: String) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if let Refresh::Checking(next) = &mut known.refresh {
+            *next = Some(token);
+            return;
+        }
+        known.refresh = Refresh::Checking(None);
+        let (auth, space) = (Arc::clone(&self.auth), self.space.clone());
+        let checking = async move {
+            let admitted = auth.admit(Some(&token), &space).await;
+            Done::Refresh { peer, admitted }
+        };
+        self.work.push(checking.boxed());
+    }
+
+    fn refreshed(&mut self, peer: PeerId, admitted: Result<Admission, Denial>) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if let Refresh::Checking(Some(next)) = std::mem::take(&mut known.refresh) {
+            return self.refresh(peer, next);
+        }
+        match admitted {
+            Ok(Admission { grant, pass }) => {
+                self.passes.insert(peer, pass);
+                self.has_access(peer, Ok(grant));
+            }
+            // The token that let it in holds as long as it does.
+            Err(denial) if denial.code == ByeCode::Busy => {}
+            Err(denial) => self.has_access(peer, Err(denial)),
+        }
+    }
+
+    /// Passes on other rights, and ends sessions whose token has ended or was revoked.
+    fn look_at_passes(&mut self) {
+        for (peer, found) in self.passes.look() {
+            self.has_access(peer, found);
+        }
+    }
+
+    /// A peer may do this from now on. What waits for one that has to go does not reach it.
+    fn has_access(&mut self, peer: PeerId, found: Result<Grant, Denial>) {
+        let Some(known) = self.peers.get(&peer) else {
+            return;
+        };
+        let (outgoing, channel) = (Arc::clone(&known.link.outgoing), known.link.channel);
+        let input = match found {
+            Ok(grant) => HostInput::Regranted { peer, grant },
+            Err(Denial { code, reason }) => {
+                let bye = Bye { code, reason: reason.to_owned(), retry_after: None };
+                HostInput::Dismissed { peer, bye }
+            }
+        };
+        self.host.handle(clock::read(), input);
+        self.carry_out();
+        if !self.peers.contains_key(&peer) {
+            outgoing.sever(channel);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     age::Age,
-    auth::Auth,
+    auth::{Auth, Denial},
     faults::Faults,
     hub::{Hub, Inbox, ToHub},
 };
@@ -127,7 +127,8 @@ impl Hubs {
     /// Why not, for programs and for people: the space is the server's own, there are too many, or the process ends.
     pub(crate) fn inbox(&self, space: &SpaceId) -> Result<Inbox, (ByeCode, &'static str)> {
         if Self::is_own(space) {
-            return Err((ByeCode::NoSpace, "what begins with rejoin/ is the server's own"));
+            let Denial { code, reason } = Denial::SPACE;
+            return Err((code, reason));
         }
         let mut state = self.state();
         if state.stopping {
@@ -208,7 +209,10 @@ impl Hubs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Link, Open, Outgoing};
+    use crate::{
+        auth::Admission,
+        hub::{Link, Open, Outgoing},
+    };
     use rejoin_core::{
         id::{Incarnation, ReplicaId},
         protocol::{
@@ -239,7 +243,7 @@ mod tests {
             scrub: None,
             spaces_max: 10,
         };
-        (Hubs::new(db, Arc::new(Auth::None), config).await.unwrap(), directory)
+        (Hubs::new(db, Arc::new(Auth::everyone()), config).await.unwrap(), directory)
     }
 
     /// Says hello and returns what comes back.
@@ -256,10 +260,10 @@ mod tests {
             subscriptions: Vec::new(),
             epochs: Vec::new(),
         };
-        let grant = hubs.auth().grant(None, space).unwrap();
+        let Admission { grant, pass } = hubs.auth().admit(None, space).await.unwrap();
         let link = Link::new(1, Arc::clone(outgoing));
         let inbox = hubs.inbox(space).unwrap();
-        let open = Open { peer: hubs.next_peer(), hello, grant, link };
+        let open = Open { peer: hubs.next_peer(), hello, grant, pass, link };
         inbox.send(ToHub::Open(Box::new(open))).await.unwrap();
         let message = said(outgoing).await;
         (inbox, message)

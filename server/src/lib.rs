@@ -14,6 +14,7 @@ mod census;
 mod clock;
 mod config;
 mod connection;
+mod durable;
 mod every;
 mod faults;
 mod health;
@@ -22,16 +23,22 @@ mod hub;
 mod hubs;
 mod listen;
 mod outgoing;
+mod passes;
 mod secret;
 mod server;
 pub mod shutdown;
 pub mod telemetry;
 mod wal;
+mod watched;
 mod ws;
 
-pub use auth::AuthError;
+pub use auth::{
+    AuthError, BadName, JwtConfig, JwtSettings, JwtSettingsError, KeyError, SpaceGrant,
+    TemplateError,
+};
 pub use config::{
     AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};
+pub use watched::Unreadable;

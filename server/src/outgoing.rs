@@ -49,6 +49,10 @@ struct State<R> {
     waiting: BTreeMap<u64, usize>,
     /// Channels that hubs closed and that the reading half has not heard of.
     closed: Vec<u64>,
+    /// The channel of the message that is being written.
+    writing: Option<u64>,
+    /// The rest of that message is not to be written.
+    severed: bool,
     ended: bool,
 }
 
@@ -58,6 +62,8 @@ impl<R> Default for Outgoing<R> {
             items: VecDeque::new(),
             waiting: BTreeMap::new(),
             closed: Vec::new(),
+            writing: None,
+            severed: false,
             ended: false,
         };
         Self { state: Mutex::new(state), pushed: Notify::new(), closed: Notify::new() }
@@ -100,6 +106,29 @@ impl<R> Outgoing<R> {
         self.push_within(item, usize::MAX);
     }
 
+    /// Drops what waits for a channel whose peer may not have it any more, but for the last word. Of a message before
+    /// it that is being written the rest is not: [`Self::is_severed`].
+    pub(crate) fn sever(&self, channel: u64) {
+        let mut state = self.state();
+        let Some(last) = state.items.iter().rposition(|item| item.channel == channel) else {
+            return;
+        };
+        let mut at = 0;
+        state.items.retain(|item| {
+            at += 1;
+            item.channel != channel || at == last + 1
+        });
+        let left = state.items.iter().find(|item| item.channel == channel);
+        let left = left.map_or(0, |item| item.bytes.len());
+        state.waiting.insert(channel, left);
+        state.severed |= state.writing == Some(channel);
+    }
+
+    /// Whether the message that is being written must not be finished. Nothing else can follow a part of one.
+    pub(crate) fn is_severed(&self) -> bool {
+        self.state().severed
+    }
+
     /// A hub closed the channel.
     pub(crate) fn closed(&self, channel: u64) {
         self.state().closed.push(channel);
@@ -134,9 +163,11 @@ impl<R> Outgoing<R> {
 
     fn try_next(&self) -> Option<Option<Item<R>>> {
         let mut state = self.state();
+        (state.writing, state.severed) = (None, false);
         let Some(item) = state.items.pop_front() else {
             return state.ended.then_some(None);
         };
+        state.writing = Some(item.channel);
         if let Some(waiting) = state.waiting.get_mut(&item.channel) {
             *waiting -= item.bytes.len();
         }
@@ -150,5 +181,41 @@ impl<R> Outgoing<R> {
 
     fn state(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(channel: u64, text: &[u8]) -> Item<()> {
+        Item { channel, bytes: text.into(), route: None }
+    }
+
+    #[tokio::test]
+    async fn x11_of_what_waits_for_a_severed_channel_only_the_last_word_is_left() {
+        let outgoing = Outgoing::default();
+        for (channel, text) in [(1, b"a"), (1, b"b"), (2, b"c"), (1, b"d"), (1, b"e"), (2, b"f")] {
+            assert!(outgoing.push(item(channel, text)));
+        }
+        assert_eq!(&*outgoing.next().await.unwrap().bytes, b"a");
+        outgoing.sever(1);
+        assert!(outgoing.is_severed(), "the first one is being written");
+        let mut left = Vec::new();
+        outgoing.end();
+        while let Some(item) = outgoing.next().await {
+            assert!(!outgoing.is_severed());
+            left.push((item.channel, item.bytes.to_vec()));
+        }
+        assert_eq!(left, [(2, b"c".to_vec()), (1, b"e".to_vec()), (2, b"f".to_vec())]);
+    }
+
+    #[tokio::test]
+    async fn x11_last_word_that_is_being_written_is_finished() {
+        let outgoing = Outgoing::default();
+        assert!(outgoing.push(item(1, b"bye")));
+        assert!(outgoing.next().await.is_some());
+        outgoing.sever(1);
+        assert!(!outgoing.is_severed());
     }
 }

@@ -2,14 +2,10 @@
 //!
 //! Invariant: a key file is complete or absent; only its owner may read it.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::Path,
-};
+use crate::durable;
+use std::{fs, io, path::Path};
 
 const NAME: &str = "proof.key";
-const NAME_NEW: &str = "proof.key.new";
 
 /// Reads the key in `directory`, or makes one.
 ///
@@ -24,12 +20,7 @@ pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
-            let new = directory.join(NAME_NEW);
-            let mut file = private().create(true).truncate(true).write(true).open(&new)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()?;
+            durable::replace(&path, &key)?;
             Ok(key)
         }
         Err(error) => Err(error),
@@ -41,11 +32,4 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

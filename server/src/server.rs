@@ -63,9 +63,9 @@ pub enum ServerError {
         /// Why.
         source: SqliteError,
     },
-    /// The tokens cannot be used.
+    /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
-    Tokens(#[from] AuthError),
+    Access(#[from] AuthError),
     /// The directory of static files is none.
     #[error("--static {path} is not a directory")]
     Static {
@@ -129,11 +129,11 @@ impl Server {
         if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
             return Err(ServerError::Static { path: path.clone() });
         }
-        let auth = Arc::new(Auth::load(config.tokens.as_deref())?);
         let data = config.data.clone();
         let proof_key = make_directory(&data)
             .and_then(|()| secret::proof_key(&data))
             .map_err(|source| ServerError::Data { path: data.clone(), source })?;
+        let auth = Arc::new(Auth::load(&config).await?);
         let database = |source| ServerError::Database { path: data.clone(), source };
         let db = open_database(data.join("rejoin.sqlite"), options).await.map_err(database)?;
         let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
@@ -189,13 +189,20 @@ impl Server {
             stopping: stopping.clone(),
         };
         let app = App::new(gate, self.health, self.config.static_dir.as_deref());
-        if self.config.tokens.is_none() && !self.address.ip().is_loopback() {
+        if self.config.tokens.is_none()
+            && self.config.jwt.is_none()
+            && !self.address.ip().is_loopback()
+        {
             warn!(address = %self.address, "without tokens, everyone who reaches it may write");
         }
         info!(address = %self.address, "listening");
         let age = tokio::spawn({
             let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
             async move { age.keep(stopping).await }
+        });
+        let access = tokio::spawn({
+            let (hubs, stopping) = (Arc::clone(&self.hubs), stopping.clone());
+            async move { hubs.auth().keep(stopping).await }
         });
         let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
@@ -214,6 +221,9 @@ impl Server {
             self.hubs.stop().await;
             if age.await.is_err() {
                 error!("counting how long the server runs had stopped by a defect");
+            }
+            if access.await.is_err() {
+                error!("looking after access had stopped by a defect");
             }
             if log.await.is_err() {
                 error!("looking at the write-ahead log had stopped by a defect");

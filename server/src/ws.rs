@@ -278,7 +278,7 @@ async fn write(
 ) -> Ending {
     let mut chain = Chain::of_responder();
     while let Some(item) = outgoing.next().await {
-        match write_item(sink, item, &mut chain, stall_max).await {
+        match write_item(sink, outgoing, item, &mut chain, stall_max).await {
             Ok(()) => {}
             Err(ending) => return ending,
         }
@@ -288,6 +288,7 @@ async fn write(
 
 async fn write_item(
     sink: &mut SplitSink<Socket, Message>,
+    outgoing: &Outgoing,
     item: Item<Route>,
     chain: &mut Chain,
     stall_max: Duration,
@@ -297,6 +298,9 @@ async fn write_item(
     let message = deflated(bytes).await;
     let mut frames = wire::frames(channel, &message).peekable();
     while let Some(frame) = frames.next() {
+        if outgoing.is_severed() {
+            return Err(Ending::Gone);
+        }
         match timeout(stall_max, sink.send(Message::Binary(chain.seal(frame).into()))).await {
             Err(_elapsed) => return Err(Ending::Stalled),
             Ok(Err(_broken)) => return Err(Ending::Gone),

@@ -145,7 +145,7 @@ pub(crate) async fn write(
     body: Body,
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let (json, bytes) = body::read(&headers, body).await?;
     let batch: Batch = serde_json::from_value(json)
         .map_err(|error| Problem::unprocessable(format!("the batch: {error}")))?;

@@ -84,7 +84,7 @@ pub(crate) async fn changes(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let limit = Part::limit_of(since.limit)?;
     let feed = Feed::new(&since, limit)?;
     let from = match since.cursor.as_deref() {

@@ -119,7 +119,7 @@ pub(crate) async fn records(
     headers: HeaderMap,
 ) -> Result<Json<Listing>, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let collection = caller.collection(&place.collection)?;
     let limit = Part::limit_of(part.limit)?;
     let after = part.cursor.as_deref().map(RecordId::parse).transpose();
@@ -172,7 +172,7 @@ pub(crate) async fn collections(
     headers: HeaderMap,
 ) -> Result<Json<Collections>, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let after = part.cursor.as_deref().map(CollectionName::parse).transpose();
     let mut after = after.map_err(|error| Problem::invalid(format!("the cursor: {error}")))?;
     let patterns = caller.grant.rights.iter().map(|right| &right.pattern);

@@ -59,7 +59,7 @@ pub(crate) async fn live(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "text/event-stream")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let feed = Feed::new(&since, PAGE_CHANGES)?;
     let permit = api.feeds.clone().try_acquire_owned();
     let permit = permit.map_err(|_full| Problem::crowded("too many live feeds are open"))?;
@@ -148,7 +148,7 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<String, Problem> {
-        self.caller.grant = self.api.grant(self.caller.token.as_deref(), &self.caller.space)?;
+        self.api.renew(&mut self.caller)?;
         let page = self.feed.page(&self.api, &self.caller, &self.at).await?;
         let mut text = String::new();
         if page.upto != self.at {

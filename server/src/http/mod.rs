@@ -21,6 +21,7 @@ mod records;
 mod write;
 
 use crate::{
+    auth::{Admission, Pass, Renewed},
     hub::{Ask, ToHub},
     hubs::Hubs,
     ws,
@@ -31,6 +32,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
+    routing::{any, get},
 };
 use problem::{Code, Problem};
 use rejoin_core::{
@@ -82,7 +84,7 @@ impl Api {
     pub(crate) fn router(self, origins: Arc<[String]>) -> Router {
         let (router, document) = openapi::routes().split_for_parts();
         let document: Arc<str> = openapi::finish(document).into();
-        let document = axum::routing::get(move |headers: HeaderMap| async move {
+        let document = get(move |headers: HeaderMap| async move {
             body::accepts(&headers, "application/json")?;
             let kind = [(header::CONTENT_TYPE, "application/json")];
             Ok::<_, Problem>((kind, document.to_string()))
@@ -108,7 +110,7 @@ impl Api {
         });
         router
             .route(openapi::PATH, document)
-            .fallback(|| async { Problem::absent() })
+            .route("/v1/{*other}", any(|| async { Problem::absent() }))
             .layer(RequestDecompressionLayer::new())
             .layer(RequestBodyLimitLayer::new(body::BODY_BYTES_MAX))
             .layer(middleware::from_fn(problem::dress))
@@ -121,21 +123,30 @@ impl Api {
     /// Who asks, and for which space.
     ///
     /// # Errors
-    /// 400, 401, 404.
-    fn admit(&self, headers: &HeaderMap, space: &str) -> Result<Caller, Problem> {
+    /// 400, 401, 404, 503.
+    async fn admit(&self, headers: &HeaderMap, space: &str) -> Result<Caller, Problem> {
         let space = SpaceId::parse(space);
         let space = space.map_err(|error| Problem::invalid(format!("the space: {error}")))?;
-        let token = bearer(headers)?.map(str::to_owned);
-        let grant = self.grant(token.as_deref(), &space)?;
-        Ok(Caller { space, token, grant })
-    }
-
-    fn grant(&self, token: Option<&str>, space: &SpaceId) -> Result<Grant, Problem> {
-        if Hubs::is_own(space) {
+        let admitted = self.hubs.auth().admit(bearer(headers)?, &space).await;
+        let Admission { grant, pass } = admitted.map_err(|denial| Problem::of_denial(&denial))?;
+        if Hubs::is_own(&space) {
             return Err(Problem::absent());
         }
-        let grant = self.hubs.auth().grant(token, space);
-        grant.map_err(|code| Problem::of_bye(code, "the token gives no right to the space"))
+        Ok(Caller { space, grant, pass })
+    }
+
+    /// Looks again whether a caller may go on, and as what.
+    ///
+    /// # Errors
+    /// 401, 404.
+    fn renew(&self, caller: &mut Caller) -> Result<(), Problem> {
+        let renewed = self.hubs.auth().renew(&caller.pass, &caller.space);
+        let Renewed { grant, until } = renewed.map_err(|denial| Problem::of_denial(&denial))?;
+        caller.pass.renewed(until);
+        if let Some(grant) = grant {
+            caller.grant = grant;
+        }
+        Ok(())
     }
 
     /// Reads from the store, all from one snapshot.
@@ -173,8 +184,8 @@ impl Api {
 #[derive(Debug)]
 struct Caller {
     space: SpaceId,
-    token: Option<String>,
     grant: Grant,
+    pass: Pass,
 }
 
 impl Caller {

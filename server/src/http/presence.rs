@@ -69,7 +69,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<Present>, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &place.space)?;
+    let caller = api.admit(&headers, &place.space).await?;
     let present = api.ask(&caller.space, Ask::Present).await?;
     let one = |other: rejoin_core::protocol::message::Other| One {
         id: other.id,
@@ -146,7 +146,7 @@ async fn shown(
     showing: Showing,
     value: Option<Value>,
 ) -> Result<Shown, Problem> {
-    let caller = api.admit(headers, &showing.space)?;
+    let caller = api.admit(headers, &showing.space).await?;
     // Such names follow the rules of fields: not empty, bounded, printable.
     let name = FieldName::parse(&showing.name);
     let name = name.map_err(|error| Problem::invalid(format!("the name: {error}")))?;

@@ -3,6 +3,7 @@
 //! Invariant: whatever answers a request of the API with an error answers with a problem document, also what never
 //! came to a handler. Absent: what led to it.
 
+use crate::auth::Denial;
 use axum::{
     Json,
     extract::Request,
@@ -188,12 +189,16 @@ impl Problem {
         self.status
     }
 
+    /// Why somebody is not let in.
+    pub(crate) fn of_denial(denial: &Denial) -> Self {
+        Self::of_bye(denial.code, denial.reason)
+    }
+
     /// Why a session would end.
     pub(crate) fn of_bye(code: ByeCode, reason: &str) -> Self {
         match code {
             ByeCode::Unauthorized => {
-                let detail = "Authorization: Bearer with a good token is needed";
-                Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail)
+                Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, reason)
             }
             ByeCode::NoSpace => Self::absent(),
             ByeCode::Busy | ByeCode::ShuttingDown | ByeCode::SlowConsumer => Self::busy(reason),

@@ -108,7 +108,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "application/json")?;
-    let caller = api.admit(&headers, &named.space)?;
+    let caller = api.admit(&headers, &named.space).await?;
     let key = caller.record(&named.collection, &named.id)?;
     let mut answers = api.read(&caller.space, &[StoredRecord::query(&key)]).await?;
     let Some(Answer::Value(Some(value))) = answers.pop() else {
@@ -222,7 +222,7 @@ pub(crate) async fn delete(
     Query(how): Query<Removing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let request = Request::admit(&api, &named, &headers)?;
+    let request = Request::admit(&api, &named, &headers).await?;
     let (name, erase) = if how.erase { ("erase", true) } else { ("remove", false) };
     let (done, told) = request.done(&api, name, Action::Remove { erase }, &[]).await?;
     if !done.records.iter().any(|record| record.was_live) {
@@ -318,9 +318,9 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn admit(api: &Api, named: &Named, headers: &'a HeaderMap) -> Result<Self, Problem> {
+    async fn admit(api: &Api, named: &Named, headers: &'a HeaderMap) -> Result<Self, Problem> {
         body::accepts(headers, "application/json")?;
-        let caller = api.admit(headers, &named.space)?;
+        let caller = api.admit(headers, &named.space).await?;
         let key = caller.record(&named.collection, &named.id)?;
         let expected = etag::conditions(headers)?;
         Ok(Self { caller, key, headers, expected })
@@ -332,7 +332,7 @@ impl<'a> Request<'a> {
         headers: &'a HeaderMap,
         body: Body,
     ) -> Result<(Self, Map<String, Json_>, axum::body::Bytes), Problem> {
-        let request = Self::admit(api, named, headers)?;
+        let request = Self::admit(api, named, headers).await?;
         let (fields, bytes) = body::read_object(headers, body).await?;
         Ok((request, fields, bytes))
     }

@@ -114,6 +114,8 @@ pub(crate) struct Client {
     pub(crate) token: Option<String>,
     pub(crate) replica: ReplicaId,
     pub(crate) versions: Vec<u32>,
+    /// What it asks for, if anything.
+    pub(crate) pattern: Option<Pattern>,
     known: Vec<Incarnation>,
     clock: u64,
     pub(crate) cursor: Option<Cursor>,
@@ -144,6 +146,7 @@ impl Client {
             token: None,
             replica: ReplicaId::from_bytes([name; 16]),
             versions: vec![1],
+            pattern: Some(Pattern::All),
             known: Vec::new(),
             clock: 0,
             cursor: None,
@@ -184,7 +187,7 @@ impl Client {
                     streams || self.cursor.is_none(),
                     "the server lost what it had: {welcome:?}"
                 );
-                if !streams {
+                if !streams && self.pattern.is_some() {
                     let place = self.place.clone();
                     self.say(&Message::Resume(Resume { subscription: 1, place, time: self.time }))
                         .await?;
@@ -218,14 +221,18 @@ impl Client {
             space: self.space.clone(),
             token: self.token.clone(),
             clock: wall(),
-            subscriptions: vec![Subscription {
-                id: 1,
-                pattern: Pattern::All,
-                cursor: self.cursor,
-                place: self.place.clone(),
-                root: None,
-                time: self.time,
-            }],
+            subscriptions: self
+                .pattern
+                .iter()
+                .map(|pattern| Subscription {
+                    id: 1,
+                    pattern: pattern.clone(),
+                    cursor: self.cursor,
+                    place: self.place.clone(),
+                    root: None,
+                    time: self.time,
+                })
+                .collect(),
             epochs: self.epochs.clone(),
         }
     }

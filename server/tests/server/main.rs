@@ -8,9 +8,12 @@
     reason = "tests and what they share end the test when anything but the expected comes"
 )]
 
+mod access;
 mod bad_lines;
 mod client;
 mod interrupted;
+mod issuer;
+mod jwts;
 mod killed;
 mod operating;
 mod refusals;
