@@ -29,6 +29,11 @@ use std::{
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::error;
 
+/// Whether the server keeps something for itself there: no client has business in it.
+pub(crate) fn is_own(space: &SpaceId) -> bool {
+    space.as_str().starts_with("rejoin/")
+}
+
 /// The spaces of one database.
 pub(crate) struct Hubs {
     db: SqliteDb,
@@ -77,7 +82,7 @@ impl Hubs {
         auth: Arc<Auth>,
         config: HubsConfig,
     ) -> Result<Self, SqliteError> {
-        let spaces = db.spaces().await?.into_iter().filter(|space| !Self::is_own(space));
+        let spaces = db.spaces().await?.into_iter().filter(|space| !is_own(space));
         let spaces = spaces.map(|space| (space, None)).collect();
         let state = State { spaces, tasks: JoinSet::new(), stopping: false };
         Ok(Self {
@@ -95,11 +100,6 @@ impl Hubs {
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
         })
-    }
-
-    /// Whether the server keeps something for itself there: no client has business in it.
-    pub(crate) fn is_own(space: &SpaceId) -> bool {
-        space.as_str().starts_with("rejoin/")
     }
 
     /// What is stored of a space, for who reads it without its hub.
@@ -126,7 +126,7 @@ impl Hubs {
     /// # Errors
     /// Why not, for programs and for people: the space is the server's own, there are too many, or the process ends.
     pub(crate) fn inbox(&self, space: &SpaceId) -> Result<Inbox, (ByeCode, &'static str)> {
-        if Self::is_own(space) {
+        if is_own(space) {
             let Denial { code, reason } = Denial::SPACE;
             return Err((code, reason));
         }

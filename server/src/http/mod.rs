@@ -23,7 +23,7 @@ mod write;
 use crate::{
     auth::{Admission, Pass, Renewed},
     hub::{Ask, ToHub},
-    hubs::Hubs,
+    hubs::{self, Hubs},
     ws,
 };
 use axum::{
@@ -129,7 +129,7 @@ impl Api {
         let space = space.map_err(|error| Problem::invalid(format!("the space: {error}")))?;
         let admitted = self.hubs.auth().admit(bearer(headers)?, &space).await;
         let Admission { grant, pass } = admitted.map_err(|denial| Problem::of_denial(&denial))?;
-        if Hubs::is_own(&space) {
+        if hubs::is_own(&space) {
             return Err(Problem::absent());
         }
         Ok(Caller { space, grant, pass })
