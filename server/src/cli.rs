@@ -55,6 +55,8 @@ enum Command {
         /// A backup, or the directory of another server [default: that of --data].
         directory: Option<PathBuf>,
     },
+    /// Fills the tables of `--project` anew: at once where the server runs, else when it starts.
+    Rebuild(Settings),
     /// Makes the database as small as it can be. It takes as much room again while it works.
     Compact(Place),
 }
@@ -106,6 +108,7 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
         Some(Command::Verify { directory, .. }) => {
             commands::verify::run(directory.as_ref().unwrap_or(&config.data))
         }
+        Some(Command::Rebuild(_)) => commands::rebuild::run(&config),
         Some(Command::Compact(_)) => commands::compact::run(&config),
     }
 }

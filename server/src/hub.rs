@@ -13,6 +13,7 @@ use crate::{
     auth::{Admission, Auth, Denial, Pass},
     clock,
     faults::Faults,
+    news::News,
     outgoing::{self, Item},
     passes::Passes,
     telemetry::short,
@@ -161,6 +162,7 @@ pub(crate) struct Hub {
     store: SqliteStore,
     auth: Arc<Auth>,
     faults: Arc<Faults>,
+    news: Arc<News>,
     inbox: mpsc::Receiver<ToHub>,
     /// For the routes of its peers.
     own: mpsc::WeakSender<ToHub>,
@@ -179,6 +181,7 @@ impl Hub {
         store: SqliteStore,
         auth: Arc<Auth>,
         faults: Arc<Faults>,
+        news: Arc<News>,
     ) -> (Self, Inbox) {
         let (own, inbox) = mpsc::channel(INBOX_MAX);
         let hub = Self {
@@ -188,6 +191,7 @@ impl Hub {
             store,
             auth,
             faults,
+            news,
             inbox,
             own: own.downgrade(),
             peers: BTreeMap::new(),
@@ -358,6 +362,7 @@ impl Hub {
                 self.host.handle(clock::read(), input);
                 if is_news {
                     self.guests.tell();
+                    self.news.tell(&self.space);
                 }
             }
             Done::Refresh { peer, admitted } => self.refreshed(peer, admitted),

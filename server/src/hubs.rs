@@ -8,6 +8,7 @@ use crate::{
     auth::{Auth, Denial},
     faults::Faults,
     hub::{Hub, Inbox, ToHub},
+    news::News,
 };
 use rejoin_core::{
     id::{Epoch, SpaceId},
@@ -19,7 +20,7 @@ use rejoin_core::{
 };
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteStore};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -39,6 +40,7 @@ pub(crate) struct Hubs {
     db: SqliteDb,
     auth: Arc<Auth>,
     faults: Arc<Faults>,
+    news: Arc<News>,
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
@@ -89,6 +91,7 @@ impl Hubs {
             db,
             auth,
             faults: Arc::default(),
+            news: Arc::default(),
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
@@ -105,6 +108,16 @@ impl Hubs {
     /// What is stored of a space, for who reads it without its hub.
     pub(crate) fn store(&self, space: &SpaceId) -> SqliteStore {
         self.db.space(space)
+    }
+
+    /// Which spaces have something new.
+    pub(crate) fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// Spaces that have rows or were asked for.
+    pub(crate) fn spaces(&self) -> BTreeSet<SpaceId> {
+        self.state().spaces.keys().cloned().collect()
     }
 
     pub(crate) fn auth(&self) -> &Auth {
@@ -148,7 +161,8 @@ impl Hubs {
         config.ran = self.age.ran();
         config.scrub = self.scrub;
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
-        let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
+        let news = Arc::clone(&self.news);
+        let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults, news);
         state.tasks.spawn(hub.run());
         state.spaces.insert(space.clone(), Some(inbox.clone()));
         // Those that ended need not be kept until the process does.

@@ -20,13 +20,16 @@ mod data;
 mod durable;
 mod every;
 mod faults;
+mod feed;
 mod health;
 mod http;
 mod hub;
 mod hubs;
 mod listen;
+mod news;
 mod outgoing;
 mod passes;
+mod project;
 mod secret;
 mod server;
 pub mod shutdown;
@@ -44,5 +47,6 @@ pub use config::{
     Settings, Source, Sources,
 };
 pub use every::{Every, EveryError};
+pub use project::{Projection, ProjectionError};
 pub use server::{Server, ServerError};
 pub use watched::Unreadable;

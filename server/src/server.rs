@@ -12,7 +12,9 @@ use crate::{
     data::DataDir,
     health::Health,
     hubs::{Hubs, HubsConfig},
-    listen, secret, wal,
+    listen,
+    project::Projections,
+    secret, wal,
     ws::Gate,
 };
 use rejoin_core::{
@@ -53,6 +55,14 @@ pub enum ServerError {
     #[error("the database in {path}: {source}")]
     Database {
         /// In which directory.
+        path: PathBuf,
+        /// Why.
+        source: SqliteError,
+    },
+    /// A file of tables cannot be used.
+    #[error("the tables in {path}: {source}")]
+    Tables {
+        /// Which file.
         path: PathBuf,
         /// Why.
         source: SqliteError,
@@ -104,6 +114,7 @@ pub struct Server {
     hubs: Arc<Hubs>,
     age: Arc<Age>,
     health: Arc<Health>,
+    projections: Projections,
 }
 
 impl Server {
@@ -166,10 +177,15 @@ impl Server {
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
+        let projections = config.projections.clone();
+        let projections = spawn_blocking(move || Projections::open(&projections)).await;
+        let projections = projections.unwrap_or(Err((data.clone(), SqliteError::Stopped)));
+        let projections =
+            projections.map_err(|(path, source)| ServerError::Tables { path, source })?;
         let cannot_listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
-        Ok(Self { data, config, listener, address, db, hubs, age, health })
+        Ok(Self { data, config, listener, address, db, hubs, age, health, projections })
     }
 
     /// Where it listens; the port is the real one.
@@ -212,6 +228,8 @@ impl Server {
             let (hubs, stopping) = (Arc::clone(&self.hubs), stopping.clone());
             async move { hubs.auth().keep(stopping).await }
         });
+        let projecting = self.projections.run(Arc::clone(&self.hubs), stopping.clone());
+        let projecting = tokio::spawn(projecting);
         let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
         let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
         let accepting = tokio::spawn(accepting);
@@ -232,6 +250,9 @@ impl Server {
             }
             if access.await.is_err() {
                 error!("looking after access had stopped by a defect");
+            }
+            if projecting.await.is_err() {
+                error!("filling tables had stopped by a defect");
             }
             if log.await.is_err() {
                 error!("looking at the write-ahead log had stopped by a defect");

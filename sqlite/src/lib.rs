@@ -20,6 +20,7 @@ mod options;
 mod queue;
 mod rows;
 mod snapshot;
+mod tables;
 mod whole;
 mod writer;
 
@@ -28,6 +29,7 @@ pub use error::SqliteError;
 pub use file::{APPLICATION_ID, FORMAT};
 pub use options::SqliteOptions;
 pub use snapshot::{Extent, SqliteSnapshot};
+pub use tables::{Cell, Reached, TableRow, Tables};
 pub use whole::{SqliteLock, compact, copy, parts};
 pub use writer::{GROUP_BATCHES_MAX, GROUP_BYTES_MAX};
 

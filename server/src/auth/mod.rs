@@ -15,6 +15,7 @@ mod signature;
 mod tokens;
 
 pub use keys::KeyError;
+pub(crate) use rights::SpacePattern;
 pub use rights::{BadName, SpaceGrant, TemplateError};
 pub use settings::{JwtConfig, JwtSettings, JwtSettingsError};
 

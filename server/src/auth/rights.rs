@@ -81,13 +81,13 @@ pub(super) fn rights_of(rules: &[Rule], space: &SpaceId) -> Vec<Right> {
 
 /// Which spaces: `*`, a name, or the beginning of names before a `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum SpacePattern {
+pub(crate) enum SpacePattern {
     Exact(SpaceId),
     Beginning(String),
 }
 
 impl SpacePattern {
-    fn parse(text: &str) -> Result<Self, NameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, NameError> {
         match text.strip_suffix('*') {
             Some("") => Ok(Self::Beginning(String::new())),
             // Names may end with a slash only here.
@@ -99,10 +99,19 @@ impl SpacePattern {
         }
     }
 
-    fn covers(&self, space: &SpaceId) -> bool {
+    pub(crate) fn covers(&self, space: &SpaceId) -> bool {
         match self {
             Self::Exact(name) => name == space,
             Self::Beginning(start) => space.as_str().starts_with(start),
+        }
+    }
+}
+
+impl fmt::Display for SpacePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Beginning(start) => write!(f, "{start}*"),
         }
     }
 }

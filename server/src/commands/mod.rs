@@ -5,6 +5,7 @@ pub(crate) mod compact;
 pub(crate) mod config;
 mod draft;
 mod manifest;
+pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod verify;
@@ -44,6 +45,8 @@ pub(crate) enum CommandError {
     Altered(PathBuf),
     #[error("{0} is there: with --replace it is moved aside")]
     Occupied(PathBuf),
+    #[error("there is nothing to rebuild: the configuration has no --project")]
+    NoTables,
     #[error("damaged: {findings} findings")]
     Damaged { findings: usize },
 }

@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod listening;
 mod logging;
+mod projecting;
 mod shown;
 mod storage;
 
@@ -22,7 +23,7 @@ pub use logging::LogFormat;
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
-use crate::{auth::JwtConfig, every::Every};
+use crate::{auth::JwtConfig, every::Every, project::Projection};
 use clap::{ArgMatches, Args};
 use rejoin_core::protocol::host::RETENTION;
 use shown::Shown;
@@ -44,6 +45,8 @@ pub struct Settings {
     limits: limits::LimitSettings,
     #[command(flatten)]
     logging: logging::LoggingSettings,
+    #[command(flatten)]
+    projecting: projecting::ProjectSettings,
 }
 
 /// The effective configuration.
@@ -75,6 +78,8 @@ pub struct Config {
     pub clock: ClockKind,
     /// Allowed origins; empty: the host that the request names.
     pub origins: Vec<String>,
+    /// What is also put into tables.
+    pub projections: Vec<Projection>,
     /// Limits.
     pub limits: ConnectionLimits,
 }
@@ -97,6 +102,7 @@ impl Config {
             scrub: Every::DAY,
             clock: ClockKind::default(),
             origins: Vec::new(),
+            projections: Vec::new(),
             limits: ConnectionLimits::default(),
         }
     }
@@ -120,6 +126,7 @@ impl Config {
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
         said.logging.decide(&mut config);
+        said.projecting.decide(&mut config);
         Ok(config)
     }
 
@@ -131,6 +138,7 @@ impl Config {
         shown.extend(access::show(self));
         shown.extend(limits::show(self));
         shown.extend(logging::show(self));
+        shown.extend(projecting::show(self));
         shown
     }
 }

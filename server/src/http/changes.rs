@@ -1,37 +1,21 @@
-//! What has changed since a cursor, page by page.
-//!
-//! Invariant: the feed has one entry for each record, where its latest change stands, so pages bring every record
-//! that has changed, as it is now; a record that moves on while pages are read comes in a later one.
+//! What has changed since a cursor, page by page: the feed, of what the caller may read.
 
 use super::{
     Api, Caller, body,
-    cursor::Position,
-    damaged,
     list::{InSpace, Listed, Part},
     problem::{Problem, Refused},
 };
+use crate::feed::{self, Change, Position};
 use axum::{
     Json,
     extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use rejoin_core::{
-    id::{Pattern, RecordKey, Seq},
-    io::Answer,
-    protocol::{
-        host::{Standing, StoredRecord, feed_query, read_feed},
-        message::Place,
-    },
-};
+use rejoin_core::id::{Pattern, RecordKey};
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU32;
 use utoipa::{IntoParams, ToSchema};
 
-/// Rows of the feed that one page looks at.
-const FEED_ROWS: NonZeroU32 = NonZeroU32::MIN.saturating_add(4_095);
-/// Stored bytes behind which a page ends.
-const PAGE_BYTES: u64 = 1 << 20;
 /// In place of a cursor: from here on.
 pub(super) const NOW: &str = "now";
 
@@ -90,7 +74,7 @@ pub(crate) async fn changes(
     let from = match since.cursor.as_deref() {
         None => Position::START,
         Some(NOW) => now(&api, &caller).await?,
-        Some(cursor) => Position::decode(cursor)?,
+        Some(cursor) => position(cursor)?,
     };
     let page = feed.page(&api, &caller, &from).await?;
     let changes = page.changes.into_iter().map(|(change, _)| change).collect();
@@ -98,14 +82,22 @@ pub(crate) async fn changes(
     Ok((StatusCode::OK, Json(changes)).into_response())
 }
 
+/// Where a cursor stands.
+///
+/// # Errors
+/// 400.
+pub(super) fn position(cursor: &str) -> Result<Position, Problem> {
+    let position = Position::decode(cursor);
+    position.ok_or_else(|| Problem::invalid("the cursor is none of this server"))
+}
+
 /// The head.
 ///
 /// # Errors
 /// 503.
 pub(super) async fn now(api: &Api, caller: &Caller) -> Result<Position, Problem> {
-    let answers = api.read(&caller.space, &Standing::queries()).await?;
-    let standing = Standing::read(answers).map_err(|error| damaged(&caller.space, &error))?;
-    Ok(standing.as_ref().map_or(Position::START, Position::at_head))
+    let store = api.hubs.store(&caller.space);
+    feed::now(&store).await.map_err(|error| Problem::of_feed(&caller.space, &error))
 }
 
 /// What somebody wants to be told.
@@ -143,73 +135,16 @@ impl Feed {
         caller: &Caller,
         from: &Position,
     ) -> Result<Page, Problem> {
-        let damaged = |error| damaged(&caller.space, &error);
-        let answers = api.read(&caller.space, &Standing::queries()).await?;
-        let Some(standing) = Standing::read(answers).map_err(damaged)? else {
-            return Ok(Page { changes: Vec::new(), upto: from.clone(), more: false });
-        };
-        let (base, after) = from.resume(&standing)?;
-        // Head and feed are of one snapshot; the base was good in an earlier one of this history.
-        let queries: Vec<_> =
-            Standing::queries().into_iter().chain([feed_query(&after, FEED_ROWS)]).collect();
-        let mut answers = api.read(&caller.space, &queries).await?;
-        let feed = match answers.pop() {
-            Some(Answer::Page(page)) => page,
-            Some(Answer::Value(_)) | None => return Err(Problem::storage()),
-        };
-        let standing = Standing::read(answers).map_err(damaged)?.ok_or_else(Problem::storage)?;
-        from.resume(&standing)?;
-        let (mut wanted, mut bytes, mut cut) = (Vec::new(), 0, None);
-        let mut last = after;
-        for row in &feed.rows {
-            let (seq, key, len) = read_feed(row).map_err(damaged)?;
-            if wanted.len() >= self.limit || bytes >= PAGE_BYTES {
-                cut = Some(last.clone());
-                break;
-            }
-            last = Place { seq, key: Some(key.clone()) };
-            if self.tells(caller, &key) {
-                bytes += len;
-                wanted.push((seq, key));
-            }
-        }
-        let cut = cut.or_else(|| feed.more.then_some(last));
-        let upto = match &cut {
-            Some(place) => base.on_the_way(place.clone()),
-            None => Position::at_head(&standing),
-        };
-        let changes = self.read(api, caller, &base, wanted).await?;
-        Ok(Page { changes, upto, more: cut.is_some() })
+        let store = api.hubs.store(&caller.space);
+        let page = feed::page(&store, from, self.limit, |key| self.tells(caller, key)).await;
+        let page = page.map_err(|error| Problem::of_feed(&caller.space, &error))?;
+        let listed = |Change { key, stored, position }| (Listed::of(&key, &stored), position);
+        let changes = page.changes.into_iter().map(listed).collect();
+        Ok(Page { changes, upto: page.upto, more: page.more })
     }
 
     fn tells(&self, caller: &Caller, key: &RecordKey) -> bool {
         let collection = &key.collection;
         self.pattern.covers(collection) && caller.grant.reads(&Pattern::Exact(collection.clone()))
-    }
-
-    async fn read(
-        &self,
-        api: &Api,
-        caller: &Caller,
-        base: &Position,
-        wanted: Vec<(Seq, RecordKey)>,
-    ) -> Result<Vec<(Listed, Position)>, Problem> {
-        let queries: Vec<_> = wanted.iter().map(|(_, key)| StoredRecord::query(key)).collect();
-        let answers = api.read(&caller.space, &queries).await?;
-        let mut changes = Vec::with_capacity(wanted.len());
-        for ((seq, key), answer) in wanted.into_iter().zip(answers) {
-            let Answer::Value(Some(value)) = answer else {
-                // It was collected since: who is so far behind hears of it with the next page.
-                continue;
-            };
-            let stored = StoredRecord::read(&value);
-            let stored = stored.map_err(|error| damaged(&caller.space, &error))?;
-            // Else it has moved on since, and comes where it stands now.
-            if stored.seq == seq {
-                let change = Listed::of(&key, &stored);
-                changes.push((change, base.on_the_way(Place { seq, key: Some(key) })));
-            }
-        }
-        Ok(changes)
     }
 }

@@ -6,11 +6,10 @@
 use super::{
     Api, Caller, LAST_EVENT_ID, body, changes,
     changes::{Feed, NOW, Since},
-    cursor::Position,
     list::InSpace,
     problem::{Problem, Refused},
 };
-use crate::hub::Ask;
+use crate::{feed::Position, hub::Ask};
 use axum::{
     body::Body,
     extract::{Path, Query, State},
@@ -68,7 +67,7 @@ pub(crate) async fn live(
     let from = match last.or(since.cursor.as_deref()) {
         None => Position::START,
         Some(NOW) => changes::now(&api, &caller).await?,
-        Some(cursor) => Position::decode(cursor)?,
+        Some(cursor) => changes::position(cursor)?,
     };
     // What is no more is said with a status; and headers leave at once.
     let first = feed.page(&api, &caller, &from).await?;

@@ -9,7 +9,6 @@
 mod batch;
 mod body;
 mod changes;
-mod cursor;
 mod etag;
 mod forms;
 mod list;

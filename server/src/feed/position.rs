@@ -1,9 +1,9 @@
-//! A place in the feed that a client keeps: opaque to it.
+//! A place in the feed that somebody keeps, as a cursor: opaque to him.
 //!
 //! Invariant: whoever goes on from a cursor misses nothing that its feed has, or is told to begin anew. Absent: what
 //! stands in the feed.
 
-use super::problem::Problem;
+use super::Gone;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rejoin_core::{
     hlc::Hlc,
@@ -42,6 +42,11 @@ impl Position {
         Self { place: Some(place), ..self.clone() }
     }
 
+    /// The last place that was told.
+    pub(crate) fn furthest(&self) -> Seq {
+        self.place.as_ref().map_or(self.seq, |place| place.seq.max(self.seq))
+    }
+
     fn is_start(&self) -> bool {
         self.seq == Seq(0) && self.place.is_none()
     }
@@ -49,17 +54,16 @@ impl Position {
     /// Where the feed goes on from here, and from which position that is seen.
     ///
     /// # Errors
-    /// 410 where that is not known any more.
-    pub(crate) fn resume(&self, standing: &Standing) -> Result<(Self, Place), Problem> {
+    /// [`Gone`] where that is not known any more.
+    pub(crate) fn resume(&self, standing: &Standing) -> Result<(Self, Place), Gone> {
         if self.is_start() {
             // Nothing that is gone by now is known to it.
             let begun = Self { epoch: standing.epoch, time: standing.clock, ..Self::START };
             return Ok((begun, Place::default()));
         }
-        let furthest = self.place.as_ref().map_or(self.seq, |place| place.seq.max(self.seq));
-        let cursor = Cursor { epoch: self.epoch, seq: furthest };
+        let cursor = Cursor { epoch: self.epoch, seq: self.furthest() };
         if !standing.goes_on(&cursor, self.time) {
-            return Err(Problem::cursor_gone());
+            return Err(Gone);
         }
         let whole = Self { epoch: standing.epoch, place: None, ..self.clone() };
         match &self.place {
@@ -82,11 +86,9 @@ impl Position {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// # Errors
-    /// 400.
-    pub(crate) fn decode(text: &str) -> Result<Self, Problem> {
-        let parsed = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| parse(&bytes));
-        parsed.ok_or_else(|| Problem::invalid("the cursor is none of this server"))
+    /// `None` for what [`Self::encode`] has not made.
+    pub(crate) fn decode(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| parse(&bytes))
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
             let text = position.encode();
             assert_eq!(Position::decode(&text).unwrap(), position);
             for other in [text.split_at(1).1, text.split_at(text.len() - 2).0, "", "%"] {
-                assert_ne!(Position::decode(other).ok(), Some(position.clone()), "{other}");
+                assert_ne!(Position::decode(other), Some(position.clone()), "{other}");
             }
         }
     }
