@@ -24,6 +24,8 @@ mod health;
 mod hub;
 mod hubs;
 mod listen;
+mod metrics;
+mod operations;
 mod outgoing;
 mod passes;
 mod secret;
@@ -39,8 +41,8 @@ pub use auth::{
     TemplateError,
 };
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
-    Settings, Source, Sources,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
+    OperationsConfig, RefillKind, Settings, Source, Sources, Switch,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};

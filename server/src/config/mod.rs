@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod listening;
 mod logging;
+mod operations;
 mod shown;
 mod storage;
 
@@ -19,6 +20,7 @@ pub(crate) use layers::place;
 pub use layers::{Source, Sources};
 pub use limits::ConnectionLimits;
 pub use logging::LogFormat;
+pub use operations::{OperationsConfig, Switch};
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
@@ -42,6 +44,8 @@ pub struct Settings {
     access: access::AccessSettings,
     #[command(flatten)]
     limits: limits::LimitSettings,
+    #[command(flatten)]
+    operations: operations::OperationsSettings,
     #[command(flatten)]
     logging: logging::LoggingSettings,
 }
@@ -77,6 +81,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Limits.
     pub limits: ConnectionLimits,
+    /// How it is watched, and how it ends.
+    pub operations: OperationsConfig,
 }
 
 impl Config {
@@ -98,6 +104,7 @@ impl Config {
             clock: ClockKind::default(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
+            operations: OperationsConfig::default(),
         }
     }
 
@@ -119,6 +126,7 @@ impl Config {
         said.storage.decide(&mut config);
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
+        said.operations.decide(&mut config);
         said.logging.decide(&mut config);
         Ok(config)
     }
@@ -130,6 +138,7 @@ impl Config {
         shown.extend(storage::show(self));
         shown.extend(access::show(self));
         shown.extend(limits::show(self));
+        shown.extend(operations::show(self));
         shown.extend(logging::show(self));
         shown
     }
