@@ -26,7 +26,9 @@ mod http;
 mod hub;
 mod hubs;
 mod listen;
+mod metrics;
 mod news;
+mod operations;
 mod outgoing;
 mod passes;
 mod project;
@@ -43,8 +45,8 @@ pub use auth::{
     TemplateError,
 };
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
-    Settings, Source, Sources,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
+    OperationsConfig, RefillKind, Settings, Source, Sources, Switch,
 };
 pub use every::{Every, EveryError};
 pub use project::{Projection, ProjectionError};

@@ -6,7 +6,6 @@
 use crate::{
     app::App,
     census::{Census, Slot},
-    config::ConnectionLimits,
 };
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,10 +28,10 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 pub(crate) async fn accept(
     listener: TcpListener,
     app: App,
-    limits: ConnectionLimits,
+    census: Census,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let census = Arc::new(Census::new(limits));
+    let census = Arc::new(census);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -7,12 +7,15 @@ use crate::{
     age::Age,
     app::App,
     auth::{Auth, AuthError},
+    census::Census,
     clock,
     config::{ClockKind, Config},
     data::DataDir,
     health::Health,
     hubs::{Hubs, HubsConfig},
     listen,
+    metrics::Metrics,
+    operations::Operations,
     project::Projections,
     secret, wal,
     ws::Gate,
@@ -22,11 +25,17 @@ use rejoin_core::{
     time::Millis,
 };
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::spawn_blocking,
+    task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
@@ -110,6 +119,8 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Arc<Metrics>,
+    metrics_listener: Option<TcpListener>,
     db: SqliteDb,
     hubs: Arc<Hubs>,
     age: Arc<Age>,
@@ -165,7 +176,9 @@ impl Server {
         }
         let age = Arc::new(age);
         let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
+        let metrics = Arc::<Metrics>::default();
         let hubs = HubsConfig {
+            metrics: Arc::clone(&metrics),
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,
@@ -177,15 +190,33 @@ impl Server {
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
-        let projections = config.projections.clone();
-        let projections = spawn_blocking(move || Projections::open(&projections)).await;
+        let (projections, counted) = (config.projections.clone(), Arc::clone(&metrics));
+        let projections = spawn_blocking(move || Projections::open(&projections, &counted)).await;
         let projections = projections.unwrap_or(Err((data.clone(), SqliteError::Stopped)));
         let projections =
             projections.map_err(|(path, source)| ServerError::Tables { path, source })?;
-        let cannot_listen = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
-        let address = listener.local_addr().map_err(cannot_listen)?;
-        Ok(Self { data, config, listener, address, db, hubs, age, health, projections })
+        let (listener, address) = listen_on(config.listen).await?;
+        let metrics_listener = match config.operations.metrics_listen {
+            Some(address) => {
+                let (listener, address) = listen_on(address).await?;
+                info!(%address, "telling metrics");
+                Some(listener)
+            }
+            None => None,
+        };
+        Ok(Self {
+            data,
+            config,
+            listener,
+            address,
+            metrics,
+            metrics_listener,
+            db,
+            hubs,
+            age,
+            health,
+            projections,
+        })
     }
 
     /// Where it listens; the port is the real one.
@@ -194,25 +225,16 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` resolves, then ends in order within about five seconds: accepts nothing
-    /// more, lets commits that are under way be acknowledged, tells every client to come back, and
+    /// Serves until `shutdown` resolves, is not ready any more for the time that the configuration gives to balancers,
+    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be acknowledged, tells every client to come back, and
     /// closes the database. A database that failed in a write or a sync ends it in the same way: what
     /// the file holds is known again once another process has opened it.
     ///
     /// # Errors
     /// The database failed before or while it was closed. What was acknowledged is durable all the same.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let (stop, stopping) = watch::channel(false);
-        let gate = Gate {
-            hubs: Arc::clone(&self.hubs),
-            origins: self.config.origins.clone().into(),
-            frame_bytes_max: usize::try_from(self.config.limits.frame_bytes_max)
-                .unwrap_or(usize::MAX),
-            opening_max: self.config.limits.opening_max,
-            stall_max: self.config.limits.stall_max,
-            stopping: stopping.clone(),
-        };
-        let app = App::new(gate, self.health, self.config.static_dir.as_deref());
+        let (drain, draining) = watch::channel(false);
         if self.config.tokens.is_none()
             && self.config.jwt.is_none()
             && !self.address.ip().is_loopback()
@@ -220,42 +242,32 @@ impl Server {
             warn!(address = %self.address, "without tokens, everyone who reaches it may write");
         }
         info!(address = %self.address, "listening");
-        let age = tokio::spawn({
-            let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
-            async move { age.keep(stopping).await }
-        });
-        let access = tokio::spawn({
-            let (hubs, stopping) = (Arc::clone(&self.hubs), stopping.clone());
-            async move { hubs.auth().keep(stopping).await }
-        });
-        let projecting = self.projections.run(Arc::clone(&self.hubs), stopping.clone());
-        let projecting = tokio::spawn(projecting);
-        let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
-        let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
-        let accepting = tokio::spawn(accepting);
+        let Self { data, config, db, hubs, .. } = &self;
+        let (data, wait) = (data.clone(), config.operations.drain);
+        let (db, hubs) = (db.clone(), Arc::clone(hubs));
+        let mut keeping = self.keep(&stopping);
+        let mut accepting = self.accept(stopping, draining);
         tokio::select! {
-            () = shutdown => info!("stopping"),
-            fault = self.db.failed() => {
+            () = shutdown => {
+                info!("stopping");
+                drain.send_replace(true);
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    _told_when_it_is_closed = db.failed() => {}
+                }
+            }
+            fault = db.failed() => {
                 error!(%fault, "the database failed, stopping: it can be started again");
             }
         }
         stop.send_replace(true);
         let drained = async {
-            if accepting.await.is_err() {
+            if !ended_well(&mut accepting).await {
                 error!("accepting connections had stopped by a defect");
             }
-            self.hubs.stop().await;
-            if age.await.is_err() {
-                error!("counting how long the server runs had stopped by a defect");
-            }
-            if access.await.is_err() {
-                error!("looking after access had stopped by a defect");
-            }
-            if projecting.await.is_err() {
-                error!("filling tables had stopped by a defect");
-            }
-            if log.await.is_err() {
-                error!("looking at the write-ahead log had stopped by a defect");
+            hubs.stop().await;
+            if !ended_well(&mut keeping).await {
+                error!("looking after the server had stopped by a defect");
             }
             // Every connection holds a receiver.
             stop.closed().await;
@@ -263,12 +275,78 @@ impl Server {
         if timeout(DRAIN, drained).await.is_err() {
             warn!("some connections did not end in time");
         }
-        let closed = timeout(DRAIN, self.db.close()).await;
+        let closed = timeout(DRAIN, db.close()).await;
         let closed = closed.unwrap_or(Err(SqliteError::Stopped));
-        closed.map_err(|source| ServerError::Database { path: self.data, source })?;
+        closed.map_err(|source| ServerError::Database { path: data, source })?;
         info!("stopped");
         Ok(())
     }
+
+    /// Does what is to be done now and then.
+    fn keep(&mut self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut keeping = JoinSet::new();
+        let (age, stops) = (Arc::clone(&self.age), stopping.clone());
+        keeping.spawn(async move { age.keep(stops).await });
+        let (hubs, stops) = (Arc::clone(&self.hubs), stopping.clone());
+        keeping.spawn(async move { hubs.auth().keep(stops).await });
+        keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
+        let projections = std::mem::take(&mut self.projections);
+        keeping.spawn(projections.run(Arc::clone(&self.hubs), stopping.clone()));
+        keeping
+    }
+
+    /// Accepts connections, wherever it listens.
+    fn accept(
+        self,
+        stopping: watch::Receiver<bool>,
+        draining: watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let limits = self.config.limits;
+        let gate = Gate {
+            hubs: Arc::clone(&self.hubs),
+            metrics: Arc::clone(&self.metrics),
+            origins: self.config.origins.into(),
+            frame_bytes_max: usize::try_from(limits.frame_bytes_max).unwrap_or(usize::MAX),
+            opening_max: limits.opening_max,
+            stall_max: limits.stall_max,
+            stopping: stopping.clone(),
+        };
+        let operations = Arc::new(Operations {
+            data: DataDir::new(self.data),
+            db: self.db,
+            hubs: self.hubs,
+            health: self.health,
+            metrics: Arc::clone(&self.metrics),
+            config: self.config.operations,
+            draining,
+            started: AtomicBool::new(false),
+        });
+        let app = App::new(gate, &operations, self.config.static_dir.as_deref());
+        let census = || Census::new(limits, Arc::clone(&self.metrics));
+        let mut accepting = JoinSet::new();
+        if let Some(listener) = self.metrics_listener {
+            let app = App::of_operations(&operations);
+            accepting.spawn(listen::accept(listener, app, census(), stopping.clone()));
+        }
+        accepting.spawn(listen::accept(self.listener, app, census(), stopping));
+        accepting
+    }
+}
+
+/// Waits for tasks; whether none of them panicked.
+async fn ended_well(tasks: &mut JoinSet<()>) -> bool {
+    let mut well = true;
+    while let Some(ended) = tasks.join_next().await {
+        well &= ended.is_ok();
+    }
+    well
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let cannot_listen = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let address = listener.local_addr().map_err(cannot_listen)?;
+    Ok((listener, address))
 }
 
 fn check_static(config: &Config) -> Result<(), ServerError> {

@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod listening;
 mod logging;
+mod operations;
 mod projecting;
 mod shown;
 mod storage;
@@ -20,6 +21,7 @@ pub(crate) use layers::place;
 pub use layers::{Source, Sources};
 pub use limits::ConnectionLimits;
 pub use logging::LogFormat;
+pub use operations::{OperationsConfig, Switch};
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
@@ -43,6 +45,8 @@ pub struct Settings {
     access: access::AccessSettings,
     #[command(flatten)]
     limits: limits::LimitSettings,
+    #[command(flatten)]
+    operations: operations::OperationsSettings,
     #[command(flatten)]
     logging: logging::LoggingSettings,
     #[command(flatten)]
@@ -82,6 +86,8 @@ pub struct Config {
     pub projections: Vec<Projection>,
     /// Limits.
     pub limits: ConnectionLimits,
+    /// How it is watched, and how it ends.
+    pub operations: OperationsConfig,
 }
 
 impl Config {
@@ -104,6 +110,7 @@ impl Config {
             origins: Vec::new(),
             projections: Vec::new(),
             limits: ConnectionLimits::default(),
+            operations: OperationsConfig::default(),
         }
     }
 
@@ -125,6 +132,7 @@ impl Config {
         said.storage.decide(&mut config);
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
+        said.operations.decide(&mut config);
         said.logging.decide(&mut config);
         said.projecting.decide(&mut config);
         Ok(config)
@@ -137,6 +145,7 @@ impl Config {
         shown.extend(storage::show(self));
         shown.extend(access::show(self));
         shown.extend(limits::show(self));
+        shown.extend(operations::show(self));
         shown.extend(logging::show(self));
         shown.extend(projecting::show(self));
         shown

@@ -14,18 +14,17 @@ pub use projection::{Projection, ProjectionError};
 use crate::{
     feed::{self, FeedError, Position},
     hubs::Hubs,
+    metrics::Metrics,
     news::Follower,
 };
 use cells::row;
+use prometheus_client::metrics::gauge::Gauge;
 use rejoin_core::id::{RecordKey, SpaceId};
 use rejoin_sqlite::{Reached, SqliteError, TableRow, Tables};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -42,27 +41,10 @@ const LOOKS_EVERY: Duration = Duration::from_secs(5);
 /// How long after a fault it is tried again.
 const RETRIES_AFTER: Duration = Duration::from_secs(5);
 
-/// All files of a server, and their tasks.
-#[derive(Debug)]
+/// All files of a server.
+#[derive(Debug, Default)]
 pub(crate) struct Projections {
     files: Vec<Projector>,
-    lags: Vec<Arc<Lag>>,
-}
-
-/// How far a file is behind.
-#[derive(Debug)]
-pub(crate) struct Lag {
-    /// Which one.
-    pub(crate) file: PathBuf,
-    /// Positions of feeds that it is known to lack.
-    positions: AtomicU64,
-}
-
-impl Lag {
-    /// Positions of feeds that it is known to lack.
-    pub(crate) fn positions(&self) -> u64 {
-        self.positions.load(Ordering::Relaxed)
-    }
 }
 
 /// Why a file cannot be used.
@@ -81,22 +63,19 @@ impl Projections {
     ///
     /// # Errors
     /// Which file cannot be used, and why.
-    pub(crate) fn open(projections: &[Projection]) -> Result<Self, (PathBuf, SqliteError)> {
+    pub(crate) fn open(
+        projections: &[Projection],
+        metrics: &Metrics,
+    ) -> Result<Self, (PathBuf, SqliteError)> {
         let mut files = Vec::new();
         for of_tables in by_file(projections) {
             let tables = Tables::open(&of_tables.file, &of_tables.about())
                 .map_err(|error| (of_tables.file.clone(), error))?;
-            let lag = Lag { file: of_tables.file.clone(), positions: AtomicU64::new(0) };
             let tables = Arc::new(Mutex::new(tables));
-            files.push(Projector { of_tables, tables, lag: Arc::new(lag) });
+            let lag = metrics.projection_lag(&of_tables.file);
+            files.push(Projector { of_tables, tables, lag });
         }
-        let lags = files.iter().map(|projector| Arc::clone(&projector.lag)).collect();
-        Ok(Self { files, lags })
-    }
-
-    /// How far each file is behind.
-    pub(crate) fn lags(&self) -> &[Arc<Lag>] {
-        &self.lags
+        Ok(Self { files })
     }
 
     /// Fills the files until the server stops.
@@ -118,7 +97,8 @@ impl Projections {
 struct Projector {
     of_tables: FileOfTables,
     tables: Arc<Mutex<Tables>>,
-    lag: Arc<Lag>,
+    /// Places of the feed that it lacked when it last looked.
+    lag: Gauge,
 }
 
 impl Projector {
@@ -193,7 +173,7 @@ impl Projector {
             };
             let more = page.more;
             let seq = page.upto.furthest();
-            self.lag.positions.store(page.head.0.saturating_sub(seq.0), Ordering::Relaxed);
+            self.is_behind(page.head.0.saturating_sub(from.furthest().0));
             if page.upto != from || anew {
                 let complete = (complete && !anew) || !more;
                 let reached = Reached { cursor: page.upto.encode(), seq: seq.0, complete };
@@ -202,9 +182,14 @@ impl Projector {
                 self.apply(space, anew, rows, reached).await?;
             }
             if !more {
+                self.is_behind(0);
                 return Ok(());
             }
         }
+    }
+
+    fn is_behind(&self, places: u64) {
+        self.lag.set(i64::try_from(places).unwrap_or(i64::MAX));
     }
 
     async fn reached(&self, space: &SpaceId) -> Result<Option<Reached>, Fault> {
@@ -226,6 +211,6 @@ impl Projector {
 }
 
 /// A panic under it left a transaction behind, which SQLite takes back.
-fn lock(tables: &Mutex<Tables>) -> std::sync::MutexGuard<'_, Tables> {
+fn lock(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(PoisonError::into_inner)
 }

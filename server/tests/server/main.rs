@@ -17,6 +17,7 @@ mod issuer;
 mod jwts;
 mod killed;
 mod operating;
+mod operations;
 mod refusals;
 mod settings;
 mod syncing;

@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 16] = [
+const SETTINGS: [(&str, &str, &str); 20] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json"),
@@ -25,6 +25,10 @@ const SETTINGS: [(&str, &str, &str); 16] = [
     ("scrub", "90m", "scrub=90m "),
     ("stall-seconds", "14", "stall-seconds=14"),
     ("clock", "accepted", "clock=accepted"),
+    ("metrics", "on", "metrics=on "),
+    ("metrics-listen", "127.0.0.1:8", "metrics-listen=127.0.0.1:8 "),
+    ("drain-seconds", "16", "drain-seconds=16 "),
+    ("disk-free-min-mib", "17", "disk-free-min-mib=17 "),
     ("data", "", "data="),
 ];
 

@@ -169,12 +169,19 @@ impl Process {
 
     /// Runs a command that becomes the program.
     pub(crate) fn run(command: &mut Command) -> Self {
+        Self::run_told(command).0
+    }
+
+    /// The same, and what it logged until it listened.
+    pub(crate) fn run_told(command: &mut Command) -> (Self, Vec<String>) {
+        let mut told = Vec::new();
         let mut child =
             command.env_clear().stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut read = BufReader::new(child.stderr.take().expect("its errors")).lines();
         let address = read
             .find_map(|line| {
                 let line = line.expect("a line");
+                told.push(line.clone());
                 let address = line.strip_suffix(" listening")?.rsplit_once("address=")?.1;
                 Some(address.parse().expect("an address"))
             })
@@ -186,7 +193,7 @@ impl Process {
                 sender.send(line).ok();
             }
         });
-        Self { child, address, lines }
+        (Self { child, address, lines }, told)
     }
 
     pub(crate) fn kill(&mut self) {
