@@ -15,6 +15,7 @@ mod interrupted;
 mod issuer;
 mod jwts;
 mod killed;
+mod matrix;
 mod operating;
 mod refusals;
 mod settings;
