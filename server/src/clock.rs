@@ -5,6 +5,7 @@ use std::{
     sync::LazyLock,
     time::{Duration, Instant, SystemTime},
 };
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -13,6 +14,14 @@ pub(crate) fn read() -> Now {
     // A clock set before 1970 counts as 1970; what is behind is never refused.
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Now { wall: WallMillis(millis(wall)), mono: MonoMillis(millis(START.elapsed())) }
+}
+
+/// The time, as in `2026-11-23T07:00:00.123456Z`.
+pub(crate) fn rfc3339() -> String {
+    let mut text = String::new();
+    // Writing to a `String` does not fail.
+    tracing_subscriber::fmt::time::SystemTime.format_time(&mut Writer::new(&mut text)).ok();
+    text
 }
 
 /// How long until `deadline`; nothing if it has passed.

@@ -1,11 +1,9 @@
 //! How often something is done: `90s`, `30m`, `24h`, `7d`, or `off`.
 
-use serde::Deserialize;
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 /// How often something is done, if ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every(Option<(NonZeroU32, Unit)>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +51,6 @@ impl FromStr for Every {
             .into_iter()
             .find_map(|(name, unit)| Some((text.strip_suffix(name)?.parse().ok()?, unit)));
         found.map(|every| Self(Some(every))).ok_or(EveryError)
-    }
-}
-
-impl TryFrom<String> for Every {
-    type Error = EveryError;
-
-    fn try_from(text: String) -> Result<Self, EveryError> {
-        text.parse()
     }
 }
 

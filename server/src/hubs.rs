@@ -30,7 +30,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tracing::error;
 
 /// Whether the server keeps something for itself there: no client has business in it.
-fn is_own(space: &SpaceId) -> bool {
+pub(crate) fn is_own(space: &SpaceId) -> bool {
     space.as_str().starts_with("rejoin/")
 }
 

@@ -11,9 +11,12 @@ mod age;
 mod app;
 mod auth;
 mod census;
+pub mod cli;
 mod clock;
+mod commands;
 mod config;
 mod connection;
+mod data;
 mod durable;
 mod every;
 mod faults;
@@ -36,7 +39,8 @@ pub use auth::{
     TemplateError,
 };
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, LogFormat, RefillKind, Settings,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
+    Settings, Source, Sources,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};

@@ -2,29 +2,35 @@
 //!
 //! Invariant: a key file is complete or absent; only its owner may read it.
 
-use crate::durable;
+use crate::{data::KEY, durable};
 use std::{fs, io, path::Path};
-
-const NAME: &str = "proof.key";
 
 /// Reads the key in `directory`, or makes one.
 ///
 /// # Errors
 /// The file system's; `InvalidData` for a file that is not a key; `Other` without randomness.
 pub(crate) fn proof_key(directory: &Path) -> io::Result<[u8; 32]> {
-    let path = directory.join(NAME);
-    match fs::read(&path) {
-        Ok(bytes) => <[u8; 32]>::try_from(bytes).map_err(|bytes| {
-            let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
-            io::Error::new(io::ErrorKind::InvalidData, what)
-        }),
+    let path = directory.join(KEY);
+    match read_key(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random()?;
             durable::replace(&path, &key)?;
             Ok(key)
         }
-        Err(error) => Err(error),
+        read => read,
     }
+}
+
+/// Reads the key in `directory`.
+///
+/// # Errors
+/// The file system's; `InvalidData` for a file that is not a key.
+pub(crate) fn read_key(directory: &Path) -> io::Result<[u8; 32]> {
+    let path = directory.join(KEY);
+    <[u8; 32]>::try_from(fs::read(&path)?).map_err(|bytes| {
+        let what = format!("{} has {} bytes, a key has 32", path.display(), bytes.len());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
 }
 
 /// Good randomness from the system.

@@ -9,6 +9,7 @@ use crate::{
     auth::{Auth, AuthError},
     clock,
     config::{ClockKind, Config},
+    data::DataDir,
     health::Health,
     hubs::{Hubs, HubsConfig},
     listen, secret, wal,
@@ -19,14 +20,7 @@ use rejoin_core::{
     time::Millis,
 };
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
-use std::{
-    fs::{DirBuilder, File},
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -113,6 +107,19 @@ pub struct Server {
 }
 
 impl Server {
+    /// Reads the files that the configuration names, and leaves the database and the address alone.
+    ///
+    /// # Errors
+    /// [`ServerError`], as [`Self::open`] would.
+    pub async fn check(config: &Config) -> Result<(), ServerError> {
+        check_static(config)?;
+        let mut config = config.clone();
+        // What is published elsewhere may be out of reach from here.
+        config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
+        Auth::load(&config).await?;
+        Ok(())
+    }
+
     /// Opens the database and the address.
     ///
     /// # Errors
@@ -126,16 +133,17 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
-        if let Some(path) = config.static_dir.as_ref().filter(|path| !path.is_dir()) {
-            return Err(ServerError::Static { path: path.clone() });
-        }
+        check_static(&config)?;
         let data = config.data.clone();
-        let proof_key = make_directory(&data)
+        let directory = DataDir::new(&data);
+        let proof_key = directory
+            .make()
+            .and_then(|()| directory.refuse_unfinished())
             .and_then(|()| secret::proof_key(&data))
             .map_err(|source| ServerError::Data { path: data.clone(), source })?;
         let auth = Arc::new(Auth::load(&config).await?);
         let database = |source| ServerError::Database { path: data.clone(), source };
-        let db = open_database(data.join("rejoin.sqlite"), options).await.map_err(database)?;
+        let db = open_database(directory.database(), options).await.map_err(database)?;
         let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
         if let Some(behind) = age.behind() {
             let behind = Duration::from_millis(behind.0);
@@ -242,6 +250,13 @@ impl Server {
     }
 }
 
+fn check_static(config: &Config) -> Result<(), ServerError> {
+    match config.static_dir.as_ref().filter(|path| !path.is_dir()) {
+        Some(path) => Err(ServerError::Static { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Opens the database. While another process has it, as one that is just ending, that is waited for.
 async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb, SqliteError> {
     let mut tries = LOCKED_TRIES;
@@ -259,40 +274,4 @@ async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb
         tries -= 1;
         sleep(LOCKED_REST).await;
     }
-}
-
-/// Makes the directory and those that it is in, where they are missing: a power loss takes none of them away once
-/// this has returned.
-fn make_directory(path: &Path) -> io::Result<()> {
-    let missing = path.ancestors().take_while(|place| !place.is_dir()).count();
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)?;
-    // A life that was cut short here may have made it, too.
-    for (at, place) in path.ancestors().take(missing.max(1)).enumerate() {
-        match sync_parent(place) {
-            // Whoever made it where this program may not even look has seen to it.
-            Err(error) if at >= missing && error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced?,
-        }
-    }
-    Ok(())
-}
-
-/// Makes sure of the name of a directory.
-#[cfg(unix)]
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// Windows has no handle on a directory that could be synced; NTFS journals its names.
-#[cfg(not(unix))]
-fn sync_parent(_: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -17,7 +17,7 @@ use tracing_subscriber::{
 /// # Errors
 /// The filter is none.
 pub fn start(config: &Config) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(&config.log)?;
+    let filter = filter(config)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log_format {
         LogFormat::Text => builder.event_format(Line).try_init(),
@@ -26,6 +26,18 @@ pub fn start(config: &Config) -> Result<(), ParseError> {
     // Already set by whoever embeds the server, who decides then.
     started.ok();
     Ok(())
+}
+
+/// Whether [`start`] would take the configuration.
+///
+/// # Errors
+/// The filter is none.
+pub fn check(config: &Config) -> Result<(), ParseError> {
+    filter(config).map(drop)
+}
+
+fn filter(config: &Config) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(&config.log)
 }
 
 /// Time, level, `name=value` of each field, then what happened: `… space=demo pushed=2 synced`.

@@ -4,17 +4,17 @@ use crate::{
     SqliteError, SqliteOptions, file,
     queue::Queue,
     rows::{self, Space, SpaceRows},
+    snapshot, whole,
     writer::{Commit, Rehearsal, Tally, Writer},
 };
 use futures_channel::oneshot;
 use rejoin_core::{
     id::SpaceId,
     io::{Answer, Batch, CommitOutcome, KeyRange, Keyspace, Page, Query},
-    port::Store,
+    port::{Fault, FaultClass, Store},
 };
 use rusqlite::Connection;
 use std::{
-    collections::BTreeSet,
     fmt,
     fs::File,
     future::poll_fn,
@@ -24,12 +24,16 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
     task::Poll,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// Reads that wait, and batches that wait: callers beyond them wait for room.
 const QUEUE_ITEMS_MAX: usize = 1_024;
 /// Bytes of the batches that wait.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// How long the end waits for somebody who reads.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What an open file has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,7 +117,7 @@ impl SqliteDb {
             ending: Arc::new(Mutex::new(Ending::Awaited(Vec::new()))),
             tally: Arc::default(),
             writer: None,
-            wal: file::wal_of(&path),
+            wal: whole::parts(&path).into_iter().nth(1).unwrap_or_default(),
         };
         let connections = (0..options.readers.get())
             .map(|_| file::open_reader(&path, options))
@@ -169,16 +173,7 @@ impl SqliteDb {
     /// # Errors
     /// The fault of the database; a name that is none means a damaged file.
     pub async fn spaces(&self) -> Result<Vec<SpaceId>, SqliteError> {
-        self.read(|connection| {
-            let mut spaces = BTreeSet::new();
-            for keyspace in Keyspace::ALL {
-                for name in rows::names(connection, keyspace)? {
-                    spaces.insert(SpaceId::parse(&name).map_err(|_not_a_name| CORRUPT)?);
-                }
-            }
-            Ok(spaces.into_iter().collect())
-        })
-        .await
+        self.read(snapshot::spaces).await
     }
 
     /// Checks the structure of the whole file and returns what is wrong with it, at most 100 findings;
@@ -187,18 +182,11 @@ impl SqliteDb {
     /// # Errors
     /// The fault that ended the check.
     pub async fn integrity_check(&self) -> Result<Vec<String>, SqliteError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
-            let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
-            let mut findings = findings.collect::<Result<Vec<_>, _>>()?;
-            findings.retain(|finding| finding != "ok");
-            Ok(findings)
-        })
-        .await
+        self.read(snapshot::integrity_check).await
     }
 
-    /// Refuses new calls, commits and answers what waits, moves the WAL into the file, and releases
-    /// the file. It can be opened again once this resolves. Closing twice is no error. A dropped call
+    /// Refuses new calls, commits and answers what waits, moves the WAL into the file, unless another process
+    /// reads an earlier state of it, and releases the file. It can be opened again once this resolves. Closing twice is no error. A dropped call
     /// closes all the same.
     ///
     /// # Errors
@@ -262,7 +250,7 @@ impl SqliteDb {
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |connection| {
             if !reply.is_canceled() {
-                reply.send(snapshot(connection, work)).ok();
+                reply.send(in_snapshot(connection, work)).ok();
             }
         });
         self.inner.reads.push(job, 0).await?;
@@ -270,10 +258,8 @@ impl SqliteDb {
     }
 }
 
-const CORRUPT: SqliteError = SqliteError::Sqlite { code: rusqlite::ffi::SQLITE_CORRUPT };
-
 /// Runs `work` in one read transaction.
-fn snapshot<T>(
+fn in_snapshot<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, SqliteError>,
 ) -> Result<T, SqliteError> {
@@ -324,10 +310,11 @@ fn serve_commits(
     if reads.reason() == SqliteError::Stopped {
         return Err(SqliteError::Stopped);
     }
-    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let busy: i64 = writer.connection.query_row(checkpoint, [], |row| row.get(0))?;
-    if busy != 0 {
-        return Err(SqliteError::Sqlite { code: rusqlite::ffi::SQLITE_BUSY });
+    writer.connection.busy_timeout(CLOSE_PATIENCE)?;
+    match whole::checkpoint(&writer.connection) {
+        // Somebody reads an earlier state, as when a copy is made: what is in the log is as durable there.
+        Err(error) if error.class() == FaultClass::Transient => {}
+        moved => moved?,
     }
     writer.connection.close().map_err(|(_connection, error)| error.into())
 }

@@ -32,6 +32,9 @@ const FULL: i32 = 2;
 /// More than there are statements.
 const STATEMENTS_MAX: usize = 64;
 
+/// What the file does not hold as this crate writes it.
+pub(crate) const CORRUPT: SqliteError = SqliteError::Sqlite { code: rusqlite::ffi::SQLITE_CORRUPT };
+
 /// The absolute path with links resolved, so that one file has one lock.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
     match fs::canonicalize(path) {
@@ -56,13 +59,6 @@ pub(crate) fn lock(path: &Path) -> Result<File, SqliteError> {
         Err(TryLockError::WouldBlock) => Err(SqliteError::Locked),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
-}
-
-/// Where SQLite keeps the write-ahead log of the database at `path`.
-pub(crate) fn wal_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
 }
 
 /// Refuses a library that was linked in place of the bundled one and is too old.
@@ -136,7 +132,7 @@ fn settle(connection: &Connection, options: &SqliteOptions) -> Result<(), Sqlite
 }
 
 /// Whether the file is empty; an error unless it is that or ours.
-fn is_new(connection: &Connection) -> Result<bool, SqliteError> {
+pub(crate) fn is_new(connection: &Connection) -> Result<bool, SqliteError> {
     let application_id = pragma(connection, "application_id")?;
     let found = pragma(connection, "user_version")?;
     let objects: i64 =
@@ -166,7 +162,7 @@ fn pragma(connection: &Connection, name: &str) -> Result<i32, SqliteError> {
 
 /// A new file survives a power loss only once its directory does.
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> Result<(), SqliteError> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), SqliteError> {
     if let Some(parent) = path.parent() {
         File::open(parent)?.sync_all()?;
     }
@@ -175,7 +171,7 @@ fn sync_directory(path: &Path) -> Result<(), SqliteError> {
 
 /// Windows has no handle on a directory that could be synced; NTFS journals its names.
 #[cfg(not(unix))]
-fn sync_directory(_: &Path) -> Result<(), SqliteError> {
+pub(crate) fn sync_directory(_: &Path) -> Result<(), SqliteError> {
     Ok(())
 }
 

@@ -19,12 +19,16 @@ mod file;
 mod options;
 mod queue;
 mod rows;
+mod snapshot;
+mod whole;
 mod writer;
 
 pub use db::{SqliteDb, SqliteStats, SqliteStore};
 pub use error::SqliteError;
 pub use file::{APPLICATION_ID, FORMAT};
 pub use options::SqliteOptions;
+pub use snapshot::{Extent, SqliteSnapshot};
+pub use whole::{SqliteLock, compact, copy, parts};
 pub use writer::{GROUP_BATCHES_MAX, GROUP_BYTES_MAX};
 
 #[doc(hidden)]

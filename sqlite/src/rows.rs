@@ -1,6 +1,6 @@
 //! The rows of the spaces, over one connection: every statement but those about the file itself.
 
-use crate::SqliteError;
+use crate::{SqliteError, snapshot::Extent};
 use rejoin_core::{
     id::SpaceId,
     io::{Answer, Guard, KeyRange, Keyspace, Page, Query, Room, Row, Write},
@@ -66,6 +66,14 @@ const fn put(keyspace: Keyspace) -> &'static str {
 
 const fn delete(keyspace: Keyspace) -> &'static str {
     sql!(keyspace, "DELETE FROM ", " WHERE space = ?1 AND key = ?2")
+}
+
+const fn extent(keyspace: Keyspace) -> &'static str {
+    sql!(
+        keyspace,
+        "SELECT count(*), coalesce(sum(length(key) + length(value)), 0) FROM ",
+        " WHERE space = ?1"
+    )
 }
 
 const fn spaces_in(keyspace: Keyspace) -> &'static str {
@@ -179,6 +187,16 @@ impl<'c> SpaceRows<'c> {
         }
     }
 
+    pub(crate) fn extent(self, keyspace: Keyspace) -> Result<Extent, SqliteError> {
+        let Some(space) = self.space else {
+            return Ok(Extent::default());
+        };
+        let mut statement = self.connection.prepare_cached(extent(keyspace))?;
+        let (rows, bytes): (i64, i64) =
+            statement.query_row([space], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Extent { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
+    }
+
     pub(crate) fn holds(self, guard: &Guard) -> Result<bool, SqliteError> {
         let Some(space) = self.space else {
             return Ok(guard.seen.is_none());
@@ -216,7 +234,7 @@ mod tests {
     #[test]
     fn tables_bear_the_names_of_their_keyspaces() {
         for keyspace in Keyspace::ALL {
-            for sql in [create, get, scan, scan_to_end, put, delete] {
+            for sql in [create, get, scan, scan_to_end, put, delete, extent] {
                 let words: Vec<&str> = sql(keyspace).split(' ').collect();
                 let table = words.iter().position(|word| ["TABLE", "FROM", "INTO"].contains(word));
                 assert_eq!(table.map(|at| words[at + 1]), Some(keyspace.name()));

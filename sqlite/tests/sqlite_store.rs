@@ -16,7 +16,10 @@ use rejoin_core::{
         rng::Rng,
     },
 };
-use rejoin_sqlite::{FORMAT, Rehearsal, SqliteDb, SqliteError, SqliteOptions, SqliteStore};
+use rejoin_sqlite::{
+    FORMAT, Rehearsal, SqliteDb, SqliteError, SqliteLock, SqliteOptions, SqliteSnapshot,
+    SqliteStore, compact, copy,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -543,4 +546,130 @@ fn reads_go_on_beside_commits_and_see_what_was_answered() {
         }
     });
     assert_eq!(keys(&space(&db, "space"), Keyspace::Log).len(), 320);
+}
+
+#[test]
+fn s10_copy_of_a_file_that_is_written_is_one_state_of_it() {
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    assert_eq!(commit(&store, batch(b"a", 3_000)), APPLIED);
+    let writing = std::thread::spawn(move || {
+        // Each commit has both rows of a key, so each state has as many of the one as of the other.
+        for at in 0_u32..2_000 {
+            assert_eq!(commit(&store, batch(&at.to_be_bytes(), 3_000)), APPLIED);
+        }
+        drop(store);
+    });
+    let mut sizes = Vec::new();
+    while !writing.is_finished() {
+        let to = directory.0.join(format!("copy-{}", sizes.len()));
+        copy(&directory.file(), &to, &SqliteOptions::default()).expect("a copy");
+        let whole = SqliteSnapshot::open(&to, &SqliteOptions::default()).expect("it opens");
+        assert_eq!(whole.integrity_check(), Ok(Vec::new()));
+        let name = SpaceId::parse("space").expect("a name");
+        let rows = |keyspace| whole.extent(&name, keyspace).expect("its size").rows;
+        assert_eq!(rows(Keyspace::Log), rows(Keyspace::Meta), "a torn commit");
+        sizes.push(rows(Keyspace::Log));
+    }
+    writing.join().expect("no panic");
+    assert!(sizes.is_sorted() && sizes.first() < sizes.last(), "{sizes:?}: nothing was written");
+    assert_eq!(block_on(db.close()), Ok(()));
+}
+
+#[test]
+fn copy_overwrites_nothing_and_leaves_nothing_behind_that_failed() {
+    let directory = Directory::new();
+    let (file, to) = (directory.file(), directory.0.join("copy"));
+    let options = SqliteOptions::default();
+    assert!(copy(&file, &to, &options).is_err(), "nothing is there to be copied");
+    assert!(!to.exists() && !file.exists());
+    drop(open(&file));
+    fs::write(&to, "mine").expect("a file");
+    let refused = copy(&file, &to, &options);
+    let kind = std::io::ErrorKind::AlreadyExists;
+    assert_eq!(refused, Err(SqliteError::FileSystem { kind }));
+    assert_eq!(fs::read(&to).expect("a file"), b"mine");
+}
+
+#[test]
+fn snapshot_stays_as_it_was_while_others_write_and_keeps_nobody_from_closing() {
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    assert_eq!(commit(&store, batch(b"a", 1)), APPLIED);
+    let options = SqliteOptions { busy_timeout: Duration::ZERO, ..SqliteOptions::default() };
+    let snapshot = SqliteSnapshot::open(directory.file(), &options).expect("it opens");
+    let count = |snapshot: &SqliteSnapshot| {
+        snapshot.extent(store.space(), Keyspace::Log).expect("its size").rows
+    };
+    assert_eq!(commit(&store, batch(b"b", 1)), APPLIED);
+    assert_eq!(count(&snapshot), 1);
+    assert_eq!(snapshot.spaces(), Ok(vec![store.space().clone()]));
+    assert_eq!(block_on(db.close()), Ok(()), "it waits for who reads");
+    assert_eq!(count(&snapshot), 1);
+    drop(snapshot);
+    let snapshot = SqliteSnapshot::open(directory.file(), &options).expect("it opens");
+    assert_eq!(count(&snapshot), 2, "what was in the log is lost");
+    drop(snapshot);
+    assert_eq!(keys(&space(&open(&directory.file()), "space"), Keyspace::Log).len(), 2);
+}
+
+#[test]
+fn snapshot_of_what_is_not_ours_is_refused_and_nothing_is_made() {
+    let directory = Directory::new();
+    let options = SqliteOptions::default();
+    assert!(SqliteSnapshot::open(directory.file(), &options).is_err());
+    assert!(!directory.file().exists());
+    fs::write(directory.file(), "").expect("a file");
+    let refused = SqliteSnapshot::open(directory.file(), &options).expect_err("it is empty");
+    assert_eq!(refused, SqliteError::Foreign { application_id: 0 });
+}
+
+#[test]
+fn compacting_gives_room_back_and_keeps_every_row() {
+    let directory = Directory::new();
+    let options = SqliteOptions { busy_timeout: Duration::ZERO, ..SqliteOptions::default() };
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    for at in 0..50 {
+        assert_eq!(commit(&store, batch(&[at], 100_000)), APPLIED);
+    }
+    let mut delete = Batch::default();
+    for at in 1..50 {
+        delete.delete(Keyspace::Log, vec![at]);
+    }
+    assert_eq!(commit(&store, delete), APPLIED);
+    assert_eq!(compact(&directory.file(), &options), Err(SqliteError::Locked));
+    assert_eq!(block_on(db.close()), Ok(()));
+
+    let lock = SqliteLock::take(directory.file()).expect("nobody has it");
+    assert_eq!(open_error(&directory.file()), SqliteError::Locked);
+    drop(lock);
+
+    let (before, after) = compact(&directory.file(), &options).expect("it is compacted");
+    assert!(before > 4_000_000 && after < 300_000, "{before} -> {after}");
+    assert_eq!(fs::metadata(directory.file()).expect("a file").len(), after);
+    let db = open(&directory.file());
+    assert_eq!(keys(&space(&db, "space"), Keyspace::Log), [[0]]);
+    assert_eq!(keys(&space(&db, "space"), Keyspace::Meta).len(), 50);
+    assert_eq!(block_on(db.integrity_check()), Ok(Vec::new()));
+    assert_eq!(commit(&space(&db, "space"), batch(b"new", 1)), APPLIED);
+}
+
+#[test]
+fn compacting_is_refused_while_another_program_reads_an_earlier_state() {
+    let directory = Directory::new();
+    let options = SqliteOptions { busy_timeout: Duration::ZERO, ..SqliteOptions::default() };
+    let db = open(&directory.file());
+    let store = space(&db, "space");
+    assert_eq!(commit(&store, batch(b"a", 1)), APPLIED);
+    let reader = SqliteSnapshot::open(directory.file(), &options).expect("it opens");
+    assert_eq!(commit(&store, batch(b"b", 1)), APPLIED);
+    assert_eq!(block_on(db.close()), Ok(()));
+    let refused = compact(&directory.file(), &options).expect_err("somebody reads");
+    assert_eq!(refused.class(), FaultClass::Transient, "{refused}");
+    drop(reader);
+    compact(&directory.file(), &options).expect("nobody reads");
+    assert_eq!(keys(&space(&open(&directory.file()), "space"), Keyspace::Log).len(), 2);
 }

@@ -7,10 +7,11 @@ use rejoin_core::{
     id::{NameError, Pattern, SpaceId},
     protocol::message::Right,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 /// Some spaces and what may be done in them: an entry of a file of tokens, of the settings, or of a claim.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpaceGrant {
     /// A name, `*` for all, or the beginning of names before a `*`.
@@ -21,6 +22,21 @@ pub struct SpaceGrant {
     /// Whether they may be written; they may be read in any case.
     #[serde(default)]
     pub write: bool,
+}
+
+/// Reads an object of JSON.
+impl FromStr for SpaceGrant {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+impl fmt::Display for SpaceGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_told| fmt::Error)?)
+    }
 }
 
 fn all() -> Vec<String> {

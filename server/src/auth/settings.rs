@@ -1,21 +1,15 @@
 //! What JWTs must be, as flags, environment and file say it.
 
 use super::rights::{SpaceGrant, Template, TemplateError};
-use serde::Deserialize;
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// How far clocks may differ, at most: a session ends within 30 s of its token's end, this included.
 const LEEWAY_SECONDS_MAX: u32 = 20;
 const LEEWAY_SECONDS: u32 = 10;
 
 /// Settings of `--auth jwt`; in the file the table `[jwt]`, without the names' beginning.
-#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct JwtSettings {
     /// Public keys that JWTs may be signed with: PEM (RSA, P-256, Ed25519) or a JWK set. Read again when it changes.
     #[arg(long = "jwt-keys", env = "REJOIN_SERVER_JWT_KEYS", value_name = "FILE")]
@@ -53,8 +47,9 @@ pub struct JwtSettings {
         value_delimiter = ','
     )]
     pub space: Vec<String>,
-    /// The same with collections and without writing, in the file alone.
-    #[arg(skip)]
+    /// The same with collections and without writing, as JSON: {"space": …, "collections": […], "write": …}; may be
+    /// repeated. In the file a list of tables.
+    #[arg(long = "jwt-grants", env = "REJOIN_SERVER_JWT_GRANTS", value_name = "JSON")]
     pub grants: Vec<SpaceGrant>,
 }
 
@@ -111,21 +106,6 @@ pub enum JwtSettingsError {
 }
 
 impl JwtSettings {
-    /// What was said first counts, then what the file says.
-    pub(crate) fn or(self, file: Self) -> Self {
-        let list = |said: Vec<String>, file| if said.is_empty() { file } else { said };
-        Self {
-            keys: self.keys.or(file.keys),
-            secret: self.secret.or(file.secret),
-            jwks: self.jwks.or(file.jwks),
-            issuer: self.issuer.or(file.issuer),
-            audience: list(self.audience, file.audience),
-            leeway_seconds: self.leeway_seconds.or(file.leeway_seconds),
-            space: list(self.space, file.space),
-            grants: file.grants,
-        }
-    }
-
     /// Whether nothing was said.
     pub(crate) fn refuse(self) -> Result<(), JwtSettingsError> {
         let Self { keys, secret, jwks, issuer, audience, leeway_seconds, space, grants } = self;
@@ -184,32 +164,6 @@ fn is_private(url: &str) -> bool {
         (Some("https"), Some(host)) => !host.is_empty(),
         (Some("http"), Some(host)) => matches!(host, "127.0.0.1" | "[::1]" | "localhost"),
         _ => false,
-    }
-}
-
-/// Every key with its value, as they stand in the file.
-impl fmt::Display for JwtConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = |path: &Option<PathBuf>| {
-            path.as_deref().map_or_else(|| "-".to_owned(), |path: &Path| path.display().to_string())
-        };
-        write!(
-            f,
-            "jwt-keys={} jwt-secret={} jwt-jwks={} jwt-issuer={} jwt-audience={} \
-             jwt-leeway-seconds={}",
-            path(&self.keys),
-            path(&self.secret),
-            self.jwks.as_deref().unwrap_or("-"),
-            self.issuer,
-            self.audience.join(","),
-            self.leeway.as_secs(),
-        )?;
-        for grant in &self.grants {
-            let (space, collections) = (&grant.space, grant.collections.join(","));
-            let right = if grant.write { "write" } else { "read" };
-            write!(f, " jwt-grant={space}:{collections}:{right}")?;
-        }
-        Ok(())
     }
 }
 

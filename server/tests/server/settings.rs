@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 const SETTINGS: [(&str, &str, &str); 16] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
-    ("log-format", "json", "log-format=json "),
+    ("log-format", "json", "log-format=json"),
     ("auth", "none", "auth=none "),
     ("static", "/no/such", "static=/no/such "),
     ("origin", "https://a.example", "origin=https://a.example "),
@@ -77,6 +77,67 @@ fn each_setting_is_read_from_flag_variable_and_file() {
     command.env(variable("tokens"), &tokens).env(variable("auth"), "tokens");
     let text = printed(&mut command, Some(occupied));
     assert!(text.contains(&format!("auth=tokens tokens={} ", tokens.display())), "{text}");
+}
+
+#[test]
+fn config_check_says_what_a_start_would_and_changes_nothing() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    let tokens = directory.file("tokens.toml", "[[tokens]]\ntoken = 'very-secret' oops\n");
+    let check = |arguments: &[&str]| {
+        let command = &mut server();
+        let output = command.args(["config", "check", "--data", data]).args(arguments).output();
+        let output = output.unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    assert_eq!(check(&[]), (Some(0), "the configuration is good\n".to_owned()));
+    for (arguments, code, complaint) in [
+        (&["--static", "/no/such"][..], 1, "--static /no/such is not a directory"),
+        (&["--log", "a=b=c"], 1, "--log a=b=c"),
+        (&["--auth", "tokens"], 1, "--auth tokens needs --tokens FILE"),
+        (&["--auth", "tokens", "--tokens", tokens.to_str().unwrap()], 1, "line 2"),
+        (&["--listen-on", "x"], 2, "unexpected argument '--listen-on'"),
+        (&["--config", "/no/such"], 1, "cannot read /no/such"),
+    ] {
+        let (found, text) = check(arguments);
+        assert_eq!(found, Some(code), "{text}");
+        assert!(text.contains(complaint) && !text.contains("very-secret"), "{text}");
+    }
+    assert!(!directory.path().join("data").exists());
+}
+
+#[test]
+fn config_show_names_the_origin_of_every_value() {
+    let directory = Directory::new();
+    let file = directory.file("server.toml", "# mine\nspaces-max = 42\n");
+    let mut command = server();
+    command.args(["config", "show", "--listen", "127.0.0.1:9", "--config"]).arg(&file);
+    let output = command.env(variable("scrub"), "7d").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for line in [
+        "listen = \"127.0.0.1:9\" # --listen".to_owned(),
+        "data = \"./rejoin-data\" # default".to_owned(),
+        "scrub = \"7d\" # REJOIN_SERVER_SCRUB".to_owned(),
+        format!("spaces-max = 42 # {}, line 2", file.display()),
+        "# tokens is not set".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn settings_stand_behind_the_command_that_they_are_for() {
+    let output = server().args(["--listen", "127.0.0.1:9", "config", "show"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("cannot be used with"), "{text}");
+    let directory = Directory::new();
+    let occupied = directory.file("occupied", "");
+    let text = printed(server().arg("serve"), occupied.to_str());
+    assert!(text.contains("configuration: "), "{text}");
 }
 
 #[test]

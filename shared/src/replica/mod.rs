@@ -13,6 +13,7 @@ mod intent;
 mod load;
 mod overlay;
 mod page;
+mod plan;
 mod receive;
 mod replay;
 mod scrub;
@@ -34,6 +35,7 @@ pub use fold::{
 pub use intent::{Intent, Restamped, Row, RowWrite};
 pub use load::{Damage, LoadError, Stored};
 pub use overlay::{Counts, OutboxRow, Overlay, RowState};
+pub use plan::plan_writes;
 pub use scrub::{META_SCRUBBED, TreeCheck, decode_scrubbed, encode_scrubbed};
 pub use state::{Applied, Replica};
 pub use torn::LostRow;

@@ -2,23 +2,24 @@
 
 use super::{
     bytes::encode_commit,
-    change::{Action, Change, ChangeError, check_record, plan},
+    change::{Change, ChangeError},
     entry::Entry,
-    intent::{Intent, Restamped, Row, RowWrite},
+    intent::{Intent, Restamped, Row},
     overlay::RowState,
+    plan::{Planned, plan_all},
     state::{Applied, Replica},
 };
 use crate::{
-    codec::{CodecError, encode_record},
+    codec::CodecError,
     hlc::{Hlc, HlcClock, Stamp},
     id::{RecordKey, ReplicaId},
     message::{
         Origin, PushRow,
-        limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
+        limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
         wire::row_frame_bytes,
     },
     planted::Bug,
-    record::{Cell, Record, State},
+    record::Record,
     sorted::{SortedMap, SortedSet},
     time::WallMillis,
 };
@@ -45,44 +46,6 @@ pub struct Tentative {
     pub stamp: Stamp,
     /// Its log entry.
     pub bytes: Vec<u8>,
-}
-
-/// What an entry of a version vector takes, stored.
-const DOT_BYTES: usize = 26;
-
-/// Whether a removal finds nothing to remove, and nothing to overwrite.
-fn is_done(action: &Action, view: &Record) -> bool {
-    let Action::Remove { erase } = action else {
-        return false;
-    };
-    let holds = |cell: &Cell| match &cell.state {
-        State::Lww { value, .. } => value.is_some(),
-        State::Later { .. } => false,
-        state @ (State::Fww(_)
-        | State::Max(_)
-        | State::Min(_)
-        | State::Counter(_)
-        | State::Set(_)
-        | State::Review(_)) => State::empty(state.kind()).is_some_and(|empty| empty != *state),
-    };
-    let overwrites = *erase && view.cells.values().any(holds);
-    !view.is_live() && !overwrites
-}
-
-/// A record under changes.
-struct View {
-    record: Record,
-    /// About what is sent of it, at most.
-    bytes: usize,
-    /// Where its write is among those of the row.
-    written: Option<usize>,
-}
-
-/// What changes come to.
-struct Planned {
-    writes: Vec<RowWrite>,
-    /// Bytes of the records afterwards: no more is sent, but for what a dictionary adds.
-    sent_about: usize,
 }
 
 impl Replica {
@@ -120,7 +83,7 @@ impl Replica {
         let hlc =
             clock.tick(self.corrected(wall)).map_err(|_exhausted| ChangeError::ClockExhausted)?;
         let stamp = Stamp { hlc, replica: self.id() };
-        let Planned { writes, sent_about } = self.plan_all(changes, stamp)?;
+        let Planned { writes, sent_about } = plan_all(changes, stamp, |key| self.latest(key))?;
         let mut row = Row { stamp, origin: None, insisted: false, writes };
         self.plant_into(&mut row);
         let bytes = encode_commit(&row);
@@ -177,49 +140,6 @@ impl Replica {
         }
         let end = self.last + 1;
         self.before_write.before(key, end, &self.base, &self.overlay).cloned()
-    }
-
-    fn plan_all(&mut self, changes: &[Change], stamp: Stamp) -> Result<Planned, WriteError> {
-        let mut views: SortedMap<&RecordKey, View> = SortedMap::new();
-        let mut writes: Vec<RowWrite> = Vec::new();
-        for change in changes {
-            let View { mut record, bytes, written } = match views.remove(&change.key) {
-                Some(known) => known,
-                None => View { record: self.latest(&change.key)?, bytes: 0, written: None },
-            };
-            if is_done(&change.action, &record) {
-                views.insert(&change.key, View { record, bytes, written });
-                continue;
-            }
-            let write = plan(change, &record)?;
-            write.apply(stamp, &mut record);
-            let bytes = encode_record(&record).len();
-            check_record(&change.key, &record, bytes)?;
-            let bytes = bytes + write.saw.len() * DOT_BYTES;
-            let at = written.unwrap_or(writes.len());
-            views.insert(&change.key, View { record, bytes, written: Some(at) });
-            match writes.get_mut(at) {
-                // One row writes a record once: what it saw is what it saw first.
-                Some(known) => {
-                    if !matches!(change.action, Action::Update(_) | Action::Remove { .. }) {
-                        known.intents.retain(|intent| *intent != Intent::Remove);
-                    }
-                    // What it makes whole, or may make anew, it does not need.
-                    known.updates &= write.updates;
-                    known.intents.extend(write.intents);
-                }
-                None => writes.push(write),
-            }
-        }
-        if writes.is_empty() {
-            return Err(ChangeError::Empty.into());
-        }
-        if writes.len() > BATCH_RECORDS_MAX {
-            let (got, max) = (writes.len(), BATCH_RECORDS_MAX);
-            return Err(ChangeError::BatchTooLarge { got, max, unit: "records" }.into());
-        }
-        let sent_about = views.values().map(|view| view.bytes).sum();
-        Ok(Planned { writes, sent_about })
     }
 
     /// The tentative rows are durable: shows them.

@@ -9,6 +9,7 @@
 )]
 
 mod copies;
+mod direct;
 mod heal;
 mod history;
 mod horizon;

@@ -3,7 +3,7 @@
 use crate::world::{Client, World, grant};
 use rejoin_core::{
     protocol::{
-        host::{Grant, HostInput, HostNote},
+        host::{Grant, HostInput, HostNote, PeerId},
         limits::{
             DEAD_AFTER, PRESENCE_BYTES_PER_S, PRESENCE_EVERY, PRESENCE_GONE_MAX,
             PRESENCE_SPACE_BYTES_MAX, PRESENCE_TABS_MAX, PRESENCE_VALUE_BYTES_MAX,
@@ -345,4 +345,28 @@ fn who_lags_behind_what_is_remembered_is_told_of_all_anew() {
     assert!(others.anew && others.gone.is_empty(), "{others:?}");
     assert_eq!(others.here.len(), 1);
     assert_eq!(others.here[0].value, Value::text("stays"));
+}
+
+#[test]
+fn who_has_no_session_is_seen_while_he_shows_something_and_sees_who_is_there() {
+    let mut world = World::new();
+    let client = listening(&mut world, 1, "ada");
+    told(&mut world, &client);
+    show(&mut world, &client, 1, Value::text("here"));
+    let guest = PeerId(900);
+    assert!(world.host.visit(world.now, guest, "bob", Some(Value::int(1))));
+    assert!(world.host.visit(world.now, guest, "bob", Some(Value::int(2))));
+    world.pass(PRESENCE_EVERY.0);
+    let mut known = Known::default();
+    known.hear(&mut world, &client);
+    let seen: Vec<_> =
+        known.0.values().map(|other| (other.principal.as_str(), &other.value)).collect();
+    assert_eq!(seen, [("bob", &Value::int(2))]);
+    let present: Vec<_> = world.host.present().map(|other| other.principal).collect();
+    assert_eq!(present, ["ada", "bob"]);
+    assert!(world.host.visit(world.now, guest, "bob", None));
+    world.pass(PRESENCE_EVERY.0);
+    known.hear(&mut world, &client);
+    assert!(known.0.is_empty());
+    assert!(!world.host.visit(world.now, guest, "bob", Some(Value::text(&"x".repeat(5_000)))));
 }

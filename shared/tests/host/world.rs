@@ -11,7 +11,10 @@ use rejoin_core::{
     io::{CommitOutcome, FaultClass, Keyspace},
     port::Store,
     protocol::{
-        host::{Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, RefillPolicy},
+        host::{
+            DirectAnswer, Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId,
+            RefillPolicy,
+        },
         message::{
             Body, Bye, Changes, Entry, Hello, Kept, Message, Origin, Place, Proof, Push, PushRow,
             PushWrite, Right, Subscription, Welcome,
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) inbox: BTreeMap<PeerId, VecDeque<Message>>,
     pub(crate) closed: BTreeMap<PeerId, Bye>,
     pub(crate) notes: Vec<HostNote>,
+    /// Answers to direct writes.
+    pub(crate) written: Vec<(u64, DirectAnswer)>,
     pub(crate) sent: Vec<(PeerId, std::sync::Arc<[u8]>)>,
     /// Whether sockets take everything at once.
     pub(crate) sockets_take: bool,
@@ -140,6 +145,7 @@ impl World {
             inbox: BTreeMap::new(),
             closed: BTreeMap::new(),
             notes: Vec::new(),
+            written: Vec::new(),
             sent: Vec::new(),
             sockets_take: true,
             fail_commit: None,
@@ -220,6 +226,7 @@ impl World {
                 self.closed.insert(peer, bye);
             }
             HostOutput::Note(note) => self.notes.push(note),
+            HostOutput::Written { number, answer } => self.written.push((number, answer)),
             other => panic!("{other:?}"),
         }
     }

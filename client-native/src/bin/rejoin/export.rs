@@ -1,6 +1,7 @@
 //! Export: the records of a collection as lines of JSON, by id.
 
-use crate::{CliError, Outcome, args::Export, json::line, output::Progress, session::Session};
+use crate::{CliError, Outcome, args::Export, output::Progress, session::Session};
+use rejoin_json::line;
 use std::{
     fs::File,
     io::{self, BufWriter, Write},

@@ -3,7 +3,6 @@
 use crate::{
     CliError, Outcome,
     args::Import,
-    json::{Shape, Target, changes, is_same},
     lines::{self, Line},
     output::{Progress, complain, say},
     session::Session,
@@ -11,6 +10,7 @@ use crate::{
 use rejoin_client::{
     Change, Client, ClientError, CollectionName, RecordId, RecordKey, WishError, WriteError, put,
 };
+use rejoin_json::{Shape, Target, changes, is_same};
 use std::collections::BTreeMap;
 
 /// Records of one batch.

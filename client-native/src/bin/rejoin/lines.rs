@@ -1,11 +1,8 @@
 //! Files of records: JSON, lines of JSON, CSV. Each reader names what is wrong by its line and goes on.
 
-use crate::{
-    CliError,
-    args::Format,
-    json::{self, Shape, Target},
-};
+use crate::{CliError, args::Format};
 use rejoin_client::RecordId;
+use rejoin_json::{self as json, Shape, Target};
 use serde_json::{Map, Value as Json};
 use std::{
     fs::File,

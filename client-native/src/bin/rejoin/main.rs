@@ -3,7 +3,6 @@
 mod args;
 mod export;
 mod import;
-mod json;
 mod lines;
 mod output;
 mod session;

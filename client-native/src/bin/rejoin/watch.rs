@@ -3,11 +3,11 @@
 use crate::{
     CliError, Outcome,
     args::Watch,
-    json::line,
     output::{Progress, complain, say},
     session::Session,
 };
 use rejoin_client::{Client, CollectionName, Link, Notice, RecordKey};
+use rejoin_json::line;
 
 /// Prints changes until Ctrl-C.
 pub(crate) async fn run(args: Watch) -> Result<Outcome, CliError> {

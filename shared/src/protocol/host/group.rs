@@ -6,10 +6,12 @@
 use super::{
     HostNote, PeerId, RefillPolicy,
     damage::{Suspect, is_later},
+    direct::{DirectAnswer, DirectRefusal, code_of},
     feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
     layout::{self, Accepted, CopiedRow, CopyRow, Head, ReplicaRow, Stored},
+    memo::{Memo, Memos},
     origin::Origins,
     peer::{Peer, Stage, Told},
     pipeline::{Job, WaitingRow},
@@ -29,7 +31,7 @@ use crate::{
         },
     },
     sorted::{SortedMap, SortedSet},
-    time::{Millis, Now},
+    time::{Millis, Now, WallMillis},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 
@@ -44,6 +46,8 @@ pub(super) struct Known {
     pub(super) copied: SortedMap<ReplicaId, Option<CopiedRow>>,
     /// The greatest time of each replica that others have brought back.
     pub(super) returned: SortedMap<ReplicaId, Option<Hlc>>,
+    /// Answers to requests, by their names; an error where one is damaged.
+    pub(super) memos: SortedMap<[u8; 32], Option<Result<Memo, CodecError>>>,
     pub(super) records: SortedMap<RecordKey, Option<Arc<Stored>>>,
 }
 
@@ -72,6 +76,8 @@ impl Known {
                     self.returned.extend(kept.record.seen.iter().map(|seen| (seen.replica, None)));
                 }
             }
+            // Nobody's: see `want_direct`.
+            Job::Direct(_) => {}
             Job::Recall(_, recall) => {
                 for origin in &recall.rows {
                     let Stamp { replica, hlc } = origin.stamp;
@@ -85,7 +91,7 @@ impl Known {
         }
     }
 
-    pub(super) fn queries(&self) -> Vec<Query> {
+    pub(super) fn queries(&self, now: WallMillis) -> Vec<Query> {
         let get = |keyspace, key| Query::Get { keyspace, key };
         let replicas = self.replicas.keys();
         let accepted = self.accepted.keys();
@@ -101,6 +107,7 @@ impl Known {
             )
             .chain(returned.map(|replica| get(Keyspace::Meta, layout::returned_key(replica))))
             .chain(self.records.keys().map(get_record))
+            .chain(self.memo_queries(now))
             .collect()
     }
 
@@ -108,12 +115,14 @@ impl Known {
     ///
     /// # Errors
     /// [`CodecError`] when a row is of a later version.
-    pub(super) fn fill(&mut self, answers: Vec<Answer>) -> Result<Vec<Suspect>, CodecError> {
-        let mut values = answers.into_iter().map(|answer| match answer {
-            Answer::Value(value) => value,
-            Answer::Page(_) => None,
-        });
-        let mut next = || values.next().flatten();
+    pub(super) fn fill(
+        &mut self,
+        answers: &mut alloc::vec::IntoIter<Answer>,
+    ) -> Result<Vec<Suspect>, CodecError> {
+        let mut next = || match answers.next() {
+            Some(Answer::Value(value)) => value,
+            Some(Answer::Page(_)) | None => None,
+        };
         let mut damaged = Vec::new();
         for (id, replica) in &mut self.replicas {
             *replica = whole(next().as_deref().map(ReplicaRow::decode), || {
@@ -144,6 +153,9 @@ impl Known {
             let stored = next().as_deref().map(Stored::decode);
             let stored = whole(stored, || damaged.push(Suspect::record(key)))?;
             *record = stored.map(Arc::new);
+        }
+        for memo in self.memos.values_mut() {
+            *memo = next().as_deref().map(Memo::decode);
         }
         Ok(damaged)
     }
@@ -199,6 +211,9 @@ pub(super) struct Judged {
     pub(super) welcomes: Vec<(PeerId, Told)>,
     pub(super) recalled: Vec<(PeerId, Recalled)>,
     pub(super) refilled: Vec<refill::Answer>,
+    /// Answers to requests, by their numbers.
+    pub(super) written: Vec<(u64, DirectAnswer)>,
+    pub(super) memos: Memos,
     /// Peers that must say hello again, after which time and why.
     pub(super) later: SortedMap<PeerId, (Millis, &'static str)>,
     pub(super) notes: Vec<HostNote>,
@@ -254,7 +269,7 @@ impl Judging<'_> {
         self.judged.welcomes.push((id, Told { identity, accepted, copied }));
     }
 
-    fn set_replica(&mut self, replica: ReplicaId, row: ReplicaRow) {
+    pub(super) fn set_replica(&mut self, replica: ReplicaId, row: ReplicaRow) {
         self.known.replicas.insert(replica, Some(row.clone()));
         self.judged.replicas.insert(replica, row);
     }
@@ -411,7 +426,7 @@ impl Judging<'_> {
             && !self.planted.is(Bug::ReturnedIgnored)
     }
 
-    fn join(&self, replica: ReplicaId, row: &PushRow) -> Verdict {
+    pub(super) fn join(&self, replica: ReplicaId, row: &PushRow) -> Verdict {
         let context = RowContext {
             own: Stamp { hlc: row.hlc, replica },
             seq: Seq(self.judged.head.seq.0.saturating_add(1)),
@@ -484,7 +499,6 @@ impl Judging<'_> {
         let replica = peer.hello.replica;
         // It is not ahead, that was asked first: who sees the row can go on behind it.
         let _taken = self.clock.observe(row.hlc, self.now.wall);
-        self.judged.head.seq = self.judged.head.seq.max(joined.seq);
         let first = self.keep_origin(id, replica, row, joined.seq);
         let accepted = Accepted { digest: row.digest, seq: joined.seq, first };
         self.known.accepted.insert((replica, row.hlc), Some(accepted));
@@ -492,6 +506,12 @@ impl Judging<'_> {
         let greatest = owner.accepted.max(Some(row.hlc));
         let owner = ReplicaRow { accepted: greatest, ..owner };
         self.set_replica(replica, owner);
+        self.keep_records(joined);
+    }
+
+    /// What a row has made of its records.
+    pub(super) fn keep_records(&mut self, joined: JoinedRow) {
+        self.judged.head.seq = self.judged.head.seq.max(joined.seq);
         for (key, record) in joined.records {
             for conflict in &record.conflicts {
                 self.judged.notes.push(HostNote::Conflict {
@@ -547,7 +567,7 @@ impl Judging<'_> {
 }
 
 /// What is to become of a row.
-enum Verdict {
+pub(super) enum Verdict {
     Again(Seq),
     Joined(JoinedRow),
     Refused(Refused),
@@ -556,7 +576,7 @@ enum Verdict {
 }
 
 #[derive(Clone, Copy)]
-enum Refused {
+pub(super) enum Refused {
     Returned,
     Ahead(Millis),
     Stale(Seq),
@@ -564,12 +584,29 @@ enum Refused {
     Rejected(RejectCode, &'static str),
 }
 
-struct JoinedRow {
+pub(super) struct JoinedRow {
     seq: Seq,
     records: SortedMap<RecordKey, judge::Joined>,
 }
 
+impl Refused {
+    /// The same for who has no replica. A stamp of the host's own is not ahead, nor taken, and a reset is not stale.
+    pub(super) fn of_direct(self) -> DirectRefusal {
+        let (code, reason) = match self {
+            Self::Rejected(code, reason) => (code, reason),
+            Self::Returned | Self::Ahead(_) | Self::Stale(_) | Self::Taken(..) => {
+                (RejectCode::Invalid, "it cannot be joined to what is there")
+            }
+        };
+        DirectRefusal { code: code_of(code), reason: String::from(reason) }
+    }
+}
+
 impl JoinedRow {
+    pub(super) const fn seq(&self) -> Seq {
+        self.seq
+    }
+
     /// A row of which all has come back takes no position: its effect is where the records are.
     fn placed(self, row: &PushRow, known: &Known) -> Self {
         if !self.records.is_empty() {
@@ -604,6 +641,8 @@ impl Judged {
             welcomes: Vec::new(),
             recalled: Vec::new(),
             refilled: Vec::new(),
+            written: Vec::new(),
+            memos: Memos::default(),
             later: SortedMap::new(),
             notes: Vec::new(),
             peers: SortedSet::new(),
@@ -636,6 +675,7 @@ impl Judged {
             batch.put(Keyspace::Log, layout::log_key(replica, *hlc), row.encode());
         }
         self.origins.write(&mut batch);
+        self.memos.write(&mut batch);
         if !self.accepted.is_empty() {
             let rows = self.accepted.keys();
             let rows = rows.map(|(replica, hlc)| layout::log_key(replica, *hlc));

@@ -4,6 +4,7 @@
 
 use super::{
     damage::{DamagedRow, Mended},
+    direct::{DirectAnswer, DirectWrite},
     heal::WALK_LIMITS,
     scrub::Scrubbed,
 };
@@ -134,12 +135,15 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub(super) fn writes(&self, collection: &CollectionName) -> bool {
+    /// Whether a collection may be written.
+    #[must_use]
+    pub fn writes(&self, collection: &CollectionName) -> bool {
         self.rights.iter().any(|right| right.write && right.pattern.covers(collection))
     }
 
     /// Whether one right covers every collection of the pattern.
-    pub(super) fn reads(&self, pattern: &Pattern) -> bool {
+    #[must_use]
+    pub fn reads(&self, pattern: &Pattern) -> bool {
         self.rights.iter().any(|right| match (&right.pattern, pattern) {
             (Pattern::All, _) => true,
             (Pattern::Exact(_), Pattern::All | Pattern::Prefix(_))
@@ -195,6 +199,8 @@ pub enum HostInput {
         /// Whose.
         peer: PeerId,
     },
+    /// Somebody who has no replica writes; answered by [`HostOutput::Written`], always.
+    Write(DirectWrite),
     /// A [`HostOutput::Query`] was carried out.
     Answered {
         /// Which.
@@ -255,6 +261,13 @@ pub enum HostOutput {
         /// The token.
         token: String,
     },
+    /// Answer a [`HostInput::Write`].
+    Written {
+        /// Its number.
+        number: u64,
+        /// What became of it.
+        answer: DirectAnswer,
+    },
     /// For the log.
     Note(HostNote),
 }
@@ -290,6 +303,17 @@ pub enum HostNote {
         /// How many are durable.
         accepted: usize,
         /// How many are not.
+        refused: usize,
+        /// The last position then.
+        head: Seq,
+    },
+    /// A direct write was judged.
+    Written {
+        /// For whom.
+        principal: String,
+        /// How many of its parts are durable.
+        accepted: usize,
+        /// How many were not done.
         refused: usize,
         /// The last position then.
         head: Seq,

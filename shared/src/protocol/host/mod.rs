@@ -4,8 +4,10 @@
 //! A row's way: `receive` queues it, `pipeline` reads, judges (`judge`) and commits it with its group,
 //! and once that is durable acknowledges it and fans it out (`stream`, `feed`). `boot` opens the store,
 //! `welcome` is the handshake, `refill` takes back what was lost, `horizon` collects what is dead for long,
+//! `direct` is for who has no replica of his own, with what it remembers in `memo`,
 //! `heal` and `snapshot` answer questions about trees, `layout` is what is stored, `scrub` looks for what is damaged
-//! in it, `damage` says what is to be made of that and `mend` does it. `presence` tells peers of each other, and stores nothing.
+//! in it, `damage` says what is to be made of that and `mend` does it. `presence` tells peers of each other, and stores nothing;
+//! `reading` is for who reads the store himself.
 //!
 //! Invariants: nothing is acknowledged before its commit; every commit is guarded by the head it was
 //! based on, so of two hosts on one store one finds itself stale; every queue is bounded. Absent:
@@ -13,6 +15,7 @@
 
 mod boot;
 mod damage;
+mod direct;
 mod feed;
 mod group;
 mod heal;
@@ -20,11 +23,13 @@ mod horizon;
 mod interface;
 mod judge;
 mod layout;
+mod memo;
 mod mend;
 mod origin;
 mod peer;
 mod pipeline;
 mod presence;
+mod reading;
 mod receive;
 mod refill;
 mod scrub;
@@ -58,9 +63,14 @@ use scrub::Scrub;
 use stream::Read;
 
 pub use damage::{DamagedRow, Mended};
+pub use direct::{
+    DirectAnswer, DirectCode, DirectDone, DirectRecord, DirectRefusal, DirectResults, DirectRow,
+    DirectWrite, Expected, MEMO_KEPT, MemoKey,
+};
 pub use interface::{
     Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
 };
+pub use reading::{Standing, StoredRecord, collection_query, feed_query, read_feed};
 pub use scrub::Scrubbed;
 
 /// A row of the store's log: which row was accepted (its stamp, and its origin's digest), and its place in the feed.
@@ -105,6 +115,8 @@ pub struct Host {
     tail: Tail,
     peers: SortedMap<PeerId, Peer>,
     jobs: VecDeque<Job>,
+    /// Direct writes that are not answered.
+    direct: SortedSet<u64>,
     /// Peers that are told of copies of rows that are accepted.
     watchers: SortedSet<PeerId>,
     pipeline: Pipeline,
@@ -183,6 +195,7 @@ impl Host {
             tail: Tail::default(),
             peers: SortedMap::new(),
             jobs: VecDeque::new(),
+            direct: SortedSet::new(),
             watchers: SortedSet::new(),
             pipeline: Pipeline::Idle,
             crowd: Crowd::default(),
@@ -218,6 +231,7 @@ impl Host {
             HostInput::Regranted { peer, grant } => self.regrant(now, peer, grant),
             HostInput::Dismissed { peer, bye } => self.bye(now, peer, bye),
             HostInput::Gone { peer } => drop(self.forget(peer)),
+            HostInput::Write(write) => self.take_direct(write),
             HostInput::Answered { ticket, result } => self.answered(now, ticket, result),
             HostInput::Committed { ticket, result } => self.committed(now, ticket, result),
             HostInput::Deadline => self.pass_deadline(now),
@@ -404,6 +418,7 @@ impl Host {
         self.phase = Phase::Over;
         self.pipeline = Pipeline::Idle;
         self.jobs.clear();
+        self.fail_direct();
         self.out(HostOutput::Note(HostNote::Fatal { class }));
         let all: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in all {
@@ -438,6 +453,7 @@ impl Host {
 
     fn bye_to_all(&mut self, now: Now) {
         self.jobs.clear();
+        self.fail_direct();
         let all: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in all {
             self.send_away(now, id);

@@ -7,6 +7,7 @@
 use super::{
     Host, HostNote, HostOutput, PeerId, Waiting,
     damage::{Damaged, Suspect},
+    direct::{DirectWrite, direct_bytes},
     feed::Recent,
     group::{Judged, Judging, Known, Touched},
     horizon::{Chosen, Slice},
@@ -43,6 +44,7 @@ pub(super) enum Job {
     Row(WaitingRow),
     Recall(PeerId, Recall),
     Refill(WaitingRefill),
+    Direct(Box<DirectWrite>),
 }
 
 /// A pushed row that waits.
@@ -55,11 +57,13 @@ pub(super) struct WaitingRow {
 }
 
 impl Job {
-    pub(super) fn peer(&self) -> PeerId {
+    /// Whose it is; a direct write is no peer's.
+    pub(super) fn peer(&self) -> Option<PeerId> {
         match self {
-            Self::Open(peer) | Self::Recall(peer, _) => *peer,
-            Self::Row(row) => row.peer,
-            Self::Refill(refill) => refill.peer,
+            Self::Open(peer) | Self::Recall(peer, _) => Some(*peer),
+            Self::Row(row) => Some(row.peer),
+            Self::Refill(refill) => Some(refill.peer),
+            Self::Direct(_) => None,
         }
     }
 }
@@ -106,6 +110,7 @@ impl Host {
                 Job::Row(row) => row.bytes,
                 Job::Refill(refill) => refill.bytes,
                 Job::Recall(_, recall) => recall.rows.len() * RECALL_ROW_BYTES,
+                Job::Direct(write) => direct_bytes(write),
                 Job::Open(_) => 0,
             };
             let full = jobs.len() >= GROUP_JOBS_MAX
@@ -117,18 +122,22 @@ impl Host {
             let Some(job) = self.jobs.pop_front() else {
                 break;
             };
-            // Jobs of peers that are gone have nobody to answer to, and were never acknowledged.
-            let Some(peer) = self.peers.get_mut(&job.peer()) else {
-                continue;
-            };
+            match (&job, job.peer().map(|id| self.peers.get(&id))) {
+                (_, Some(Some(peer))) => known.want(peer, &job),
+                (Job::Direct(write), None) => {
+                    let (writer, _) = self.marks.writer(&write.grant.principal);
+                    known.want_direct(writer, write);
+                }
+                // Jobs of peers that are gone have nobody to answer to, and were never acknowledged.
+                (_, Some(None) | None) => continue,
+            }
             bytes += size;
-            known.want(peer, &job);
             jobs.push(job);
         }
         if jobs.is_empty() {
             return;
         }
-        let queries = known.queries();
+        let queries = known.queries(self.clock.last().wall());
         self.pipeline = Pipeline::Reading(jobs, known);
         let ticket = self.ticket(Waiting::Group);
         self.out(HostOutput::Query { ticket, queries });
@@ -146,7 +155,8 @@ impl Host {
             | Pipeline::Collecting(_)
             | Pipeline::Scrubbing(_) => return Ok(()),
         };
-        let mut damaged = known.fill(answers).map_err(Damaged::from)?;
+        let mut answers = answers.into_iter();
+        let mut damaged = known.fill(&mut answers).map_err(Damaged::from)?;
         damaged.extend(
             known.records.iter().filter_map(|(key, stored)| self.differs(key, stored.as_deref())),
         );
@@ -173,12 +183,22 @@ impl Host {
             known,
             judged: Judged::new(self.head),
         };
+        group.judged.memos.forget(answers.next());
         for job in jobs {
-            let Some(peer) = self.peers.get_mut(&job.peer()) else {
+            let job = match job {
+                Job::Direct(write) => {
+                    group.direct(*write);
+                    continue;
+                }
+                Job::Open(_) | Job::Row(_) | Job::Recall(..) | Job::Refill(_) => job,
+            };
+            let known = job.peer().and_then(|id| Some((id, self.peers.get_mut(&id)?)));
+            let Some((id, peer)) = known else {
                 continue;
             };
-            group.judged.peers.insert(job.peer());
+            group.judged.peers.insert(id);
             match job {
+                Job::Direct(_) => {}
                 Job::Open(id) => group.open(id, peer),
                 Job::Recall(id, recall) => {
                     peer.recall_waits = false;
@@ -241,7 +261,10 @@ impl Host {
                 self.written = judged.head.clock;
                 self.settle(now, *judged);
             }
-            CommitOutcome::Conflict => self.head_contested(),
+            CommitOutcome::Conflict => {
+                self.fail_direct();
+                self.head_contested();
+            }
         }
     }
 
@@ -253,7 +276,7 @@ impl Host {
             | Pipeline::Choosing(_)
             | Pipeline::Collecting(_)
             | Pipeline::Scrubbing(_) => SortedSet::new(),
-            Pipeline::Reading(jobs, _) => jobs.iter().map(Job::peer).collect(),
+            Pipeline::Reading(jobs, _) => jobs.iter().filter_map(Job::peer).collect(),
             // It may have happened: who has copies of its rows asks before anything else.
             Pipeline::Committing(mut judged) => {
                 let holders = self.holders(&judged.origins);
@@ -264,6 +287,7 @@ impl Host {
         for id in peers {
             self.dismiss_for_fault(now, id, class);
         }
+        self.fail_direct();
         self.reload_after(now, class);
     }
 
@@ -281,6 +305,9 @@ impl Host {
         }
         for (id, outcomes) in judged.acks {
             self.acknowledge(now, id, outcomes);
+        }
+        for (number, answer) in judged.written {
+            self.answer_direct(number, answer);
         }
         for (id, recalled) in judged.recalled {
             let accepted = recalled.accepted.len();

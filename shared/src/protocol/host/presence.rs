@@ -57,6 +57,8 @@ pub(super) struct Crowd {
     round_at: MonoMillis,
     /// Who was told last.
     last_told: Option<PeerId>,
+    /// Who is shown without a session, under which ids.
+    visitors: SortedMap<PeerId, u64>,
 }
 
 #[derive(Debug)]
@@ -175,6 +177,34 @@ impl Host {
                 peer.tabs.insert(tab, shown);
             }
         }
+    }
+
+    /// Somebody without a session shows something, or nothing any more; whether there was room for it. How long it is
+    /// shown is the driver's to say, and that the value can be shown ([`Presence::admit`]).
+    pub fn visit(&mut self, now: Now, who: PeerId, principal: &str, value: Option<Value>) -> bool {
+        let shown = self.crowd.visitors.remove(&who);
+        let is_shown = match value {
+            None => {
+                shown.into_iter().for_each(|id| self.crowd.hide(id));
+                true
+            }
+            Some(value) => {
+                let bytes = Presence::admit(&value).unwrap_or(PRESENCE_SPACE_BYTES_MAX);
+                let shown = self.crowd.show(shown, (who, principal), (value, bytes));
+                self.crowd.visitors.extend(shown.map(|id| (who, id)));
+                shown.is_some()
+            }
+        };
+        self.tell_presence(now);
+        is_shown
+    }
+
+    /// All who show something, with or without a session.
+    pub fn present(&self) -> impl Iterator<Item = Other> + '_ {
+        self.crowd.shown.iter().map(|(id, shown)| {
+            let Shown { principal, value, .. } = shown;
+            Other { id: *id, principal: principal.clone(), value: value.clone() }
+        })
     }
 
     /// Tells listeners of what is new, once it is time.

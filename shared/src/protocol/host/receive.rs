@@ -28,7 +28,7 @@ use alloc::string::String;
 /// Bytes of rows of one peer that wait, at most: what it may have in flight, and a frame.
 const BYTES_WAITING_MAX: usize = PUSH_BYTES_IN_FLIGHT_MAX + FRAME_BYTES_MAX;
 /// Jobs that wait, at most.
-const JOBS_MAX: usize = 100_000;
+pub(super) const JOBS_MAX: usize = 100_000;
 /// When those come back who were too many.
 const BUSY_AFTER: Millis = Millis(5_000);
 

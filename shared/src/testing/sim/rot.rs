@@ -123,6 +123,7 @@ impl World {
                     }
                     HostOutput::Send { .. }
                     | HostOutput::Close { .. }
+                    | HostOutput::Written { .. }
                     | HostOutput::RefreshAsked { .. } => continue,
                 };
                 host.handle(now, input);

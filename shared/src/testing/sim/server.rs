@@ -297,6 +297,8 @@ impl World {
                         self.close_line(line, true);
                     }
                 }
+                // Nobody writes here but by a session.
+                HostOutput::Written { .. } => {}
                 HostOutput::Note(note) => {
                     self.tell(99, 0, format_args!("{note:?}"));
                     self.noted(&note);

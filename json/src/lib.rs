@@ -1,17 +1,21 @@
-//! JSON and values, both ways, without loss: what JSON has no form for is an object with one name that
-//! begins with a dollar sign.
+//! JSON and records, both ways, without loss: what JSON has no form for is an object with one name that
+//! begins with a dollar sign. One form for all that speaks JSON: the command line, HTTP, files.
+//!
+//! Absent: what a record is written with where a write is more than its content (`rejoin-server`'s operations).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rejoin_client::{
-    FieldAction, FieldChange, FieldName, Kind, KindFields, Number, RecordId, Value, Visible,
+use rejoin_core::{
+    id::{FieldName, NameError, RecordId},
+    record::{Kind, Number, Value, Visible},
+    replica::{FieldAction, FieldChange},
 };
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The name under which an exported line has the record's id.
-pub(crate) const ID: &str = "$id";
+pub const ID: &str = "$id";
 /// The name that stands in place of fields when a record was removed.
-pub(crate) const REMOVED: &str = "$removed";
+pub const REMOVED: &str = "$removed";
 
 const BYTES: &str = "$bytes";
 const FLOAT: &str = "$float";
@@ -25,51 +29,84 @@ const MIN: &str = "$min";
 /// An object with one of these as its only name would be read as something else.
 const RESERVED: [&str; 9] = [BYTES, FLOAT, MAP, COUNTER, SET, REVIEW, FWW, MAX, MIN];
 
+/// The fields of a record, each with its kind.
+pub type KindFields = BTreeMap<FieldName, (Kind, Visible)>;
+
 /// How lines are to be read.
 #[derive(Debug, Clone)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// The field that holds the id.
-    pub(crate) key: FieldName,
+    pub key: FieldName,
     /// The kinds of fields, where the command says them.
-    pub(crate) kinds: BTreeMap<FieldName, Kind>,
+    pub kinds: BTreeMap<FieldName, Kind>,
 }
 
 /// What a field of an imported line is to be.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Field {
+pub enum Field {
     /// Of one of the kinds that hold a value, if one is said.
     Value(Option<Kind>, Value),
+    /// A counter with this total.
     Counter(i64),
+    /// A set of these.
     Set(BTreeSet<Value>),
+    /// A reviewed value.
     Review(Value),
 }
 
 /// The fields of an imported line.
-pub(crate) type Target = BTreeMap<FieldName, Field>;
+pub type Target = BTreeMap<FieldName, Field>;
 
 /// Why JSON is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum JsonError {
+#[non_exhaustive]
+pub enum JsonError {
+    /// A record is an object.
     #[error("not an object")]
     NotAnObject,
+    /// It lacks the field that holds its id.
     #[error("it has no {0:?}")]
     NoKey(String),
+    /// That field holds no id.
     #[error("{0:?} is neither text nor an integer")]
     Key(String),
+    /// That field's text cannot be an id.
     #[error("{name:?} cannot be an id: {error}")]
-    Id { name: String, error: rejoin_client::NameError },
+    Id {
+        /// The text.
+        name: String,
+        /// Why.
+        error: NameError,
+    },
+    /// A name cannot be a field's.
     #[error("{name:?} cannot be a field: {error}")]
-    Field { name: String, error: rejoin_client::NameError },
+    Field {
+        /// The name.
+        name: String,
+        /// Why.
+        error: NameError,
+    },
+    /// A form with a dollar sign holds what it cannot.
     #[error("{0:?} is followed by what it cannot hold")]
     Form(String),
+    /// A field is of another kind than its form says.
     #[error("{field:?} is a field of kind {kind}, which cannot be this")]
-    Kind { field: String, kind: String },
+    Kind {
+        /// Which field.
+        field: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// A review with several values says no single one.
     #[error("{0:?} has several values side by side, which cannot be written by one")]
     Conflict(String),
 }
 
 /// Reads a record: its id and its fields.
-pub(crate) fn record(json: Json, shape: &Shape) -> Result<(RecordId, Target), JsonError> {
+///
+/// # Errors
+/// [`JsonError`].
+pub fn record(json: Json, shape: &Shape) -> Result<(RecordId, Target), JsonError> {
     let key = &shape.key;
     let Json::Object(mut object) = json else {
         return Err(JsonError::NotAnObject);
@@ -84,16 +121,26 @@ pub(crate) fn record(json: Json, shape: &Shape) -> Result<(RecordId, Target), Js
     object.remove(ID);
     let mut target = Target::new();
     for (name, json) in object {
-        let parsed = FieldName::parse(&name);
-        let name = parsed.map_err(|error| JsonError::Field { name, error })?;
+        let name = field_name(name)?;
         let field = field(&name, json, shape.kinds.get(&name).copied())?;
         target.insert(name, field);
     }
     Ok((id, target))
 }
 
+/// Reads the name of a field.
+///
+/// # Errors
+/// [`JsonError::Field`].
+pub fn field_name(name: String) -> Result<FieldName, JsonError> {
+    FieldName::parse(&name).map_err(|error| JsonError::Field { name, error })
+}
+
 /// Reads a field, of the kind that its form or the command says.
-fn field(name: &FieldName, json: Json, said: Option<Kind>) -> Result<Field, JsonError> {
+///
+/// # Errors
+/// [`JsonError`].
+pub fn field(name: &FieldName, json: Json, said: Option<Kind>) -> Result<Field, JsonError> {
     let kind = by_form(&json).or(said);
     let wrong = || JsonError::Kind {
         field: name.as_str().into(),
@@ -146,7 +193,10 @@ fn sole(object: &Map<String, Json>) -> Option<(&str, &Json)> {
 }
 
 /// Reads a value.
-fn value(json: Json) -> Result<Value, JsonError> {
+///
+/// # Errors
+/// [`JsonError::Form`].
+pub fn value(json: Json) -> Result<Value, JsonError> {
     Ok(match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(value),
@@ -183,7 +233,8 @@ fn map(object: Map<String, Json>) -> Result<Value, JsonError> {
 }
 
 /// Writes a value.
-fn to_json(value: &Value) -> Json {
+#[must_use]
+pub fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -220,7 +271,9 @@ fn tagged(name: &str, json: Json) -> Json {
     Json::Object(Map::from_iter([(name.into(), json)]))
 }
 
-fn visible_to_json(kind: Kind, visible: &Visible) -> Json {
+/// Writes what a field of a kind shows.
+#[must_use]
+pub fn visible_to_json(kind: Kind, visible: &Visible) -> Json {
     match visible {
         Visible::Value(value) => match kind {
             Kind::Fww => tagged(FWW, to_json(value)),
@@ -237,13 +290,23 @@ fn visible_to_json(kind: Kind, visible: &Visible) -> Json {
     }
 }
 
+/// The fields of a record, as one object.
+#[must_use]
+pub fn fields<'a>(
+    shown: impl IntoIterator<Item = (&'a FieldName, &'a (Kind, Visible))>,
+) -> Map<String, Json> {
+    let json = |(name, (kind, visible)): (&FieldName, &(Kind, Visible))| {
+        (name.as_str().to_owned(), visible_to_json(*kind, visible))
+    };
+    shown.into_iter().map(json).collect()
+}
+
 /// A line of a record; `None` for the fields of one that was removed.
-pub(crate) fn line(id: Option<&RecordId>, fields: Option<&KindFields>) -> String {
+#[must_use]
+pub fn line(id: Option<&RecordId>, known: Option<&KindFields>) -> String {
     let mut object = Map::new();
-    match fields {
-        Some(fields) => object.extend(fields.iter().map(|(name, (kind, visible))| {
-            (name.as_str().to_owned(), visible_to_json(*kind, visible))
-        })),
+    match known {
+        Some(known) => object = fields(known),
         None => object.extend([(REMOVED.into(), Json::Bool(true))]),
     }
     object.extend(id.map(|id| (ID.into(), Json::from(id.as_str()))));
@@ -251,7 +314,8 @@ pub(crate) fn line(id: Option<&RecordId>, fields: Option<&KindFields>) -> String
 }
 
 /// Whether a record is already what a line says.
-pub(crate) fn is_same(fields: &KindFields, target: &Target) -> bool {
+#[must_use]
+pub fn is_same(fields: &KindFields, target: &Target) -> bool {
     let same = |(name, field): (&FieldName, &Field)| match (fields.get(name), field) {
         (Some((kind, Visible::Value(value))), Field::Value(said, target)) => {
             value == target && said.is_none_or(|said| said == *kind)
@@ -268,7 +332,8 @@ pub(crate) fn is_same(fields: &KindFields, target: &Target) -> bool {
 
 /// The changes that make a record what a line says. A value of which no kind is said keeps the kind that
 /// the field has in `found`.
-pub(crate) fn changes(target: &Target, found: &KindFields) -> Vec<FieldChange> {
+#[must_use]
+pub fn changes(target: &Target, found: &KindFields) -> Vec<FieldChange> {
     let kept = |name: &FieldName| match found.get(name) {
         Some((kind, Visible::Value(_))) => *kind,
         _ => Kind::Lww,
@@ -291,8 +356,10 @@ pub(crate) fn changes(target: &Target, found: &KindFields) -> Vec<FieldChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rejoin_client::Stamp;
-    use rejoin_core::{hlc::Hlc, id::ReplicaId};
+    use rejoin_core::{
+        hlc::{Hlc, Stamp},
+        id::ReplicaId,
+    };
 
     fn parse(text: &str) -> Json {
         serde_json::from_str(text).unwrap()

@@ -1,0 +1,116 @@
+//! The commands of the program, and how they end.
+//!
+//! Each takes its configuration as the server does, from flags, environment and file, so that it finds what the
+//! server uses. Exit codes: 0 done; 1 something is wrong, which is named on the standard error stream; 2 arguments
+//! that are none.
+
+use crate::{
+    Config, Settings,
+    commands::{self, CommandError},
+};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::{io, io::Write, path::PathBuf, process::ExitCode};
+
+/// The sync server of Rejoin.
+///
+/// Without a command it serves clients, as `serve` does.
+#[derive(Debug, Parser)]
+#[command(name = "rejoin-server", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves clients until it is asked to end.
+    Serve(Settings),
+    /// Looks at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Copies all that a server keeps, also while it runs: one state of it, with the digests of its files.
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// Directory to make; nothing is overwritten. It has the key in it: keep it as safe as the original.
+        to: PathBuf,
+    },
+    /// Puts a backup in the place of what a server keeps. Clients bring back what they have since then.
+    Restore {
+        #[command(flatten)]
+        place: Place,
+        /// The backup.
+        from: PathBuf,
+        /// Moves what is there aside, into a directory beside it.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Reads and checks everything that is stored, also while the server runs; nothing is changed. Exit code 1 if
+    /// something is damaged.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// A backup, or the directory of another server [default: that of --data].
+        directory: Option<PathBuf>,
+    },
+    /// Makes the database as small as it can be. It takes as much room again while it works.
+    Compact(Place),
+}
+
+/// Which server a command is about.
+#[derive(Debug, Args)]
+struct Place {
+    /// TOML file of the server's settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the server's database and its key [default: as the server's].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Checks it, with the files that it names, as a start would; nothing is started or changed.
+    Check(Settings),
+    /// Prints every setting as it takes effect, as a file for --config, with the place where it was said.
+    Show(Settings),
+}
+
+/// Does what the arguments of the process say. Arguments that are none end the process, with the usage.
+#[must_use]
+pub fn run() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match carry_out(cli.command.as_ref(), innermost(&matches)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nowhere to report that this fails.
+            writeln!(io::stderr().lock(), "rejoin-server: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), CommandError> {
+    let (config, sources) = Config::load(flags)?;
+    match command {
+        None | Some(Command::Serve(_)) => commands::serve::run(config),
+        Some(Command::Config(ConfigCommand::Check(_))) => commands::config::check(&config),
+        Some(Command::Config(ConfigCommand::Show(_))) => commands::config::show(&config, &sources),
+        Some(Command::Backup { to, .. }) => commands::backup::run(&config, to),
+        Some(Command::Restore { from, replace, .. }) => {
+            commands::restore::run(&config, from, *replace)
+        }
+        Some(Command::Verify { directory, .. }) => {
+            commands::verify::run(directory.as_ref().unwrap_or(&config.data))
+        }
+        Some(Command::Compact(_)) => commands::compact::run(&config),
+    }
+}
+
+/// What was given to the command itself.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
+}

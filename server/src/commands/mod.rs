@@ -1,0 +1,68 @@
+//! What each command does once its configuration is known.
+
+pub(crate) mod backup;
+pub(crate) mod compact;
+pub(crate) mod config;
+mod draft;
+mod manifest;
+pub(crate) mod restore;
+pub(crate) mod serve;
+pub(crate) mod verify;
+
+use crate::{ConfigError, ServerError};
+use rejoin_sqlite::SqliteError;
+use std::{
+    fmt,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Why a command did not do what it was to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("--log {filter}: {source}")]
+    Log { filter: String, source: tracing_subscriber::filter::ParseError },
+    #[error("the runtime cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("the database in {path}: {source}")]
+    Database { path: PathBuf, source: SqliteError },
+    #[error("a server uses {0}: stop it first")]
+    InUse(PathBuf),
+    #[error("{0} has no backup.toml: it is no backup, or one that did not get to its end")]
+    NoBackup(PathBuf),
+    #[error("{path}: {what}")]
+    Manifest { path: PathBuf, what: String },
+    #[error("{0} is not as it was when the backup was made")]
+    Altered(PathBuf),
+    #[error("{0} is there: with --replace it is moved aside")]
+    Occupied(PathBuf),
+    #[error("damaged: {findings} findings")]
+    Damaged { findings: usize },
+}
+
+impl CommandError {
+    fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
+    }
+
+    fn database(path: &Path, source: SqliteError) -> Self {
+        let path = path.to_owned();
+        if source == SqliteError::Locked {
+            return Self::InUse(path);
+        }
+        Self::Database { path, source }
+    }
+}
+
+/// Writes a line of output.
+fn say(text: fmt::Arguments<'_>) -> Result<(), CommandError> {
+    writeln!(io::stdout().lock(), "{text}").map_err(CommandError::Output)
+}

@@ -1,0 +1,23 @@
+//! `serve`: the server itself.
+
+use super::CommandError;
+use crate::{Config, Server, shutdown, telemetry};
+use tracing::info;
+
+pub(crate) fn run(config: Config) -> Result<(), CommandError> {
+    telemetry::start(&config)
+        .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
+    info!("configuration: {config}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(CommandError::Runtime)?.block_on(async {
+        let server = Server::open(config).await?;
+        let asked = shutdown::asked();
+        let shutdown = async {
+            if let Err(error) = asked.await {
+                tracing::error!(%error, "cannot wait for signals, stopping");
+            }
+        };
+        server.run(shutdown).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,132 @@
+//! The answer to a request, as it is kept with its effect.
+
+use super::{
+    direct::{DirectCode, DirectDone, DirectRecord, DirectRefusal, DirectResults},
+    layout::{self, Damaged},
+};
+use crate::{
+    codec::{CodecFault, Reader, Writer},
+    id::{CollectionName, Digest, RecordId, RecordKey, Seq},
+    io::{Answer, Batch, Keyspace},
+    time::WallMillis,
+};
+use alloc::{string::String, vec::Vec};
+
+/// What a request asked for, and what it was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Memo {
+    pub(super) content: [u8; 32],
+    pub(super) at: WallMillis,
+    pub(super) results: DirectResults,
+}
+
+impl Memo {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.array(3);
+        out.bytes(&self.content);
+        out.uint(self.at.0);
+        out.array(self.results.len());
+        for result in &self.results {
+            match result {
+                Ok(done) => {
+                    out.array(2);
+                    match done.seq {
+                        Some(seq) => out.uint(seq.0),
+                        None => out.null(),
+                    }
+                    out.array(done.records.len());
+                    for DirectRecord { key, was_live, digest } in &done.records {
+                        out.array(4);
+                        out.text(key.collection.as_str());
+                        out.text(key.id.as_str());
+                        out.uint(u64::from(*was_live));
+                        match digest {
+                            Some(digest) => out.bytes(digest.as_bytes()),
+                            None => out.null(),
+                        }
+                    }
+                }
+                Err(refused) => {
+                    out.array(3);
+                    out.null();
+                    out.uint(refused.code.number());
+                    out.text(&refused.reason);
+                }
+            }
+        }
+        layout::versioned(out)
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Damaged> {
+        let mut input = layout::open(value)?;
+        input.array_exact(3)?;
+        let content = input.bytes_exact()?;
+        let at = WallMillis(input.uint()?);
+        let results = (0..input.array()?)
+            .map(|_| match input.array()? {
+                2 => read_done(&mut input).map(Ok),
+                _ => read_refusal(&mut input).map(Err),
+            })
+            .collect::<Result<_, Damaged>>()?;
+        input.finish()?;
+        Ok(Self { content, at, results })
+    }
+}
+
+fn read_done(input: &mut Reader<'_>) -> Result<DirectDone, Damaged> {
+    let seq = input.optional(Reader::uint)?.map(Seq);
+    let records = (0..input.array()?)
+        .map(|_| {
+            input.array_exact(4)?;
+            let collection = CollectionName::parse(input.text()?);
+            let collection = collection.map_err(|_refused| input.fault(CodecFault::Range))?;
+            let id = RecordId::parse(input.text()?);
+            let id = id.map_err(|_refused| input.fault(CodecFault::Range))?;
+            let was_live = input.uint()? != 0;
+            let digest = input.optional(Reader::bytes_exact)?.map(Digest::from_bytes);
+            Ok(DirectRecord { key: RecordKey { collection, id }, was_live, digest })
+        })
+        .collect::<Result<_, Damaged>>()?;
+    Ok(DirectDone { seq, records })
+}
+
+fn read_refusal(input: &mut Reader<'_>) -> Result<DirectRefusal, Damaged> {
+    input.optional(Reader::uint)?;
+    let code = DirectCode::of_number(input.uint()?);
+    let code = code.ok_or_else(|| input.fault(CodecFault::Range))?;
+    Ok(DirectRefusal { code, reason: String::from(input.text()?) })
+}
+
+/// The memos of a group: those that it keeps go with it, and some that are over.
+#[derive(Debug, Default)]
+pub(super) struct Memos {
+    kept: crate::sorted::SortedMap<[u8; 32], Memo>,
+    over: Vec<Vec<u8>>,
+}
+
+impl Memos {
+    pub(super) fn insert(&mut self, name: [u8; 32], memo: Memo) {
+        self.kept.insert(name, memo);
+    }
+
+    /// What was read of those that are over.
+    pub(super) fn forget(&mut self, answer: Option<Answer>) {
+        if let Some(Answer::Page(page)) = answer {
+            self.over.extend(page.rows.into_iter().map(|row| row.key));
+        }
+    }
+
+    pub(super) fn write(&self, batch: &mut Batch) {
+        for key in &self.over {
+            if let Some(name) = layout::parse_memo_time(key) {
+                batch.delete(Keyspace::Meta, layout::memo_key(&name));
+            }
+            batch.delete(Keyspace::Meta, key.clone());
+        }
+        for (name, memo) in &self.kept {
+            batch.put(Keyspace::Meta, layout::memo_key(name), memo.encode());
+            batch.put(Keyspace::Meta, layout::memo_time_key(memo.at, name), Vec::new());
+        }
+    }
+}

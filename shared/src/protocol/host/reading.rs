@@ -1,0 +1,151 @@
+//! Reading what a host stores without asking it: queries, and what their answers say. For who wants to see records
+//! and not to hold them.
+//!
+//! What is read is what was committed, in one snapshot for each read. Where two reads follow each other a record may
+//! have moved on between them: it stands at a later place of the feed then. Absent: rights, and what to do about rows
+//! that are damaged (the host finds them when it reads them itself).
+
+use super::layout::{self, Head, Stored};
+use crate::{
+    codec::CodecError,
+    hlc::Hlc,
+    id::{CollectionName, Cursor, Digest, Epoch, RecordId, RecordKey, Seq},
+    io::{Answer, KeyRange, Keyspace, Query, Row},
+    protocol::message::{Left, Place},
+    record::Record,
+};
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its state.
+    pub record: Record,
+    /// Its place in the feed.
+    pub seq: Seq,
+    /// Of its state.
+    pub digest: Digest,
+}
+
+impl StoredRecord {
+    /// Asks for one record.
+    #[must_use]
+    pub fn query(key: &RecordKey) -> Query {
+        super::heal::get_record(key)
+    }
+
+    /// Asks for records of a collection by id (bytes of UTF-8), behind one, dead ones among them.
+    #[must_use]
+    pub fn query_all(
+        collection: &CollectionName,
+        after: Option<&RecordId>,
+        limit: NonZeroU32,
+        bytes: NonZeroU32,
+    ) -> Query {
+        let after = after.map(|id| RecordKey { collection: collection.clone(), id: id.clone() });
+        let range = layout::records_behind(collection, after.as_ref());
+        Query::Scan { keyspace: Keyspace::Records, range, limit, bytes }
+    }
+
+    /// Reads the value of a row.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it is damaged.
+    pub fn read(value: &[u8]) -> Result<Self, CodecError> {
+        let Stored { record, positions, digest, .. } = Stored::decode(value)?;
+        Ok(Self { record, seq: positions.latest, digest })
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it is damaged.
+    pub fn read_row(row: &Row) -> Result<(RecordKey, Self), CodecError> {
+        Ok((layout::parse_record_key(&row.key)?, Self::read(&row.value)?))
+    }
+}
+
+/// Asks for the feed behind a place.
+#[must_use]
+pub fn feed_query(after: &Place, limit: NonZeroU32) -> Query {
+    Query::scan(Keyspace::Feed, layout::feed_behind(after), limit)
+}
+
+/// Which record has its latest change where a row of the feed stands.
+///
+/// # Errors
+/// [`CodecError`] when it is damaged.
+pub fn read_feed(row: &Row) -> Result<(Seq, RecordKey), CodecError> {
+    layout::parse_feed_key(&row.key)
+}
+
+/// Asks for a collection that has rows, the first one at or behind a name.
+#[must_use]
+pub fn collection_query(after: Option<&CollectionName>) -> Query {
+    let start = after.map_or_else(Vec::new, |name| {
+        // A zero byte ends a name in keys; no name has one.
+        [name.as_str().as_bytes(), b"\x01"].concat()
+    });
+    Query::scan(Keyspace::Records, KeyRange { start, end: None }, NonZeroU32::MIN)
+}
+
+/// Where a host's history stands, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The epoch of the last run that opened the space; of the present one, if it has.
+    pub epoch: Epoch,
+    /// The last position.
+    pub head: Seq,
+    /// The clock when that was committed.
+    pub clock: Hlc,
+    /// What was dead by then may be collected.
+    pub horizon: Hlc,
+    lineage: Vec<Left>,
+}
+
+impl Standing {
+    /// Asks for it.
+    #[must_use]
+    pub fn queries() -> Vec<Query> {
+        let keys = [layout::HEAD_KEY, layout::LINEAGE_KEY, layout::HORIZON_KEY];
+        let get = |key: &[u8]| Query::Get { keyspace: Keyspace::Meta, key: key.to_vec() };
+        keys.map(get).into()
+    }
+
+    /// Reads the answers, in the order of the queries; `None`: nothing was ever stored.
+    ///
+    /// # Errors
+    /// [`CodecError`] when one is damaged.
+    pub fn read(answers: impl IntoIterator<Item = Answer>) -> Result<Option<Self>, CodecError> {
+        let mut values = answers.into_iter().map(|answer| match answer {
+            Answer::Value(value) => value,
+            Answer::Page(_) => None,
+        });
+        let mut next = || values.next().flatten();
+        let Some(head) = next() else { return Ok(None) };
+        let Head { epoch, seq, clock } = Head::decode(&head)?;
+        let lineage = next().as_deref().map(layout::decode_lineage).transpose()?;
+        let horizon = next().as_deref().map(layout::decode_horizon).transpose()?;
+        Ok(Some(Self {
+            epoch,
+            head: seq,
+            clock,
+            horizon: horizon.map_or(Hlc::ZERO, |horizon| horizon.at),
+            lineage: lineage.unwrap_or_default(),
+        }))
+    }
+
+    /// Whether who was at a cursor at that time has missed nothing that is not in the feed behind it: the cursor lies
+    /// in this history, and nothing was collected since.
+    #[must_use]
+    pub fn goes_on(&self, cursor: &Cursor, time: Hlc) -> bool {
+        let known = if cursor.epoch == self.epoch {
+            cursor.seq <= self.head
+        } else {
+            let left = self.lineage.iter().find(|left| left.epoch == cursor.epoch);
+            left.is_some_and(|left| cursor.seq <= left.seq)
+        };
+        known && time >= self.horizon
+    }
+}
