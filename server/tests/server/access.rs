@@ -16,7 +16,7 @@ use rejoin_core::{
 };
 use rejoin_server::{JwtConfig, SpaceGrant};
 use serde_json::json;
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 /// No session lives longer behind the end of what let it in.
@@ -349,4 +349,82 @@ async fn settings_of_jwts_are_read_from_flags_and_from_the_file() {
         process.kill();
         fs::remove_dir_all(data).unwrap();
     }
+}
+
+/// Runs a command of the program on a file of tokens: whether it went well, and what it printed.
+fn token(file: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_rejoin-server"))
+        .env_clear()
+        .env("REJOIN_SERVER_TOKENS", file)
+        .arg("token")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap().trim_end().to_owned())
+}
+
+#[tokio::test]
+async fn x11_token_made_by_a_command_is_taken_and_revoked_by_a_command_ends_its_sessions() {
+    let directory = Directory::new();
+    let file = directory.path().join("tokens.toml");
+    let (made, office) = token(&file, &["create", "--principal", "office", "--space", "*"]);
+    assert!(made, "{office}");
+    let arguments = ["--auth", "tokens", "--tokens", file.to_str().unwrap()];
+    let mut process = Process::start_with(&directory.path().join("data"), &arguments);
+    // It is made while the server runs, and taken soon.
+    let rights = ["--space", "team", "--collection", "tasks", "--write", "--expires", "90d"];
+    let (made, of_ci) = token(&file, &[&["create", "--principal", "ci"], &rights[..]].concat());
+    assert!(made, "{of_ci}");
+    let mut ci = Client::new("team", 1);
+    ci.pattern = Some(Pattern::parse("tasks").unwrap());
+    ci.token = Some(of_ci.clone());
+    timeout(ENDS_WITHIN, async {
+        while ci.join(process.address).await.is_err() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await
+    .expect("the new token is taken");
+    assert!(may_write(&mut ci, "a").await);
+    let mut other = Client::new("team", 2);
+    other.token = Some(office.clone());
+    other.join(process.address).await.unwrap();
+
+    let (_, listed) = token(&file, &["list"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines[1].contains("  ci  expires 20") && !listed.contains(&of_ci), "{listed}");
+    let name = lines[1].split(' ').next().unwrap();
+    let (revoked, text) = token(&file, &["revoke", name]);
+    assert!(revoked && text.starts_with("revoked: "), "{text}");
+    assert_eq!(ended(&mut ci).await.1.reason, "the token was revoked");
+    assert!(ci.join(process.address).await.is_err());
+    // The other one goes on.
+    other.say(&Message::Ping { nonce: 1 }).await.unwrap();
+    while !matches!(other.next().await.unwrap(), Message::Pong { .. }) {}
+    process.kill();
+}
+
+#[test]
+fn commands_of_tokens_say_what_is_wrong() {
+    let directory = Directory::new();
+    let file = directory.path().join("tokens.toml");
+    for (arguments, complaint) in [
+        (&["create", "--principal", "a", "--space", "a//b"][..], "empty path segment"),
+        (&["create", "--principal", "", "--space", "a"], "printable"),
+        (&["create", "--principal", "a"], "--space"),
+        (&["create", "--principal", "a", "--space", "a", "--expires", "soon"], "90d"),
+        (&["revoke", "abcd"], "no token of"),
+        (&["revoke"], "required"),
+        (&["revoke", "abcd", "--jwts-of", "ada"], "cannot be used with"),
+    ] {
+        let (done, text) = token(&file, arguments);
+        assert!(!done && text.contains(complaint), "{arguments:?}: {text}");
+        assert!(!file.exists(), "{arguments:?}");
+    }
+    assert_eq!(token(&file, &["list"]), (true, String::new()));
+    let (done, text) = token(&file, &["revoke", "--jwts-of", "ada"]);
+    assert!(done && text.contains("all JWTs of ada"), "{text}");
+    assert!(fs::read_to_string(&file).unwrap().contains("[[revoked]]"));
 }

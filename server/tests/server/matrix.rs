@@ -5,36 +5,26 @@
 //! that it may not read is compared with what it hears of one that is not there.
 
 use crate::{
-    client::{Socket, dial, wall},
+    client::wall,
     issuer::{Issuer, SECRET, claims, claims_with, now_and},
     jwts::jwt,
+    line::{Line, key, record, told},
     world::World,
 };
 use rejoin_core::{
+    codec::decode_record,
     hlc::{Hlc, Stamp},
-    id::{
-        CollectionName, Epoch, FieldName, Incarnation, Pattern, RecordId, RecordKey, ReplicaId,
-        Seq, SpaceId,
+    id::{CollectionName, Epoch, RecordKey, ReplicaId, Seq},
+    protocol::message::{
+        AskChunk, AskRoots, ChunkFrom, Kept, Message, Origin, Place, Presence, Recall, Refill,
+        RefillOutcome, Resume, Walk,
     },
-    protocol::{
-        message::{
-            AskChunk, AskRoots, Bye, ByeCode, ChunkFrom, FEATURE_PRESENCE, Hello, Kept, Message,
-            Origin, Outcome, Place, Presence, Push, PushRow, PushWrite, Recall, Refill,
-            RefillOutcome, Resume, Subscription, Walk,
-        },
-        wire,
-    },
-    record::{Cell, Kind, Record, State, Value, VersionVector},
-    time::WallMillis,
+    record::Value,
     tree::{NodeState, Prefix, WalkBody, WalkMessage, WalkNode},
 };
 use rejoin_server::{JwtConfig, SpaceGrant};
 use serde_json::json;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
-use tokio_tungstenite::tungstenite::Message as Frame;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SPACES: [&str; 4] = ["team-a", "team-b", "team-c", "rejoin/age"];
 const COLLECTIONS: [&str; 4] = ["tasks", "tasks/42", "notes", "plans"];
@@ -225,177 +215,6 @@ struct Case<'a> {
     there: bool,
 }
 
-/// One connection, a channel after the other.
-struct Line {
-    socket: Socket,
-    channel: u64,
-    assemblers: BTreeMap<u64, wire::Assembler>,
-    serial: u64,
-    clock: u64,
-    /// All that came, as text, with the space and the principal that it came to.
-    heard: Vec<String>,
-}
-
-impl Line {
-    async fn new(address: SocketAddr, serial: u64) -> Self {
-        let socket = dial(address, None).await.unwrap();
-        let (assemblers, heard) = (BTreeMap::new(), Vec::new());
-        Self { socket, channel: 0, assemblers, serial: serial << 32, clock: wall().0, heard }
-    }
-
-    async fn say(&mut self, message: &Message) {
-        self.socket.say(wire::encode_frame(self.channel, message)).await.unwrap();
-    }
-
-    /// The next message of the open channel.
-    async fn next(&mut self) -> Message {
-        loop {
-            let Some(Ok(Frame::Binary(frame))) = self.socket.next().await else {
-                panic!("the connection ended")
-            };
-            let (channel, bytes) = wire::split_frame(&frame).unwrap();
-            let assembler = self.assemblers.entry(channel).or_default();
-            let Some(message) = assembler.take(bytes).unwrap() else { continue };
-            let message = wire::decode(&message).unwrap();
-            let mut text = format!("{message:?}");
-            if let Message::Chunk(chunk) = &message {
-                text += &format!("{:?}", chunk.open().unwrap().unwrap());
-                for record in chunk.open().unwrap().unwrap() {
-                    text +=
-                        &format!("{:?}", rejoin_core::codec::decode_record(&record.bytes).unwrap());
-                }
-            }
-            self.heard.push(text);
-            match message {
-                // What was on its way when its channel was closed.
-                _ if channel != self.channel => {}
-                Message::Ping { nonce } => self.say(&Message::Pong { nonce, state: None }).await,
-                message => return message,
-            }
-        }
-    }
-
-    /// Opens a channel as a replica of its own; what is answered.
-    async fn hello(
-        &mut self,
-        space: &str,
-        token: Option<&String>,
-        pattern: Option<&str>,
-    ) -> Message {
-        self.channel += 1;
-        self.serial += 1;
-        let bytes = u128::from(self.serial).to_be_bytes();
-        let hello = Hello {
-            versions: vec![1],
-            features: FEATURE_PRESENCE,
-            replica: ReplicaId::from_bytes(bytes),
-            incarnation: Incarnation::from_bytes(bytes),
-            known: Vec::new(),
-            space: SpaceId::parse(space).unwrap(),
-            token: token.cloned(),
-            clock: wall(),
-            subscriptions: pattern
-                .map(|pattern| Subscription {
-                    id: 1,
-                    pattern: Pattern::parse(pattern).unwrap(),
-                    cursor: None,
-                    place: Place::default(),
-                    root: None,
-                    time: Hlc::ZERO,
-                })
-                .into_iter()
-                .collect(),
-            epochs: Vec::new(),
-        };
-        self.say(&Message::Hello(hello)).await;
-        self.next().await
-    }
-
-    /// Ends the channel, if it is open.
-    async fn end(&mut self) {
-        let bye = Bye { code: ByeCode::Done, reason: String::new(), retry_after: None };
-        self.say(&Message::Bye(bye)).await;
-    }
-
-    /// What comes until one of it is wanted, or the channel ends.
-    async fn until(&mut self, is_wanted: impl Fn(&Message) -> bool) -> Vec<Message> {
-        let mut came = Vec::new();
-        loop {
-            let message = self.next().await;
-            let over = is_wanted(&message) || matches!(message, Message::Bye(_));
-            came.push(message);
-            if over {
-                return came;
-            }
-        }
-    }
-
-    fn stamp(&mut self) -> Stamp {
-        self.clock += 1;
-        let replica = ReplicaId::from_bytes(u128::from(self.serial).to_be_bytes());
-        Stamp { hlc: Hlc::at(WallMillis(self.clock)), replica }
-    }
-
-    fn row(&mut self, writes: &[(RecordKey, &str, bool)], removes: bool) -> PushRow {
-        let stamp = self.stamp();
-        let writes: Vec<PushWrite> = writes
-            .iter()
-            .map(|(key, text, updates)| {
-                let mut delta = record(stamp, text);
-                if removes {
-                    delta.cells.clear();
-                    delta.removed.seen.set(stamp.replica, stamp.hlc);
-                }
-                let (key, saw) = (key.clone(), VersionVector::new());
-                PushWrite { key, saw, updates: *updates, delta }
-            })
-            .collect();
-        let digest = [7; 16];
-        PushRow {
-            number: self.clock,
-            hlc: stamp.hlc,
-            origin: None,
-            insisted: false,
-            digest,
-            writes,
-        }
-    }
-
-    async fn push(&mut self, row: PushRow) -> String {
-        self.say(&Message::Push(Push { named: 0, rows: vec![row] })).await;
-        let came = self.until(|message| matches!(message, Message::Ack(_))).await;
-        match came.last().unwrap() {
-            Message::Ack(ack) => match &ack.outcomes[0].1 {
-                Outcome::Accepted { .. } => "accepted".to_owned(),
-                Outcome::Rejected { code, .. } => format!("rejected {code:?}"),
-                other => format!("{other:?}"),
-            },
-            other => told(other),
-        }
-    }
-}
-
-fn told(message: &Message) -> String {
-    match message {
-        Message::Welcome(_) => "welcome".to_owned(),
-        Message::Bye(bye) => format!("bye {:?}", bye.code),
-        other => panic!("unexpected: {other:?}"),
-    }
-}
-
-fn record(stamp: Stamp, text: &str) -> Record {
-    let mut record = Record::default();
-    record.seen.set(stamp.replica, stamp.hlc);
-    let state = State::Lww { stamp, value: Some(Value::text(text)) };
-    record.cells.insert((FieldName::parse("f").unwrap(), Kind::Lww), Cell { since: None, state });
-    record
-}
-
-fn key(collection: &str, id: &str) -> RecordKey {
-    let collection = CollectionName::parse(collection).unwrap();
-    RecordKey { collection, id: RecordId::parse(id).unwrap() }
-}
-
 /// What no one else's messages may have in them.
 fn label(space: &str, collection: &str) -> String {
     format!("<secret of {space} {collection}>")
@@ -487,9 +306,9 @@ async fn observed(line: &mut Line, cell: &Case<'_>, writers: &mut BTreeMap<&str,
             answer(&came, "chunk", collection)
         }
         "resume" | "feed" => {
-            let key = (kind == "resume").then(|| key(collection, "a"));
+            let behind = (kind == "resume").then(|| key(collection, "a"));
             let seq = if kind == "resume" { Seq(welcome.head.0.min(1)) } else { welcome.head };
-            let place = Place { seq, key };
+            let place = Place { seq, key: behind };
             let resume =
                 Resume { subscription: sub, place, time: welcome.horizon.max(Hlc::at(wall())) };
             line.say(&Message::Resume(resume)).await;
@@ -499,7 +318,7 @@ async fn observed(line: &mut Line, cell: &Case<'_>, writers: &mut BTreeMap<&str,
                 let writer = writers.get_mut(space).unwrap();
                 let id = format!("feed-{}", line.serial);
                 let text = label(space, collection);
-                let row = writer.row(&[(self::key(collection, &id), &text, false)], false);
+                let row = writer.row(&[(key(collection, &id), &text, false)], false);
                 assert_eq!(writer.push(row).await, "accepted");
                 line.say(&Message::Ping { nonce: 5 }).await;
                 came = line.until(|message| matches!(message, Message::Pong { .. })).await;
@@ -590,9 +409,96 @@ fn without_names(heard: &[String], line: &Line) -> String {
     heard.join("\n").replace(&line.clock.to_string(), "ROW")
 }
 
+/// What was done so far.
+struct Tally<'a> {
+    who: &'a Principal,
+    /// What was heard of what may not be read, by the message and whether the space may be entered: where it is there,
+    /// and where it is not.
+    of_hidden: BTreeMap<(&'static str, bool), BTreeMap<bool, BTreeSet<String>>>,
+    counts: &'a mut Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    cells: u32,
+    refused: u32,
+    compared: u32,
+    shown: u32,
+}
+
+impl Tally<'_> {
+    fn add(&mut self, cell: &Case<'_>, observed: &str, line: &mut Line) {
+        let Case { who, kind, space, collection, there } = *cell;
+        search(who, &line.heard);
+        let of_it = label(space, collection);
+        let mut heard = std::mem::take(&mut line.heard);
+        self.counts.cells += 1;
+        let refusals = ["bye", "rejected", "refused"];
+        let is_refused = refusals.iter().any(|refusal| observed.starts_with(refusal));
+        self.counts.refused += u32::from(is_refused);
+        self.counts.shown += u32::from(heard.iter().any(|text| text.contains(&of_it)));
+        if who.reads(space, collection) || !ABOUT_ONE_OBJECT.contains(&kind) {
+            return;
+        }
+        // These tell of the space, and of what may be read: not of the object.
+        heard.retain(|text| !["Welcome", "Changes"].iter().any(|name| text.starts_with(name)));
+        let enters = who.rights_in(space).next().is_some();
+        let exists = there && FILLED.contains(&(space, collection));
+        let of_kind = self.of_hidden.entry((kind, enters)).or_default();
+        of_kind.entry(exists).or_default().insert(without_names(&heard, line));
+    }
+
+    /// What may not be read is not told from what is not there.
+    fn compare(self) {
+        for (at, heard) in &self.of_hidden {
+            let [exists, does_not] = [true, false].map(|exists| heard.get(&exists));
+            if let (Some(exists), Some(does_not)) = (exists, does_not) {
+                assert_eq!(exists, does_not, "{at:?} by {}", self.who.name);
+                assert_eq!(exists.len(), 1, "{at:?} by {}", self.who.name);
+                self.counts.compared += 1;
+            }
+        }
+    }
+}
+
+/// The cells of one space: kind of message, collection, whether it is about a record that is there.
+fn cells_of(space: &'static str) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    let of_collections = COLLECTIONS.into_iter().flat_map(move |collection| {
+        OF_COLLECTIONS.into_iter().flat_map(move |(kind, matters)| {
+            // Nobody feeds, or has put a record of that name into, what is empty.
+            let is_filled = FILLED.contains(&(space, collection));
+            let feeds = kind != "feed" || FILLED.iter().any(|(of, _)| *of == space);
+            let there = [true, false].into_iter();
+            let there =
+                there.filter(move |there| if matters { is_filled || !there } else { *there });
+            there.filter(move |_| feeds).map(move |there| (kind, collection, there))
+        })
+    });
+    of_collections.chain(OF_SPACES.into_iter().map(|kind| (kind, COLLECTIONS[0], true)))
+}
+
+/// Nothing was written by whoever may not write there.
+async fn search_written(world: &World, principals: &[Principal]) {
+    for (space, token) in [("team-a", "owner"), ("team-b", "tenant")] {
+        let mut line = Line::new(world.address, 5_000).await;
+        line.hello(space, Some(&token.to_owned()), Some("*")).await;
+        line.say(&Message::AskChunk(AskChunk { subscription: 1, from: ChunkFrom::Start })).await;
+        let came = line.until(|message| matches!(message, Message::Chunk(_))).await;
+        let Message::Chunk(chunk) = &came[0] else { panic!("{came:?}") };
+        assert!(!chunk.more);
+        for held in chunk.open().unwrap().unwrap() {
+            let text = format!("{:?}", decode_record(&held.bytes).unwrap());
+            for who in principals {
+                let wrote = text.contains(&format!("of {}\"", who.name));
+                let may = who.writes(space, held.key.collection.as_str());
+                assert!(may || !wrote, "{}: {text}", who.name);
+            }
+        }
+    }
+}
+
 #[tokio::test]
-async fn x12_x13_each_message_by_each_principal_on_each_object_does_what_a_model_says_and_leaks_nothing()
- {
+async fn x12_x13_each_message_by_each_principal_on_each_object_does_what_a_model_says() {
     let issuer = Issuer::new();
     let template = SpaceGrant {
         space: "team-{tenants}".to_owned(),
@@ -607,29 +513,12 @@ async fn x12_x13_each_message_by_each_principal_on_each_object_does_what_a_model
     .await;
     let mut writers = fill(&world).await;
     let mut filled = BTreeSet::from(FILLED);
-    let (mut cells, mut refused, mut compared, mut shown) = (0, 0, 0, 0);
-    for (serial, who) in principals(&issuer).iter().enumerate() {
+    let (principals, mut counts) = (principals(&issuer), Counts::default());
+    for (serial, who) in principals.iter().enumerate() {
         let mut line = Line::new(world.address, serial as u64 + 1).await;
-        // What was heard of what may not be read, by the message and whether the space may be entered: where it is
-        // there, and where it is not.
-        let mut of_hidden: BTreeMap<(&str, bool), BTreeMap<bool, BTreeSet<String>>> =
-            BTreeMap::new();
+        let mut tally = Tally { who, of_hidden: BTreeMap::new(), counts: &mut counts };
         for space in SPACES {
-            let of_collections = COLLECTIONS.into_iter().flat_map(|collection| {
-                OF_COLLECTIONS.into_iter().flat_map(move |(kind, matters)| {
-                    let there = [true, false].into_iter().filter(move |there| matters || *there);
-                    there.map(move |there| (kind, collection, there))
-                })
-            });
-            let of_spaces = OF_SPACES.into_iter().map(|kind| (kind, COLLECTIONS[0], true));
-            for (kind, collection, there) in of_collections.chain(of_spaces) {
-                // Nobody feeds, or has put a record of that name into, what is empty.
-                let is_record = OF_COLLECTIONS.contains(&(kind, true));
-                if there && is_record && !FILLED.contains(&(space, collection))
-                    || kind == "feed" && !writers.contains_key(space)
-                {
-                    continue;
-                }
+            for (kind, collection, there) in cells_of(space) {
                 let cell = Case { who, kind, space, collection, there };
                 let expects = expected(&cell, &filled);
                 let observed = observed(&mut line, &cell, &mut writers).await;
@@ -638,60 +527,14 @@ async fn x12_x13_each_message_by_each_principal_on_each_object_does_what_a_model
                 if matches!(&*observed, "accepted" | "joined") || kind == "feed" {
                     filled.insert((space, collection));
                 }
-                cells += 1;
-                refused += u32::from(observed.starts_with("bye") || observed.starts_with("re"));
-                search(who, &line.heard);
-                let of_it = label(space, collection);
-                shown += u32::from(line.heard.iter().any(|text| text.contains(&of_it)));
-                let mut heard = std::mem::take(&mut line.heard);
-                if !who.reads(space, collection) && ABOUT_ONE_OBJECT.contains(&kind) {
-                    // These tell of the space, and of what may be read: not of the object.
-                    heard.retain(|text| {
-                        !["Welcome", "Changes"].iter().any(|name| text.starts_with(name))
-                    });
-                    let enters = who.rights_in(space).next().is_some();
-                    let exists = there && FILLED.contains(&(space, collection));
-                    let heard = without_names(&heard, &line);
-                    of_hidden
-                        .entry((kind, enters))
-                        .or_default()
-                        .entry(exists)
-                        .or_default()
-                        .insert(heard);
-                }
+                tally.add(&cell, &observed, &mut line);
             }
         }
-        for (at, heard) in &of_hidden {
-            let [exists, does_not] = [true, false].map(|exists| heard.get(&exists));
-            if let (Some(exists), Some(does_not)) = (exists, does_not) {
-                assert_eq!(exists, does_not, "{at:?} by {}", who.name);
-                assert_eq!(exists.len(), 1, "{at:?} by {}", who.name);
-                compared += 1;
-            }
-        }
+        tally.compare();
     }
+    let Counts { cells, refused, compared, shown } = counts;
+    assert!(cells >= 4_000 && refused > 1_000, "{cells}, {refused}");
     assert!(compared > 100, "{compared}");
     assert!(shown > 100, "those who may read do: {shown}");
-    assert!(cells >= 4_000, "{cells}");
-    assert!(refused > 1_000, "{refused}");
-    // Nothing was written by whoever may not write there.
-    for (space, token) in [("team-a", "owner"), ("team-b", "tenant")] {
-        let mut line = Line::new(world.address, 5_000).await;
-        line.hello(space, Some(&token.to_owned()), Some("*")).await;
-        line.say(&Message::AskChunk(AskChunk { subscription: 1, from: ChunkFrom::Start })).await;
-        let came = line.until(|message| matches!(message, Message::Chunk(_))).await;
-        let Message::Chunk(chunk) = &came[0] else { panic!("{came:?}") };
-        assert!(!chunk.more);
-        for held in chunk.open().unwrap().unwrap() {
-            let text = format!("{:?}", rejoin_core::codec::decode_record(&held.bytes).unwrap());
-            for who in principals(&issuer) {
-                let wrote = text.contains(&format!("of {}\"", who.name));
-                assert!(
-                    !wrote || who.writes(space, held.key.collection.as_str()),
-                    "{}: {text}",
-                    who.name
-                );
-            }
-        }
-    }
+    search_written(&world, &principals).await;
 }
