@@ -1,10 +1,11 @@
-//! What can be asked for: `/sync`, `/healthz`, and the files of a page.
+//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, and the files of a page.
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
 
 use crate::{
     census::Slot,
     health::Health,
+    http::Api,
     ws::{self, Gate},
 };
 use axum::{
@@ -34,10 +35,13 @@ impl App {
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
+        let api = Api::new(Arc::clone(&gate.hubs), gate.stopping.clone());
+        let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)
             .with_state(gate)
-            .route("/healthz", get(move || healthz(health)));
+            .route("/healthz", get(move || healthz(health)))
+            .merge(api);
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,
