@@ -19,6 +19,7 @@ mod jwts;
 mod killed;
 mod line;
 mod matrix;
+mod matrix_http;
 mod operating;
 mod refusals;
 mod settings;
