@@ -23,7 +23,7 @@ const COLUMNS_MAX: usize = 500;
 const REST: &str = "rejoin_rest";
 /// Columns that each table has.
 const OWN: [&str; 4] = ["space", "id", "rejoin_seq", REST];
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What a field holds, in SQLite's terms.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,9 +8,10 @@ mod manifest;
 pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod serve;
+pub(crate) mod token;
 pub(crate) mod verify;
 
-use crate::{ConfigError, ServerError};
+use crate::{ConfigError, ServerError, auth::KeyringError};
 use rejoin_sqlite::SqliteError;
 use std::{
     fmt,
@@ -47,6 +48,10 @@ pub(crate) enum CommandError {
     Occupied(PathBuf),
     #[error("there is nothing to rebuild: the configuration has no --project")]
     NoTables,
+    #[error("there is no file of tokens: name one by --tokens FILE")]
+    NoTokens,
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("damaged: {findings} findings")]
     Damaged { findings: usize },
 }

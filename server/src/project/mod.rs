@@ -37,9 +37,9 @@ use tracing::{info, warn};
 /// Records of one transaction.
 const PAGE_RECORDS: usize = 1_000;
 /// How often a file is looked at: somebody may have asked for it to be filled anew.
-const LOOKS_EVERY: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_secs(2);
 /// How long after a fault it is tried again.
-const RETRIES_AFTER: Duration = Duration::from_secs(5);
+const RETRIES_AFTER: Duration = Duration::from_secs(2);
 
 /// All files of a server.
 #[derive(Debug, Default)]

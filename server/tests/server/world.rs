@@ -91,15 +91,29 @@ impl World {
     }
 
     async fn start(&mut self, rehearsal: Rehearsal) {
+        self.try_start_with(rehearsal).await.expect("the server opens");
+    }
+
+    /// Changes the configuration for the next start.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&Directory, &mut Config)) {
+        change(&self.directory, &mut self.config);
+    }
+
+    /// Starts the server again, if it can.
+    pub(crate) async fn try_start(&mut self) -> Result<(), ServerError> {
+        self.try_start_with(Rehearsal::default()).await
+    }
+
+    async fn try_start_with(&mut self, rehearsal: Rehearsal) -> Result<(), ServerError> {
         let options = SqliteOptions { rehearsal, ..SqliteOptions::default() };
-        let opened = Server::open_with(self.config.clone(), options).await;
-        let server = opened.expect("the server opens");
+        let server = Server::open_with(self.config.clone(), options).await?;
         self.address = server.address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             stopped.await.ok();
         }));
         self.running = Some((stop, running));
+        Ok(())
     }
 
     /// Waits for the server to end by itself.
