@@ -33,11 +33,13 @@ mod outgoing;
 mod passes;
 mod project;
 mod secret;
+mod selection;
 mod server;
 pub mod shutdown;
 pub mod telemetry;
 mod wal;
 mod watched;
+mod webhook;
 mod ws;
 
 pub use auth::{
@@ -50,5 +52,7 @@ pub use config::{
 };
 pub use every::{Every, EveryError};
 pub use project::{Projection, ProjectionError};
+pub use selection::SelectionError;
 pub use server::{Server, ServerError};
 pub use watched::Unreadable;
+pub use webhook::{SecretsError, Webhook, WebhookError, WebhookSecrets};

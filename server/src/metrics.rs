@@ -60,6 +60,9 @@ pub(crate) struct Metrics {
     scrub_passes: Counter,
     scrub_records: Counter,
     projection_lag: Family<Vec<(&'static str, String)>, Gauge>,
+    webhook_lag: Family<Vec<(&'static str, String)>, Gauge>,
+    webhook_taken: Family<Vec<(&'static str, String)>, Counter>,
+    webhook_failures: Family<Vec<(&'static str, String)>, Counter>,
     standing: Standing,
 }
 
@@ -147,6 +150,9 @@ impl Default for Metrics {
             scrub_passes: new(r, "scrub_passes", "Times that all of a space was read and checked"),
             scrub_records: new(r, "scrub_records", "Records read and checked in these"),
             projection_lag: new(r, "projection_lag", "Places of the feed that tables lack"),
+            webhook_lag: new(r, "webhook_lag", "Places of the feed that a receiver lacks"),
+            webhook_taken: new(r, "webhook_taken", "Deliveries that were taken"),
+            webhook_failures: new(r, "webhook_failures", "Deliveries that were not"),
             standing,
             registry,
         }
@@ -154,6 +160,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// How far the receiver of a webhook is behind, and what it took and did not take.
+    pub(crate) fn webhook(&self, url: &str) -> (Gauge, Counter, Counter) {
+        let label = vec![("url", url.to_owned())];
+        (
+            self.webhook_lag.get_or_create(&label).clone(),
+            self.webhook_taken.get_or_create(&label).clone(),
+            self.webhook_failures.get_or_create(&label).clone(),
+        )
+    }
+
     /// How far the tables in a file are behind.
     pub(crate) fn projection_lag(&self, file: &Path) -> Gauge {
         self.projection_lag.get_or_create(&vec![("file", file.display().to_string())]).clone()

@@ -18,6 +18,7 @@ use crate::{
     operations::Operations,
     project::Projections,
     secret, wal,
+    webhook::{SecretsError, WebhookSecrets, Webhooks},
     ws::Gate,
 };
 use rejoin_core::{
@@ -76,6 +77,9 @@ pub enum ServerError {
         /// Why.
         source: SqliteError,
     },
+    /// The secrets of webhooks cannot be used.
+    #[error("the secrets of webhooks: {0}")]
+    Secrets(#[from] SecretsError),
     /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
     Access(#[from] AuthError),
@@ -126,6 +130,7 @@ pub struct Server {
     age: Arc<Age>,
     health: Arc<Health>,
     projections: Projections,
+    webhooks: Webhooks,
 }
 
 impl Server {
@@ -135,6 +140,7 @@ impl Server {
     /// [`ServerError`], as [`Self::open`] would.
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         check_static(config)?;
+        config.webhook_secrets.as_deref().map(WebhookSecrets::load).transpose()?;
         let mut config = config.clone();
         // What is published elsewhere may be out of reach from here.
         config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
@@ -190,6 +196,8 @@ impl Server {
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
+        let secrets = config.webhook_secrets.as_deref().map(WebhookSecrets::load).transpose()?;
+        let webhooks = Webhooks::new(&config.webhooks, secrets.as_ref(), &db, &metrics)?;
         let (projections, counted) = (config.projections.clone(), Arc::clone(&metrics));
         let projections = spawn_blocking(move || Projections::open(&projections, &counted)).await;
         let projections = projections.unwrap_or(Err((data.clone(), SqliteError::Stopped)));
@@ -216,6 +224,7 @@ impl Server {
             age,
             health,
             projections,
+            webhooks,
         })
     }
 
@@ -292,6 +301,8 @@ impl Server {
         keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
         let projections = std::mem::take(&mut self.projections);
         keeping.spawn(projections.run(Arc::clone(&self.hubs), stopping.clone()));
+        let webhooks = std::mem::take(&mut self.webhooks);
+        keeping.spawn(webhooks.run(Arc::clone(&self.hubs), stopping.clone()));
         keeping
     }
 

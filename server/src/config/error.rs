@@ -31,6 +31,12 @@ pub enum ConfigError {
         /// Why not.
         message: String,
     },
+    /// A webhook without secrets.
+    #[error("--webhook needs --webhook-secrets FILE: receivers tell by signatures who posts")]
+    WebhookSecretsMissing,
+    /// Secrets of webhooks that nothing would sign with.
+    #[error("--webhook-secrets is given, but there is no --webhook")]
+    WebhookSecretsUnused,
     /// An environment variable that looks like a setting and is none.
     #[error(
         "{name} is no setting of this program: REJOIN_SERVER_LISTEN, REJOIN_SERVER_DATA and so on, as \

@@ -11,6 +11,7 @@ mod limits;
 mod listening;
 mod logging;
 mod operations;
+mod posting;
 mod projecting;
 mod shown;
 mod storage;
@@ -25,7 +26,7 @@ pub use operations::{OperationsConfig, Switch};
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
-use crate::{auth::JwtConfig, every::Every, project::Projection};
+use crate::{auth::JwtConfig, every::Every, project::Projection, webhook::Webhook};
 use clap::{ArgMatches, Args};
 use rejoin_core::protocol::host::RETENTION;
 use shown::Shown;
@@ -51,6 +52,8 @@ pub struct Settings {
     logging: logging::LoggingSettings,
     #[command(flatten)]
     projecting: projecting::ProjectSettings,
+    #[command(flatten)]
+    posting: posting::WebhookSettings,
 }
 
 /// The effective configuration.
@@ -84,6 +87,10 @@ pub struct Config {
     pub origins: Vec<String>,
     /// What is also put into tables.
     pub projections: Vec<Projection>,
+    /// What is posted to other programs.
+    pub webhooks: Vec<Webhook>,
+    /// The file of secrets that it is signed with.
+    pub webhook_secrets: Option<PathBuf>,
     /// Limits.
     pub limits: ConnectionLimits,
     /// How it is watched, and how it ends.
@@ -109,6 +116,8 @@ impl Config {
             clock: ClockKind::default(),
             origins: Vec::new(),
             projections: Vec::new(),
+            webhooks: Vec::new(),
+            webhook_secrets: None,
             limits: ConnectionLimits::default(),
             operations: OperationsConfig::default(),
         }
@@ -144,6 +153,7 @@ impl Config {
         said.operations.decide(&mut config);
         said.logging.decide(&mut config);
         said.projecting.decide(&mut config);
+        said.posting.decide(&mut config)?;
         Ok(config)
     }
 
@@ -157,6 +167,7 @@ impl Config {
         shown.extend(operations::show(self));
         shown.extend(logging::show(self));
         shown.extend(projecting::show(self));
+        shown.extend(posting::show(self));
         shown
     }
 }

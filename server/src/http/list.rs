@@ -47,7 +47,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn of(key: &RecordKey, stored: &StoredRecord) -> Self {
+    pub(crate) fn of(key: &RecordKey, stored: &StoredRecord) -> Self {
         let live = stored.record.is_live();
         Self {
             collection: key.collection.as_str().to_owned(),

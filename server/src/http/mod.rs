@@ -19,6 +19,8 @@ mod problem;
 mod records;
 mod write;
 
+pub(crate) use list::Listed;
+
 use crate::{
     auth::{Admission, Pass, Renewed},
     hub::{Ask, ToHub},

@@ -1,14 +1,13 @@
 //! What is to be put into which file.
 
-use crate::auth::SpacePattern;
-use rejoin_core::id::{NameError, Pattern, RecordKey, SpaceId};
+use crate::selection::{Selection, SelectionError};
+use rejoin_core::id::{RecordKey, SpaceId};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// Collections whose records are to be tables in a file: `tasks=tasks.sqlite`, `notes/*@team-*=notes.sqlite`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projection {
-    collections: Pattern,
-    spaces: SpacePattern,
+    selection: Selection,
     file: PathBuf,
 }
 
@@ -19,34 +18,26 @@ pub enum ProjectionError {
     /// There is no file in it.
     #[error("it is COLLECTIONS=FILE or COLLECTIONS@SPACES=FILE, as in tasks=tasks.sqlite")]
     Form,
-    /// The collections are no names.
-    #[error("the collections: {0}")]
-    Collections(NameError),
-    /// The spaces are no names.
-    #[error("the spaces: {0}")]
-    Spaces(NameError),
+    /// Something is no name.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
 }
 
 impl FromStr for Projection {
     type Err = ProjectionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (what, file) = text.split_once('=').ok_or(ProjectionError::Form)?;
+        let (selection, file) = text.split_once('=').ok_or(ProjectionError::Form)?;
         if file.is_empty() {
             return Err(ProjectionError::Form);
         }
-        let (collections, spaces) = what.split_once('@').unwrap_or((what, "*"));
-        Ok(Self {
-            collections: Pattern::parse(collections).map_err(ProjectionError::Collections)?,
-            spaces: SpacePattern::parse(spaces).map_err(ProjectionError::Spaces)?,
-            file: PathBuf::from(file),
-        })
+        Ok(Self { selection: selection.parse()?, file: PathBuf::from(file) })
     }
 }
 
 impl fmt::Display for Projection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}={}", self.collections, self.spaces, self.file.display())
+        write!(f, "{}={}", self.selection, self.file.display())
     }
 }
 
@@ -54,19 +45,18 @@ impl fmt::Display for Projection {
 #[derive(Debug)]
 pub(crate) struct FileOfTables {
     pub(crate) file: PathBuf,
-    projections: Vec<Projection>,
+    selections: Vec<Selection>,
 }
 
 /// Projections by their files.
 pub(crate) fn by_file(projections: &[Projection]) -> Vec<FileOfTables> {
     let mut files: Vec<FileOfTables> = Vec::new();
-    for projection in projections {
-        let projection = projection.clone();
-        match files.iter_mut().find(|known| known.file == projection.file) {
-            Some(known) => known.projections.push(projection),
+    for Projection { selection, file } in projections {
+        match files.iter_mut().find(|known| known.file == *file) {
+            Some(known) => known.selections.push(selection.clone()),
             None => {
-                let file = projection.file.clone();
-                files.push(FileOfTables { file, projections: vec![projection] });
+                let (file, selections) = (file.clone(), vec![selection.clone()]);
+                files.push(FileOfTables { file, selections });
             }
         }
     }
@@ -76,9 +66,7 @@ pub(crate) fn by_file(projections: &[Projection]) -> Vec<FileOfTables> {
 impl FileOfTables {
     /// Says what the file is filled with, the same for the same.
     pub(crate) fn about(&self) -> String {
-        let parts = self.projections.iter();
-        let mut parts: Vec<String> =
-            parts.map(|part| format!("{}@{}", part.collections, part.spaces)).collect();
+        let mut parts: Vec<String> = self.selections.iter().map(ToString::to_string).collect();
         parts.sort();
         parts.dedup();
         parts.join(" ")
@@ -86,20 +74,19 @@ impl FileOfTables {
 
     /// Whether anything of the space goes into it.
     pub(crate) fn is_about(&self, space: &SpaceId) -> bool {
-        self.projections.iter().any(|part| part.spaces.covers(space))
+        self.selections.iter().any(|selection| selection.is_about(space))
     }
 
     /// Whether a record goes into it.
     pub(crate) fn wants(&self, space: &SpaceId, key: &RecordKey) -> bool {
-        let mut parts = self.projections.iter();
-        parts.any(|part| part.spaces.covers(space) && part.collections.covers(&key.collection))
+        self.selections.iter().any(|selection| selection.wants(space, key))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rejoin_core::id::{CollectionName, RecordId};
+    use rejoin_core::id::{CollectionName, NameError, RecordId};
 
     fn projection(text: &str) -> Projection {
         text.parse().unwrap()
@@ -113,16 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn a_text_names_collections_spaces_and_a_file() {
+    fn a_text_names_what_goes_where() {
         let team = projection("notes/*@team-*=some/notes.sqlite");
         assert_eq!(team.to_string(), "notes/*@team-*=some/notes.sqlite");
         assert_eq!(projection(&team.to_string()), team);
-        assert_eq!(projection("tasks=t.sqlite"), projection("tasks@*=t.sqlite"));
+        let empty = SelectionError::Collections(NameError::Empty);
         for (text, error) in [
             ("tasks", ProjectionError::Form),
             ("tasks=", ProjectionError::Form),
-            ("=t", ProjectionError::Collections(NameError::Empty)),
-            ("tasks@=t", ProjectionError::Spaces(NameError::Empty)),
+            ("=t", ProjectionError::Selection(empty)),
         ] {
             assert_eq!(text.parse::<Projection>(), Err(error), "{text}");
         }

@@ -22,6 +22,7 @@ mod matrix;
 mod matrix_http;
 mod operating;
 mod operations;
+mod posting;
 mod projecting;
 mod refusals;
 mod settings;
