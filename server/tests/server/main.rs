@@ -12,6 +12,7 @@ mod access;
 mod backups;
 mod bad_lines;
 mod client;
+mod http;
 mod interrupted;
 mod issuer;
 mod jwts;
