@@ -109,6 +109,45 @@ impl Seen {
         }
     }
 
+    async fn try_what_all_refuse(&mut self, world: &World, operation: &Operation) {
+        let large = format!("\"{}\"", "x".repeat(1 << 20));
+        let ways = [
+            Made { space: "a%2F%2Fb", ..FINE },
+            Made { token: "", ..FINE },
+            Made { space: "nowhere", ..FINE },
+            Made { headers: &[("Accept", "image/png")], ..FINE },
+            Made { kind: "text/plain", ..FINE },
+            Made { body: &large, ..FINE },
+        ];
+        let bodies = if operation.has_body { 6 } else { 4 };
+        self.try_all(world, operation, &ways[..bodies]).await;
+    }
+
+    async fn try_batches(&mut self, world: &World, operation: &Operation) {
+        let item = |op: &str, more: &str| {
+            let item = format!(r#"{{"op":"{op}","collection":"tasks","id":"9"{more}}}"#);
+            format!(r#"{{"atomic":true,"items":[{item}]}}"#)
+        };
+        let put = item("put", "");
+        for (body, token, space) in [
+            (&put, "writer", "demo"),
+            (&item("add", ""), "writer", "demo"),
+            (&item("put", r#","if_match":"\"x\"""#), "writer", "demo"),
+            (&put, "reader", "demo"),
+            (&put, "writer", "full"),
+            (&"{}".to_owned(), "writer", "demo"),
+        ] {
+            self.try_all(world, operation, &[Made { body, token, space, ..FINE }]).await;
+        }
+    }
+
+    async fn try_crowding(&mut self, world: &World, operation: &Operation) {
+        for number in 0..=64 {
+            let id = number.to_string();
+            self.try_all(world, operation, &[Made { id: &id, ..FINE }]).await;
+        }
+    }
+
     fn note(&mut self, operation: &Operation, told: &Told) {
         self.0.insert((operation.id.clone(), told.status.to_string()));
     }
@@ -139,20 +178,10 @@ async fn every_status_of_the_document_is_answered_and_no_other() {
         page["cursor"].as_str().unwrap().to_owned()
     };
     let foreign = format!("?cursor={foreign}");
-    let large = format!("\"{}\"", "x".repeat(1 << 20));
     let mut seen = Seen::default();
     let all = operations(&document);
     for operation in &all {
-        let ways = [
-            Made { space: "a%2F%2Fb", ..FINE },
-            Made { token: "", ..FINE },
-            Made { space: "nowhere", ..FINE },
-            Made { headers: &[("Accept", "image/png")], ..FINE },
-            Made { kind: "text/plain", ..FINE },
-            Made { body: &large, ..FINE },
-        ];
-        let bodies = if operation.has_body { 6 } else { 4 };
-        seen.try_all(&world, operation, &ways[..bodies]).await;
+        seen.try_what_all_refuse(&world, operation).await;
     }
     let by_id = |id: &str| all.iter().find(|operation| operation.id == id).expect("it is there");
     let stale = Made { headers: &[("If-Match", "\"x\"")], ..FINE };
@@ -183,29 +212,8 @@ async fn every_status_of_the_document_is_answered_and_no_other() {
     ] {
         seen.try_all(&world, by_id(id), &ways).await;
     }
-    let item = |op: &str, more: &str| {
-        format!(
-            r#"{{"atomic":true,"items":[{{"op":"{op}","collection":"tasks","id":"9"{more}}}]}}"#
-        )
-    };
-    let (put, add, guarded) =
-        (item("put", ""), item("add", ""), item("put", r#","if_match":"\"x\"""#));
-    for (body, token, space) in [
-        (&put, "writer", "demo"),
-        (&add, "writer", "demo"),
-        (&guarded, "writer", "demo"),
-        (&put, "reader", "demo"),
-        (&put, "writer", "full"),
-        (&large, "writer", "demo"),
-        (&"{}".to_owned(), "writer", "demo"),
-    ] {
-        let made = Made { body, token, space, ..FINE };
-        seen.try_all(&world, by_id("writeBatch"), &[made]).await;
-    }
-    for number in 0..=64 {
-        let id = number.to_string();
-        seen.try_all(&world, by_id("showPresence"), &[Made { id: &id, ..FINE }]).await;
-    }
+    seen.try_batches(&world, by_id("writeBatch")).await;
+    seen.try_crowding(&world, by_id("showPresence")).await;
     // One who watches leaves no room for another.
     let live = by_id("watchChanges");
     let mut held = live.made(&FINE).send(world.address).await;

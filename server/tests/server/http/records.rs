@@ -129,8 +129,10 @@ async fn a_write_happens_only_on_the_state_that_it_names() {
     let none = of("PUT", "2").with("If-Match", "*").json("{}").at(&world).await;
     assert_eq!(none.refused(412), "changed");
     of("PUT", "1").with("If-Match", "*").json("{}").at(&world).await.is(200);
-    let wrong = of("PUT", "1").with("If-None-Match", &tag).json("{}").at(&world).await;
-    assert_eq!(wrong.refused(400), "invalid");
+    for (name, said) in [("If-None-Match", tag.as_str()), ("If-Match", "abc"), ("If-Match", "")] {
+        let wrong = of("PUT", "1").with(name, said).json("{}").at(&world).await;
+        assert_eq!(wrong.refused(400), "invalid");
+    }
 }
 
 #[tokio::test]
