@@ -41,12 +41,16 @@ impl App {
     }
 
     /// What clients and browsers ask for, and what those who run the server may ask here.
-    pub(crate) fn new(gate: Gate, operations: &Arc<Operations>, static_dir: Option<&Path>) -> Self {
+    pub(crate) fn new(
+        gate: Gate,
+        api: Api,
+        operations: &Arc<Operations>,
+        static_dir: Option<&Path>,
+    ) -> Self {
         let health = Arc::clone(&operations.health);
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
-        let api = Api::new(Arc::clone(&gate.hubs), gate.stopping.clone());
         let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)

@@ -12,6 +12,7 @@ use crate::{
     config::{ClockKind, Config},
     data::DataDir,
     health::Health,
+    http::Api,
     hubs::{Hubs, HubsConfig},
     listen,
     metrics::Metrics,
@@ -332,7 +333,9 @@ impl Server {
             draining,
             started: AtomicBool::new(false),
         });
-        let app = App::new(gate, &operations, self.config.static_dir.as_deref());
+        let feeds_max = self.config.limits.live_feeds_max;
+        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
+        let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
         let census = || Census::new(limits, Arc::clone(&self.metrics));
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {

@@ -103,27 +103,33 @@ pub(crate) async fn page(
     let Some(Answer::Page(feed)) = answers.pop() else { return Err(FeedError::Strange) };
     let standing = Standing::read(answers)?.ok_or(FeedError::Strange)?;
     from.resume(&standing)?;
-    let (mut wanted, mut bytes, mut cut) = (Vec::new(), 0, None);
-    let mut last = after;
+    let (mut wanted, mut bytes) = (Vec::<(Seq, RecordKey)>::new(), 0);
+    let mut more = feed.more;
+    // What was looked at last, be it wanted or not.
+    let mut last = None;
     for row in &feed.rows {
         let (seq, key, len) = read_feed(row)?;
         if wanted.len() >= limit || bytes >= PAGE_BYTES {
-            cut = Some(last.clone());
+            more = true;
             break;
         }
-        last = Place { seq, key: Some(key.clone()) };
+        last = Some(seq);
         if wants(&key) {
             bytes += len;
             wanted.push((seq, key));
         }
     }
-    let cut = cut.or_else(|| feed.more.then_some(last));
+    let cut = last.filter(|_| more).map(|last| match wanted.last() {
+        Some((seq, key)) if *seq == last => Place { seq: *seq, key: Some(key.clone()) },
+        // No cursor names a record that is not told. One position has fewer records than are looked at.
+        Some(_) | None => Place::at(Seq(last.0.saturating_sub(1))),
+    });
     let upto = match &cut {
         Some(place) => base.on_the_way(place.clone()),
         None => Position::at_head(&standing),
     };
     let changes = records(store, &base, wanted).await?;
-    Ok(Page { changes, upto, more: cut.is_some(), head: standing.head })
+    Ok(Page { changes, upto, more, head: standing.head })
 }
 
 async fn records(

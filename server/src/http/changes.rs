@@ -36,12 +36,18 @@ pub(crate) struct Changes {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Since {
     /// What the page before said; `now` for what comes from here on; without it, from the beginning
-    pub(super) cursor: Option<String>,
+    #[param(min_length = 1, pattern = "^(now|[A-Za-z0-9_-]+)$")]
+    cursor: Option<String>,
     /// Changes of the page, at most; it may have fewer and not be the last
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u16>,
     /// Which collections: `*`, `name`, or `name/*` for it and all below it
-    #[param(min_length = 1, max_length = 257, default = "*")]
+    #[param(
+        min_length = 1,
+        max_length = 258,
+        default = "*",
+        pattern = r"^(\*|[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*)$"
+    )]
     collections: Option<String>,
 }
 
@@ -70,7 +76,7 @@ pub(crate) async fn changes(
     body::accepts(&headers, "application/json")?;
     let caller = api.admit(&headers, &place.space).await?;
     let limit = Part::limit_of(since.limit)?;
-    let feed = Feed::new(&since, limit)?;
+    let feed = Feed::new(since.collections.as_deref(), limit)?;
     let from = match since.cursor.as_deref() {
         None => Position::START,
         Some(NOW) => now(&api, &caller).await?,
@@ -119,8 +125,8 @@ pub(super) struct Page {
 impl Feed {
     /// # Errors
     /// 400.
-    pub(super) fn new(since: &Since, limit: u16) -> Result<Self, Problem> {
-        let pattern = Pattern::parse(since.collections.as_deref().unwrap_or("*"));
+    pub(super) fn new(collections: Option<&str>, limit: u16) -> Result<Self, Problem> {
+        let pattern = Pattern::parse(collections.unwrap_or("*"));
         let pattern = pattern.map_err(|error| Problem::invalid(format!("collections: {error}")))?;
         Ok(Self { pattern, limit: usize::from(limit) })
     }

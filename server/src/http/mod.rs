@@ -44,7 +44,7 @@ use rejoin_core::{
 };
 use rejoin_sqlite::SqliteStore;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc::error::SendError, oneshot, watch};
 use tower_http::{
     compression::CompressionLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -53,8 +53,8 @@ use tower_http::{
 };
 use tracing::error;
 
-/// Most live feeds at a time.
-const FEEDS_MAX: usize = 5_000;
+/// Hubs that are asked in turn, where one has just ended.
+const HUBS_ASKED: usize = 3;
 /// How long a browser may go by what it was told of another origin's rights.
 const PREFLIGHT_HOLDS: Duration = Duration::from_secs(3_600);
 
@@ -77,8 +77,9 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(hubs: Arc<Hubs>, stopping: watch::Receiver<bool>) -> Self {
-        Self { hubs, feeds: Arc::new(Semaphore::new(FEEDS_MAX)), stopping }
+    pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
+        let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { hubs, feeds: Arc::new(Semaphore::new(feeds_max)), stopping }
     }
 
     /// The routes, for pages of these origins.
@@ -171,13 +172,18 @@ impl Api {
         space: &SpaceId,
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
     ) -> Result<T, Problem> {
-        let inbox = self.hubs.inbox(space);
-        let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
         let (reply, answer) = oneshot::channel();
-        if inbox.send(ToHub::Ask(ask(reply))).await.is_err() {
-            return Err(Problem::busy("the space is opened again"));
+        let mut message = ToHub::Ask(ask(reply));
+        for _ in 0..HUBS_ASKED {
+            let inbox = self.hubs.inbox(space);
+            let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
+            match inbox.send(message).await {
+                Ok(()) => return answer.await.map_err(|_gone| Problem::storage()),
+                // It has just ended, and the next one is opened.
+                Err(SendError(back)) => message = back,
+            }
         }
-        answer.await.map_err(|_gone| Problem::storage())
+        Err(Problem::busy("the space is opened again"))
     }
 }
 
