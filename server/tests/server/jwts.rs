@@ -260,6 +260,30 @@ async fn rights_come_from_templates_and_from_a_claim_and_names_that_are_none_gra
 }
 
 #[tokio::test]
+async fn each_form_of_a_file_of_keys_is_read_alone() {
+    let issuer = Issuer::new();
+    let pem = issuer.pem();
+    let forms = pem.split_inclusive("KEY-----\n").collect::<Vec<_>>();
+    let blocks = forms.chunks(2).map(|block| block.concat());
+    let jwks = issuer.jwks("");
+    let one = jwks["keys"][1].to_string();
+    let forms = blocks.zip(["RS256", "RS256", "ES256", "EdDSA"]);
+    let forms = forms.chain([(jwks.to_string(), "RS256"), (one, "ES256")]);
+    for (text, algorithm) in forms {
+        let world = World::with(|directory, config| {
+            let keys = Some(directory.file("keys", &text));
+            config.jwt = Some(JwtConfig { keys, ..jwt(vec![grant("*", &["*"], true)]) });
+        })
+        .await;
+        for other in ["RS256", "ES256", "EdDSA", "HS256"] {
+            let heard = hear(world.address, "a", &issuer.token(other, &claims("ada"))).await;
+            let is_known = other == algorithm || text.len() > 1_000;
+            assert_eq!(heard.is_ok(), is_known && other != "HS256", "{other} by {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn tokens_of_a_file_are_taken_beside_jwts() {
     let issuer = Issuer::new();
     let tokens = "[[tokens]]\ntoken = 'of-a-script'\nprincipal = 'script'\n\
