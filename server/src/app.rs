@@ -31,11 +31,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(gate: Gate, health: Arc<Health>, static_dir: Option<&Path>) -> Self {
+    pub(crate) fn new(
+        gate: Gate,
+        api: Api,
+        health: Arc<Health>,
+        static_dir: Option<&Path>,
+    ) -> Self {
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
-        let api = Api::new(Arc::clone(&gate.hubs), gate.stopping.clone());
         let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)

@@ -11,6 +11,7 @@ use crate::{
     config::{ClockKind, Config},
     data::DataDir,
     health::Health,
+    http::Api,
     hubs::{Hubs, HubsConfig},
     listen, secret, wal,
     ws::Gate,
@@ -196,7 +197,9 @@ impl Server {
             stall_max: self.config.limits.stall_max,
             stopping: stopping.clone(),
         };
-        let app = App::new(gate, self.health, self.config.static_dir.as_deref());
+        let feeds_max = self.config.limits.live_feeds_max;
+        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
+        let app = App::new(gate, api, self.health, self.config.static_dir.as_deref());
         if self.config.tokens.is_none()
             && self.config.jwt.is_none()
             && !self.address.ip().is_loopback()

@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "tests and what they share end the test when anything but the expected comes"
 )]
@@ -13,6 +14,7 @@ mod access;
 mod backups;
 mod bad_lines;
 mod client;
+mod http;
 mod interrupted;
 mod issuer;
 mod jwts;
