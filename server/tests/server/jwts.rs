@@ -508,3 +508,28 @@ async fn a_secret_that_an_issuer_publishes_is_none() {
     .await;
     hear(world.address, "user-ada", &token).await.unwrap();
 }
+
+#[tokio::test]
+async fn x10_keys_of_a_file_do_not_hide_that_a_published_one_is_new() {
+    let (of_file, old, new) = (Issuer::new(), Issuer::new(), Issuer::new());
+    let published = Published::new(&old.jwks("-1")).await;
+    let url = published.url.clone();
+    let mut world = World::with(|directory, config| {
+        let keys = Some(directory.file("keys.pem", &of_file.pem()));
+        let grants = vec![grant("user-{sub}", &["*"], true)];
+        config.jwt = Some(JwtConfig { keys, jwks: Some(url), ..jwt(grants) });
+    })
+    .await;
+    published.answers(200, &new.jwks("-2").to_string());
+    for token in [named(&of_file, "ES256", "-0"), named(&new, "ES256", "-2")] {
+        hear(world.address, "user-ada", &token).await.unwrap();
+    }
+    // One that nobody knows, while the issuer is down, may be good; one that is named by a known key is not.
+    published.answers(500, "down");
+    let of_none = named(&old, "ES256", "-3");
+    assert_eq!(hear(world.address, "user-ada", &of_none).await.unwrap_err().code, ByeCode::Busy);
+    let forged = named(&old, "ES256", "-2");
+    let refused = hear(world.address, "user-ada", &forged).await.unwrap_err();
+    assert_eq!(refused.code, ByeCode::Unauthorized);
+    world.stop().await;
+}
