@@ -451,7 +451,8 @@ async fn x10_keys_are_fetched_seldom_however_many_unknown_ones_are_named() {
     // Others go on meanwhile, with keys that are known.
     hear(world.address, "user-ada", &named(&issuer, "EdDSA", "")).await.unwrap();
     let asked = published.asked();
-    assert!(asked.len() <= 4, "{} times in {:?}", asked.len(), started.elapsed());
+    let most = 2 + started.elapsed().as_secs() / 3;
+    assert!(asked.len() as u64 <= most, "{} times in {:?}", asked.len(), started.elapsed());
     for pair in asked.windows(2) {
         assert!(pair[1] - pair[0] > Duration::from_millis(2_900));
     }
