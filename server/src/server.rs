@@ -323,6 +323,8 @@ impl Server {
             stall_max: limits.stall_max,
             stopping: stopping.clone(),
         };
+        let feeds_max = limits.live_feeds_max;
+        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
         let operations = Arc::new(Operations {
             data: DataDir::new(self.data),
             db: self.db,
@@ -333,8 +335,6 @@ impl Server {
             draining,
             started: AtomicBool::new(false),
         });
-        let feeds_max = self.config.limits.live_feeds_max;
-        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
         let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
         let census = || Census::new(limits, Arc::clone(&self.metrics));
         let mut accepting = JoinSet::new();

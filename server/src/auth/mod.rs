@@ -308,6 +308,16 @@ impl Auth {
         self.changed.subscribe()
     }
 
+    /// Reads the files again, at once.
+    #[cfg(test)]
+    pub(crate) fn look(&self) -> bool {
+        let Kind::Bearers { tokens, jwt } = &self.kind else {
+            return false;
+        };
+        let changed = look(tokens.as_deref(), jwt.as_deref());
+        self.changed.send_if_modified(|()| changed)
+    }
+
     /// Looks after changes until the process ends.
     pub(crate) async fn keep(&self, mut stopping: watch::Receiver<bool>) {
         let Kind::Bearers { tokens, jwt } = &self.kind else {

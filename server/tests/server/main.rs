@@ -5,7 +5,6 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "tests and what they share end the test when anything but the expected comes"
 )]
