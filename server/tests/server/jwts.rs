@@ -86,6 +86,32 @@ async fn x10_good_tokens_of_each_algorithm_are_taken() {
     }
 }
 
+/// What may not be said of a claim, by what is wrong with it.
+fn bad_claims() -> [(&'static str, &'static str, Value); 20] {
+    [
+        ("of another issuer", "iss", json!("https://evil.example/")),
+        ("of an issuer that begins so", "iss", json!("https://id.example/x")),
+        ("of several issuers", "iss", json!([ISSUER])),
+        ("of no issuer", "iss", Value::Null),
+        ("for another audience", "aud", json!("mail")),
+        ("for other audiences", "aud", json!(["mail", "notes2"])),
+        ("for no audience", "aud", Value::Null),
+        ("for an empty list", "aud", json!([])),
+        ("without an end", "exp", Value::Null),
+        ("with an end that is text", "exp", json!(now_and(600).to_string())),
+        ("that ends before 1970", "exp", json!(-1)),
+        ("that has ended", "exp", json!(now_and(-11))),
+        ("that ended long ago", "exp", json!(0)),
+        ("that is not good yet", "nbf", json!(now_and(30))),
+        ("with a beginning that is text", "nbf", json!("soon")),
+        ("of nobody", "sub", Value::Null),
+        ("of an empty name", "sub", json!("")),
+        ("of a number", "sub", json!(7)),
+        ("of a name with a line break", "sub", json!("ada\n")),
+        ("of a name too long", "sub", json!("a".repeat(513))),
+    ]
+}
+
 /// Tokens of which none may be taken, by what is wrong with them.
 fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
     let mut bad = Vec::new();
@@ -94,28 +120,7 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let good = issuer.token(algorithm, &claims("ada"));
         let (signed, signature) = good.rsplit_once('.').unwrap();
         let (header, body) = signed.split_once('.').unwrap();
-        for (what, name, value) in [
-            ("of another issuer", "iss", json!("https://evil.example/")),
-            ("of an issuer that begins so", "iss", json!("https://id.example/x")),
-            ("of several issuers", "iss", json!([ISSUER])),
-            ("of no issuer", "iss", Value::Null),
-            ("for another audience", "aud", json!("mail")),
-            ("for other audiences", "aud", json!(["mail", "notes2"])),
-            ("for no audience", "aud", Value::Null),
-            ("for an empty list", "aud", json!([])),
-            ("without an end", "exp", Value::Null),
-            ("with an end that is text", "exp", json!(now_and(600).to_string())),
-            ("that ends before 1970", "exp", json!(-1)),
-            ("that has ended", "exp", json!(now_and(-11))),
-            ("that ended long ago", "exp", json!(0)),
-            ("that is not good yet", "nbf", json!(now_and(30))),
-            ("with a beginning that is text", "nbf", json!("soon")),
-            ("of nobody", "sub", Value::Null),
-            ("of an empty name", "sub", json!("")),
-            ("of a number", "sub", json!(7)),
-            ("of a name with a line break", "sub", json!("ada\n")),
-            ("of a name too long", "sub", json!("a".repeat(513))),
-        ] {
+        for (what, name, value) in bad_claims() {
             add(what, issuer.token(algorithm, &claims_with(name, value)));
         }
         for (what, header) in [
@@ -161,7 +166,7 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let text = claims("ada").to_string();
         let doubled = message(
             &json!({ "alg": algorithm }).to_string(),
-            &format!("{},{twice}", &text[..text.len() - 1]),
+            &format!("{},{twice}", text.strip_suffix('}').unwrap()),
         );
         let signature = base64url(&issuer.sign(algorithm, doubled.as_bytes()));
         add("with a claim twice", format!("{doubled}.{signature}"));
@@ -169,20 +174,26 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let signature = base64url(&issuer.sign(algorithm, list.as_bytes()));
         add("of a list", format!("{list}.{signature}"));
     }
-    // A public key that is taken for a secret, in each form that somebody could think of.
+    bad.extend(confused_tokens(issuer));
+    for text in ["", ".", "..", "a.b.c", "{}.{}.{}", "null", "\u{0}.\u{0}.\u{0}"] {
+        bad.push((format!("no token: {text:?}"), text.to_owned()));
+    }
+    bad
+}
+
+/// Tokens that are signed with what is public as if it were a secret, in each form that somebody could think of.
+fn confused_tokens(issuer: &Issuer) -> Vec<(String, String)> {
+    let mut bad = Vec::new();
     let pem = issuer.pem();
     let blocks = pem.split_inclusive("-----END ").collect::<Vec<_>>();
     let mut secrets = vec![pem.clone(), pem.trim_end().to_owned(), issuer.jwks("").to_string()];
     secrets.extend(blocks.iter().map(|&block| block.to_owned()));
-    let raw = [issuer.rsa.public().as_ref(), pem.as_bytes(), b"", SECRET[1..].as_bytes()];
+    let raw = [issuer.rsa.public().as_ref(), pem.as_bytes(), b"", &SECRET.as_bytes()[1..]];
     let secrets = secrets.iter().map(|text| text.as_bytes()).chain(raw);
     for (index, secret) in secrets.enumerate() {
         let message = message(&json!({ "alg": "HS256" }).to_string(), &claims("ada").to_string());
         let signature = base64url(&sign_with_secret(secret, message.as_bytes()));
         bad.push((format!("public key {index} as a secret"), format!("{message}.{signature}")));
-    }
-    for text in ["", ".", "..", "a.b.c", "{}.{}.{}", "null", "\u{0}.\u{0}.\u{0}"] {
-        bad.push((format!("no token: {text:?}"), text.to_owned()));
     }
     bad
 }
@@ -246,6 +257,30 @@ async fn rights_come_from_templates_and_from_a_claim_and_names_that_are_none_gra
     let token = issuer.token("ES256", &said);
     assert!(hear(world.address, "user-ada", &token).await.is_ok());
     assert_eq!(hear(world.address, "demo", &token).await.unwrap_err().code, ByeCode::NoSpace);
+}
+
+#[tokio::test]
+async fn each_form_of_a_file_of_keys_is_read_alone() {
+    let issuer = Issuer::new();
+    let pem = issuer.pem();
+    let forms = pem.split_inclusive("KEY-----\n").collect::<Vec<_>>();
+    let blocks = forms.chunks(2).map(|block| block.concat());
+    let jwks = issuer.jwks("");
+    let one = jwks["keys"][1].to_string();
+    let forms = blocks.zip(["RS256", "RS256", "ES256", "EdDSA"]);
+    let forms = forms.chain([(jwks.to_string(), "RS256"), (one, "ES256")]);
+    for (text, algorithm) in forms {
+        let world = World::with(|directory, config| {
+            let keys = Some(directory.file("keys", &text));
+            config.jwt = Some(JwtConfig { keys, ..jwt(vec![grant("*", &["*"], true)]) });
+        })
+        .await;
+        for other in ["RS256", "ES256", "EdDSA", "HS256"] {
+            let heard = hear(world.address, "a", &issuer.token(other, &claims("ada"))).await;
+            let is_known = other == algorithm || text.len() > 1_000;
+            assert_eq!(heard.is_ok(), is_known && other != "HS256", "{other} by {text}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -416,7 +451,8 @@ async fn x10_keys_are_fetched_seldom_however_many_unknown_ones_are_named() {
     // Others go on meanwhile, with keys that are known.
     hear(world.address, "user-ada", &named(&issuer, "EdDSA", "")).await.unwrap();
     let asked = published.asked();
-    assert!(asked.len() <= 4, "{} times in {:?}", asked.len(), started.elapsed());
+    let most = 2 + started.elapsed().as_secs() / 3;
+    assert!(asked.len() as u64 <= most, "{} times in {:?}", asked.len(), started.elapsed());
     for pair in asked.windows(2) {
         assert!(pair[1] - pair[0] > Duration::from_millis(2_900));
     }
@@ -472,4 +508,29 @@ async fn a_secret_that_an_issuer_publishes_is_none() {
     })
     .await;
     hear(world.address, "user-ada", &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn x10_keys_of_a_file_do_not_hide_that_a_published_one_is_new() {
+    let (of_file, old, new) = (Issuer::new(), Issuer::new(), Issuer::new());
+    let published = Published::new(&old.jwks("-1")).await;
+    let url = published.url.clone();
+    let mut world = World::with(|directory, config| {
+        let keys = Some(directory.file("keys.pem", &of_file.pem()));
+        let grants = vec![grant("user-{sub}", &["*"], true)];
+        config.jwt = Some(JwtConfig { keys, jwks: Some(url), ..jwt(grants) });
+    })
+    .await;
+    published.answers(200, &new.jwks("-2").to_string());
+    for token in [named(&of_file, "ES256", "-0"), named(&new, "ES256", "-2")] {
+        hear(world.address, "user-ada", &token).await.unwrap();
+    }
+    // One that nobody knows, while the issuer is down, may be good; one that is named by a known key is not.
+    published.answers(500, "down");
+    let of_none = named(&old, "ES256", "-3");
+    assert_eq!(hear(world.address, "user-ada", &of_none).await.unwrap_err().code, ByeCode::Busy);
+    let forged = named(&old, "ES256", "-2");
+    let refused = hear(world.address, "user-ada", &forged).await.unwrap_err();
+    assert_eq!(refused.code, ByeCode::Unauthorized);
+    world.stop().await;
 }

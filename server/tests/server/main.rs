@@ -2,9 +2,9 @@
 //! survives. Clients are scripted from the messages of the protocol.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "tests and what they share end the test when anything but the expected comes"
 )]
@@ -18,6 +18,9 @@ mod interrupted;
 mod issuer;
 mod jwts;
 mod killed;
+mod line;
+mod matrix;
+mod matrix_http;
 mod operating;
 mod refusals;
 mod settings;
