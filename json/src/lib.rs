@@ -26,8 +26,21 @@ const REVIEW: &str = "$review";
 const FWW: &str = "$fww";
 const MAX: &str = "$max";
 const MIN: &str = "$min";
+/// In place of a field's content: adds to a counter, or takes from it.
+pub const INCREMENT: &str = "$increment";
+/// The same: adds elements to a set.
+pub const INSERT: &str = "$insert";
+/// The same: removes elements from a set.
+pub const DELETE: &str = "$delete";
+/// The same: writes a reviewed value in place of those side by side.
+pub const RESOLVE: &str = "$resolve";
+/// The same: makes a field of the kind that is named absent.
+pub const CLEAR: &str = "$clear";
 /// An object with one of these as its only name would be read as something else.
-const RESERVED: [&str; 9] = [BYTES, FLOAT, MAP, COUNTER, SET, REVIEW, FWW, MAX, MIN];
+const RESERVED: [&str; 14] = [
+    BYTES, FLOAT, MAP, COUNTER, SET, REVIEW, FWW, MAX, MIN, INCREMENT, INSERT, DELETE, RESOLVE,
+    CLEAR,
+];
 
 /// The fields of a record, each with its kind.
 pub type KindFields = BTreeMap<FieldName, (Kind, Visible)>;
@@ -186,7 +199,9 @@ fn by_form(json: &Json) -> Option<Kind> {
     }
 }
 
-fn sole(object: &Map<String, Json>) -> Option<(&str, &Json)> {
+/// The name and content of an object that has just one.
+#[must_use]
+pub fn sole(object: &Map<String, Json>) -> Option<(&str, &Json)> {
     let mut entries = object.iter();
     let (name, json) = entries.next()?;
     entries.next().is_none().then_some((name.as_str(), json))
@@ -219,7 +234,7 @@ pub fn value(json: Json) -> Result<Value, JsonError> {
                 _ => return Err(JsonError::Form(FLOAT.into())),
             }),
             Some((MAP, Json::Object(inner))) => map(inner.clone())?,
-            Some((name @ (MAP | COUNTER | SET | REVIEW | FWW | MAX | MIN), _)) => {
+            Some((name, _)) if RESERVED.contains(&name) => {
                 return Err(JsonError::Form(name.into()));
             }
             _ => map(object)?,
@@ -394,6 +409,7 @@ mod tests {
             map("$bytes", Value::text("AA==")),
             map("$map", map("$float", Value::Null)),
             map("$counter", Value::int(1)),
+            map("$increment", Value::int(1)),
             map("$other", Value::int(1)),
             Value::Array(vec![
                 Value::Bytes(vec![1]),

@@ -1,4 +1,5 @@
-//! What can be asked for: `/sync`, `/healthz`, the probes, metrics where they are wanted, and the files of a page.
+//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
+//! files of a page.
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
 
@@ -6,6 +7,7 @@ use crate::{
     census::Slot,
     config::Switch,
     health::Health,
+    http::Api,
     operations::{self, Operations},
     ws::{self, Gate},
 };
@@ -44,10 +46,13 @@ impl App {
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
+        let api = Api::new(Arc::clone(&gate.hubs), gate.stopping.clone());
+        let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)
             .with_state(gate)
             .route("/healthz", get(move || healthz(health)))
+            .merge(api)
             .merge(operations::probes(operations));
         let router = match operations.config.metrics {
             Switch::On => router.merge(operations::metrics(operations)),

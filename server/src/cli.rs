@@ -6,7 +6,10 @@
 
 use crate::{
     Config, Settings,
-    commands::{self, CommandError},
+    commands::{
+        self, CommandError,
+        token::{NewToken, Revoked},
+    },
 };
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{io, io::Write, path::PathBuf, process::ExitCode};
@@ -55,6 +58,9 @@ enum Command {
         /// A backup, or the directory of another server [default: that of --data].
         directory: Option<PathBuf>,
     },
+    /// Makes, lists and revokes tokens. A server that runs notices within seconds.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Makes the database as small as it can be. It takes as much room again while it works.
     Compact(Place),
 }
@@ -68,6 +74,37 @@ struct Place {
     /// Directory of the server's database and its key [default: as the server's].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+/// Which tokens a command is about.
+#[derive(Debug, Args)]
+struct TokenFile {
+    /// TOML file of the server's settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// TOML file of the tokens [default: as the server's].
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Makes a token and prints it, once: the file keeps its digest.
+    Create {
+        #[command(flatten)]
+        file: TokenFile,
+        #[command(flatten)]
+        new: NewToken,
+    },
+    /// Prints each token's name, principal, end and rights.
+    List(TokenFile),
+    /// Takes access away: sessions end within seconds.
+    Revoke {
+        #[command(flatten)]
+        file: TokenFile,
+        #[command(flatten)]
+        revoked: Revoked,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,19 +131,31 @@ pub fn run() -> ExitCode {
 }
 
 fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), CommandError> {
-    let (config, sources) = Config::load(flags)?;
+    let config = || Config::load(flags).map(|(config, _)| config);
     match command {
-        None | Some(Command::Serve(_)) => commands::serve::run(config),
-        Some(Command::Config(ConfigCommand::Check(_))) => commands::config::check(&config),
-        Some(Command::Config(ConfigCommand::Show(_))) => commands::config::show(&config, &sources),
-        Some(Command::Backup { to, .. }) => commands::backup::run(&config, to),
+        None | Some(Command::Serve(_)) => commands::serve::run(config()?),
+        Some(Command::Config(ConfigCommand::Check(_))) => commands::config::check(&config()?),
+        Some(Command::Config(ConfigCommand::Show(_))) => {
+            let (config, sources) = Config::load(flags)?;
+            commands::config::show(&config, &sources)
+        }
+        Some(Command::Backup { to, .. }) => commands::backup::run(&config()?, to),
         Some(Command::Restore { from, replace, .. }) => {
-            commands::restore::run(&config, from, *replace)
+            commands::restore::run(&config()?, from, *replace)
         }
         Some(Command::Verify { directory, .. }) => {
-            commands::verify::run(directory.as_ref().unwrap_or(&config.data))
+            commands::verify::run(directory.as_ref().unwrap_or(&config()?.data))
         }
-        Some(Command::Compact(_)) => commands::compact::run(&config),
+        Some(Command::Compact(_)) => commands::compact::run(&config()?),
+        Some(Command::Token(command)) => {
+            // The tokens may be there before the configuration that asks for them.
+            let file = Config::tokens_file(flags)?.ok_or(CommandError::NoTokens)?;
+            match command {
+                TokenCommand::Create { new, .. } => commands::token::create(&file, new),
+                TokenCommand::List(_) => commands::token::list(&file),
+                TokenCommand::Revoke { revoked, .. } => commands::token::revoke(&file, revoked),
+            }
+        }
     }
 }
 

@@ -21,6 +21,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use tokio::sync::oneshot;
+
+/// Begins a hello: a list of five, of type 0.
+const HELLO_BEGINS: [u8; 2] = [0x85, 0x00];
 
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,9 @@ impl Connection {
             return Err(violation(None, ByeCode::Malformed, "the frame has no channel number"));
         };
         self.forget_closed();
+        if bytes.starts_with(&HELLO_BEGINS) {
+            self.settle(channel).await;
+        }
         if let Some(route) = self.channels.get(&channel) {
             let message = ToHub::Message { peer: route.peer, bytes: bytes.to_vec() };
             // A hub that is gone has closed its channels: that is seen with the next frame.
@@ -84,6 +91,18 @@ impl Connection {
                 let reason = "the first message of a channel cannot be decoded";
                 Err(violation(Some(channel), ByeCode::Malformed, reason))
             }
+        }
+    }
+
+    /// Waits until the hub has taken in all that came on a channel: a bye there makes room for a hello.
+    async fn settle(&mut self, channel: u64) {
+        if let Some(route) = self.channels.get(&channel) {
+            let (reply, answer) = oneshot::channel();
+            // A hub that is gone has closed the channel.
+            if route.tell(ToHub::Probe(reply)).await {
+                answer.await.ok();
+            }
+            self.forget_closed();
         }
     }
 

@@ -5,6 +5,10 @@
 //! the reason, its links say `Bye` to their peers as they are dropped, and the next hello opens the space
 //! again from the store. Absent: the protocol, sockets.
 
+mod guests;
+
+pub(crate) use guests::{Ask, SHOWN_FOR, Show, Shown};
+
 use crate::{
     auth::{Admission, Auth, Denial, Pass},
     clock,
@@ -19,6 +23,7 @@ use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::FuturesUnordered,
 };
+use guests::Guests;
 use rejoin_core::{
     id::SpaceId,
     io::{Batch, FaultClass, Ticket},
@@ -53,6 +58,8 @@ pub(crate) enum ToHub {
     Sent { peer: PeerId, bytes: usize },
     /// It is gone.
     Gone { peer: PeerId },
+    /// Somebody without a session asks.
+    Ask(Ask),
     /// Are you there?
     Probe(oneshot::Sender<()>),
     /// The process ends.
@@ -167,6 +174,7 @@ pub(crate) struct Hub {
     /// For the routes of its peers.
     own: mpsc::WeakSender<ToHub>,
     peers: BTreeMap<PeerId, Peer>,
+    guests: Guests,
     passes: Passes,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     stopping: bool,
@@ -192,6 +200,7 @@ impl Hub {
             inbox,
             own: own.downgrade(),
             peers: BTreeMap::new(),
+            guests: Guests::default(),
             work: FuturesUnordered::new(),
             stopping: false,
             broken: false,
@@ -207,13 +216,15 @@ impl Hub {
         }
         let mut idle_since = None;
         loop {
+            self.forget_visitors();
             self.carry_out();
             self.look_at_passes();
             if self.broken || (self.stopping && self.host.is_idle()) {
                 break;
             }
             let now = clock::read();
-            idle_since = self.peers.is_empty().then(|| idle_since.unwrap_or(now.mono));
+            let is_empty = self.peers.is_empty() && self.guests.are_gone();
+            idle_since = is_empty.then(|| idle_since.unwrap_or(now.mono));
             let idle_until = idle_since.map(|since| since + IDLE_AFTER);
             if idle_until.is_some_and(|until| now.mono >= until) && self.host.is_idle() {
                 break;
@@ -223,7 +234,8 @@ impl Hub {
                 continue;
             }
             let looks = self.passes.deadline();
-            let wake = self.host.deadline().into_iter().chain(idle_until).chain(looks).min();
+            let wake = self.host.deadline().into_iter().chain(idle_until).chain(looks);
+            let wake = wake.chain(self.guests.deadline()).min();
             tokio::select! {
                 biased;
                 Some(done) = self.work.next() => self.has_done(done),
@@ -233,6 +245,12 @@ impl Hub {
                     None => break,
                 },
                 () = sleep(wake.map_or(FAR, clock::until)) => {}
+            }
+        }
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            if let ToHub::Ask(ask) = message {
+                ask.decline();
             }
         }
         debug!(space = %self.space, "closed");
@@ -264,6 +282,7 @@ impl Hub {
                 }
                 HostInput::Gone { peer }
             }
+            ToHub::Ask(ask) => return self.asked(ask),
             ToHub::Probe(reply) => {
                 // Who asked may have given up.
                 reply.send(()).ok();
@@ -279,7 +298,7 @@ impl Hub {
         self.handle(input);
     }
 
-    fn handle(&mut self, input: HostInput) {
+    pub(super) fn handle(&mut self, input: HostInput) {
         let began = clock::instant();
         self.host.handle(clock::read(), input);
         self.told.metrics.host_worked(began.elapsed());
@@ -313,6 +332,7 @@ impl Hub {
                     self.work.push(commit.boxed());
                 }
                 HostOutput::Close { peer, bye } => self.close(peer, &bye),
+                HostOutput::Written { number, answer } => self.guests.answer(number, answer),
                 HostOutput::RefreshAsked { peer, token } => self.refresh(peer, token),
                 HostOutput::Note(note) => self.log(&note),
                 _ => warn!(space = %self.space, "the host wants what is not known here"),
@@ -354,7 +374,13 @@ impl Hub {
 
     fn has_done(&mut self, done: Done) {
         match done {
-            Done::Effect(input) => self.handle(input),
+            Done::Effect(input) => {
+                let is_news = Guests::is_news(&input);
+                self.handle(input);
+                if is_news {
+                    self.guests.tell();
+                }
+            }
             Done::Refresh { peer, admitted } => self.refreshed(peer, admitted),
         }
     }
@@ -451,6 +477,9 @@ impl Hub {
             }
             HostNote::Pushed { peer, accepted, refused, head } => {
                 info!(%space, client = self.client(*peer), accepted, refused, %head, "pushed");
+            }
+            HostNote::Written { principal, accepted, refused, head } => {
+                info!(%space, %principal, accepted, refused, %head, "written");
             }
             HostNote::Rejected { peer, row, code, reason } => {
                 warn!(%space, client = self.client(*peer), row, ?code, reason, "rejected");

@@ -18,7 +18,7 @@ use rejoin_core::{
     },
     time::Millis,
 };
-use rejoin_sqlite::{SqliteDb, SqliteError};
+use rejoin_sqlite::{SqliteDb, SqliteError, SqliteStore};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -104,6 +104,11 @@ impl Hubs {
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
         })
+    }
+
+    /// What is stored of a space, for who reads it without its hub.
+    pub(crate) fn store(&self, space: &SpaceId) -> SqliteStore {
+        self.db.space(space)
     }
 
     pub(crate) fn auth(&self) -> &Auth {

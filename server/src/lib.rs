@@ -21,6 +21,7 @@ mod durable;
 mod every;
 mod faults;
 mod health;
+mod http;
 mod hub;
 mod hubs;
 mod listen;

@@ -110,7 +110,7 @@ fn offers(headers: &HeaderMap, protocol: &str) -> bool {
 
 /// Browsers name the origin of the page, other programs none. Without a list, the page must come from
 /// the host that it asks, on whatever port.
-fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub(crate) fn origin_is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };

@@ -156,6 +156,7 @@ fn from_json(text: &str, secrets: bool) -> Result<Vec<Key>, KeyError> {
     Ok(found.iter().filter_map(|jwk| from_jwk(jwk, secrets)).collect())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is not named here is not used")]
 fn from_jwk(jwk: &Jwk, secrets: bool) -> Option<Key> {
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -166,7 +167,6 @@ fn from_jwk(jwk: &Jwk, secrets: bool) -> Option<Key> {
             Algorithm::EdDSA
         }
         AlgorithmParameters::OctetKey(_) if secrets => Algorithm::HS256,
-        #[expect(clippy::wildcard_enum_match_arm, reason = "what is not named is not used")]
         _ => return None,
     };
     let meant = match jwk.common.key_algorithm {

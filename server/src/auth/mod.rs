@@ -7,6 +7,7 @@
 mod claims;
 mod jwks;
 mod jwt;
+mod keyring;
 mod keys;
 mod moment;
 mod rights;
@@ -14,7 +15,9 @@ mod settings;
 mod signature;
 mod tokens;
 
+pub(crate) use keyring::{Keyring, KeyringError};
 pub use keys::KeyError;
+pub(crate) use moment::parse_end;
 pub use rights::{BadName, SpaceGrant, TemplateError};
 pub use settings::{JwtConfig, JwtSettings, JwtSettingsError};
 

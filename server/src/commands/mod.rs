@@ -7,9 +7,10 @@ mod draft;
 mod manifest;
 pub(crate) mod restore;
 pub(crate) mod serve;
+pub(crate) mod token;
 pub(crate) mod verify;
 
-use crate::{ConfigError, ServerError};
+use crate::{ConfigError, ServerError, auth::KeyringError};
 use rejoin_sqlite::SqliteError;
 use std::{
     fmt,
@@ -44,6 +45,10 @@ pub(crate) enum CommandError {
     Altered(PathBuf),
     #[error("{0} is there: with --replace it is moved aside")]
     Occupied(PathBuf),
+    #[error("there is no file of tokens: name one by --tokens FILE")]
+    NoTokens,
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("damaged: {findings} findings")]
     Damaged { findings: usize },
 }

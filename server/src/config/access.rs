@@ -26,7 +26,7 @@ pub(super) struct AccessSettings {
     auth: Option<AuthKind>,
     /// TOML file of the tokens, for --auth tokens, and beside JWTs. Read again when it changes.
     #[arg(long, env = "REJOIN_SERVER_TOKENS", value_name = "FILE")]
-    tokens: Option<PathBuf>,
+    pub(super) tokens: Option<PathBuf>,
     #[command(flatten)]
     jwt: JwtSettings,
 }

@@ -119,6 +119,15 @@ impl Config {
         Ok((Self::decide(said)?, sources))
     }
 
+    /// The file of tokens that was said, whether or not anything asks for it.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub(crate) fn tokens_file(flags: &ArgMatches) -> Result<Option<PathBuf>, ConfigError> {
+        let (said, _) = layers::gather(flags, std::env::vars_os())?;
+        Ok(said.access.tokens)
+    }
+
     fn decide(said: Settings) -> Result<Self, ConfigError> {
         let mut config = Self::new("./rejoin-data");
         config.file = said.config;

@@ -32,7 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{Error, Message as Frame, client::IntoClientRequest, http::HeaderValue},
 };
 
@@ -100,7 +100,9 @@ pub(crate) async fn dial(address: SocketAddr, origin: Option<&str>) -> Result<So
         let origin = HeaderValue::from_str(origin).expect("an origin");
         request.headers_mut().insert("Origin", origin);
     }
-    let (stream, _response) = timeout(PATIENCE, connect_async(request)).await.expect("in time")?;
+    let (stream, _response) = timeout(PATIENCE, connect_async_with_config(request, None, true))
+        .await
+        .expect("in time")?;
     let (sent, received) = (wire::Chain::of_initiator(), wire::Chain::of_responder());
     Ok(Socket { stream, sent, received })
 }

@@ -86,6 +86,32 @@ async fn x10_good_tokens_of_each_algorithm_are_taken() {
     }
 }
 
+/// What may not be said of a claim, by what is wrong with it.
+fn bad_claims() -> [(&'static str, &'static str, Value); 20] {
+    [
+        ("of another issuer", "iss", json!("https://evil.example/")),
+        ("of an issuer that begins so", "iss", json!("https://id.example/x")),
+        ("of several issuers", "iss", json!([ISSUER])),
+        ("of no issuer", "iss", Value::Null),
+        ("for another audience", "aud", json!("mail")),
+        ("for other audiences", "aud", json!(["mail", "notes2"])),
+        ("for no audience", "aud", Value::Null),
+        ("for an empty list", "aud", json!([])),
+        ("without an end", "exp", Value::Null),
+        ("with an end that is text", "exp", json!(now_and(600).to_string())),
+        ("that ends before 1970", "exp", json!(-1)),
+        ("that has ended", "exp", json!(now_and(-11))),
+        ("that ended long ago", "exp", json!(0)),
+        ("that is not good yet", "nbf", json!(now_and(30))),
+        ("with a beginning that is text", "nbf", json!("soon")),
+        ("of nobody", "sub", Value::Null),
+        ("of an empty name", "sub", json!("")),
+        ("of a number", "sub", json!(7)),
+        ("of a name with a line break", "sub", json!("ada\n")),
+        ("of a name too long", "sub", json!("a".repeat(513))),
+    ]
+}
+
 /// Tokens of which none may be taken, by what is wrong with them.
 fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
     let mut bad = Vec::new();
@@ -94,28 +120,7 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let good = issuer.token(algorithm, &claims("ada"));
         let (signed, signature) = good.rsplit_once('.').unwrap();
         let (header, body) = signed.split_once('.').unwrap();
-        for (what, name, value) in [
-            ("of another issuer", "iss", json!("https://evil.example/")),
-            ("of an issuer that begins so", "iss", json!("https://id.example/x")),
-            ("of several issuers", "iss", json!([ISSUER])),
-            ("of no issuer", "iss", Value::Null),
-            ("for another audience", "aud", json!("mail")),
-            ("for other audiences", "aud", json!(["mail", "notes2"])),
-            ("for no audience", "aud", Value::Null),
-            ("for an empty list", "aud", json!([])),
-            ("without an end", "exp", Value::Null),
-            ("with an end that is text", "exp", json!(now_and(600).to_string())),
-            ("that ends before 1970", "exp", json!(-1)),
-            ("that has ended", "exp", json!(now_and(-11))),
-            ("that ended long ago", "exp", json!(0)),
-            ("that is not good yet", "nbf", json!(now_and(30))),
-            ("with a beginning that is text", "nbf", json!("soon")),
-            ("of nobody", "sub", Value::Null),
-            ("of an empty name", "sub", json!("")),
-            ("of a number", "sub", json!(7)),
-            ("of a name with a line break", "sub", json!("ada\n")),
-            ("of a name too long", "sub", json!("a".repeat(513))),
-        ] {
+        for (what, name, value) in bad_claims() {
             add(what, issuer.token(algorithm, &claims_with(name, value)));
         }
         for (what, header) in [
@@ -161,7 +166,7 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let text = claims("ada").to_string();
         let doubled = message(
             &json!({ "alg": algorithm }).to_string(),
-            &format!("{},{twice}", &text[..text.len() - 1]),
+            &format!("{},{twice}", text.strip_suffix('}').unwrap()),
         );
         let signature = base64url(&issuer.sign(algorithm, doubled.as_bytes()));
         add("with a claim twice", format!("{doubled}.{signature}"));
@@ -169,20 +174,26 @@ fn bad_tokens(issuer: &Issuer) -> Vec<(String, String)> {
         let signature = base64url(&issuer.sign(algorithm, list.as_bytes()));
         add("of a list", format!("{list}.{signature}"));
     }
-    // A public key that is taken for a secret, in each form that somebody could think of.
+    bad.extend(confused_tokens(issuer));
+    for text in ["", ".", "..", "a.b.c", "{}.{}.{}", "null", "\u{0}.\u{0}.\u{0}"] {
+        bad.push((format!("no token: {text:?}"), text.to_owned()));
+    }
+    bad
+}
+
+/// Tokens that are signed with what is public as if it were a secret, in each form that somebody could think of.
+fn confused_tokens(issuer: &Issuer) -> Vec<(String, String)> {
+    let mut bad = Vec::new();
     let pem = issuer.pem();
     let blocks = pem.split_inclusive("-----END ").collect::<Vec<_>>();
     let mut secrets = vec![pem.clone(), pem.trim_end().to_owned(), issuer.jwks("").to_string()];
     secrets.extend(blocks.iter().map(|&block| block.to_owned()));
-    let raw = [issuer.rsa.public().as_ref(), pem.as_bytes(), b"", SECRET[1..].as_bytes()];
+    let raw = [issuer.rsa.public().as_ref(), pem.as_bytes(), b"", &SECRET.as_bytes()[1..]];
     let secrets = secrets.iter().map(|text| text.as_bytes()).chain(raw);
     for (index, secret) in secrets.enumerate() {
         let message = message(&json!({ "alg": "HS256" }).to_string(), &claims("ada").to_string());
         let signature = base64url(&sign_with_secret(secret, message.as_bytes()));
         bad.push((format!("public key {index} as a secret"), format!("{message}.{signature}")));
-    }
-    for text in ["", ".", "..", "a.b.c", "{}.{}.{}", "null", "\u{0}.\u{0}.\u{0}"] {
-        bad.push((format!("no token: {text:?}"), text.to_owned()));
     }
     bad
 }

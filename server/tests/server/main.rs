@@ -2,6 +2,7 @@
 //! survives. Clients are scripted from the messages of the protocol.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
     clippy::wildcard_enum_match_arm,
@@ -16,6 +17,8 @@ mod interrupted;
 mod issuer;
 mod jwts;
 mod killed;
+mod line;
+mod matrix;
 mod operating;
 mod operations;
 mod refusals;

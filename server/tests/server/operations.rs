@@ -64,7 +64,8 @@ impl Seen {
         for (series, value) in after {
             let name = family(series);
             self.all.insert(name.to_owned());
-            if before.get(series).copied().unwrap_or_default() != *value {
+            // What is not there yet is 0.
+            if before.get(series).unwrap_or(&0.0).total_cmp(value).is_ne() {
                 self.moved.insert(name.to_owned());
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Client, Ended, dial},
-    world::{Directory, World, get},
+    world::{Directory, Process, World, get},
 };
 use rejoin_core::protocol::{
     limits::{FRAME_BYTES_MAX, HELLO_BYTES, TOKEN_BYTES_MAX, time_for},
@@ -36,13 +36,56 @@ async fn refusal(world: &World, space: &str, token: Option<&str>) -> ByeCode {
 }
 
 #[tokio::test]
-async fn a_space_without_a_right_and_one_that_does_not_exist_look_the_same() {
+async fn x12_a_space_without_a_right_and_one_that_does_not_exist_look_the_same() {
     let world = World::with(with_tokens).await;
     let mut ada = Client::new("team-7", 1);
     ada.token = Some("of-ada".to_owned());
     ada.join(world.address).await.unwrap();
     for space in ["team-7", "nowhere"] {
         assert_eq!(refusal(&world, space, Some("of-reader")).await, ByeCode::NoSpace);
+    }
+}
+
+/// Each line of a log is one event, and none says what lets anybody in.
+#[tokio::test]
+async fn x16_no_token_is_ever_logged_and_no_name_begins_a_line() {
+    let directory = Directory::new();
+    let tokens = directory.file(
+        "tokens.toml",
+        &format!(
+            "{TOKENS}[[tokens]]\ntoken = 'canary-of-a-token'\nprincipal = 'a\u{1b}b'\nspaces = []\n"
+        ),
+    );
+    let refused = directory.path().join("refused");
+    let arguments = ["--auth", "tokens", "--tokens", tokens.to_str().unwrap()];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_rejoin-server"))
+        .env_clear()
+        .args(["--listen", "127.0.0.1:0", "--data", refused.to_str().unwrap()])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && !text.contains("canary"), "{text}");
+    directory.file("tokens.toml", TOKENS);
+    let mut arguments = arguments.to_vec();
+    arguments.extend(["--log", "trace"]);
+    let mut process = Process::start_with(&directory.path().join("data"), &arguments);
+    for (number, token) in ["of-ada", "canary-of-eve", "a.canary.b"].into_iter().enumerate() {
+        let mut client = Client::new("demo", u8::try_from(number).unwrap() + 1);
+        client.token = Some(token.to_owned());
+        if client.join(process.address).await.is_ok() {
+            let token = "canary-of-a-refresh".to_owned();
+            client.say(&Message::Refresh { token }).await.unwrap();
+            client.end().await.bye();
+        }
+    }
+    // A file that cannot be read any more is complained of, without what stands in it.
+    directory.file("tokens.toml", "[[tokens]]\ntoken = 'canary\nERROR forged");
+    process.line(&["tokens.toml", "holds on"]).await;
+    process.kill();
+    while let Some(line) = process.lines.recv().await {
+        assert!(!line.contains("canary") && !line.contains("of-ada"), "{line}");
+        assert!(line.starts_with("20"), "{line}");
     }
 }
 
@@ -201,7 +244,7 @@ async fn spaces_beyond_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn pages_of_another_origin_may_not_connect() {
+async fn x09_pages_of_another_origin_may_not_connect() {
     let world = World::new().await;
     let refused = dial(world.address, Some("http://evil.example")).await;
     let Err(Error::Http(response)) = refused else { panic!("{refused:?}") };

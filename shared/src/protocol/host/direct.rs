@@ -117,7 +117,6 @@ pub struct DirectRefusal {
 
 /// Why a request, or a part of it, was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum DirectCode {
     /// No right to write there.
     Forbidden,
@@ -170,7 +169,6 @@ pub type DirectResults = Vec<Result<DirectDone, DirectRefusal>>;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum DirectAnswer {
     /// It was judged, and what was done is durable.
     Judged(DirectResults),

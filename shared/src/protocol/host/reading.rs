@@ -9,7 +9,7 @@ use super::layout::{self, Head, Stored};
 use crate::{
     codec::CodecError,
     hlc::Hlc,
-    id::{CollectionName, Cursor, Digest, Epoch, RecordId, RecordKey, Seq},
+    id::{CollectionName, Cursor, Digest, Epoch, Pattern, RecordId, RecordKey, Seq},
     io::{Answer, KeyRange, Keyspace, Query, Row},
     protocol::message::{Left, Place},
     record::Record,
@@ -72,22 +72,33 @@ pub fn feed_query(after: &Place, limit: NonZeroU32) -> Query {
     Query::scan(Keyspace::Feed, layout::feed_behind(after), limit)
 }
 
-/// Which record has its latest change where a row of the feed stands.
+/// Which record has its latest change where a row of the feed stands, and how many bytes it takes, about.
 ///
 /// # Errors
 /// [`CodecError`] when it is damaged.
-pub fn read_feed(row: &Row) -> Result<(Seq, RecordKey), CodecError> {
-    layout::parse_feed_key(&row.key)
+pub fn read_feed(row: &Row) -> Result<(Seq, RecordKey, u64), CodecError> {
+    let (seq, key) = layout::parse_feed_key(&row.key)?;
+    Ok((seq, key, layout::decode_len(&row.value)?))
 }
 
-/// Asks for a collection that has rows, the first one at or behind a name.
+/// Asks for a record of the next collection by name that a pattern covers: the first of what the answers have is of it.
 #[must_use]
-pub fn collection_query(after: Option<&CollectionName>) -> Query {
-    let start = after.map_or_else(Vec::new, |name| {
-        // A zero byte ends a name in keys; no name has one.
-        [name.as_str().as_bytes(), b"\x01"].concat()
-    });
-    Query::scan(Keyspace::Records, KeyRange { start, end: None }, NonZeroU32::MIN)
+pub fn collection_queries(after: Option<&CollectionName>, pattern: &Pattern) -> Vec<Query> {
+    // A zero byte ends a name in keys; no name has one.
+    let exactly =
+        |name: &CollectionName| KeyRange::prefix(&[name.as_str().as_bytes(), b"\0"].concat());
+    let below =
+        |name: &CollectionName| KeyRange::prefix(&[name.as_str().as_bytes(), b"/"].concat());
+    let ranges = match pattern {
+        Pattern::All => Vec::from([KeyRange::default()]),
+        Pattern::Exact(name) => Vec::from([exactly(name)]),
+        Pattern::Prefix(name) => Vec::from([exactly(name), below(name)]),
+    };
+    let behind = after.and_then(|name| exactly(name).end).unwrap_or_default();
+    let ranges = ranges
+        .into_iter()
+        .map(|range| KeyRange { start: range.start.max(behind.clone()), ..range });
+    ranges.map(|range| Query::scan(Keyspace::Records, range, NonZeroU32::MIN)).collect()
 }
 
 /// Where a host's history stands, as it is stored.
