@@ -32,6 +32,7 @@ mod passes;
 mod secret;
 mod server;
 pub mod shutdown;
+mod spaces;
 pub mod telemetry;
 mod wal;
 mod watched;

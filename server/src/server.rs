@@ -8,21 +8,18 @@ use crate::{
     app::App,
     auth::{Auth, AuthError},
     census::Census,
-    clock,
-    config::{ClockKind, Config},
+    config::Config,
     data::DataDir,
     health::Health,
-    hubs::{Hubs, HubsConfig},
+    hubs::Hubs,
     listen,
     metrics::Metrics,
     operations::Operations,
-    secret, wal,
+    spaces::Spaces,
+    wal,
     ws::Gate,
 };
-use rejoin_core::{
-    id::{Epoch, NameError},
-    time::Millis,
-};
+use rejoin_core::id::NameError;
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
 use std::{
     io,
@@ -34,18 +31,13 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// How often, and how long after the last time, a database that is open elsewhere is tried again: twice
-/// as long as an orderly end takes.
-const LOCKED_TRIES: u32 = 100;
-const LOCKED_REST: Duration = Duration::from_millis(100);
 
 /// Why the server does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -146,39 +138,8 @@ impl Server {
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
         check_static(&config)?;
+        let Spaces { db, hubs, age, metrics } = Spaces::open(&config, options).await?;
         let data = config.data.clone();
-        let directory = DataDir::new(&data);
-        let proof_key = directory
-            .make()
-            .and_then(|()| directory.refuse_unfinished())
-            .and_then(|()| secret::proof_key(&data))
-            .map_err(|source| ServerError::Data { path: data.clone(), source })?;
-        let auth = Arc::new(Auth::load(&config).await?);
-        let database = |source| ServerError::Database { path: data.clone(), source };
-        let db = open_database(directory.database(), options).await.map_err(database)?;
-        let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
-        if let Some(behind) = age.behind() {
-            let behind = Duration::from_millis(behind.0);
-            if config.clock == ClockKind::Checked {
-                return Err(ServerError::Clock { behind });
-            }
-            warn!(?behind, "the clock is behind what it was when the server last ran");
-        }
-        let age = Arc::new(age);
-        let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
-        let metrics = Arc::<Metrics>::default();
-        let hubs = HubsConfig {
-            metrics: Arc::clone(&metrics),
-            epoch: Epoch::from_bytes(secret::random()?),
-            proof_key,
-            frame_bytes_max: config.limits.frame_bytes_max,
-            refill: config.refill.policy(),
-            retention: Millis(retention),
-            age: Arc::clone(&age),
-            scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
-            spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
-        };
-        let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
         let (listener, address) = listen_on(config.listen).await?;
         let metrics_listener = match config.operations.metrics_listen {
@@ -210,8 +171,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves, is not ready any more for the time that the configuration gives to balancers,
-    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be acknowledged, tells every client to come back, and
-    /// closes the database. A database that failed in a write or a sync ends it in the same way: what
+    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be
+    /// acknowledged, tells every client to come back, and closes the database. A database that failed in a write or a sync ends it in the same way: what
     /// the file holds is known again once another process has opened it.
     ///
     /// # Errors
@@ -335,24 +296,5 @@ fn check_static(config: &Config) -> Result<(), ServerError> {
     match config.static_dir.as_ref().filter(|path| !path.is_dir()) {
         Some(path) => Err(ServerError::Static { path: path.clone() }),
         None => Ok(()),
-    }
-}
-
-/// Opens the database. While another process has it, as one that is just ending, that is waited for.
-async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb, SqliteError> {
-    let mut tries = LOCKED_TRIES;
-    loop {
-        let (file, options) = (file.clone(), options.clone());
-        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
-        // A panic in opening: nothing was opened.
-        let opened = opened.unwrap_or(Err(SqliteError::Stopped));
-        if tries == 0 || !matches!(opened, Err(SqliteError::Locked)) {
-            return opened;
-        }
-        if tries == LOCKED_TRIES {
-            warn!("another process has the database open, waiting for it to end");
-        }
-        tries -= 1;
-        sleep(LOCKED_REST).await;
     }
 }

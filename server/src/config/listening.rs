@@ -11,7 +11,7 @@ pub(super) struct ListeningSettings {
     #[arg(long, env = "REJOIN_SERVER_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Directory whose files are served to browsers.
-    #[arg(long = "static", env = "REJOIN_SERVER_STATIC", value_name = "DIR")]
+    #[arg(id = "static", long = "static", env = "REJOIN_SERVER_STATIC", value_name = "DIR")]
     static_dir: Option<PathBuf>,
     /// Origin whose pages may connect, may be repeated [default: the host that the page asked].
     #[arg(long, env = "REJOIN_SERVER_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]

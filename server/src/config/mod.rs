@@ -268,6 +268,8 @@ mod tests {
             let variable = format!("REJOIN_SERVER_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env(), Some(variable.as_ref()), "{name}");
             assert!(argument.get_action().takes_values(), "{name} could not stand in a file");
+            // So that no argument of a command is taken for it.
+            assert_eq!(argument.get_id().as_str(), name.replace('-', "_"));
         }
     }
 

@@ -18,6 +18,7 @@ mod issuer;
 mod jwts;
 mod killed;
 mod line;
+mod looking;
 mod matrix;
 mod operating;
 mod operations;
