@@ -34,6 +34,7 @@ mod server;
 pub mod shutdown;
 mod spaces;
 pub mod telemetry;
+mod tls;
 mod wal;
 mod watched;
 mod ws;
@@ -44,8 +45,9 @@ pub use auth::{
 };
 pub use config::{
     AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
-    OperationsConfig, RefillKind, Settings, Source, Sources, Switch,
+    OperationsConfig, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};
+pub use tls::TlsError;
 pub use watched::Unreadable;

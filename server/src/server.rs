@@ -16,6 +16,7 @@ use crate::{
     metrics::Metrics,
     operations::Operations,
     spaces::Spaces,
+    tls::{Tls, TlsError},
     wal,
     ws::Gate,
 };
@@ -62,6 +63,9 @@ pub enum ServerError {
     /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
     Access(#[from] AuthError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The directory of static files is none.
     #[error("--static {path} is not a directory")]
     Static {
@@ -104,6 +108,7 @@ pub struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     metrics_listener: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
     db: SqliteDb,
     hubs: Arc<Hubs>,
     age: Arc<Age>,
@@ -117,6 +122,7 @@ impl Server {
     /// [`ServerError`], as [`Self::open`] would.
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         check_static(config)?;
+        config.tls.as_ref().map(Tls::open).transpose()?;
         let mut config = config.clone();
         // What is published elsewhere may be out of reach from here.
         config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
@@ -138,6 +144,7 @@ impl Server {
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
         check_static(&config)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let Spaces { db, hubs, age, metrics } = Spaces::open(&config, options).await?;
         let data = config.data.clone();
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
@@ -157,6 +164,7 @@ impl Server {
             address,
             metrics,
             metrics_listener,
+            tls,
             db,
             hubs,
             age,
@@ -234,6 +242,9 @@ impl Server {
         keeping.spawn(async move { age.keep(stops).await });
         let (hubs, stops) = (Arc::clone(&self.hubs), stopping.clone());
         keeping.spawn(async move { hubs.auth().keep(stops).await });
+        if let Some(tls) = &self.tls {
+            keeping.spawn(Arc::clone(tls).keep(stopping.clone()));
+        }
         keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
         keeping
     }
@@ -269,9 +280,9 @@ impl Server {
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {
             let app = App::of_operations(&operations);
-            accepting.spawn(listen::accept(listener, app, census(), stopping.clone()));
+            accepting.spawn(listen::accept(listener, app, census(), None, stopping.clone()));
         }
-        accepting.spawn(listen::accept(self.listener, app, census(), stopping));
+        accepting.spawn(listen::accept(self.listener, app, census(), self.tls, stopping));
         accepting
     }
 }

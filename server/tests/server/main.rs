@@ -25,4 +25,5 @@ mod operations;
 mod refusals;
 mod settings;
 mod syncing;
+mod tls;
 mod world;
