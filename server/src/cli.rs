@@ -37,6 +37,8 @@ enum Command {
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Asks the server on this machine whether it is ready: exit code 1 if not.
+    Probe(Settings),
     /// Copies all that a server keeps, also while it runs: one state of it, with the digests of its files.
     Backup {
         #[command(flatten)]
@@ -179,6 +181,7 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
             commands::export::run(&Look::open(&config()?.data)?, what)
         }
         Some(Command::Import { what, .. }) => commands::import::run(&config()?, what),
+        Some(Command::Probe(_)) => commands::probe::run(&config()?),
         Some(Command::Compact(_)) => commands::compact::run(&config()?),
         Some(Command::Token(command)) => {
             // The tokens may be there before the configuration that asks for them.

@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod look;
 mod manifest;
+pub(crate) mod probe;
 pub(crate) mod restore;
 pub(crate) mod serve;
 mod state;
@@ -25,6 +26,7 @@ use rejoin_sqlite::SqliteError;
 use std::{
     fmt,
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -77,6 +79,12 @@ pub(crate) enum CommandError {
     Refused(&'static str),
     #[error("{0} bad lines")]
     BadLines(u64),
+    #[error("with --tls-cert a probe needs --metrics-listen")]
+    ProbeOverTls,
+    #[error("{address} does not answer: {source}")]
+    Unreachable { address: SocketAddr, source: io::Error },
+    #[error("not ready: {0}")]
+    NotReady(String),
     #[error("damaged: {findings} findings")]
     Damaged { findings: usize },
 }
