@@ -1,11 +1,14 @@
-//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, and the files of a page.
+//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
+//! files of a page.
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
 
 use crate::{
     census::Slot,
+    config::Switch,
     health::Health,
     http::Api,
+    operations::{self, Operations},
     ws::{self, Gate},
 };
 use axum::{
@@ -31,12 +34,20 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Probes, and metrics, for those who run the server.
+    pub(crate) fn of_operations(operations: &Arc<Operations>) -> Self {
+        let router = operations::probes(operations).merge(operations::metrics(operations));
+        Self { router: router.layer(middleware::from_fn(add_headers)) }
+    }
+
+    /// What clients and browsers ask for, and what those who run the server may ask here.
     pub(crate) fn new(
         gate: Gate,
         api: Api,
-        health: Arc<Health>,
+        operations: &Arc<Operations>,
         static_dir: Option<&Path>,
     ) -> Self {
+        let health = Arc::clone(&operations.health);
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
@@ -45,7 +56,12 @@ impl App {
             .route("/sync", sync)
             .with_state(gate)
             .route("/healthz", get(move || healthz(health)))
-            .merge(api);
+            .merge(api)
+            .merge(operations::probes(operations));
+        let router = match operations.config.metrics {
+            Switch::On => router.merge(operations::metrics(operations)),
+            Switch::Off => router,
+        };
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the counts are those of the [`Slot`]s that live. Absent: connections.
 
-use crate::config::ConnectionLimits;
+use crate::{config::ConnectionLimits, metrics::Metrics};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -13,6 +13,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Census {
     limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
     by_address: Mutex<(u32, BTreeMap<IpAddr, u32>)>,
 }
 
@@ -24,8 +25,8 @@ pub(crate) struct Slot {
 }
 
 impl Census {
-    pub(crate) fn new(limits: ConnectionLimits) -> Self {
-        Self { limits, by_address: Mutex::default() }
+    pub(crate) fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Self {
+        Self { limits, metrics, by_address: Mutex::default() }
     }
 
     /// A place, if there is one.
@@ -34,10 +35,13 @@ impl Census {
         let (all, by_address) = &mut *counts;
         let here = by_address.entry(address).or_default();
         if *all >= self.limits.connections_max || *here >= self.limits.connections_per_address_max {
+            self.metrics.connections_refused.inc();
             return None;
         }
         *here += 1;
         *all += 1;
+        self.metrics.connections_opened.inc();
+        self.metrics.connections.inc();
         Some(Slot { census: Arc::clone(self), address })
     }
 }
@@ -47,6 +51,7 @@ impl Drop for Slot {
         let mut counts = self.census.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_address) = &mut *counts;
         *all = all.saturating_sub(1);
+        self.census.metrics.connections.dec();
         if let Some(here) = by_address.get_mut(&self.address) {
             *here = here.saturating_sub(1);
             if *here == 0 {

@@ -7,6 +7,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 /// Files that are all that a server keeps, the database last.
@@ -68,10 +69,28 @@ impl DataDir {
         sync_directory(&self.0)
     }
 
+    /// When the last backup was completed.
+    pub(crate) fn last_backup(&self) -> Option<SystemTime> {
+        fs::metadata(self.file(BACKED_UP)).and_then(|file| file.modified()).ok()
+    }
+
     /// A backup was completed.
     pub(crate) fn backed_up(&self) -> io::Result<()> {
         File::create(self.file(BACKED_UP)).map(drop)
     }
+}
+
+/// Room on the disk of a directory, where the system can tell it.
+#[cfg(unix)]
+pub(crate) fn free_bytes(path: &Path) -> io::Result<Option<u64>> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+/// Room on the disk of a directory, where the system can tell it.
+#[cfg(not(unix))]
+pub(crate) fn free_bytes(_: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

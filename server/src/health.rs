@@ -121,6 +121,7 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
         let config = HubsConfig {
+            metrics: Arc::default(),
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,

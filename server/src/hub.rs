@@ -13,6 +13,7 @@ use crate::{
     auth::{Admission, Auth, Denial, Pass},
     clock,
     faults::Faults,
+    metrics::{Metrics, Session, Stage},
     outgoing::{self, Item},
     passes::Passes,
     telemetry::short,
@@ -133,6 +134,7 @@ struct Peer {
     link: Link,
     /// Begins its replica id, for the log.
     client: String,
+    session: Session,
     refresh: Refresh,
 }
 
@@ -154,13 +156,20 @@ enum Done {
     Refresh { peer: PeerId, admitted: Result<Admission, Denial> },
 }
 
+/// Who hears of what happens to the store and to peers.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 /// What a hub is made of.
 pub(crate) struct Hub {
     space: SpaceId,
     host: Host,
     store: SqliteStore,
     auth: Arc<Auth>,
-    faults: Arc<Faults>,
+    told: Told,
     inbox: mpsc::Receiver<ToHub>,
     /// For the routes of its peers.
     own: mpsc::WeakSender<ToHub>,
@@ -178,7 +187,7 @@ impl Hub {
         config: HostConfig,
         store: SqliteStore,
         auth: Arc<Auth>,
-        faults: Arc<Faults>,
+        told: Told,
     ) -> (Self, Inbox) {
         let (own, inbox) = mpsc::channel(INBOX_MAX);
         let hub = Self {
@@ -187,7 +196,7 @@ impl Hub {
             host: Host::open(config, clock::read()),
             store,
             auth,
-            faults,
+            told,
             inbox,
             own: own.downgrade(),
             peers: BTreeMap::new(),
@@ -221,7 +230,7 @@ impl Hub {
                 break;
             }
             if self.host.deadline().is_some_and(|deadline| now.mono >= deadline) {
-                self.host.handle(now, HostInput::Deadline);
+                self.handle(HostInput::Deadline);
                 continue;
             }
             let looks = self.passes.deadline();
@@ -258,7 +267,9 @@ impl Hub {
             ToHub::Open(open) => {
                 let Open { peer, hello, grant, pass, link } = *open;
                 let client = short(&hello.replica);
-                self.peers.insert(peer, Peer { link, client, refresh: Refresh::default() });
+                let session = self.told.metrics.session();
+                let known = Peer { link, client, session, refresh: Refresh::default() };
+                self.peers.insert(peer, known);
                 self.passes.insert(peer, pass);
                 HostInput::Opened { peer, hello, grant }
             }
@@ -284,7 +295,13 @@ impl Hub {
             #[cfg(test)]
             ToHub::Panic => panic!("rehearsed panic of a hub"),
         };
+        self.handle(input);
+    }
+
+    pub(super) fn handle(&mut self, input: HostInput) {
+        let began = clock::instant();
         self.host.handle(clock::read(), input);
+        self.told.metrics.host_worked(began.elapsed());
     }
 
     /// Does what the host wants.
@@ -293,8 +310,9 @@ impl Hub {
             match output {
                 HostOutput::Send { peer, bytes } => self.send(peer, bytes),
                 HostOutput::Query { ticket, queries } => {
-                    let (store, told) = (self.store.clone(), Arc::clone(&self.faults));
+                    let (store, told) = (self.store.clone(), self.told.clone());
                     let read = async move {
+                        told.metrics.reads.inc();
                         let result = store.read(&queries).await;
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
                         Done::Effect(HostInput::Answered { ticket, result })
@@ -302,9 +320,12 @@ impl Hub {
                     self.work.push(read.boxed());
                 }
                 HostOutput::Commit { ticket, batch } => {
-                    let (store, told) = (self.store.clone(), Arc::clone(&self.faults));
+                    let (store, told) = (self.store.clone(), self.told.clone());
                     let commit = async move {
-                        let result = store.commit(batch).await.inspect(|_outcome| told.over());
+                        let began = clock::instant();
+                        let result = store.commit(batch).await;
+                        told.metrics.committed(began.elapsed());
+                        let result = result.inspect(|_outcome| told.faults.over());
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
                         Done::Effect(HostInput::Committed { ticket, result })
                     };
@@ -325,14 +346,14 @@ impl Hub {
         };
         let route = Some(Route { peer, inbox });
         let channel = known.link.channel;
-        if !known.link.outgoing.push(Item { channel, bytes, route }) {
+        if !known.link.outgoing.push(Item::new(channel, bytes, route)) {
             // The host sends away whom it owes less than this.
             warn!(space = %self.space, client = %known.client, "takes nothing, cut");
             let outgoing = &known.link.outgoing;
             outgoing.bye(channel, ByeCode::SlowConsumer, "what was sent is not taken");
             known.link.close();
             self.forget(peer);
-            self.host.handle(clock::read(), HostInput::Gone { peer });
+            self.handle(HostInput::Gone { peer });
         }
     }
 
@@ -355,7 +376,7 @@ impl Hub {
         match done {
             Done::Effect(input) => {
                 let is_news = Guests::is_news(&input);
-                self.host.handle(clock::read(), input);
+                self.handle(input);
                 if is_news {
                     self.guests.tell();
                 }
@@ -420,10 +441,16 @@ impl Hub {
                 HostInput::Dismissed { peer, bye }
             }
         };
-        self.host.handle(clock::read(), input);
+        self.handle(input);
         self.carry_out();
         if !self.peers.contains_key(&peer) {
             outgoing.sever(channel);
+        }
+    }
+
+    fn reaches(&mut self, peer: PeerId, stage: Stage) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.session.reaches(stage);
         }
     }
 
@@ -432,6 +459,12 @@ impl Hub {
     }
 
     fn log(&mut self, note: &HostNote) {
+        self.told.metrics.noted(note);
+        if let HostNote::Welcomed { peer, .. } = note {
+            self.reaches(*peer, Stage::Syncing);
+        } else if let HostNote::Synced { peer, .. } = note {
+            self.reaches(*peer, Stage::Live);
+        }
         let space = &self.space;
         match note {
             HostNote::Ready { epoch, head, records } => {
@@ -500,14 +533,10 @@ impl Hub {
 /// Longer than anything waits.
 const FAR: Duration = Duration::from_secs(3_600);
 
-fn class_of(
-    store: &SqliteStore,
-    faults: &Faults,
-    ticket: Ticket,
-    fault: SqliteError,
-) -> FaultClass {
+fn class_of(store: &SqliteStore, told: &Told, ticket: Ticket, fault: SqliteError) -> FaultClass {
     error!(space = %store.space(), effect = ticket.0, %fault, "the store failed");
     let class = fault.class();
-    faults.happened(class);
+    told.faults.happened(class);
+    told.metrics.failed(class);
     class
 }

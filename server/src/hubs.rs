@@ -7,7 +7,8 @@ use crate::{
     age::Age,
     auth::{Auth, Denial},
     faults::Faults,
-    hub::{Hub, Inbox, ToHub},
+    hub::{Hub, Inbox, ToHub, Told},
+    metrics::Metrics,
 };
 use rejoin_core::{
     id::{Epoch, SpaceId},
@@ -39,6 +40,7 @@ pub(crate) struct Hubs {
     db: SqliteDb,
     auth: Arc<Auth>,
     faults: Arc<Faults>,
+    metrics: Arc<Metrics>,
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
@@ -66,6 +68,7 @@ impl fmt::Debug for Hubs {
 
 /// What all hubs have in common.
 pub(crate) struct HubsConfig {
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) epoch: Epoch,
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
@@ -89,6 +92,7 @@ impl Hubs {
             db,
             auth,
             faults: Arc::default(),
+            metrics: config.metrics,
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
@@ -148,7 +152,8 @@ impl Hubs {
         config.ran = self.age.ran();
         config.scrub = self.scrub;
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
-        let (hub, inbox) = Hub::new(config, self.db.space(space), auth, faults);
+        let told = Told { faults, metrics: Arc::clone(&self.metrics) };
+        let (hub, inbox) = Hub::new(config, self.db.space(space), auth, told);
         state.tasks.spawn(hub.run());
         state.spaces.insert(space.clone(), Some(inbox.clone()));
         // Those that ended need not be kept until the process does.
@@ -158,6 +163,12 @@ impl Hubs {
             }
         }
         Ok(inbox)
+    }
+
+    /// How many spaces there are, and how many of them are open.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let open = self.live().len();
+        (self.state().spaces.len(), open)
     }
 
     /// Asks every hub whether it is there; resolves when all have answered, `false` if one cannot.
@@ -234,6 +245,7 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
         let config = HubsConfig {
+            metrics: Arc::default(),
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,

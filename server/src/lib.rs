@@ -25,12 +25,16 @@ mod http;
 mod hub;
 mod hubs;
 mod listen;
+mod metrics;
+mod operations;
 mod outgoing;
 mod passes;
 mod secret;
 mod server;
 pub mod shutdown;
+mod spaces;
 pub mod telemetry;
+mod tls;
 mod wal;
 mod watched;
 mod ws;
@@ -40,9 +44,10 @@ pub use auth::{
     TemplateError,
 };
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat, RefillKind,
-    Settings, Source, Sources,
+    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
+    OperationsConfig, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};
 pub use server::{Server, ServerError};
+pub use tls::TlsError;
 pub use watched::Unreadable;

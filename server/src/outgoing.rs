@@ -3,13 +3,14 @@
 //! Invariant: never more than [`CHANNEL_BYTES_MAX`] for each channel; whoever pushes never waits, and
 //! what was pushed is written in order. Absent: sockets.
 
+use crate::clock;
 use rejoin_core::{
     protocol::{
         limits::{FRAME_BYTES_MAX, PEER_BYTES_IN_FLIGHT_MAX},
         message::{Bye, ByeCode, Message},
         wire,
     },
-    time::Millis,
+    time::{Millis, MonoMillis},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -32,6 +33,15 @@ pub(crate) struct Item<R> {
     pub(crate) bytes: Arc<[u8]>,
     /// Who wants to hear that it was written.
     pub(crate) route: Option<R>,
+    /// Since when it waits.
+    pub(crate) since: MonoMillis,
+}
+
+impl<R> Item<R> {
+    /// It waits from now on.
+    pub(crate) fn new(channel: u64, bytes: Arc<[u8]>, route: Option<R>) -> Self {
+        Self { channel, bytes, route, since: clock::read().mono }
+    }
 }
 
 /// The queue between hubs and the writing half of a connection.
@@ -101,7 +111,7 @@ impl<R> Outgoing<R> {
         };
         let bye = Bye { code, reason: reason.to_owned(), retry_after };
         let bytes = wire::encode(&Message::Bye(bye)).into();
-        let item = Item { channel, bytes, route: None };
+        let item = Item::new(channel, bytes, None);
         // One to a channel, and small: it needs no bound.
         self.push_within(item, usize::MAX);
     }
@@ -189,7 +199,7 @@ mod tests {
     use super::*;
 
     fn item(channel: u64, text: &[u8]) -> Item<()> {
-        Item { channel, bytes: text.into(), route: None }
+        Item::new(channel, text.into(), None)
     }
 
     #[tokio::test]

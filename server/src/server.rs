@@ -7,36 +7,39 @@ use crate::{
     age::Age,
     app::App,
     auth::{Auth, AuthError},
-    clock,
-    config::{ClockKind, Config},
+    census::Census,
+    config::Config,
     data::DataDir,
     health::Health,
     http::Api,
-    hubs::{Hubs, HubsConfig},
-    listen, secret, wal,
+    hubs::Hubs,
+    listen,
+    metrics::Metrics,
+    operations::Operations,
+    spaces::Spaces,
+    tls::{Tls, TlsError},
+    wal,
     ws::Gate,
 };
-use rejoin_core::{
-    id::{Epoch, NameError},
-    time::Millis,
-};
+use rejoin_core::id::NameError;
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::spawn_blocking,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// How often, and how long after the last time, a database that is open elsewhere is tried again: twice
-/// as long as an orderly end takes.
-const LOCKED_TRIES: u32 = 100;
-const LOCKED_REST: Duration = Duration::from_millis(100);
 
 /// Why the server does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,9 @@ pub enum ServerError {
     /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
     Access(#[from] AuthError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The directory of static files is none.
     #[error("--static {path} is not a directory")]
     Static {
@@ -101,6 +107,9 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Arc<Metrics>,
+    metrics_listener: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
     db: SqliteDb,
     hubs: Arc<Hubs>,
     age: Arc<Age>,
@@ -114,6 +123,7 @@ impl Server {
     /// [`ServerError`], as [`Self::open`] would.
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         check_static(config)?;
+        config.tls.as_ref().map(Tls::open).transpose()?;
         let mut config = config.clone();
         // What is published elsewhere may be out of reach from here.
         config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
@@ -135,42 +145,32 @@ impl Server {
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
         check_static(&config)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+        let Spaces { db, hubs, age, metrics } = Spaces::open(&config, options).await?;
         let data = config.data.clone();
-        let directory = DataDir::new(&data);
-        let proof_key = directory
-            .make()
-            .and_then(|()| directory.refuse_unfinished())
-            .and_then(|()| secret::proof_key(&data))
-            .map_err(|source| ServerError::Data { path: data.clone(), source })?;
-        let auth = Arc::new(Auth::load(&config).await?);
-        let database = |source| ServerError::Database { path: data.clone(), source };
-        let db = open_database(directory.database(), options).await.map_err(database)?;
-        let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
-        if let Some(behind) = age.behind() {
-            let behind = Duration::from_millis(behind.0);
-            if config.clock == ClockKind::Checked {
-                return Err(ServerError::Clock { behind });
-            }
-            warn!(?behind, "the clock is behind what it was when the server last ran");
-        }
-        let age = Arc::new(age);
-        let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
-        let hubs = HubsConfig {
-            epoch: Epoch::from_bytes(secret::random()?),
-            proof_key,
-            frame_bytes_max: config.limits.frame_bytes_max,
-            refill: config.refill.policy(),
-            retention: Millis(retention),
-            age: Arc::clone(&age),
-            scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
-            spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
-        };
-        let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
-        let cannot_listen = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(cannot_listen)?;
-        let address = listener.local_addr().map_err(cannot_listen)?;
-        Ok(Self { data, config, listener, address, db, hubs, age, health })
+        let (listener, address) = listen_on(config.listen).await?;
+        let metrics_listener = match config.operations.metrics_listen {
+            Some(address) => {
+                let (listener, address) = listen_on(address).await?;
+                info!(%address, "telling metrics");
+                Some(listener)
+            }
+            None => None,
+        };
+        Ok(Self {
+            data,
+            config,
+            listener,
+            address,
+            metrics,
+            metrics_listener,
+            tls,
+            db,
+            hubs,
+            age,
+            health,
+        })
     }
 
     /// Where it listens; the port is the real one.
@@ -179,27 +179,16 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` resolves, then ends in order within about five seconds: accepts nothing
-    /// more, lets commits that are under way be acknowledged, tells every client to come back, and
-    /// closes the database. A database that failed in a write or a sync ends it in the same way: what
+    /// Serves until `shutdown` resolves, is not ready any more for the time that the configuration gives to balancers,
+    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be
+    /// acknowledged, tells every client to come back, and closes the database. A database that failed in a write or a sync ends it in the same way: what
     /// the file holds is known again once another process has opened it.
     ///
     /// # Errors
     /// The database failed before or while it was closed. What was acknowledged is durable all the same.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let (stop, stopping) = watch::channel(false);
-        let gate = Gate {
-            hubs: Arc::clone(&self.hubs),
-            origins: self.config.origins.clone().into(),
-            frame_bytes_max: usize::try_from(self.config.limits.frame_bytes_max)
-                .unwrap_or(usize::MAX),
-            opening_max: self.config.limits.opening_max,
-            stall_max: self.config.limits.stall_max,
-            stopping: stopping.clone(),
-        };
-        let feeds_max = self.config.limits.live_feeds_max;
-        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
-        let app = App::new(gate, api, self.health, self.config.static_dir.as_deref());
+        let (drain, draining) = watch::channel(false);
         if self.config.tokens.is_none()
             && self.config.jwt.is_none()
             && !self.address.ip().is_loopback()
@@ -207,37 +196,32 @@ impl Server {
             warn!(address = %self.address, "without tokens, everyone who reaches it may write");
         }
         info!(address = %self.address, "listening");
-        let age = tokio::spawn({
-            let (age, stopping) = (Arc::clone(&self.age), stopping.clone());
-            async move { age.keep(stopping).await }
-        });
-        let access = tokio::spawn({
-            let (hubs, stopping) = (Arc::clone(&self.hubs), stopping.clone());
-            async move { hubs.auth().keep(stopping).await }
-        });
-        let log = tokio::spawn(wal::watch(self.db.clone(), stopping.clone()));
-        let accepting = listen::accept(self.listener, app, self.config.limits, stopping);
-        let accepting = tokio::spawn(accepting);
+        let Self { data, config, db, hubs, .. } = &self;
+        let (data, wait) = (data.clone(), config.operations.drain);
+        let (db, hubs) = (db.clone(), Arc::clone(hubs));
+        let mut keeping = self.keep(&stopping);
+        let mut accepting = self.accept(stopping, draining);
         tokio::select! {
-            () = shutdown => info!("stopping"),
-            fault = self.db.failed() => {
+            () = shutdown => {
+                info!("stopping");
+                drain.send_replace(true);
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    _told_when_it_is_closed = db.failed() => {}
+                }
+            }
+            fault = db.failed() => {
                 error!(%fault, "the database failed, stopping: it can be started again");
             }
         }
         stop.send_replace(true);
         let drained = async {
-            if accepting.await.is_err() {
+            if !ended_well(&mut accepting).await {
                 error!("accepting connections had stopped by a defect");
             }
-            self.hubs.stop().await;
-            if age.await.is_err() {
-                error!("counting how long the server runs had stopped by a defect");
-            }
-            if access.await.is_err() {
-                error!("looking after access had stopped by a defect");
-            }
-            if log.await.is_err() {
-                error!("looking at the write-ahead log had stopped by a defect");
+            hubs.stop().await;
+            if !ended_well(&mut keeping).await {
+                error!("looking after the server had stopped by a defect");
             }
             // Every connection holds a receiver.
             stop.closed().await;
@@ -245,36 +229,86 @@ impl Server {
         if timeout(DRAIN, drained).await.is_err() {
             warn!("some connections did not end in time");
         }
-        let closed = timeout(DRAIN, self.db.close()).await;
+        let closed = timeout(DRAIN, db.close()).await;
         let closed = closed.unwrap_or(Err(SqliteError::Stopped));
-        closed.map_err(|source| ServerError::Database { path: self.data, source })?;
+        closed.map_err(|source| ServerError::Database { path: data, source })?;
         info!("stopped");
         Ok(())
     }
+
+    /// Does what is to be done now and then.
+    fn keep(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut keeping = JoinSet::new();
+        let (age, stops) = (Arc::clone(&self.age), stopping.clone());
+        keeping.spawn(async move { age.keep(stops).await });
+        let (hubs, stops) = (Arc::clone(&self.hubs), stopping.clone());
+        keeping.spawn(async move { hubs.auth().keep(stops).await });
+        if let Some(tls) = &self.tls {
+            keeping.spawn(Arc::clone(tls).keep(stopping.clone()));
+        }
+        keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
+        keeping
+    }
+
+    /// Accepts connections, wherever it listens.
+    fn accept(
+        self,
+        stopping: watch::Receiver<bool>,
+        draining: watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let limits = self.config.limits;
+        let gate = Gate {
+            hubs: Arc::clone(&self.hubs),
+            metrics: Arc::clone(&self.metrics),
+            origins: self.config.origins.into(),
+            frame_bytes_max: usize::try_from(limits.frame_bytes_max).unwrap_or(usize::MAX),
+            opening_max: limits.opening_max,
+            stall_max: limits.stall_max,
+            stopping: stopping.clone(),
+        };
+        let operations = Arc::new(Operations {
+            data: DataDir::new(self.data),
+            db: self.db,
+            hubs: self.hubs,
+            health: self.health,
+            metrics: Arc::clone(&self.metrics),
+            config: self.config.operations,
+            draining,
+            started: AtomicBool::new(false),
+        });
+        let hubs = Arc::clone(&operations.hubs);
+        let api = Api::new(hubs, limits.live_feeds_max, stopping.clone());
+        let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
+        let census = || Census::new(limits, Arc::clone(&self.metrics));
+        let mut accepting = JoinSet::new();
+        if let Some(listener) = self.metrics_listener {
+            let app = App::of_operations(&operations);
+            accepting.spawn(listen::accept(listener, app, census(), None, stopping.clone()));
+        }
+        accepting.spawn(listen::accept(self.listener, app, census(), self.tls, stopping));
+        accepting
+    }
+}
+
+/// Waits for tasks; whether none of them panicked.
+async fn ended_well(tasks: &mut JoinSet<()>) -> bool {
+    let mut well = true;
+    while let Some(ended) = tasks.join_next().await {
+        well &= ended.is_ok();
+    }
+    well
+}
+
+async fn listen_on(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let cannot_listen = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let address = listener.local_addr().map_err(cannot_listen)?;
+    Ok((listener, address))
 }
 
 fn check_static(config: &Config) -> Result<(), ServerError> {
     match config.static_dir.as_ref().filter(|path| !path.is_dir()) {
         Some(path) => Err(ServerError::Static { path: path.clone() }),
         None => Ok(()),
-    }
-}
-
-/// Opens the database. While another process has it, as one that is just ending, that is waited for.
-async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb, SqliteError> {
-    let mut tries = LOCKED_TRIES;
-    loop {
-        let (file, options) = (file.clone(), options.clone());
-        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
-        // A panic in opening: nothing was opened.
-        let opened = opened.unwrap_or(Err(SqliteError::Stopped));
-        if tries == 0 || !matches!(opened, Err(SqliteError::Locked)) {
-            return opened;
-        }
-        if tries == LOCKED_TRIES {
-            warn!("another process has the database open, waiting for it to end");
-        }
-        tries -= 1;
-        sleep(LOCKED_REST).await;
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     connection::{Connection, Violation},
     hub::{Outgoing, Route, ToHub},
     hubs::Hubs,
+    metrics::Metrics,
     outgoing::Item,
 };
 use axum::{
@@ -63,6 +64,7 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) hubs: Arc<Hubs>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Arc<[String]>,
     pub(crate) frame_bytes_max: usize,
     pub(crate) opening_max: Duration,
@@ -162,10 +164,13 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     let mut stopping = gate.stopping.clone();
     let (opening_max, stall_max) = (Millis(clock::millis(gate.opening_max)), gate.stall_max);
     let ending = {
-        let writing = write(&mut sink, &outgoing, stall_max);
+        let metrics = &*gate.metrics;
+        let writing = write(&mut sink, &outgoing, stall_max, metrics);
         tokio::pin!(writing);
         let ending = tokio::select! {
-            ending = read(&mut stream, &mut connection, &outgoing, opening_max, &mut stopping) => ending,
+            ending = read(
+                &mut stream, &mut connection, &outgoing, opening_max, &mut stopping, metrics,
+            ) => ending,
             ending = &mut writing => ending,
         };
         if let Ending::Violated(violation, _) = &ending {
@@ -195,6 +200,7 @@ async fn read(
     outgoing: &Outgoing,
     opening_max: Millis,
     stopping: &mut watch::Receiver<bool>,
+    metrics: &Metrics,
 ) -> Ending {
     let mut chain = Chain::of_initiator();
     loop {
@@ -206,6 +212,8 @@ async fn read(
         tokio::select! {
             message = stream.next() => match message {
                 Some(Ok(Message::Binary(sealed))) => {
+                    metrics.frames_received.inc();
+                    metrics.received_bytes.inc_by(sealed.len() as u64);
                     let Ok(frame) = chain.open(&sealed) else {
                         return violated(ByeCode::BadLine, BadLine::REASON, CloseCode::Again);
                     };
@@ -275,11 +283,16 @@ async fn write(
     sink: &mut SplitSink<Socket, Message>,
     outgoing: &Outgoing,
     stall_max: Duration,
+    metrics: &Metrics,
 ) -> Ending {
     let mut chain = Chain::of_responder();
     while let Some(item) = outgoing.next().await {
-        match write_item(sink, outgoing, item, &mut chain, stall_max).await {
-            Ok(()) => {}
+        let since = item.since;
+        match write_item(sink, outgoing, item, &mut chain, stall_max, metrics).await {
+            Ok(()) => {
+                let waited = clock::read().mono.since(since);
+                metrics.delivered(Duration::from_millis(waited.0));
+            }
             Err(ending) => return ending,
         }
     }
@@ -292,8 +305,9 @@ async fn write_item(
     item: Item<Route>,
     chain: &mut Chain,
     stall_max: Duration,
+    metrics: &Metrics,
 ) -> Result<(), Ending> {
-    let Item { channel, bytes, route } = item;
+    let Item { channel, bytes, route, .. } = item;
     let mut whole = bytes.len();
     let message = deflated(bytes).await;
     let mut frames = wire::frames(channel, &message).peekable();
@@ -301,11 +315,15 @@ async fn write_item(
         if outgoing.is_severed() {
             return Err(Ending::Gone);
         }
-        match timeout(stall_max, sink.send(Message::Binary(chain.seal(frame).into()))).await {
+        let sealed = chain.seal(frame);
+        let bytes = sealed.len() as u64;
+        match timeout(stall_max, sink.send(Message::Binary(sealed.into()))).await {
             Err(_elapsed) => return Err(Ending::Stalled),
             Ok(Err(_broken)) => return Err(Ending::Gone),
             Ok(Ok(())) => {}
         }
+        metrics.frames_sent.inc();
+        metrics.sent_bytes.inc_by(bytes);
         if let Some(route) = &route {
             // Hubs count what they gave, not what deflating has left of it.
             let taken = if frames.peek().is_some() { whole.min(PART_BYTES) } else { whole };

@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod listening;
 mod logging;
+mod operations;
 mod shown;
 mod storage;
 
@@ -18,7 +19,9 @@ pub use error::ConfigError;
 pub(crate) use layers::place;
 pub use layers::{Source, Sources};
 pub use limits::ConnectionLimits;
+pub use listening::TlsFiles;
 pub use logging::LogFormat;
+pub use operations::{OperationsConfig, Switch};
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
@@ -43,6 +46,8 @@ pub struct Settings {
     #[command(flatten)]
     limits: limits::LimitSettings,
     #[command(flatten)]
+    operations: operations::OperationsSettings,
+    #[command(flatten)]
     logging: logging::LoggingSettings,
 }
 
@@ -51,6 +56,8 @@ pub struct Settings {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// What it shows to clients there, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// Directory of the database and its key.
     pub data: PathBuf,
     /// The file that was read.
@@ -77,6 +84,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Limits.
     pub limits: ConnectionLimits,
+    /// How it is watched, and how it ends.
+    pub operations: OperationsConfig,
 }
 
 impl Config {
@@ -85,6 +94,7 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            tls: None,
             data: data.into(),
             file: None,
             log: "info".to_owned(),
@@ -98,6 +108,7 @@ impl Config {
             clock: ClockKind::default(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
+            operations: OperationsConfig::default(),
         }
     }
 
@@ -124,10 +135,11 @@ impl Config {
     fn decide(said: Settings) -> Result<Self, ConfigError> {
         let mut config = Self::new("./rejoin-data");
         config.file = said.config;
-        said.listening.decide(&mut config);
+        said.listening.decide(&mut config)?;
         said.storage.decide(&mut config);
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
+        said.operations.decide(&mut config);
         said.logging.decide(&mut config);
         Ok(config)
     }
@@ -139,6 +151,7 @@ impl Config {
         shown.extend(storage::show(self));
         shown.extend(access::show(self));
         shown.extend(limits::show(self));
+        shown.extend(operations::show(self));
         shown.extend(logging::show(self));
         shown
     }
@@ -246,6 +259,7 @@ mod tests {
     fn settings_that_do_not_go_together_are_refused() {
         let refused = |flags: &[&str]| load(flags, &[], None).unwrap_err();
         assert!(matches!(refused(&["--auth", "tokens"]), ConfigError::TokensMissing));
+        assert!(matches!(refused(&["--tls-cert", "x"]), ConfigError::TlsHalf));
         assert!(matches!(refused(&["--tokens", "x"]), ConfigError::TokensUnused { .. }));
     }
 
@@ -259,6 +273,8 @@ mod tests {
             let variable = format!("REJOIN_SERVER_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env(), Some(variable.as_ref()), "{name}");
             assert!(argument.get_action().takes_values(), "{name} could not stand in a file");
+            // So that no argument of a command is taken for it.
+            assert_eq!(argument.get_id().as_str(), name.replace('-', "_"));
         }
     }
 

@@ -20,6 +20,8 @@ use tokio::{
 };
 
 const WRITERS: usize = 3;
+/// Writes that nobody waits for.
+const AHEAD: u64 = 100;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
@@ -108,24 +110,28 @@ fn has_all(client: &Client, written: &Written) -> bool {
         })
 }
 
-/// Clients that write without a pause, whether or not there is a server.
+/// Clients that write, whether or not there is a server; so much ahead of what is waited for.
 struct Load {
     written: Arc<watch::Sender<Written>>,
-    stop: watch::Sender<bool>,
+    /// How many writes there are to be, about; none: it is over.
+    goal: watch::Sender<Option<u64>>,
     running: Vec<JoinHandle<Client>>,
 }
 
 impl Load {
     async fn start(directory: &Path, address: SocketAddr) -> Self {
         let written = Arc::new(watch::Sender::new(Written::default()));
-        let stop = watch::Sender::new(false);
+        let goal = watch::Sender::new(Some(AHEAD));
         let mut running = Vec::new();
         for writer in 0..WRITERS {
             let client = open(&directory.join(format!("writer-{writer}.db")), address).await;
-            let (written, stopped) = (Arc::clone(&written), stop.subscribe());
+            let (written, mut goal) = (Arc::clone(&written), goal.subscribe());
             running.push(tokio::spawn(async move {
                 for at in 0_u64.. {
-                    if *stopped.borrow() {
+                    let is_wanted = |goal: &Option<u64>| {
+                        goal.is_none_or(|goal| written.borrow().iter().sum::<u64>() < goal)
+                    };
+                    if goal.wait_for(is_wanted).await.unwrap().is_none() {
                         break;
                     }
                     let id = format!("t{writer}-{at}");
@@ -137,19 +143,20 @@ impl Load {
                 client
             }));
         }
-        Self { written, stop, running }
+        Self { written, goal, running }
     }
 
     /// Waits for so many more writes.
     async fn more(&self, count: u64) -> Written {
         let mut written = self.written.subscribe();
         let enough = written.borrow().iter().sum::<u64>() + count;
+        self.goal.send_replace(Some(enough + AHEAD));
         let so_far = written.wait_for(|written| written.iter().sum::<u64>() >= enough);
         *timeout(PATIENCE, so_far).await.unwrap().unwrap()
     }
 
     async fn end(self) -> (Vec<Client>, Written) {
-        self.stop.send_replace(true);
+        self.goal.send_replace(None);
         let mut clients = Vec::new();
         for running in self.running {
             clients.push(timeout(PATIENCE, running).await.unwrap().unwrap());

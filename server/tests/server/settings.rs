@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 17] = [
+const SETTINGS: [(&str, &str, &str); 21] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json"),
@@ -26,6 +26,10 @@ const SETTINGS: [(&str, &str, &str); 17] = [
     ("scrub", "90m", "scrub=90m "),
     ("stall-seconds", "14", "stall-seconds=14"),
     ("clock", "accepted", "clock=accepted"),
+    ("metrics", "on", "metrics=on "),
+    ("metrics-listen", "127.0.0.1:8", "metrics-listen=127.0.0.1:8 "),
+    ("drain-seconds", "16", "drain-seconds=16 "),
+    ("disk-free-min-mib", "17", "disk-free-min-mib=17 "),
     ("data", "", "data="),
 ];
 
@@ -78,6 +82,9 @@ fn each_setting_is_read_from_flag_variable_and_file() {
     command.env(variable("tokens"), &tokens).env(variable("auth"), "tokens");
     let text = printed(&mut command, Some(occupied));
     assert!(text.contains(&format!("auth=tokens tokens={} ", tokens.display())), "{text}");
+    let mut command = server();
+    command.env(variable("tls-cert"), "/no/cert").args(["--tls-key", "/no/key"]);
+    assert!(printed(&mut command, Some(occupied)).contains("tls-cert=/no/cert tls-key=/no/key "));
 }
 
 #[test]
