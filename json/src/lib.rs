@@ -3,6 +3,8 @@
 //!
 //! Absent: what a record is written with where a write is more than its content (`rejoin-server`'s operations).
 
+pub mod lines;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rejoin_core::{
     id::{FieldName, NameError, RecordId},
@@ -113,6 +115,30 @@ pub enum JsonError {
     /// A review with several values says no single one.
     #[error("{0:?} has several values side by side, which cannot be written by one")]
     Conflict(String),
+}
+
+/// Names of kinds, as `--kind` takes them.
+const KINDS: [(&str, Kind); 7] = [
+    ("lww", Kind::Lww),
+    ("fww", Kind::Fww),
+    ("max", Kind::Max),
+    ("min", Kind::Min),
+    ("counter", Kind::Counter),
+    ("set", Kind::Set),
+    ("review", Kind::Review),
+];
+
+/// Reads the kind of a field, as in `votes=counter`.
+///
+/// # Errors
+/// Why it is none, for people.
+pub fn parse_kind(text: &str) -> Result<(FieldName, Kind), String> {
+    let (field, kind) = text.rsplit_once('=').ok_or("it has the form FIELD=KIND")?;
+    let field = FieldName::parse(field).map_err(|error| error.to_string())?;
+    match KINDS.iter().find(|(name, _)| *name == kind) {
+        Some((_, kind)) => Ok((field, *kind)),
+        None => Err(format!("{kind:?} is none of {}", KINDS.map(|(name, _)| name).join(", "))),
+    }
 }
 
 /// Reads a record: its id and its fields.

@@ -8,6 +8,10 @@ use crate::{
     Config, Settings,
     commands::{
         self, CommandError,
+        export::Export,
+        import::Import,
+        inspect::Inspect,
+        look::Look,
         token::{NewToken, Revoked},
     },
 };
@@ -33,6 +37,8 @@ enum Command {
     /// Looks at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Asks the server on this machine whether it is ready: exit code 1 if not.
+    Probe(Settings),
     /// Copies all that a server keeps, also while it runs: one state of it, with the digests of its files.
     Backup {
         #[command(flatten)]
@@ -63,6 +69,28 @@ enum Command {
     /// Makes, lists and revokes tokens. A server that runs notices within seconds.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Tells what is stored, as lines of JSON, also while the server runs.
+    Inspect {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        what: Inspect,
+    },
+    /// Writes live records as lines of JSON or rows of CSV, also while the server runs.
+    Export {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        what: Export,
+    },
+    /// Makes the lines of a file records, as a client would, while the server does not run. What is equal already is
+    /// left alone. Lines that cannot be taken are named, the others are: exit code 1.
+    Import {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        what: Import,
+    },
     /// Makes the database as small as it can be. It takes as much room again while it works.
     Compact(Place),
 }
@@ -122,7 +150,7 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match carry_out(cli.command.as_ref(), innermost(&matches)) {
+    match carry_out(cli.command.as_ref(), &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // There is nowhere to report that this fails.
@@ -148,6 +176,14 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
         Some(Command::Verify { directory, .. }) => {
             commands::verify::run(directory.as_ref().unwrap_or(&config()?.data))
         }
+        Some(Command::Inspect { what, .. }) => {
+            commands::inspect::run(&Look::open(&config()?.data)?, what)
+        }
+        Some(Command::Export { what, .. }) => {
+            commands::export::run(&Look::open(&config()?.data)?, what)
+        }
+        Some(Command::Import { what, .. }) => commands::import::run(&config()?, what),
+        Some(Command::Probe(_)) => commands::probe::run(&config()?),
         Some(Command::Compact(_)) => commands::compact::run(&config()?),
         Some(Command::Token(command)) => {
             // The tokens may be there before the configuration that asks for them.
@@ -160,9 +196,4 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
         }
         Some(Command::Rebuild(_)) => commands::rebuild::run(&config()?),
     }
-}
-
-/// What was given to the command itself.
-fn innermost(matches: &ArgMatches) -> &ArgMatches {
-    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
 }

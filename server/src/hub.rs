@@ -300,7 +300,7 @@ impl Hub {
         self.handle(input);
     }
 
-    fn handle(&mut self, input: HostInput) {
+    pub(super) fn handle(&mut self, input: HostInput) {
         let began = clock::instant();
         let is_news = Guests::is_news(&input);
         self.host.handle(clock::read(), input);

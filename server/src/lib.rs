@@ -36,7 +36,9 @@ mod secret;
 mod selection;
 mod server;
 pub mod shutdown;
+mod spaces;
 pub mod telemetry;
+mod tls;
 mod wal;
 mod watched;
 mod webhook;
@@ -48,11 +50,12 @@ pub use auth::{
 };
 pub use config::{
     AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
-    OperationsConfig, RefillKind, Settings, Source, Sources, Switch,
+    OperationsConfig, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};
 pub use project::{Projection, ProjectionError};
 pub use selection::SelectionError;
 pub use server::{Server, ServerError};
+pub use tls::TlsError;
 pub use watched::Unreadable;
 pub use webhook::{SecretsError, Webhook, WebhookError, WebhookSecrets};

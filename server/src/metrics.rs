@@ -206,6 +206,9 @@ impl Metrics {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         if let HostNote::Pushed { accepted, .. } = note {
             self.rows_accepted.inc_by(count(*accepted));
+        } else if let HostNote::Written { accepted, refused, .. } = note {
+            self.rows_accepted.inc_by(count(*accepted));
+            self.rows_refused.get_or_create(&[("code", "request")]).inc_by(count(*refused));
         } else if let HostNote::Rejected { code, .. } = note {
             self.rows_refused.get_or_create(&[("code", code_name(*code))]).inc();
         } else if let HostNote::Welcomed { modes, .. } = note {

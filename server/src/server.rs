@@ -8,24 +8,22 @@ use crate::{
     app::App,
     auth::{Auth, AuthError},
     census::Census,
-    clock,
-    config::{ClockKind, Config},
+    config::Config,
     data::DataDir,
     health::Health,
     http::Api,
-    hubs::{Hubs, HubsConfig},
+    hubs::Hubs,
     listen,
     metrics::Metrics,
     operations::Operations,
     project::Projections,
-    secret, wal,
+    spaces::Spaces,
+    tls::{Tls, TlsError},
+    wal,
     webhook::{SecretsError, WebhookSecrets, Webhooks},
     ws::Gate,
 };
-use rejoin_core::{
-    id::{Epoch, NameError},
-    time::Millis,
-};
+use rejoin_core::id::NameError;
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
 use std::{
     io,
@@ -44,11 +42,6 @@ use tracing::{error, info, warn};
 
 /// How long an orderly end may take.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// How often, and how long after the last time, a database that is open elsewhere is tried again: twice
-/// as long as an orderly end takes.
-const LOCKED_TRIES: u32 = 100;
-const LOCKED_REST: Duration = Duration::from_millis(100);
 
 /// Why the server does not run, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +77,9 @@ pub enum ServerError {
     /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
     Access(#[from] AuthError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The directory of static files is none.
     #[error("--static {path} is not a directory")]
     Static {
@@ -126,6 +122,7 @@ pub struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     metrics_listener: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
     db: SqliteDb,
     hubs: Arc<Hubs>,
     age: Arc<Age>,
@@ -142,6 +139,7 @@ impl Server {
     pub async fn check(config: &Config) -> Result<(), ServerError> {
         check_static(config)?;
         config.webhook_secrets.as_deref().map(WebhookSecrets::load).transpose()?;
+        config.tls.as_ref().map(Tls::open).transpose()?;
         let mut config = config.clone();
         // What is published elsewhere may be out of reach from here.
         config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
@@ -163,39 +161,9 @@ impl Server {
     /// [`ServerError`]; nothing is left open then.
     pub async fn open_with(config: Config, options: SqliteOptions) -> Result<Self, ServerError> {
         check_static(&config)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+        let Spaces { db, hubs, age, metrics } = Spaces::open(&config, options).await?;
         let data = config.data.clone();
-        let directory = DataDir::new(&data);
-        let proof_key = directory
-            .make()
-            .and_then(|()| directory.refuse_unfinished())
-            .and_then(|()| secret::proof_key(&data))
-            .map_err(|source| ServerError::Data { path: data.clone(), source })?;
-        let auth = Arc::new(Auth::load(&config).await?);
-        let database = |source| ServerError::Database { path: data.clone(), source };
-        let db = open_database(directory.database(), options).await.map_err(database)?;
-        let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
-        if let Some(behind) = age.behind() {
-            let behind = Duration::from_millis(behind.0);
-            if config.clock == ClockKind::Checked {
-                return Err(ServerError::Clock { behind });
-            }
-            warn!(?behind, "the clock is behind what it was when the server last ran");
-        }
-        let age = Arc::new(age);
-        let retention = u64::try_from(config.retention.as_millis()).unwrap_or(u64::MAX);
-        let metrics = Arc::<Metrics>::default();
-        let hubs = HubsConfig {
-            metrics: Arc::clone(&metrics),
-            epoch: Epoch::from_bytes(secret::random()?),
-            proof_key,
-            frame_bytes_max: config.limits.frame_bytes_max,
-            refill: config.refill.policy(),
-            retention: Millis(retention),
-            age: Arc::clone(&age),
-            scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
-            spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
-        };
-        let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         let health = Arc::new(Health::new(db.space(&Health::space()?), Arc::clone(&hubs)));
         let secrets = config.webhook_secrets.as_deref().map(WebhookSecrets::load).transpose()?;
         let webhooks = Webhooks::new(&config.webhooks, secrets.as_ref(), &db, &metrics)?;
@@ -220,6 +188,7 @@ impl Server {
             address,
             metrics,
             metrics_listener,
+            tls,
             db,
             hubs,
             age,
@@ -236,8 +205,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves, is not ready any more for the time that the configuration gives to balancers,
-    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be acknowledged, tells every client to come back, and
-    /// closes the database. A database that failed in a write or a sync ends it in the same way: what
+    /// then ends in order within about five seconds: accepts nothing more, lets commits that are under way be
+    /// acknowledged, tells every client to come back, and closes the database. A database that failed in a write or a sync ends it in the same way: what
     /// the file holds is known again once another process has opened it.
     ///
     /// # Errors
@@ -299,6 +268,9 @@ impl Server {
         keeping.spawn(async move { age.keep(stops).await });
         let (hubs, stops) = (Arc::clone(&self.hubs), stopping.clone());
         keeping.spawn(async move { hubs.auth().keep(stops).await });
+        if let Some(tls) = &self.tls {
+            keeping.spawn(Arc::clone(tls).keep(stopping.clone()));
+        }
         keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
         let projections = std::mem::take(&mut self.projections);
         keeping.spawn(projections.run(Arc::clone(&self.hubs), stopping.clone()));
@@ -340,9 +312,9 @@ impl Server {
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {
             let app = App::of_operations(&operations);
-            accepting.spawn(listen::accept(listener, app, census(), stopping.clone()));
+            accepting.spawn(listen::accept(listener, app, census(), None, stopping.clone()));
         }
-        accepting.spawn(listen::accept(self.listener, app, census(), stopping));
+        accepting.spawn(listen::accept(self.listener, app, census(), self.tls, stopping));
         accepting
     }
 }
@@ -367,24 +339,5 @@ fn check_static(config: &Config) -> Result<(), ServerError> {
     match config.static_dir.as_ref().filter(|path| !path.is_dir()) {
         Some(path) => Err(ServerError::Static { path: path.clone() }),
         None => Ok(()),
-    }
-}
-
-/// Opens the database. While another process has it, as one that is just ending, that is waited for.
-async fn open_database(file: PathBuf, options: SqliteOptions) -> Result<SqliteDb, SqliteError> {
-    let mut tries = LOCKED_TRIES;
-    loop {
-        let (file, options) = (file.clone(), options.clone());
-        let opened = spawn_blocking(move || SqliteDb::open(file, &options)).await;
-        // A panic in opening: nothing was opened.
-        let opened = opened.unwrap_or(Err(SqliteError::Stopped));
-        if tries == 0 || !matches!(opened, Err(SqliteError::Locked)) {
-            return opened;
-        }
-        if tries == LOCKED_TRIES {
-            warn!("another process has the database open, waiting for it to end");
-        }
-        tries -= 1;
-        sleep(LOCKED_REST).await;
     }
 }

@@ -405,6 +405,6 @@ mod tests {
         fn size_of_future<T>(_serve: impl FnOnce(Upgraded, Gate) -> T) -> usize {
             size_of::<T>()
         }
-        assert!(size_of_future(serve) <= 2 << 10, "{} bytes", size_of_future(serve));
+        assert!(size_of_future(serve) <= 3 << 10, "{} bytes", size_of_future(serve));
     }
 }

@@ -12,19 +12,30 @@ const LEEWAY_SECONDS: u32 = 10;
 #[group(skip)]
 pub struct JwtSettings {
     /// Public keys that JWTs may be signed with: PEM (RSA, P-256, Ed25519) or a JWK set. Read again when it changes.
-    #[arg(long = "jwt-keys", env = "REJOIN_SERVER_JWT_KEYS", value_name = "FILE")]
+    #[arg(id = "jwt_keys", long = "jwt-keys", env = "REJOIN_SERVER_JWT_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Secret that JWTs may be signed with (HS256), at least 32 bytes. Read again when it changes.
-    #[arg(long = "jwt-secret", env = "REJOIN_SERVER_JWT_SECRET", value_name = "FILE")]
+    #[arg(
+        id = "jwt_secret",
+        long = "jwt-secret",
+        env = "REJOIN_SERVER_JWT_SECRET",
+        value_name = "FILE"
+    )]
     pub secret: Option<PathBuf>,
     /// Where the issuer publishes its JWK set: https, or http on this machine.
-    #[arg(long = "jwt-jwks", env = "REJOIN_SERVER_JWT_JWKS", value_name = "URL")]
+    #[arg(id = "jwt_jwks", long = "jwt-jwks", env = "REJOIN_SERVER_JWT_JWKS", value_name = "URL")]
     pub jwks: Option<String>,
     /// Issuer that JWTs must name (iss).
-    #[arg(long = "jwt-issuer", env = "REJOIN_SERVER_JWT_ISSUER", value_name = "NAME")]
+    #[arg(
+        id = "jwt_issuer",
+        long = "jwt-issuer",
+        env = "REJOIN_SERVER_JWT_ISSUER",
+        value_name = "NAME"
+    )]
     pub issuer: Option<String>,
     /// Audience that JWTs must be for (aud), may be repeated: one of them.
     #[arg(
+        id = "jwt_audience",
         long = "jwt-audience",
         env = "REJOIN_SERVER_JWT_AUDIENCE",
         value_name = "NAME",
@@ -33,6 +44,7 @@ pub struct JwtSettings {
     pub audience: Vec<String>,
     /// Seconds by which the issuer's clock may differ, at most 20 [default: 10].
     #[arg(
+        id = "jwt_leeway_seconds",
         long = "jwt-leeway-seconds",
         env = "REJOIN_SERVER_JWT_LEEWAY_SECONDS",
         value_name = "SECONDS"
@@ -41,6 +53,7 @@ pub struct JwtSettings {
     /// Space that the bearer of a JWT may read and write, with claims in braces as in user-{sub}; may be repeated.
     /// What the claim `rejoin` of a token grants is added.
     #[arg(
+        id = "jwt_space",
         long = "jwt-space",
         env = "REJOIN_SERVER_JWT_SPACE",
         value_name = "TEMPLATE",
@@ -49,7 +62,12 @@ pub struct JwtSettings {
     pub space: Vec<String>,
     /// The same with collections and without writing, as JSON: {"space": …, "collections": […], "write": …}; may be
     /// repeated. In the file a list of tables.
-    #[arg(long = "jwt-grants", env = "REJOIN_SERVER_JWT_GRANTS", value_name = "JSON")]
+    #[arg(
+        id = "jwt_grants",
+        long = "jwt-grants",
+        env = "REJOIN_SERVER_JWT_GRANTS",
+        value_name = "JSON"
+    )]
     pub grants: Vec<SpaceGrant>,
 }
 

@@ -4,18 +4,30 @@ pub(crate) mod backup;
 pub(crate) mod compact;
 pub(crate) mod config;
 mod draft;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod look;
 mod manifest;
+pub(crate) mod probe;
 pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod serve;
+mod state;
 pub(crate) mod token;
 pub(crate) mod verify;
 
 use crate::{ConfigError, ServerError, auth::KeyringError};
+use rejoin_core::{
+    codec::CodecError,
+    id::{FieldName, RecordKey, SpaceId},
+    protocol::host::DirectAnswer,
+};
 use rejoin_sqlite::SqliteError;
 use std::{
     fmt,
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -52,6 +64,30 @@ pub(crate) enum CommandError {
     NoTokens,
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error("there is no space {space} in {path}")]
+    NoSpace { space: SpaceId, path: PathBuf },
+    #[error("there is no record {0}")]
+    NoRecord(RecordKey),
+    #[error("space {space} in {path}: a row is damaged: {source}; verify looks for more")]
+    Row { path: PathBuf, space: SpaceId, source: CodecError },
+    #[error("an export is jsonl or csv")]
+    ExportFormat,
+    #[error("{0}: what format is it? say --format json, jsonl or csv")]
+    ImportFormat(PathBuf),
+    #[error("two kinds are given for the field {0}")]
+    Kinds(FieldName),
+    #[error("the server did not write it: {0:?}")]
+    NotWritten(DirectAnswer),
+    #[error("the space cannot be used: {0}")]
+    Refused(&'static str),
+    #[error("{0} bad lines")]
+    BadLines(u64),
+    #[error("with --tls-cert a probe needs --metrics-listen")]
+    ProbeOverTls,
+    #[error("{address} does not answer: {source}")]
+    Unreachable { address: SocketAddr, source: io::Error },
+    #[error("not ready: {0}")]
+    NotReady(String),
     #[error("damaged: {findings} findings")]
     Damaged { findings: usize },
 }

@@ -55,6 +55,9 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("--tls-cert FILE and --tls-key FILE go together")]
+    TlsHalf,
     /// Settings of JWTs that do not go together.
     #[error(transparent)]
     Jwt(#[from] JwtSettingsError),

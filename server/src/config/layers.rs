@@ -73,7 +73,11 @@ pub(super) fn gather(
 ) -> Result<(Settings, Sources), ConfigError> {
     let command = command();
     let mut layers = Layers::default();
-    layers.add_flags(&command, flags);
+    let mut level = Some(flags);
+    while let Some(flags) = level {
+        layers.add_flags(&command, flags);
+        level = flags.subcommand().map(|(_, inner)| inner);
+    }
     layers.add_environment(&command, environment)?;
     let file = layers.0.get("config").and_then(|said| said.values.first()).map(PathBuf::from);
     if let Some(path) = file {

@@ -21,6 +21,7 @@ pub use error::ConfigError;
 pub(crate) use layers::place;
 pub use layers::{Source, Sources};
 pub use limits::ConnectionLimits;
+pub use listening::TlsFiles;
 pub use logging::LogFormat;
 pub use operations::{OperationsConfig, Switch};
 pub use shown::Explained;
@@ -61,6 +62,8 @@ pub struct Settings {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// What it shows to clients there, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// Directory of the database and its key.
     pub data: PathBuf,
     /// The file that was read.
@@ -103,6 +106,7 @@ impl Config {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            tls: None,
             data: data.into(),
             file: None,
             log: "info".to_owned(),
@@ -146,7 +150,7 @@ impl Config {
     fn decide(said: Settings) -> Result<Self, ConfigError> {
         let mut config = Self::new("./rejoin-data");
         config.file = said.config;
-        said.listening.decide(&mut config);
+        said.listening.decide(&mut config)?;
         said.storage.decide(&mut config);
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
@@ -274,6 +278,7 @@ mod tests {
     fn settings_that_do_not_go_together_are_refused() {
         let refused = |flags: &[&str]| load(flags, &[], None).unwrap_err();
         assert!(matches!(refused(&["--auth", "tokens"]), ConfigError::TokensMissing));
+        assert!(matches!(refused(&["--tls-cert", "x"]), ConfigError::TlsHalf));
         assert!(matches!(refused(&["--tokens", "x"]), ConfigError::TokensUnused { .. }));
     }
 
@@ -287,6 +292,8 @@ mod tests {
             let variable = format!("REJOIN_SERVER_{}", name.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env(), Some(variable.as_ref()), "{name}");
             assert!(argument.get_action().takes_values(), "{name} could not stand in a file");
+            // So that no argument of a command is taken for it.
+            assert_eq!(argument.get_id().as_str(), name.replace('-', "_"));
         }
     }
 

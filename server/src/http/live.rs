@@ -155,15 +155,22 @@ impl Reader {
                 // The hub has ended; the next one is watched before the store is read.
                 Ok(Err(_gone)) => match watched(&self.api, &self.caller).await {
                     Ok(commits) => self.commits = commits,
-                    Err(problem) => return Some((last_words(&problem), None)),
+                    Err(problem) => return self.last_words(&problem),
                 },
             }
         }
         match self.read().await {
             Ok(page) => text.push_str(&page),
-            Err(problem) => return Some((last_words(&problem), None)),
+            Err(problem) => return self.last_words(&problem),
         }
         Some((text, Some(self)))
+    }
+
+    /// Why it ends; a process that ends says nothing, and its clients come back to the next one.
+    fn last_words(&self, problem: &Problem) -> Option<Step> {
+        let data = serde_json::to_string(problem).unwrap_or_default();
+        let is_over = *self.stopping.borrow();
+        (!is_over).then(|| (format!("event: problem\ndata: {data}\n\n"), None))
     }
 
     async fn read(&mut self) -> Result<String, Problem> {
@@ -190,9 +197,4 @@ fn write_page(text: &mut String, page: &changes::Page) {
     if page.changes.is_empty() {
         text.push_str(&format!("id: {}\n\n", page.upto.encode()));
     }
-}
-
-fn last_words(problem: &Problem) -> String {
-    let data = serde_json::to_string(problem).unwrap_or_default();
-    format!("event: problem\ndata: {data}\n\n")
 }

@@ -35,6 +35,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use body::Bodies;
 use problem::{Code, Problem};
 use rejoin_core::{
     id::{CollectionName, Pattern, RecordId, RecordKey, SpaceId},
@@ -72,6 +73,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) struct Api {
     hubs: Arc<Hubs>,
     feeds: Arc<Semaphore>,
+    bodies: Bodies,
     /// Becomes true when the process ends.
     stopping: watch::Receiver<bool>,
 }
@@ -79,7 +81,12 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
         let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { hubs, feeds: Arc::new(Semaphore::new(feeds_max)), stopping }
+        Self {
+            hubs,
+            feeds: Arc::new(Semaphore::new(feeds_max)),
+            bodies: Bodies::default(),
+            stopping,
+        }
     }
 
     /// The routes, for pages of these origins.

@@ -125,7 +125,7 @@ impl Hub {
                 self.guests.last_number += 1;
                 write.number = self.guests.last_number;
                 self.guests.waiting.insert(write.number, reply);
-                self.host.handle(clock::read(), HostInput::Write(*write));
+                self.handle(HostInput::Write(*write));
             }
             Ask::Watch(reply) => {
                 reply.send(self.guests.committed.subscribe()).ok();

@@ -2,7 +2,7 @@
 
 use crate::{
     client::Client,
-    world::{Directory, PATIENCE, Process, World, get},
+    world::{Directory, PATIENCE, Process, World, get, try_get},
 };
 use rejoin_client::{Options, Pattern, Value, key, put, set};
 use rejoin_core::{
@@ -12,6 +12,7 @@ use rejoin_core::{
 };
 use rejoin_server::{Config, Switch};
 use rejoin_sqlite::{Rehearsal, SqliteDb, SqliteOptions};
+use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -38,9 +39,19 @@ fn parse(answer: &str) -> Told {
 }
 
 async fn told(world: &World) -> Told {
-    let (status, answer) = world.get("/metrics").await;
-    assert_eq!(status, 200, "{answer}");
-    parse(&answer)
+    let asking = timeout(PATIENCE, async {
+        loop {
+            // Whoever was dropped last may still count against the limit of connections.
+            match try_get(world.address, "/metrics", "").await {
+                Some((status, answer)) => {
+                    assert_eq!(status, 200, "{answer}");
+                    return parse(&answer);
+                }
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    asking.await.expect("metrics in time")
 }
 
 /// The name of a series without its labels, and without what histograms add to theirs.
@@ -64,7 +75,8 @@ impl Seen {
         for (series, value) in after {
             let name = family(series);
             self.all.insert(name.to_owned());
-            if before.get(series).copied().unwrap_or_default() != *value {
+            // What is not there yet is 0.
+            if before.get(series).unwrap_or(&0.0).total_cmp(value).is_ne() {
                 self.moved.insert(name.to_owned());
             }
         }
@@ -237,6 +249,87 @@ async fn each_series_moves_with_what_it_counts() {
     let still: BTreeSet<String> = seen.all.difference(&seen.moved).cloned().collect();
     assert!(still.is_subset(&standing), "{still:?} does not move");
     assert!(seen.all.len() > 30, "{:?}", seen.all);
+    the_dashboard_asks_for_what_there_is(&seen.all);
+}
+
+fn deployed(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
+    fs::read_to_string(path).expect("a file of deploy/")
+}
+
+/// Every query of the dashboard names series that exist, and each series but what never moves is in it.
+fn the_dashboard_asks_for_what_there_is(all: &BTreeSet<String>) {
+    let dashboard: Json = serde_json::from_str(&deployed("grafana.json")).unwrap();
+    let mut asked = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names: Vec<_> = words.filter(|word| word.starts_with("rejoin_")).collect();
+            assert!(!names.is_empty(), "{query}");
+            asked.extend(names.into_iter().map(|name| family(name).to_owned()));
+        }
+    }
+    let unknown: Vec<_> = asked.difference(all).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are no series");
+    let unasked: Vec<_> = all.difference(&asked).collect();
+    assert_eq!(unasked, ["rejoin_build_info", "rejoin_connections_opened_total"]);
+}
+
+#[test]
+fn what_is_deployed_is_what_the_program_takes() {
+    let directory = Directory::new();
+    let settings = directory.file("rejoin.toml", &deployed("rejoin.toml"));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    let check = check.env_clear().args(["config", "check", "--config"]).arg(settings).output();
+    let check = check.unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    // What is commented out is meant to be taken, too.
+    let all = deployed("rejoin.toml");
+    let commented = all.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| {
+        line.split_once(" = ").is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase()))
+    });
+    let mut shown = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    let shown = shown.env_clear().args(["config", "show", "--config"]);
+    let commented = commented.fold(String::new(), |text, line| text + line + "\n");
+    let shown = shown.arg(directory.file("more.toml", &commented)).output().unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("auth = \"tokens\"") && text.contains("app.example.org"), "{text}");
+    for (file, words) in [
+        ("Dockerfile", ["REJOIN_SERVER_LISTEN", "REJOIN_SERVER_DATA", "REJOIN_SERVER_LOG_FORMAT"]),
+        ("rejoin.service", ["REJOIN_SERVER_DATA", "config check", "serve --config"]),
+    ] {
+        let text = deployed(file);
+        for word in words {
+            assert!(text.contains(word), "{file} lacks {word}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_asks_the_server_that_the_settings_name() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let process = Process::start(&data);
+    let probe = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+        let output = command.env_clear().arg("probe").args(arguments).output().unwrap();
+        (output.status.code(), [output.stdout, output.stderr].concat())
+    };
+    let address = process.address.to_string();
+    let (code, text) = probe(&["--listen", &address]);
+    assert_eq!((code, &*String::from_utf8_lossy(&text)), (Some(0), "{\"status\":\"ready\"}\n"));
+    let everywhere = format!("0.0.0.0:{}", process.address.port());
+    assert_eq!(probe(&["--listen", &everywhere]).0, Some(0));
+    drop(process);
+    let (code, text) = probe(&["--listen", &address]);
+    let text = String::from_utf8_lossy(&text);
+    assert!(code == Some(1) && text.contains("does not answer"), "{text}");
+    let world = World::with(|_, config| config.operations.disk_free_min_mib = u32::MAX).await;
+    let (code, text) =
+        tokio::task::block_in_place(|| probe(&["--listen", &world.address.to_string()]));
+    let text = String::from_utf8_lossy(&text);
+    assert!(code == Some(1) && text.contains("not ready"), "{text}");
 }
 
 #[tokio::test]

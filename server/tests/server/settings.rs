@@ -82,6 +82,9 @@ fn each_setting_is_read_from_flag_variable_and_file() {
     command.env(variable("tokens"), &tokens).env(variable("auth"), "tokens");
     let text = printed(&mut command, Some(occupied));
     assert!(text.contains(&format!("auth=tokens tokens={} ", tokens.display())), "{text}");
+    let mut command = server();
+    command.env(variable("tls-cert"), "/no/cert").args(["--tls-key", "/no/key"]);
+    assert!(printed(&mut command, Some(occupied)).contains("tls-cert=/no/cert tls-key=/no/key "));
 }
 
 #[test]

@@ -148,16 +148,24 @@ impl World {
 
 /// Asks over a connection of its own, with further header lines.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    try_get(address, path, headers).await.expect("a status line")
+}
+
+/// The same; `None` where the connection was closed unread.
+pub(crate) async fn try_get(
+    address: SocketAddr,
+    path: &str,
+    headers: &str,
+) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("the request is taken");
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    read.expect("an answer in time").expect("an answer");
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time").ok()?;
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.expect("a status line"), text)
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok())?;
+    Some((status, text))
 }
 
 /// The program as a process of its own.
@@ -218,8 +226,19 @@ impl Process {
     /// Asks it to end in order.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Asks it to look at its files.
+    #[cfg(unix)]
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal");
+        let sent = Command::new("kill").args([name, &pid]).status().expect("a signal");
         assert!(sent.success(), "{sent}");
     }
 

@@ -1,7 +1,8 @@
 //! Arguments, and the help.
 
-use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use rejoin_client::{CollectionName, FieldName, Kind, SpaceId};
+use rejoin_json::lines::Format;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
@@ -101,23 +102,13 @@ pub(crate) struct Import {
     #[arg(long, default_value = "$id", value_name = "FIELD", value_parser = FieldName::parse)]
     pub(crate) key: FieldName,
     /// The kind of a field, may be repeated: lww, fww, max, min, counter, set or review.
-    #[arg(long = "kind", value_name = "FIELD=KIND", value_parser = parse_kind)]
+    #[arg(long = "kind", value_name = "FIELD=KIND", value_parser = rejoin_json::parse_kind)]
     pub(crate) kinds: Vec<(FieldName, Kind)>,
-    /// By default what the file's name ends with; lines of JSON for `-`.
+    /// json, jsonl or csv; by default what the file's name ends with, lines of JSON for `-`.
     #[arg(long)]
     pub(crate) format: Option<Format>,
     /// `-` is standard input.
     pub(crate) file: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// An array of objects.
-    Json,
-    /// An object a line.
-    Jsonl,
-    /// A line of names, then lines of text.
-    Csv,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -150,26 +141,6 @@ pub(crate) struct Status {
     /// Reads what --data holds, without a server.
     #[arg(long, requires = "data")]
     pub(crate) offline: bool,
-}
-
-/// Names of kinds, as `--kind` takes them.
-const KINDS: [(&str, Kind); 7] = [
-    ("lww", Kind::Lww),
-    ("fww", Kind::Fww),
-    ("max", Kind::Max),
-    ("min", Kind::Min),
-    ("counter", Kind::Counter),
-    ("set", Kind::Set),
-    ("review", Kind::Review),
-];
-
-fn parse_kind(text: &str) -> Result<(FieldName, Kind), String> {
-    let (field, kind) = text.rsplit_once('=').ok_or("it has the form FIELD=KIND")?;
-    let field = FieldName::parse(field).map_err(|error| error.to_string())?;
-    match KINDS.iter().find(|(name, _)| *name == kind) {
-        Some((_, kind)) => Ok((field, *kind)),
-        None => Err(format!("{kind:?} is none of {}", KINDS.map(|(name, _)| name).join(", "))),
-    }
 }
 
 /// Those of these environment variables that look like a setting of this program and are none. A person

@@ -3,14 +3,14 @@
 use crate::{
     CliError, Outcome,
     args::Import,
-    lines::{self, Line},
+    lines,
     output::{Progress, complain, say},
     session::Session,
 };
 use rejoin_client::{
     Change, Client, ClientError, CollectionName, RecordId, RecordKey, WishError, WriteError, put,
 };
-use rejoin_json::{Shape, Target, changes, is_same};
+use rejoin_json::{Shape, Target, changes, is_same, lines::Line};
 use std::collections::BTreeMap;
 
 /// Records of one batch.

@@ -72,7 +72,9 @@ pub use direct::{
 pub use interface::{
     Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
 };
-pub use reading::{Standing, StoredRecord, collection_queries, feed_query, read_feed};
+pub use reading::{
+    Standing, StoredRecord, StoredReplica, collection_queries, feed_query, read_feed,
+};
 pub use scrub::Scrubbed;
 
 /// A row of the store's log: which row was accepted (its stamp, and its origin's digest), and its place in the feed.

@@ -5,16 +5,16 @@
 //! have moved on between them: it stands at a later place of the feed then. Absent: rights, and what to do about rows
 //! that are damaged (the host finds them when it reads them itself).
 
-use super::layout::{self, Head, Stored};
+use super::layout::{self, Head, ReplicaRow, Stored};
 use crate::{
-    codec::CodecError,
+    codec::{CodecError, CodecFault},
     hlc::Hlc,
-    id::{CollectionName, Cursor, Digest, Epoch, Pattern, RecordId, RecordKey, Seq},
+    id::{CollectionName, Cursor, Digest, Epoch, Pattern, RecordId, RecordKey, ReplicaId, Seq},
     io::{Answer, KeyRange, Keyspace, Query, Row},
     protocol::message::{Left, Place},
     record::Record,
 };
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::num::NonZeroU32;
 
 /// A record as it is stored.
@@ -99,6 +99,40 @@ pub fn collection_queries(after: Option<&CollectionName>, pattern: &Pattern) -> 
         .into_iter()
         .map(|range| KeyRange { start: range.start.max(behind.clone()), ..range });
     ranges.map(|range| Query::scan(Keyspace::Records, range, NonZeroU32::MIN)).collect()
+}
+
+/// A replica that a host knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReplica {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Whose it is.
+    pub principal: String,
+    /// The greatest time accepted from it.
+    pub accepted: Option<Hlc>,
+}
+
+impl StoredReplica {
+    /// Asks for replicas by id, behind one.
+    #[must_use]
+    pub fn query_all(after: Option<&ReplicaId>, limit: NonZeroU32) -> Query {
+        let mut range = KeyRange::prefix(layout::REPLICA_PREFIX);
+        if let Some(after) = after {
+            range.start = [&layout::replica_key(after)[..], b"\0"].concat();
+        }
+        Query::scan(Keyspace::Meta, range, limit)
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it is damaged.
+    pub fn read_row(row: &Row) -> Result<Self, CodecError> {
+        let replica = layout::parse_replica(&row.key, layout::REPLICA_PREFIX);
+        let replica = replica.ok_or(CodecError { at: 0, kind: CodecFault::Range })?;
+        let ReplicaRow { principal, accepted, .. } = ReplicaRow::decode(&row.value)?;
+        Ok(Self { replica, principal, accepted })
+    }
 }
 
 /// Where a host's history stands, as it is stored.
