@@ -105,10 +105,10 @@ pub(crate) async fn read_object(
     body: Body,
 ) -> Result<Received<Map<String, Json>>, Problem> {
     let Received { json, bytes, turn } = read(bodies, headers, body).await?;
-    match json {
-        Json::Object(json) => Ok(Received { json, bytes, turn }),
-        _ => Err(Problem::unprocessable("the body is not an object of fields")),
-    }
+    let Json::Object(json) = json else {
+        return Err(Problem::unprocessable("the body is not an object of fields"));
+    };
+    Ok(Received { json, bytes, turn })
 }
 
 fn is_too_long(error: &axum::Error) -> bool {

@@ -73,7 +73,7 @@ struct Due {
 }
 
 impl Due {
-    fn now() -> Self {
+    fn at_once() -> Self {
         Self { at: clock::read().mono, failures: 0 }
     }
 
@@ -141,7 +141,7 @@ impl Poster {
         let posting = async {
             // Whatever happened before this process.
             let spaces = hubs.spaces().into_iter().filter(|space| self.hook.is_about(space));
-            let mut due: BTreeMap<SpaceId, Due> = spaces.map(|space| (space, Due::now())).collect();
+            let mut due: BTreeMap<SpaceId, Due> = spaces.map(|space| (space, Due::at_once())).collect();
             loop {
                 self.post_due(&hubs, &mut due).await;
                 let next = due.values().map(|due| due.at).min();
@@ -149,7 +149,7 @@ impl Poster {
                     spaces = news.next() => {
                         for space in spaces.into_iter().filter(|space| self.hook.is_about(space)) {
                             // What is put off stays so.
-                            due.entry(space).or_insert_with(Due::now);
+                            due.entry(space).or_insert_with(Due::at_once);
                         }
                     }
                     () = sleep(next.map_or(FAR, clock::until)) => {}
@@ -173,7 +173,7 @@ impl Poster {
             match self.post(hubs, &space).await {
                 Ok(more) => {
                     if more {
-                        due.insert(space, Due::now());
+                        due.insert(space, Due::at_once());
                     }
                 }
                 Err(fault) => {
@@ -235,14 +235,14 @@ mod tests {
 
     #[test]
     fn failures_are_repeated_ever_later_and_not_before_the_receiver_wants() {
-        let mut due = Due::now();
+        let mut due = Due::at_once();
         let mut waits = Vec::new();
         for _ in 0..12 {
             due = due.later(None);
             waits.push(rounded(due));
         }
         assert_eq!((&waits[..4], waits[11]), ([1, 2, 4, 8].as_slice(), 300));
-        let asked = Due::now().later(Some(Duration::from_secs(30)));
+        let asked = Due::at_once().later(Some(Duration::from_secs(30)));
         assert_eq!(rounded(asked), 30);
     }
 }
