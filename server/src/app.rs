@@ -41,23 +41,28 @@ impl App {
     }
 
     /// What clients and browsers ask for, and what those who run the server may ask here.
-    pub(crate) fn new(gate: Gate, operations: &Arc<Operations>, static_dir: Option<&Path>) -> Self {
+    pub(crate) fn new(
+        gate: Gate,
+        api: Api,
+        operations: &Arc<Operations>,
+        static_dir: Option<&Path>,
+    ) -> Self {
         let health = Arc::clone(&operations.health);
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
-        let api = Api::new(Arc::clone(&gate.hubs), gate.stopping.clone());
         let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)
             .with_state(gate)
             .route("/healthz", get(move || healthz(health)))
-            .merge(api)
             .merge(operations::probes(operations));
         let router = match operations.config.metrics {
             Switch::On => router.merge(operations::metrics(operations)),
             Switch::Off => router,
         };
+        // Last: what no route takes is answered as there.
+        let router = router.merge(api);
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,

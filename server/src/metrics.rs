@@ -6,6 +6,7 @@ use crate::{
     clock,
     data::{DataDir, free_bytes},
     hubs::Hubs,
+    telemetry,
 };
 use prometheus_client::{
     encoding::text::encode,
@@ -71,6 +72,7 @@ struct Standing {
     wal_bytes: Gauge,
     disk_free_bytes: Gauge,
     backup_last: Gauge,
+    log_lines_dropped: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -110,6 +112,11 @@ impl Default for Metrics {
             database_bytes: new(r, "database_bytes", "Size of the database"),
             wal_bytes: new(r, "wal_bytes", "Size of the database's write-ahead log"),
             disk_free_bytes: new(r, "disk_free_bytes", "Room where the database is"),
+            log_lines_dropped: new(
+                r,
+                "log_lines_dropped",
+                "Lines of the log that nobody read in time",
+            ),
             backup_last: new(r, "backup_last_timestamp_seconds", "End of the last backup, or 0"),
         };
         Self {
@@ -227,6 +234,7 @@ impl Metrics {
         let stats = db.stats();
         standing.transactions.inner().store(stats.transactions, Ordering::Relaxed);
         standing.batches.inner().store(stats.applied, Ordering::Relaxed);
+        standing.log_lines_dropped.inner().store(telemetry::dropped(), Ordering::Relaxed);
         let (all, open) = hubs.count();
         standing.spaces.set(number(all as u64));
         standing.spaces_open.set(number(open as u64));

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     data::DataDir,
     health::Health,
+    http::Api,
     hubs::Hubs,
     listen,
     metrics::Metrics,
@@ -275,7 +276,8 @@ impl Server {
             draining,
             started: AtomicBool::new(false),
         });
-        let app = App::new(gate, &operations, self.config.static_dir.as_deref());
+        let api = Api::new(Arc::clone(&operations.hubs), limits.live_feeds_max, stopping.clone());
+        let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
         let census = || Census::new(limits, Arc::clone(&self.metrics));
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {

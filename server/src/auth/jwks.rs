@@ -21,8 +21,6 @@ use tokio::{
 use tracing::{error, info, warn};
 use ureq::{Agent, config::Config};
 
-/// The last set that could be used, in the data directory.
-const NAME: &str = "jwks.json";
 /// From the beginning of one fetch to that of the next.
 const REST: Millis = Millis(3_000);
 /// What takes longer has failed. Two of them, and what lies between, fit into a handshake.
@@ -87,7 +85,7 @@ impl Jwks {
             .build();
         let jwks = Self {
             url: url.to_owned(),
-            cache: data.join(NAME),
+            cache: data.join(cache_name(url)),
             agent: agent.into(),
             keys: Mutex::default(),
             wanted: Notify::new(),
@@ -194,6 +192,12 @@ impl Jwks {
     fn held(&self) -> MutexGuard<'_, Arc<Vec<Key>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the last set that could be used is kept: what another issuer published is not this one's.
+fn cache_name(url: &str) -> String {
+    let digest = blake3::hash(url.as_bytes()).to_hex();
+    format!("jwks-{}.json", digest.get(..16).unwrap_or_default())
 }
 
 fn tell(key: &Key) -> (blake3::Hash, Option<&str>) {

@@ -111,17 +111,17 @@ impl Jwt {
         if header.crit.is_some() {
             return Err(Fault::Critical);
         }
-        let checked = self.check(token, &header);
-        let (claims, print) = match (checked, &self.jwks) {
-            (Err(Fault::Key), Some(jwks)) => {
-                let answered = jwks.fetch().await;
-                match self.check(token, &header) {
-                    Err(Fault::Key) if answered.is_err() => return Err(Fault::Unreached),
-                    checked => checked?,
-                }
+        let mut checked = self.check(token, &header);
+        if let (Some(jwks), Err(Fault::Key | Fault::Signature)) = (&self.jwks, &checked)
+            && !jwks.keys().iter().any(|key| key.may_have_signed(&header))
+        {
+            let fetched = jwks.fetch().await;
+            checked = self.check(token, &header);
+            if checked.is_err() && fetched.is_err() {
+                return Err(Fault::Unreached);
             }
-            (checked, _) => checked?,
-        };
+        }
+        let (claims, print) = checked?;
         self.admit(claims, print, clock::read().wall)
     }
 

@@ -262,10 +262,13 @@ impl Auth {
         } else {
             return Err(Denial::TOKEN);
         };
+        // Only who is let in at all learns where he may do something.
+        let is_bad = |denial: &Denial| denial.code == ByeCode::Unauthorized;
+        self.renew(&pass, space)
+            .map_err(|denial| if is_bad(&denial) { Denial::TOKEN } else { denial })?;
         if rights.is_empty() {
             return Err(Denial::SPACE);
         }
-        self.renew(&pass, space)?;
         Ok(Admission { grant: Grant { principal, rights }, pass })
     }
 
@@ -279,11 +282,8 @@ impl Auth {
             Credential::Nothing => (None, None),
             Credential::Token(digest) => {
                 let known = tokens.of_digest(digest).ok_or(Denial::REVOKED)?;
-                let rights = known.rights(space);
-                if rights.is_empty() {
-                    return Err(Denial::SPACE);
-                }
-                (Some(Grant { principal: known.principal.clone(), rights }), known.expires)
+                let (principal, rights) = (known.principal.clone(), known.rights(space));
+                (Some(Grant { principal, rights }), known.expires)
             }
             Credential::Jwt { key, principal, issued } => {
                 let is_known = jwt.as_ref().is_some_and(|jwt| jwt.knows(key));
@@ -296,12 +296,25 @@ impl Auth {
         if until.is_some_and(|until| clock::read().wall >= until) {
             return Err(Denial::EXPIRED);
         }
+        if grant.as_ref().is_some_and(|grant| grant.rights.is_empty()) {
+            return Err(Denial::SPACE);
+        }
         Ok(Renewed { grant, until })
     }
 
     /// Resolves whenever what passes rest on has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Reads the files again, at once.
+    #[cfg(test)]
+    pub(crate) fn look(&self) -> bool {
+        let Kind::Bearers { tokens, jwt } = &self.kind else {
+            return false;
+        };
+        let changed = look(tokens.as_deref(), jwt.as_deref());
+        self.changed.send_if_modified(|()| changed)
     }
 
     /// Looks after changes until the process ends.

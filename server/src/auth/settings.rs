@@ -178,6 +178,10 @@ fn is_private(url: &str) -> bool {
     let Ok(url) = url.parse::<hyper::Uri>() else {
         return false;
     };
+    // A password would be shown wherever the address is.
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return false;
+    }
     match (url.scheme_str(), url.host()) {
         (Some("https"), Some(host)) => !host.is_empty(),
         (Some("http"), Some(host)) => matches!(host, "127.0.0.1" | "[::1]" | "localhost"),
@@ -227,6 +231,7 @@ mod tests {
             ("http://id.example/keys", false),
             ("http://127.0.0.1.id.example/keys", false),
             ("file:///etc/keys", false),
+            ("https://name:password@id.example/keys", false),
             ("id.example/keys", false),
             ("", false),
         ] {

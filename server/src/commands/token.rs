@@ -68,7 +68,8 @@ pub(crate) fn revoke(file: &Path, revoked: &Revoked) -> Result<(), CommandError>
         return say(format_args!("revoked: {listed}"));
     }
     let principal = revoked.jwts_of.as_deref().unwrap_or_default();
-    let now = clock::read().wall;
-    keyring.revoke_jwts(principal, now)?;
+    // Issuers say seconds, rounded down: those of this very one are void, too.
+    let upto = WallMillis(clock::read().wall.0.saturating_add(999));
+    keyring.revoke_jwts(principal, upto)?;
     say(format_args!("revoked: all JWTs of {principal} that were issued until now"))
 }

@@ -19,6 +19,8 @@ pub struct ConnectionLimits {
     pub connections_per_address_max: u32,
     /// Most spaces in the database.
     pub spaces_max: u32,
+    /// Most live feeds over HTTP.
+    pub live_feeds_max: u32,
     /// Largest frame taken from a client.
     pub frame_bytes_max: u32,
     /// A connection may be so long without a channel: a slow line takes its time for a long token.
@@ -33,6 +35,7 @@ impl Default for ConnectionLimits {
             connections_max: 20_000,
             connections_per_address_max: 1_000,
             spaces_max: 10_000,
+            live_feeds_max: 1_000,
             frame_bytes_max: 1 << 20,
             opening_max: Duration::from_millis(HANDSHAKE_WITHIN.0 + time_for(HELLO_BYTES).0),
             stall_max: Duration::from_secs(10),
@@ -52,6 +55,9 @@ pub(super) struct LimitSettings {
     /// Most spaces [default: 10000].
     #[arg(long, env = "REJOIN_SERVER_SPACES_MAX", value_name = "N")]
     spaces_max: Option<NonZeroU32>,
+    /// Most live feeds over HTTP [default: 1000].
+    #[arg(long, env = "REJOIN_SERVER_LIVE_FEEDS_MAX", value_name = "N")]
+    live_feeds_max: Option<NonZeroU32>,
     /// Largest frame taken from a client, in bytes [default: 1048576].
     #[arg(long, env = "REJOIN_SERVER_FRAME_BYTES_MAX", value_name = "BYTES")]
     #[arg(value_parser = value_parser!(u32).range(FRAME_BYTES_LEAST..=FRAME_BYTES_MOST))]
@@ -69,6 +75,7 @@ impl LimitSettings {
         limits.connections_per_address_max =
             number(self.connections_per_address_max, limits.connections_per_address_max);
         limits.spaces_max = number(self.spaces_max, limits.spaces_max);
+        limits.live_feeds_max = number(self.live_feeds_max, limits.live_feeds_max);
         limits.frame_bytes_max = self.frame_bytes_max.unwrap_or(limits.frame_bytes_max);
         if let Some(seconds) = self.stall_seconds {
             limits.stall_max = Duration::from_secs(u64::from(seconds.get()));
@@ -76,12 +83,13 @@ impl LimitSettings {
     }
 }
 
-pub(super) fn show(config: &Config) -> [(&'static str, Shown); 5] {
+pub(super) fn show(config: &Config) -> [(&'static str, Shown); 6] {
     let limits = &config.limits;
     [
         ("connections-max", Shown::number(limits.connections_max)),
         ("connections-per-address-max", Shown::number(limits.connections_per_address_max)),
         ("spaces-max", Shown::number(limits.spaces_max)),
+        ("live-feeds-max", Shown::number(limits.live_feeds_max)),
         ("frame-bytes-max", Shown::number(limits.frame_bytes_max)),
         ("stall-seconds", Shown::number(limits.stall_max.as_secs())),
     ]

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rejoin_core::{
-    id::RecordKey,
+    id::{CollectionName, NameError, Pattern, RecordId, RecordKey},
     protocol::host::{DirectDone, DirectRow, Expected},
     replica::{Action, Change},
 };
@@ -44,10 +44,8 @@ pub(crate) struct Item {
     /// What to do
     op: Op,
     /// The record's collection
-    #[schema(min_length = 1, max_length = 255)]
     collection: String,
     /// The record's id
-    #[schema(min_length = 1, max_length = 255)]
     id: String,
     /// Its fields (`put`, `add`), or what is to be done to them (`patch`, `upsert`)
     #[schema(value_type = super::records::Operations)]
@@ -102,21 +100,26 @@ pub(crate) enum Outcome {
     },
 }
 
+/// A change, and what is expected of its record.
+type Wanted = (Change, Vec<(RecordKey, Expected)>);
+
 impl Item {
-    fn change(
-        self,
-        caller: &super::Caller,
-    ) -> Result<(Change, Vec<(RecordKey, Expected)>), Problem> {
-        let key = caller.record(&self.collection, &self.id)?;
+    /// What it asks for, whoever asks.
+    fn wanted(self) -> Result<Wanted, String> {
+        let name = |error: NameError| error.to_string();
+        let collection = CollectionName::parse(&self.collection).map_err(name)?;
+        let id = RecordId::parse(&self.id).map_err(name)?;
+        let key = RecordKey { collection, id };
         let action = match self.op {
             Op::Put => Action::Put(forms::whole(self.fields)?),
             Op::Add => Action::Add(forms::whole(self.fields)?),
             Op::Patch => Action::Update(forms::touched(self.fields)?),
             Op::Upsert => Action::Upsert(forms::touched(self.fields)?),
             Op::Delete if self.fields.is_empty() => Action::Remove { erase: false },
-            Op::Delete => return Err(Problem::unprocessable("delete takes no fields")),
+            Op::Delete => return Err("delete takes no fields".to_owned()),
         };
-        let expected = self.if_match.map(|tags| (key.clone(), etag::expected(&tags)));
+        let expected = self.if_match.as_deref().map(etag::expected).transpose()?;
+        let expected = expected.map(|expected| (key.clone(), expected));
         Ok((Change { key, action }, expected.into_iter().collect()))
     }
 }
@@ -153,7 +156,15 @@ pub(crate) async fn write(
         return Err(Problem::unprocessable(format!("a batch has 1 to {ITEMS_MAX} items")));
     }
     let content = Content { parts: &["batch"], conditions: [None, None], body: &bytes };
-    let items = batch.items.into_iter().map(|item| item.change(&caller));
+    let wanted = batch.items.into_iter().enumerate().map(|(at, item)| {
+        item.wanted().map_err(|why| Problem::unprocessable(format!("item {at}: {why}")))
+    });
+    let wanted = wanted.collect::<Result<Vec<Wanted>, Problem>>()?;
+    // What the caller may not read looks as what is not there.
+    let items = wanted.into_iter().map(|(change, expected)| {
+        let reads = caller.grant.reads(&Pattern::Exact(change.key.collection.clone()));
+        if reads { Ok((change, expected)) } else { Err(Problem::absent()) }
+    });
     if batch.atomic {
         let items = items.collect::<Result<Vec<_>, Problem>>()?;
         let keys: Vec<RecordKey> = items.iter().map(|(change, _)| change.key.clone()).collect();

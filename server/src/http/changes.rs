@@ -52,12 +52,18 @@ pub(crate) struct Changes {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Since {
     /// What the page before said; `now` for what comes from here on; without it, from the beginning
+    #[param(min_length = 1, pattern = "^(now|[A-Za-z0-9_-]+)$")]
     pub(super) cursor: Option<String>,
     /// Changes of the page, at most; it may have fewer and not be the last
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u16>,
     /// Which collections: `*`, `name`, or `name/*` for it and all below it
-    #[param(min_length = 1, max_length = 257, default = "*")]
+    #[param(
+        min_length = 1,
+        max_length = 258,
+        default = "*",
+        pattern = r"^(\*|[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*)$"
+    )]
     collections: Option<String>,
 }
 

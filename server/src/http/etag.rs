@@ -10,24 +10,31 @@ pub(crate) fn tag(digest: &Digest) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_bytes()))
 }
 
-/// Reads a list of tags; `None` for `*`. A tag that this server never gave stands for nothing.
-fn list(text: &str) -> Option<Vec<Digest>> {
+/// Reads a list of tags; `None` for `*`. A tag that no server gave stands for no state.
+///
+/// # Errors
+/// What it is not.
+fn list(text: &str) -> Result<Option<Vec<Digest>>, String> {
     if text.trim() == "*" {
-        return None;
+        return Ok(None);
     }
-    let read = |item: &str| {
-        let item = item.trim();
+    let mut digests = Vec::new();
+    for item in text.split(',').map(str::trim) {
         let quoted = item.strip_prefix("W/").unwrap_or(item);
-        let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
-        let bytes = URL_SAFE_NO_PAD.decode(inner).ok()?;
-        Some(Digest::from_bytes(bytes.try_into().ok()?))
-    };
-    Some(text.split(',').filter_map(read).collect())
+        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let inner = inner.ok_or_else(|| format!("{item:?} is no tag: \"...\", or *"))?;
+        let bytes = URL_SAFE_NO_PAD.decode(inner).ok();
+        digests.extend(bytes.and_then(|bytes| bytes.try_into().ok()).map(Digest::from_bytes));
+    }
+    Ok(Some(digests))
 }
 
 /// What `If-Match` says, in a header or elsewhere.
-pub(crate) fn expected(if_match: &str) -> Expected {
-    list(if_match).map_or(Expected::Live, Expected::OneOf)
+///
+/// # Errors
+/// What it is not.
+pub(crate) fn expected(if_match: &str) -> Result<Expected, String> {
+    Ok(list(if_match)?.map_or(Expected::Live, Expected::OneOf))
 }
 
 /// What a request that writes expects of its record.
@@ -35,7 +42,8 @@ pub(crate) fn expected(if_match: &str) -> Expected {
 /// # Errors
 /// 400 where it expects what is not asked for in writing.
 pub(crate) fn conditions(headers: &HeaderMap) -> Result<Vec<Expected>, Problem> {
-    let matching = body::text(headers, &header::IF_MATCH)?.map(expected);
+    let matching = body::text(headers, &header::IF_MATCH)?.map(expected).transpose();
+    let matching = matching.map_err(Problem::invalid)?;
     let absent = match body::text(headers, &header::IF_NONE_MATCH)? {
         None => None,
         Some(text) if text.trim() == "*" => Some(Expected::Absent),
@@ -51,7 +59,8 @@ pub(crate) fn conditions(headers: &HeaderMap) -> Result<Vec<Expected>, Problem> 
 /// # Errors
 /// 400.
 pub(crate) fn is_known(headers: &HeaderMap, digest: &Digest) -> Result<bool, Problem> {
-    let known = body::text(headers, &header::IF_NONE_MATCH)?.map(list);
+    let known = body::text(headers, &header::IF_NONE_MATCH)?.map(list).transpose();
+    let known = known.map_err(Problem::invalid)?;
     Ok(known.is_some_and(|known| known.is_none_or(|known| known.contains(digest))))
 }
 
@@ -63,8 +72,11 @@ mod tests {
     fn tags_are_read_as_they_are_given_and_others_match_nothing() {
         let (one, other) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
         let both = format!("{}, W/{}", tag(&one), tag(&other));
-        assert_eq!(expected(&both), Expected::OneOf(vec![one, other]));
-        assert_eq!(expected(" * "), Expected::Live);
-        assert_eq!(expected("\"abc\", xyz, \""), Expected::OneOf(Vec::new()));
+        assert_eq!(expected(&both), Ok(Expected::OneOf(vec![one, other])));
+        assert_eq!(expected(" * "), Ok(Expected::Live));
+        assert_eq!(expected("\"abc\", W/\"\""), Ok(Expected::OneOf(Vec::new())));
+        for none in ["", "abc", "\"abc", "\"", "\"a\", ", "*, *"] {
+            assert!(expected(none).is_err(), "{none}");
+        }
     }
 }

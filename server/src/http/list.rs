@@ -88,7 +88,7 @@ pub(crate) struct Part {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u16>,
     /// What the page before said: the last id that was read
-    #[param(min_length = 1, max_length = 255)]
+    #[param(min_length = 1, max_length = 512, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     cursor: Option<String>,
 }
 
@@ -141,7 +141,11 @@ pub(crate) async fn records(
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectionsPart {
     /// What the page before said
-    #[param(min_length = 1, max_length = 255)]
+    #[param(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*$"
+    )]
     cursor: Option<String>,
 }
 
@@ -150,7 +154,7 @@ pub(crate) struct CollectionsPart {
 #[into_params(parameter_in = Path)]
 pub(crate) struct InSpace {
     /// The space; a slash in it is `%2F`
-    #[param(example = "demo", min_length = 1, max_length = 255)]
+    #[param(example = "demo")]
     pub(super) space: String,
 }
 

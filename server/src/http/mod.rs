@@ -52,8 +52,6 @@ use tower_http::{
 };
 use tracing::error;
 
-/// Most live feeds at a time.
-const FEEDS_MAX: usize = 5_000;
 /// How long a browser may go by what it was told of another origin's rights.
 const PREFLIGHT_HOLDS: Duration = Duration::from_secs(3_600);
 
@@ -76,8 +74,9 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(hubs: Arc<Hubs>, stopping: watch::Receiver<bool>) -> Self {
-        Self { hubs, feeds: Arc::new(Semaphore::new(FEEDS_MAX)), stopping }
+    pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
+        let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { hubs, feeds: Arc::new(Semaphore::new(feeds_max)), stopping }
     }
 
     /// The routes, for pages of these origins.

@@ -47,10 +47,10 @@ pub(crate) struct ShownFor {
 #[into_params(parameter_in = Path)]
 pub(crate) struct Showing {
     /// The space; a slash in it is `%2F`
-    #[param(example = "demo", min_length = 1, max_length = 255)]
+    #[param(example = "demo")]
     space: String,
     /// Tells what one principal shows apart: a name of its own for each tab or program
-    #[param(example = "sensor-1", min_length = 1, max_length = 255)]
+    #[param(example = "sensor-1")]
     name: String,
 }
 

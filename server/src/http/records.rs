@@ -46,13 +46,13 @@ pub(crate) struct Operations(Map<String, Json_>);
 #[into_params(parameter_in = Path)]
 pub(crate) struct Named {
     /// The space; a slash in it is `%2F`
-    #[param(example = "demo", min_length = 1, max_length = 255)]
+    #[param(example = "demo")]
     space: String,
     /// The collection; a slash in it is `%2F`
-    #[param(example = "tasks", min_length = 1, max_length = 255)]
+    #[param(example = "tasks")]
     collection: String,
     /// The record's id; a slash in it is `%2F`
-    #[param(example = "1", min_length = 1, max_length = 255)]
+    #[param(example = "1")]
     id: String,
 }
 
@@ -61,10 +61,10 @@ pub(crate) struct Named {
 #[into_params(parameter_in = Path)]
 pub(crate) struct Place {
     /// The space; a slash in it is `%2F`
-    #[param(example = "demo", min_length = 1, max_length = 255)]
+    #[param(example = "demo")]
     pub(super) space: String,
     /// The collection; a slash in it is `%2F`
-    #[param(example = "tasks", min_length = 1, max_length = 255)]
+    #[param(example = "tasks")]
     pub(super) collection: String,
 }
 
@@ -163,7 +163,7 @@ pub(crate) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let action = Action::Put(forms::whole(fields)?);
+    let action = Action::Put(forms::whole(fields).map_err(Problem::unprocessable)?);
     request.write(&api, "put", action, &bytes).await
 }
 
@@ -194,7 +194,7 @@ pub(crate) async fn patch(
     body: Body,
 ) -> Result<Response, Problem> {
     let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let fields = forms::touched(fields)?;
+    let fields = forms::touched(fields).map_err(Problem::unprocessable)?;
     let (name, action) = match how.upsert {
         true => ("upsert", Action::Upsert(fields)),
         false => ("patch", Action::Update(fields)),
@@ -257,7 +257,7 @@ pub(crate) async fn create(
     let id = new_id().map_err(|_no_randomness| Problem::storage())?;
     let named = Named { space: place.space, collection: place.collection, id };
     let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let action = Action::Add(forms::whole(fields)?);
+    let action = Action::Add(forms::whole(fields).map_err(Problem::unprocessable)?);
     // The id is the server's: it tells two requests apart only by their names.
     let (done, mut told) = request.done(&api, "create", action, &bytes).await?;
     let written = request.written(&done);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Longest idempotency key, in bytes.
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const KEY_BYTES_MAX: usize = 255;
 
 /// What was written.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -90,8 +90,10 @@ fn memo(
     let Some(key) = body::text(headers, &IDEMPOTENCY_KEY)? else {
         return Ok(None);
     };
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        let detail = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
+    let is_plain = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_plain {
+        let detail =
+            format!("an idempotency key is 1 to {KEY_BYTES_MAX} letters, digits and signs");
         return Err(Problem::invalid(detail));
     }
     let mut hasher = blake3::Hasher::new();

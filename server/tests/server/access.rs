@@ -57,9 +57,9 @@ async fn x11_session_ends_soon_after_its_token_while_updates_flow_and_nothing_re
     let issuer = Issuer::new();
     let world = strict(&issuer).await;
     let mut writer = bearer(&world, 1, issuer.token("EdDSA", &claims("bob"))).await;
-    let short = issuer.token("EdDSA", &claims_with("exp", json!(now_and(3))));
+    let short = issuer.token("EdDSA", &claims_with("exp", json!(now_and(6))));
     let mut reader = bearer(&world, 2, short).await;
-    let ends = Instant::now() + Duration::from_secs(3);
+    let ends = Instant::now() + Duration::from_secs(6);
     let writing = tokio::spawn(async move {
         for serial in 0.. {
             if writer.push(&format!("r{serial}"), "x").await.is_err() || serial == 2_000 {
@@ -83,22 +83,22 @@ async fn x11_session_ends_soon_after_its_token_while_updates_flow_and_nothing_re
 async fn x11_refresh_in_band_carries_a_session_beyond_its_first_token() {
     let issuer = Issuer::new();
     let world = strict(&issuer).await;
-    let short = issuer.token("ES256", &claims_with("exp", json!(now_and(3))));
+    let short = issuer.token("ES256", &claims_with("exp", json!(now_and(6))));
     let mut ada = bearer(&world, 1, short).await;
-    let token = issuer.token("ES256", &claims_with("exp", json!(now_and(9))));
+    let token = issuer.token("ES256", &claims_with("exp", json!(now_and(14))));
     // The last one of many counts.
     for _ in 0..50 {
-        let token = issuer.token("ES256", &claims_with("exp", json!(now_and(3))));
+        let token = issuer.token("ES256", &claims_with("exp", json!(now_and(6))));
         ada.say(&Message::Refresh { token }).await.unwrap();
     }
     ada.say(&Message::Refresh { token }).await.unwrap();
     let renewed = Instant::now();
-    sleep(Duration::from_secs(6)).await;
+    sleep(Duration::from_secs(9)).await;
     ada.push("a", "still here").await.unwrap();
     ada.settle().await.unwrap();
     let (at, bye) = ended(&mut ada).await;
     assert_eq!(bye.code, ByeCode::Unauthorized);
-    assert!(at > renewed + Duration::from_secs(7), "the second token was good for longer");
+    assert!(at > renewed + Duration::from_secs(10), "the second token was good for longer");
 }
 
 #[tokio::test]
@@ -250,12 +250,12 @@ async fn p22_native_client_keeps_what_waits_while_it_needs_a_token_and_goes_on_w
     let write =
         |id: &str| vec![put(key("tasks", id).unwrap(), [set("title", Value::text("x")).unwrap()])];
     let short = |seconds| issuer.token("RS256", &claims_with("exp", json!(now_and(seconds))));
-    let client = open(short(4)).await.unwrap();
+    let client = open(short(8)).await.unwrap();
     client.write(write("before")).await.unwrap();
     timeout(PATIENCE, client.synced()).await.unwrap().unwrap();
     // A refresh goes on without a reconnect.
     let mut notices = client.notices();
-    client.set_token(Some(short(8)));
+    client.set_token(Some(short(14)));
     let needs_token = async {
         loop {
             let changed = client.changed();
@@ -267,7 +267,7 @@ async fn p22_native_client_keeps_what_waits_while_it_needs_a_token_and_goes_on_w
     };
     let started = Instant::now();
     timeout(ENDS_WITHIN, needs_token).await.unwrap();
-    assert!(started.elapsed() > Duration::from_secs(5), "the new token held");
+    assert!(started.elapsed() > Duration::from_secs(11), "the new token held");
     let mut endings = 0;
     while let Ok(Some(notice)) = notices.try_next() {
         endings += usize::from(matches!(notice, Notice::Ended { .. }));

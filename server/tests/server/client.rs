@@ -17,7 +17,7 @@ use rejoin_core::{
         },
         wire,
     },
-    record::{Cell, Kind, Record, State, Value, VersionVector},
+    record::{Cell, Kind, Record, Siblings, State, Value, VersionVector},
     time::WallMillis,
     tree::{Trie, combine_roots},
 };
@@ -295,6 +295,30 @@ impl Client {
             self.say(&Message::Push(Push { named: 0, rows: rows.to_vec() })).await?;
         }
         Ok(())
+    }
+
+    /// Pushes a value of a reviewed field, without having seen any other.
+    pub(crate) async fn push_sibling(
+        &mut self,
+        id: &str,
+        field: &str,
+        text: &str,
+    ) -> Result<(), Ended> {
+        self.number += 1;
+        let stamp = Stamp { hlc: self.tick(), replica: self.replica };
+        let mut siblings = Siblings::default();
+        siblings.context.raise(stamp.replica, stamp.hlc);
+        siblings.values.insert(stamp, Value::text(text));
+        let state = State::Review(siblings);
+        let name = FieldName::parse(field).expect("a name");
+        let mut delta = Record::default();
+        delta.seen.raise(stamp.replica, stamp.hlc);
+        delta.cells.insert((name, Kind::Review), Cell { since: None, state });
+        let key = key(id);
+        self.own.insert(key.clone(), delta.clone());
+        self.outbox.insert(self.number, (key.clone(), stamp.hlc, delta.clone()));
+        let row = to_row(self.number, &key, stamp.hlc, &delta);
+        self.say(&Message::Push(Push { named: 0, rows: vec![row] })).await
     }
 
     pub(crate) fn row(&mut self, id: &str, text: &str) -> PushRow {

@@ -78,7 +78,11 @@ impl Issuer {
         };
         let ec = [hex("3059301306072a8648ce3d020106082a8648ce3d030107034200"), self.point()];
         let ed = [hex("302a300506032b6570032100"), self.ed.public_key().as_ref().to_vec()];
-        block("RSA PUBLIC KEY", self.rsa.public().as_ref())
+        let rsa = self.rsa.public().as_ref();
+        let whole = [hex("30820122300d06092a864886f70d01010105000382010f00"), rsa.to_vec()];
+        // In either of its two forms.
+        block("RSA PUBLIC KEY", rsa)
+            + &block("PUBLIC KEY", &whole.concat())
             + &block("PUBLIC KEY", &ec.concat())
             + &block("PUBLIC KEY", &ed.concat())
     }

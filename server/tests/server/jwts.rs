@@ -260,6 +260,30 @@ async fn rights_come_from_templates_and_from_a_claim_and_names_that_are_none_gra
 }
 
 #[tokio::test]
+async fn each_form_of_a_file_of_keys_is_read_alone() {
+    let issuer = Issuer::new();
+    let pem = issuer.pem();
+    let forms = pem.split_inclusive("KEY-----\n").collect::<Vec<_>>();
+    let blocks = forms.chunks(2).map(|block| block.concat());
+    let jwks = issuer.jwks("");
+    let one = jwks["keys"][1].to_string();
+    let forms = blocks.zip(["RS256", "RS256", "ES256", "EdDSA"]);
+    let forms = forms.chain([(jwks.to_string(), "RS256"), (one, "ES256")]);
+    for (text, algorithm) in forms {
+        let world = World::with(|directory, config| {
+            let keys = Some(directory.file("keys", &text));
+            config.jwt = Some(JwtConfig { keys, ..jwt(vec![grant("*", &["*"], true)]) });
+        })
+        .await;
+        for other in ["RS256", "ES256", "EdDSA", "HS256"] {
+            let heard = hear(world.address, "a", &issuer.token(other, &claims("ada"))).await;
+            let is_known = other == algorithm || text.len() > 1_000;
+            assert_eq!(heard.is_ok(), is_known && other != "HS256", "{other} by {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn tokens_of_a_file_are_taken_beside_jwts() {
     let issuer = Issuer::new();
     let tokens = "[[tokens]]\ntoken = 'of-a-script'\nprincipal = 'script'\n\
@@ -427,7 +451,8 @@ async fn x10_keys_are_fetched_seldom_however_many_unknown_ones_are_named() {
     // Others go on meanwhile, with keys that are known.
     hear(world.address, "user-ada", &named(&issuer, "EdDSA", "")).await.unwrap();
     let asked = published.asked();
-    assert!(asked.len() <= 4, "{} times in {:?}", asked.len(), started.elapsed());
+    let most = 2 + started.elapsed().as_secs() / 3;
+    assert!(asked.len() as u64 <= most, "{} times in {:?}", asked.len(), started.elapsed());
     for pair in asked.windows(2) {
         assert!(pair[1] - pair[0] > Duration::from_millis(2_900));
     }
@@ -483,4 +508,29 @@ async fn a_secret_that_an_issuer_publishes_is_none() {
     })
     .await;
     hear(world.address, "user-ada", &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn x10_keys_of_a_file_do_not_hide_that_a_published_one_is_new() {
+    let (of_file, old, new) = (Issuer::new(), Issuer::new(), Issuer::new());
+    let published = Published::new(&old.jwks("-1")).await;
+    let url = published.url.clone();
+    let mut world = World::with(|directory, config| {
+        let keys = Some(directory.file("keys.pem", &of_file.pem()));
+        let grants = vec![grant("user-{sub}", &["*"], true)];
+        config.jwt = Some(JwtConfig { keys, jwks: Some(url), ..jwt(grants) });
+    })
+    .await;
+    published.answers(200, &new.jwks("-2").to_string());
+    for token in [named(&of_file, "ES256", "-0"), named(&new, "ES256", "-2")] {
+        hear(world.address, "user-ada", &token).await.unwrap();
+    }
+    // One that nobody knows, while the issuer is down, may be good; one that is named by a known key is not.
+    published.answers(500, "down");
+    let of_none = named(&old, "ES256", "-3");
+    assert_eq!(hear(world.address, "user-ada", &of_none).await.unwrap_err().code, ByeCode::Busy);
+    let forged = named(&old, "ES256", "-2");
+    let refused = hear(world.address, "user-ada", &forged).await.unwrap_err();
+    assert_eq!(refused.code, ByeCode::Unauthorized);
+    world.stop().await;
 }

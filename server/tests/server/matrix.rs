@@ -26,9 +26,9 @@ use rejoin_server::{JwtConfig, SpaceGrant};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SPACES: [&str; 4] = ["team-a", "team-b", "team-c", "rejoin/age"];
-const COLLECTIONS: [&str; 4] = ["tasks", "tasks/42", "notes", "plans"];
-const FILLED: [(&str, &str); 6] = [
+pub(crate) const SPACES: [&str; 4] = ["team-a", "team-b", "team-c", "rejoin/age"];
+pub(crate) const COLLECTIONS: [&str; 4] = ["tasks", "tasks/42", "notes", "plans"];
+pub(crate) const FILLED: [(&str, &str); 6] = [
     ("team-a", "tasks"),
     ("team-a", "tasks/42"),
     ("team-a", "notes"),
@@ -59,7 +59,7 @@ const ABOUT_ONE_OBJECT: [&str; 8] =
 const OF_SPACES: [&str; 6] =
     ["hello all", "presence", "recall", "ping", "bad refresh", "refresh of another"];
 
-const TOKENS: &str = "
+pub(crate) const TOKENS: &str = "
 tokens = [
   { token = 'owner', principal = 'owner', spaces = [{ space = 'team-a', write = true }] },
   { token = 'reader', principal = 'reader', spaces = [{ space = 'team-a' }] },
@@ -74,22 +74,22 @@ tokens = [
     { space = 'team-*', collections = ['notes'] }] },
   { token = 'reader-of-all', principal = 'reader-of-all', spaces = [{ space = '*' }] },
   { token = 'expired', principal = 'owner', expires = 2001-01-01T00:00:00Z, spaces = [
-    { space = '*', write = true }] },
+    { space = 'team-a', write = true }] },
 ]
 revoked = [{ principal = 'revoked', before = 2100-01-01T00:00:00Z }]
 ";
 
 /// One sort of principal, as the model knows it.
-struct Principal {
-    name: &'static str,
-    token: Option<String>,
+pub(crate) struct Principal {
+    pub(crate) name: &'static str,
+    pub(crate) token: Option<String>,
     /// Whether the token is good.
-    known: bool,
+    pub(crate) known: bool,
     /// Space, collections, whether to write.
     rights: &'static [(&'static str, &'static str, bool)],
 }
 
-fn principals(issuer: &Issuer) -> Vec<Principal> {
+pub(crate) fn principals(issuer: &Issuer) -> Vec<Principal> {
     let good = |name: &'static str, rights| Principal {
         name,
         token: Some(name.to_owned()),
@@ -108,7 +108,7 @@ fn principals(issuer: &Issuer) -> Vec<Principal> {
     let mut everything = claims_with("exp", json!(now_and(-60)));
     everything["rejoin"] = json!({ "spaces": [{ "space": "*", "write": true }] });
     let mut revoked = claims("revoked");
-    revoked["rejoin"] = everything["rejoin"].clone();
+    revoked["rejoin"] = json!({ "spaces": [{ "space": "team-b", "write": true }] });
     vec![
         good("owner", &[("team-a", "*", true)]),
         good("reader", &[("team-a", "*", false)]),
@@ -130,7 +130,7 @@ fn principals(issuer: &Issuer) -> Vec<Principal> {
 }
 
 impl Principal {
-    fn rights_in(&self, space: &str) -> impl Iterator<Item = (&'static str, bool)> {
+    pub(crate) fn rights_in(&self, space: &str) -> impl Iterator<Item = (&'static str, bool)> {
         let rights = self.rights.iter().filter(|_| !space.starts_with("rejoin/"));
         rights
             .filter(move |(name, ..)| match name.strip_suffix('*') {
@@ -140,11 +140,11 @@ impl Principal {
             .map(|(_, collections, write)| (*collections, *write))
     }
 
-    fn reads(&self, space: &str, collection: &str) -> bool {
+    pub(crate) fn reads(&self, space: &str, collection: &str) -> bool {
         self.rights_in(space).any(|(of, _)| covers(of, collection))
     }
 
-    fn writes(&self, space: &str, collection: &str) -> bool {
+    pub(crate) fn writes(&self, space: &str, collection: &str) -> bool {
         self.rights_in(space).any(|(of, write)| write && covers(of, collection))
     }
 
@@ -216,7 +216,7 @@ struct Case<'a> {
 }
 
 /// What no one else's messages may have in them.
-fn label(space: &str, collection: &str) -> String {
+pub(crate) fn label(space: &str, collection: &str) -> String {
     format!("<secret of {space} {collection}>")
 }
 
@@ -365,8 +365,23 @@ async fn observed(line: &mut Line, cell: &Case<'_>, writers: &mut BTreeMap<&str,
     observed
 }
 
+/// A server that knows the principals.
+pub(crate) async fn guarded() -> World {
+    let template = SpaceGrant {
+        space: "team-{tenants}".to_owned(),
+        collections: vec!["tasks/{sub}".to_owned()],
+        write: true,
+    };
+    World::with(|directory, config| {
+        config.tokens = Some(directory.file("tokens.toml", TOKENS));
+        let secret = Some(directory.file("secret", SECRET));
+        config.jwt = Some(JwtConfig { secret, ..jwt(vec![template]) });
+    })
+    .await
+}
+
 /// Fills the spaces, and stays there, seen by all who may be there.
-async fn fill(world: &World) -> BTreeMap<&'static str, Line> {
+pub(crate) async fn fill(world: &World) -> BTreeMap<&'static str, Line> {
     let mut writers = BTreeMap::new();
     for (serial, (space, token)) in
         [("team-a", "owner"), ("team-b", "tenant")].into_iter().enumerate()
@@ -389,7 +404,7 @@ async fn fill(world: &World) -> BTreeMap<&'static str, Line> {
 }
 
 /// Nothing that came to a principal is of what it may not read.
-fn search(who: &Principal, heard: &[String]) {
+pub(crate) fn search(who: &Principal, heard: &[String]) {
     for text in heard {
         for space in SPACES {
             for collection in COLLECTIONS {
@@ -500,17 +515,7 @@ async fn search_written(world: &World, principals: &[Principal]) {
 #[tokio::test]
 async fn x12_x13_each_message_by_each_principal_on_each_object_does_what_a_model_says() {
     let issuer = Issuer::new();
-    let template = SpaceGrant {
-        space: "team-{tenants}".to_owned(),
-        collections: vec!["tasks/{sub}".to_owned()],
-        write: true,
-    };
-    let world = World::with(|directory, config| {
-        config.tokens = Some(directory.file("tokens.toml", TOKENS));
-        let secret = Some(directory.file("secret", SECRET));
-        config.jwt = Some(JwtConfig { secret, ..jwt(vec![template]) });
-    })
-    .await;
+    let world = guarded().await;
     let mut writers = fill(&world).await;
     let mut filled = BTreeSet::from(FILLED);
     let (principals, mut counts) = (principals(&issuer), Counts::default());

@@ -10,7 +10,7 @@
 
 use super::{
     Grant, Host, HostNote, HostOutput,
-    group::{Judging, Known, Verdict},
+    group::{Judging, Known, Refused, Verdict},
     layout::{self, ReplicaRow},
     memo::Memo,
     pipeline::Job,
@@ -308,13 +308,13 @@ impl Judging<'_> {
             PushRow { number: 0, hlc, origin: None, insisted: false, digest: [0; 16], writes };
         let joined = match self.join(replica, &pushed) {
             Verdict::Joined(joined) => joined,
-            Verdict::Refused(refused) => return Err(refused.of_direct()),
+            Verdict::Refused(refused) => return Err(refusal_of_row(refused)),
             Verdict::Again(_) | Verdict::Outdated => {
                 let reason = String::from("it builds on what is not there any more");
                 return Err(DirectRefusal { code: DirectCode::Unexpected, reason });
             }
         };
-        let seq = joined.seq();
+        let seq = joined.seq;
         let was_live: Vec<bool> =
             pushed.writes.iter().map(|write| self.live(&write.key).is_some()).collect();
         let stored = self.known.replicas.get(&replica).cloned().flatten();
@@ -365,8 +365,18 @@ fn refusal_of(refused: &WriteError) -> DirectRefusal {
     DirectRefusal { code, reason: format!("{refused}") }
 }
 
-/// The code of a row that the judge refused.
-pub(super) const fn code_of(rejected: RejectCode) -> DirectCode {
+/// The same for a row that the judge refused. A stamp of the host's own is not ahead, nor taken, and a reset is not stale.
+fn refusal_of_row(refused: Refused) -> DirectRefusal {
+    let (code, reason) = match refused {
+        Refused::Rejected(code, reason) => (code, reason),
+        Refused::Returned | Refused::Ahead(_) | Refused::Stale(_) | Refused::Taken(..) => {
+            (RejectCode::Invalid, "it cannot be joined to what is there")
+        }
+    };
+    DirectRefusal { code: code_of(code), reason: String::from(reason) }
+}
+
+const fn code_of(rejected: RejectCode) -> DirectCode {
     match rejected {
         RejectCode::Forbidden => DirectCode::Forbidden,
         RejectCode::TooLarge => DirectCode::TooLarge,

@@ -6,7 +6,7 @@
 use super::{
     HostNote, PeerId, RefillPolicy,
     damage::{Suspect, is_later},
-    direct::{DirectAnswer, DirectRefusal, code_of},
+    direct::DirectAnswer,
     feed::Marks,
     heal::get_record,
     judge::{self, Refusal, RowContext},
@@ -585,28 +585,11 @@ pub(super) enum Refused {
 }
 
 pub(super) struct JoinedRow {
-    seq: Seq,
+    pub(super) seq: Seq,
     records: SortedMap<RecordKey, judge::Joined>,
 }
 
-impl Refused {
-    /// The same for who has no replica. A stamp of the host's own is not ahead, nor taken, and a reset is not stale.
-    pub(super) fn of_direct(self) -> DirectRefusal {
-        let (code, reason) = match self {
-            Self::Rejected(code, reason) => (code, reason),
-            Self::Returned | Self::Ahead(_) | Self::Stale(_) | Self::Taken(..) => {
-                (RejectCode::Invalid, "it cannot be joined to what is there")
-            }
-        };
-        DirectRefusal { code: code_of(code), reason: String::from(reason) }
-    }
-}
-
 impl JoinedRow {
-    pub(super) const fn seq(&self) -> Seq {
-        self.seq
-    }
-
     /// A row of which all has come back takes no position: its effect is where the records are.
     fn placed(self, row: &PushRow, known: &Known) -> Self {
         if !self.records.is_empty() {
