@@ -276,7 +276,8 @@ impl Server {
             draining,
             started: AtomicBool::new(false),
         });
-        let api = Api::new(Arc::clone(&operations.hubs), limits.live_feeds_max, stopping.clone());
+        let hubs = Arc::clone(&operations.hubs);
+        let api = Api::new(hubs, limits.live_feeds_max, stopping.clone());
         let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
         let census = || Census::new(limits, Arc::clone(&self.metrics));
         let mut accepting = JoinSet::new();

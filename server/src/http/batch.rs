@@ -149,13 +149,13 @@ pub(crate) async fn write(
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "application/json")?;
     let caller = api.admit(&headers, &place.space).await?;
-    let (json, bytes) = body::read(&headers, body).await?;
-    let batch: Batch = serde_json::from_value(json)
+    let received = body::read(&api.bodies, &headers, body).await?;
+    let batch: Batch = serde_json::from_value(received.json)
         .map_err(|error| Problem::unprocessable(format!("the batch: {error}")))?;
     if batch.items.is_empty() || batch.items.len() > ITEMS_MAX {
         return Err(Problem::unprocessable(format!("a batch has 1 to {ITEMS_MAX} items")));
     }
-    let content = Content { parts: &["batch"], conditions: [None, None], body: &bytes };
+    let content = Content { parts: &["batch"], conditions: [None, None], body: &received.bytes };
     let wanted = batch.items.into_iter().enumerate().map(|(at, item)| {
         item.wanted().map_err(|why| Problem::unprocessable(format!("item {at}: {why}")))
     });

@@ -6,19 +6,70 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
 };
 use serde_json::{Map, Value as Json};
-use std::{error::Error, time::Duration};
-use tokio::time::timeout;
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Largest body, as it comes and decoded.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// Bodies that say that they have no more than this come in beside each other.
+const SMALL_BYTES_MAX: u64 = 64 << 10;
+/// Of others so many at a time: what bodies take in memory is bounded, whoever sends them.
+const LARGE_MAX: usize = 64;
+/// How long a larger one waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Lets in so many large bodies at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Bodies(Arc<Semaphore>);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_MAX)))
+    }
+}
+
+impl Bodies {
+    /// Waits for the turn of a body that may be large; it is over when what this returns is dropped.
+    ///
+    /// # Errors
+    /// 503.
+    async fn turn(&self, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let said = said.and_then(|length| length.parse::<u64>().ok());
+        let is_coded = headers.contains_key(header::CONTENT_ENCODING);
+        if said.is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) && !is_coded {
+            return Ok(None);
+        }
+        match timeout(TURN_WITHIN, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(Problem::busy("too many large bodies come at once; nothing was done")),
+        }
+    }
+}
+
+/// A body that was read.
+#[derive(Debug)]
+pub(crate) struct Received<T> {
+    pub(crate) json: T,
+    pub(crate) bytes: Bytes,
+    /// Its turn lasts until it is answered.
+    turn: Option<OwnedSemaphorePermit>,
+}
 
 /// Reads a body of JSON.
 ///
 /// # Errors
-/// 415, 408, 413, 400.
-pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<(Json, Bytes), Problem> {
+/// 415, 503, 408, 413, 400.
+pub(crate) async fn read(
+    bodies: &Bodies,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received<Json>, Problem> {
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
         essence.trim().eq_ignore_ascii_case("application/json")
@@ -27,6 +78,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<(Json, Bytes
         let detail = "Content-Type: application/json is needed (curl --json)";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MediaType, detail));
     }
+    let turn = bodies.turn(headers).await?;
     let read = timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await;
     let Ok(read) = read else {
         let detail = "the body did not come in time";
@@ -43,17 +95,19 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<(Json, Bytes
     // Deeper than 128 levels is an error of the parser.
     let json = serde_json::from_slice(&bytes);
     let json = json.map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
-    Ok((json, bytes))
+    Ok(Received { json, bytes, turn })
 }
 
 /// The same, where it must be an object.
 pub(crate) async fn read_object(
+    bodies: &Bodies,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(Map<String, Json>, Bytes), Problem> {
-    match read(headers, body).await? {
-        (Json::Object(object), bytes) => Ok((object, bytes)),
-        (_, _) => Err(Problem::unprocessable("the body is not an object of fields")),
+) -> Result<Received<Map<String, Json>>, Problem> {
+    let Received { json, bytes, turn } = read(bodies, headers, body).await?;
+    match json {
+        Json::Object(json) => Ok(Received { json, bytes, turn }),
+        _ => Err(Problem::unprocessable("the body is not an object of fields")),
     }
 }
 

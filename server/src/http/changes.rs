@@ -53,7 +53,7 @@ pub(crate) struct Changes {
 pub(crate) struct Since {
     /// What the page before said; `now` for what comes from here on; without it, from the beginning
     #[param(min_length = 1, pattern = "^(now|[A-Za-z0-9_-]+)$")]
-    pub(super) cursor: Option<String>,
+    cursor: Option<String>,
     /// Changes of the page, at most; it may have fewer and not be the last
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u16>,
@@ -92,7 +92,7 @@ pub(crate) async fn changes(
     body::accepts(&headers, "application/json")?;
     let caller = api.admit(&headers, &place.space).await?;
     let limit = Part::limit_of(since.limit)?;
-    let feed = Feed::new(&since, limit)?;
+    let feed = Feed::new(since.collections.as_deref(), limit)?;
     let from = match since.cursor.as_deref() {
         None => Position::START,
         Some(NOW) => now(&api, &caller).await?,
@@ -133,8 +133,8 @@ pub(super) struct Page {
 impl Feed {
     /// # Errors
     /// 400.
-    pub(super) fn new(since: &Since, limit: u16) -> Result<Self, Problem> {
-        let pattern = Pattern::parse(since.collections.as_deref().unwrap_or("*"));
+    pub(super) fn new(collections: Option<&str>, limit: u16) -> Result<Self, Problem> {
+        let pattern = Pattern::parse(collections.unwrap_or("*"));
         let pattern = pattern.map_err(|error| Problem::invalid(format!("collections: {error}")))?;
         Ok(Self { pattern, limit: usize::from(limit) })
     }
@@ -165,27 +165,33 @@ impl Feed {
         };
         let standing = Standing::read(answers).map_err(damaged)?.ok_or_else(Problem::storage)?;
         from.resume(&standing)?;
-        let (mut wanted, mut bytes, mut cut) = (Vec::new(), 0, None);
-        let mut last = after;
+        let (mut wanted, mut bytes) = (Vec::<(Seq, RecordKey)>::new(), 0);
+        let mut more = feed.more;
+        // What was looked at last, be it told or not.
+        let mut last = None;
         for row in &feed.rows {
             let (seq, key, len) = read_feed(row).map_err(damaged)?;
             if wanted.len() >= self.limit || bytes >= PAGE_BYTES {
-                cut = Some(last.clone());
+                more = true;
                 break;
             }
-            last = Place { seq, key: Some(key.clone()) };
+            last = Some(seq);
             if self.tells(caller, &key) {
                 bytes += len;
                 wanted.push((seq, key));
             }
         }
-        let cut = cut.or_else(|| feed.more.then_some(last));
+        let cut = last.filter(|_| more).map(|last| match wanted.last() {
+            Some((seq, key)) if *seq == last => Place { seq: *seq, key: Some(key.clone()) },
+            // No cursor names a record that is not told. One position has fewer records than are looked at.
+            Some(_) | None => Place::at(Seq(last.0.saturating_sub(1))),
+        });
         let upto = match &cut {
             Some(place) => base.on_the_way(place.clone()),
             None => Position::at_head(&standing),
         };
         let changes = self.read(api, caller, &base, wanted).await?;
-        Ok(Page { changes, upto, more: cut.is_some() })
+        Ok(Page { changes, upto, more })
     }
 
     fn tells(&self, caller: &Caller, key: &RecordKey) -> bool {

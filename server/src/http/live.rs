@@ -5,7 +5,7 @@
 
 use super::{
     Api, Caller, LAST_EVENT_ID, body, changes,
-    changes::{Feed, NOW, Since},
+    changes::{Feed, NOW},
     cursor::Position,
     list::InSpace,
     problem::{Problem, Refused},
@@ -18,16 +18,36 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
+use serde::Deserialize;
 use std::time::Duration;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
+use utoipa::IntoParams;
 
 /// Changes that are read at once.
 const PAGE_CHANGES: u16 = 100;
 /// A feed without news says something so often, and looks whether its token is still good.
 const QUIET_MAX: Duration = Duration::from_secs(15);
+
+/// Which changes, and from where.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct From {
+    /// What the last page said; `now` for what comes from here on; without it, from the beginning
+    #[param(min_length = 1, pattern = "^(now|[A-Za-z0-9_-]+)$")]
+    cursor: Option<String>,
+    /// Which collections: `*`, `name`, or `name/*` for it and all below it
+    #[param(
+        min_length = 1,
+        max_length = 258,
+        default = "*",
+        pattern = r"^(\*|[^/\x00-\x1f\x7f-\x9f]+(/[^/\x00-\x1f\x7f-\x9f]+)*)$"
+    )]
+    collections: Option<String>,
+}
 
 /// Tells changes as they come
 ///
@@ -41,7 +61,7 @@ const QUIET_MAX: Duration = Duration::from_secs(15);
     operation_id = "watchChanges",
     params(
         InSpace,
-        Since,
+        From,
         ("Last-Event-ID" = Option<String>, Header, description = "the id of the last event that came; goes before `cursor`"),
     ),
     responses(
@@ -55,12 +75,12 @@ const QUIET_MAX: Duration = Duration::from_secs(15);
 pub(crate) async fn live(
     State(api): State<Api>,
     Path(place): Path<InSpace>,
-    Query(since): Query<Since>,
+    Query(since): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "text/event-stream")?;
     let caller = api.admit(&headers, &place.space).await?;
-    let feed = Feed::new(&since, PAGE_CHANGES)?;
+    let feed = Feed::new(since.collections.as_deref(), PAGE_CHANGES)?;
     let permit = api.feeds.clone().try_acquire_owned();
     let permit = permit.map_err(|_full| Problem::crowded("too many live feeds are open"))?;
     let last = body::text(&headers, &LAST_EVENT_ID)?.filter(|last| !last.is_empty());
@@ -136,15 +156,22 @@ impl Reader {
                 // The hub has ended; the next one is watched before the store is read.
                 Ok(Err(_gone)) => match watched(&self.api, &self.caller).await {
                     Ok(commits) => self.commits = commits,
-                    Err(problem) => return Some((last_words(&problem), None)),
+                    Err(problem) => return self.last_words(&problem),
                 },
             }
         }
         match self.read().await {
             Ok(page) => text.push_str(&page),
-            Err(problem) => return Some((last_words(&problem), None)),
+            Err(problem) => return self.last_words(&problem),
         }
         Some((text, Some(self)))
+    }
+
+    /// Why it ends; a process that ends says nothing, and its clients come back to the next one.
+    fn last_words(&self, problem: &Problem) -> Option<Step> {
+        let data = serde_json::to_string(problem).unwrap_or_default();
+        let is_over = *self.stopping.borrow();
+        (!is_over).then(|| (format!("event: problem\ndata: {data}\n\n"), None))
     }
 
     async fn read(&mut self) -> Result<String, Problem> {
@@ -171,9 +198,4 @@ fn write_page(text: &mut String, page: &changes::Page) {
     if page.changes.is_empty() {
         text.push_str(&format!("id: {}\n\n", page.upto.encode()));
     }
-}
-
-fn last_words(problem: &Problem) -> String {
-    let data = serde_json::to_string(problem).unwrap_or_default();
-    format!("event: problem\ndata: {data}\n\n")
 }

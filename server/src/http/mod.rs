@@ -34,6 +34,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use body::Bodies;
 use problem::{Code, Problem};
 use rejoin_core::{
     id::{CollectionName, Pattern, RecordId, RecordKey, SpaceId},
@@ -43,7 +44,7 @@ use rejoin_core::{
 };
 use rejoin_sqlite::SqliteStore;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc::error::SendError, oneshot, watch};
 use tower_http::{
     compression::CompressionLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -52,6 +53,8 @@ use tower_http::{
 };
 use tracing::error;
 
+/// Hubs that are asked in turn, where one has just ended.
+const HUBS_ASKED: usize = 3;
 /// How long a browser may go by what it was told of another origin's rights.
 const PREFLIGHT_HOLDS: Duration = Duration::from_secs(3_600);
 
@@ -69,6 +72,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) struct Api {
     hubs: Arc<Hubs>,
     feeds: Arc<Semaphore>,
+    bodies: Bodies,
     /// Becomes true when the process ends.
     stopping: watch::Receiver<bool>,
 }
@@ -76,7 +80,12 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
         let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { hubs, feeds: Arc::new(Semaphore::new(feeds_max)), stopping }
+        Self {
+            hubs,
+            feeds: Arc::new(Semaphore::new(feeds_max)),
+            bodies: Bodies::default(),
+            stopping,
+        }
     }
 
     /// The routes, for pages of these origins.
@@ -169,13 +178,18 @@ impl Api {
         space: &SpaceId,
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
     ) -> Result<T, Problem> {
-        let inbox = self.hubs.inbox(space);
-        let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
         let (reply, answer) = oneshot::channel();
-        if inbox.send(ToHub::Ask(ask(reply))).await.is_err() {
-            return Err(Problem::busy("the space is opened again"));
+        let mut message = ToHub::Ask(ask(reply));
+        for _ in 0..HUBS_ASKED {
+            let inbox = self.hubs.inbox(space);
+            let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
+            match inbox.send(message).await {
+                Ok(()) => return answer.await.map_err(|_gone| Problem::storage()),
+                // It has just ended, and the next one is opened.
+                Err(SendError(back)) => message = back,
+            }
         }
-        answer.await.map_err(|_gone| Problem::storage())
+        Err(Problem::busy("the space is opened again"))
     }
 }
 

@@ -103,11 +103,9 @@ pub(crate) async fn show(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ShownFor>, Problem> {
-    let (json, _) = {
-        body::accepts(&headers, "application/json")?;
-        body::read(&headers, body).await?
-    };
-    let value = rejoin_json::value(json);
+    body::accepts(&headers, "application/json")?;
+    let received = body::read(&api.bodies, &headers, body).await?;
+    let value = rejoin_json::value(received.json);
     let value = value.map_err(|error| Problem::unprocessable(error.to_string()))?;
     if let Err(error) = Admitted::admit(&value) {
         let code = super::Code::TooLarge;

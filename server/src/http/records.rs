@@ -1,7 +1,9 @@
 //! One record: read, put, patched, removed, made.
 
 use super::{
-    Api, SEQ, body, damaged, etag, forms,
+    Api, SEQ, body,
+    body::Received,
+    damaged, etag, forms,
     problem::{BodyRefused, Problem, Refused, WriteRefused},
     write::{Content, Written},
 };
@@ -162,9 +164,9 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let action = Action::Put(forms::whole(fields).map_err(Problem::unprocessable)?);
-    request.write(&api, "put", action, &bytes).await
+    let (request, body) = Request::read(&api, &named, &headers, body).await?;
+    let action = Action::Put(forms::whole(body.json).map_err(Problem::unprocessable)?);
+    request.write(&api, "put", action, &body.bytes).await
 }
 
 /// Changes some fields of a record
@@ -193,13 +195,13 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let fields = forms::touched(fields).map_err(Problem::unprocessable)?;
+    let (request, body) = Request::read(&api, &named, &headers, body).await?;
+    let fields = forms::touched(body.json).map_err(Problem::unprocessable)?;
     let (name, action) = match how.upsert {
         true => ("upsert", Action::Upsert(fields)),
         false => ("patch", Action::Update(fields)),
     };
-    request.write(&api, name, action, &bytes).await
+    request.write(&api, name, action, &body.bytes).await
 }
 
 /// Removes a record
@@ -256,10 +258,10 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let id = new_id().map_err(|_no_randomness| Problem::storage())?;
     let named = Named { space: place.space, collection: place.collection, id };
-    let (request, fields, bytes) = Request::read(&api, &named, &headers, body).await?;
-    let action = Action::Add(forms::whole(fields).map_err(Problem::unprocessable)?);
+    let (request, body) = Request::read(&api, &named, &headers, body).await?;
+    let action = Action::Add(forms::whole(body.json).map_err(Problem::unprocessable)?);
     // The id is the server's: it tells two requests apart only by their names.
-    let (done, mut told) = request.done(&api, "create", action, &bytes).await?;
+    let (done, mut told) = request.done(&api, "create", action, &body.bytes).await?;
     let written = request.written(&done);
     let path = format!(
         "/v1/spaces/{}/collections/{}/records/{}",
@@ -331,10 +333,10 @@ impl<'a> Request<'a> {
         named: &Named,
         headers: &'a HeaderMap,
         body: Body,
-    ) -> Result<(Self, Map<String, Json_>, axum::body::Bytes), Problem> {
+    ) -> Result<(Self, Received<Map<String, Json_>>), Problem> {
         let request = Self::admit(api, named, headers).await?;
-        let (fields, bytes) = body::read_object(headers, body).await?;
-        Ok((request, fields, bytes))
+        let received = body::read_object(&api.bodies, headers, body).await?;
+        Ok((request, received))
     }
 
     async fn done(

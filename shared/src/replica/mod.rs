@@ -35,7 +35,7 @@ pub use fold::{
 pub use intent::{Intent, Restamped, Row, RowWrite};
 pub use load::{Damage, LoadError, Stored};
 pub use overlay::{Counts, OutboxRow, Overlay, RowState};
-pub use plan::plan_writes;
+pub use plan::plan_row;
 pub use scrub::{META_SCRUBBED, TreeCheck, decode_scrubbed, encode_scrubbed};
 pub use state::{Applied, Replica};
 pub use torn::LostRow;

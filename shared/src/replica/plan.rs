@@ -11,7 +11,11 @@ use crate::{
     codec::{CodecError, encode_record},
     hlc::Stamp,
     id::RecordKey,
-    message::{PushWrite, limits::BATCH_RECORDS_MAX},
+    message::{
+        PushRow,
+        limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
+        wire::row_frame_bytes,
+    },
     record::{Cell, Record, State},
     sorted::SortedMap,
 };
@@ -106,19 +110,38 @@ pub(super) fn plan_all(
     Ok(Planned { writes, sent_about })
 }
 
-/// What `changes` do as one row at `stamp` to the records that `latest` gives, as a peer pushes it.
+/// What `changes` do as one row at `stamp` to the records that `latest` gives, as a peer pushes it; its number and
+/// digest are for who sends it.
 ///
 /// # Errors
 /// [`WriteError`]; `Empty` where there is nothing to be done.
-pub fn plan_writes(
+pub fn plan_row(
     changes: &[Change],
     stamp: Stamp,
     mut latest: impl FnMut(&RecordKey) -> Result<Record, CodecError>,
-) -> Result<Vec<PushWrite>, WriteError> {
+) -> Result<PushRow, WriteError> {
     let planned = plan_all(changes, stamp, &mut latest)?;
     let sent = planned.writes.iter().map(|write| {
         let delta = write.delta(stamp, &latest(&write.key)?);
         Ok(write.sent(delta))
     });
-    sent.collect()
+    let writes = sent.collect::<Result<_, CodecError>>()?;
+    let hlc = stamp.hlc;
+    let row = PushRow { number: 0, hlc, origin: None, insisted: false, digest: [0; 16], writes };
+    check_sent(planned.sent_about, &row)?;
+    Ok(row)
+}
+
+/// The peer gets touched cells in full: small changes of large records may be too much for a frame.
+///
+/// # Errors
+/// [`ChangeError::BatchTooLarge`].
+pub(super) fn check_sent(sent_about: usize, row: &PushRow) -> Result<(), ChangeError> {
+    if sent_about > PAGE_BYTES_AIM {
+        let (got, max) = (row_frame_bytes(row), FRAME_BYTES_MAX);
+        if got > max {
+            return Err(ChangeError::BatchTooLarge { got, max, unit: "bytes to send" });
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use super::{
     entry::Entry,
     intent::{Intent, Restamped, Row},
     overlay::RowState,
-    plan::{Planned, plan_all},
+    plan::{Planned, check_sent, plan_all},
     state::{Applied, Replica},
 };
 use crate::{
@@ -15,8 +15,7 @@ use crate::{
     id::{RecordKey, ReplicaId},
     message::{
         Origin, PushRow,
-        limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX, PAGE_BYTES_AIM},
-        wire::row_frame_bytes,
+        limits::{BATCH_BYTES_MAX, PAGE_BYTES_AIM},
     },
     planted::Bug,
     record::Record,
@@ -92,7 +91,7 @@ impl Replica {
             return Err(ChangeError::BatchTooLarge { got, max, unit }.into());
         }
         if sent_about > PAGE_BYTES_AIM {
-            self.check_sent(&row)?;
+            self.check_row(&row, sent_about)?;
         }
         Ok((row, bytes))
     }
@@ -114,8 +113,8 @@ impl Replica {
         }
     }
 
-    /// The peer gets touched cells in full: small changes of large records may be too much for a frame.
-    fn check_sent(&mut self, row: &Row) -> Result<(), WriteError> {
+    /// Whether the row fits into a frame when it is sent.
+    fn check_row(&mut self, row: &Row, sent_about: usize) -> Result<(), WriteError> {
         let mut writes = Vec::with_capacity(row.writes.len());
         for write in &row.writes {
             let delta = write.delta(row.stamp, &self.latest(&write.key)?);
@@ -126,11 +125,7 @@ impl Replica {
         let number = self.last + 1;
         let (hlc, insisted) = (row.stamp.hlc, row.insisted);
         let sent = PushRow { number, hlc, origin: Some(stamp), insisted, digest, writes };
-        let (got, max) = (row_frame_bytes(&sent), FRAME_BYTES_MAX);
-        if got > max {
-            return Err(ChangeError::BatchTooLarge { got, max, unit: "bytes to send" }.into());
-        }
-        Ok(())
+        Ok(check_sent(sent_about, &sent)?)
     }
 
     /// The record on top of everything, tentative rows included.

@@ -122,3 +122,29 @@ async fn what_no_route_takes_is_told_as_a_problem() {
     assert_eq!(told.header("allow"), "GET,HEAD,PUT,PATCH,DELETE");
     assert_eq!(told.refused(405), "method");
 }
+
+#[tokio::test]
+async fn large_bodies_that_never_come_hold_up_no_small_ones() {
+    let world = World::new().await;
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        let mut slow = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let head = format!(
+            "PUT /v1/spaces/demo/collections/tasks/records/1 HTTP/1.1\r\nHost: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: 900000\r\n\r\n{{",
+            world.address
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut slow, head.as_bytes()).await.unwrap();
+        held.push(slow);
+    }
+    for _ in 0..20 {
+        of("PUT", "2").json("{}").at(&world).await;
+    }
+    of("GET", "2").at(&world).await.is(200);
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
+    let told = of("PUT", "3").json(&large).at(&world).await;
+    assert_eq!(told.header("retry-after"), "1");
+    assert_eq!(told.refused(503), "busy");
+    drop(held);
+    of("PUT", "3").json(&large).at(&world).await.is(201);
+}

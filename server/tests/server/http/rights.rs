@@ -101,6 +101,18 @@ async fn lists_feeds_and_batches_hold_nothing_but_what_the_token_may_see() {
     let told = |change: &serde_json::Value| change["collection"].as_str().unwrap().to_owned();
     let seen: Vec<_> = changes["changes"].as_array().unwrap().iter().map(told).collect();
     assert_eq!(seen, ["open", "own", "own/7"]);
+    // Nor does a cursor name what it passes over.
+    let page = within("GET", "changes?limit=1").by("of-bob").at(&world).await.is(200).json();
+    let mut cursor = page["cursor"].as_str().unwrap().to_owned();
+    for _ in 0..3 {
+        let bytes =
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &cursor);
+        let text = String::from_utf8_lossy(&bytes.unwrap()).into_owned();
+        assert!(!["secret", "open2", "ownother"].iter().any(|name| text.contains(name)), "{text}");
+        let path = format!("changes?limit=1&cursor={cursor}");
+        let page = within("GET", &path).by("of-bob").at(&world).await.is(200).json();
+        page["cursor"].as_str().unwrap().clone_into(&mut cursor);
+    }
     for expected in ["open", "own", "own/7"] {
         assert_eq!(told(&events.change().await.1), expected);
     }

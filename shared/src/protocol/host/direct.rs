@@ -20,9 +20,9 @@ use crate::{
     hlc::Stamp,
     id::{Digest, Incarnation, RecordKey, ReplicaId, Seq},
     io::{KeyRange, Keyspace, Query},
-    protocol::message::{PushRow, RejectCode},
+    protocol::message::RejectCode,
     record::Record,
-    replica::{Change, ChangeError, WriteError, plan_writes},
+    replica::{Change, ChangeError, WriteError, plan_row},
     sorted::SortedSet,
     time::{Millis, WallMillis},
 };
@@ -297,15 +297,13 @@ impl Judging<'_> {
             let stored = records.get(key).and_then(Option::as_deref);
             Ok(stored.map_or_else(Record::default, |stored| stored.record.clone()))
         };
-        let writes = match plan_writes(&row.changes, own, latest) {
-            Ok(writes) => writes,
+        let pushed = match plan_row(&row.changes, own, latest) {
+            Ok(pushed) => pushed,
             Err(WriteError::Change(ChangeError::Empty)) => {
                 return Ok(DirectDone { seq: None, records: Vec::new() });
             }
             Err(refused) => return Err(refusal_of(&refused)),
         };
-        let pushed =
-            PushRow { number: 0, hlc, origin: None, insisted: false, digest: [0; 16], writes };
         let joined = match self.join(replica, &pushed) {
             Verdict::Joined(joined) => joined,
             Verdict::Refused(refused) => return Err(refusal_of_row(refused)),
