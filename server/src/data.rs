@@ -1,6 +1,6 @@
 //! The directory of a server: what is in it, and where.
 //!
-//! Invariant: what the server keeps is in its database and in the key beside it, and in no other file. Absent: what
+//! Invariant: what cannot be had again is in the database and in the key beside it, and in no other file. Absent: what
 //! the files hold.
 
 use std::{
