@@ -56,12 +56,13 @@ impl App {
             .route("/sync", sync)
             .with_state(gate)
             .route("/healthz", get(move || healthz(health)))
-            .merge(api)
             .merge(operations::probes(operations));
         let router = match operations.config.metrics {
             Switch::On => router.merge(operations::metrics(operations)),
             Switch::Off => router,
         };
+        // Last: what no route takes is answered as there.
+        let router = router.merge(api);
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,

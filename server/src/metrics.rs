@@ -6,6 +6,7 @@ use crate::{
     clock,
     data::{DataDir, free_bytes},
     hubs::Hubs,
+    telemetry,
 };
 use prometheus_client::{
     encoding::text::encode,
@@ -30,7 +31,7 @@ use std::{
     fmt, fs,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 type Labels = [(&'static str, &'static str); 1];
@@ -76,6 +77,7 @@ struct Standing {
     wal_bytes: Gauge,
     disk_free_bytes: Gauge,
     backup_last: Gauge,
+    log_lines_dropped: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -115,6 +117,11 @@ impl Default for Metrics {
             database_bytes: new(r, "database_bytes", "Size of the database"),
             wal_bytes: new(r, "wal_bytes", "Size of the database's write-ahead log"),
             disk_free_bytes: new(r, "disk_free_bytes", "Room where the database is"),
+            log_lines_dropped: new(
+                r,
+                "log_lines_dropped",
+                "Lines of the log that nobody read in time",
+            ),
             backup_last: new(r, "backup_last_timestamp_seconds", "End of the last backup, or 0"),
         };
         Self {
@@ -251,6 +258,7 @@ impl Metrics {
         let stats = db.stats();
         standing.transactions.inner().store(stats.transactions, Ordering::Relaxed);
         standing.batches.inner().store(stats.applied, Ordering::Relaxed);
+        standing.log_lines_dropped.inner().store(telemetry::dropped(), Ordering::Relaxed);
         let (all, open) = hubs.count();
         standing.spaces.set(number(all as u64));
         standing.spaces_open.set(number(open as u64));
@@ -265,8 +273,7 @@ impl Metrics {
             standing.disk_free_bytes.set(number(bytes));
         }
         if let Some(at) = data.last_backup() {
-            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            standing.backup_last.set(number(since.as_secs()));
+            standing.backup_last.set(number(at.0 / 1_000));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -41,14 +41,14 @@ impl Spaces {
     pub(crate) async fn open(config: &Config, options: SqliteOptions) -> Result<Self, ServerError> {
         let data = config.data.clone();
         let directory = DataDir::new(&data);
-        let proof_key = directory
-            .make()
-            .and_then(|()| directory.refuse_unfinished())
-            .and_then(|()| secret::proof_key(&data))
-            .map_err(|source| ServerError::Data { path: data.clone(), source })?;
+        let unusable = |source| ServerError::Data { path: data.clone(), source };
+        directory.make().and_then(|()| directory.refuse_unfinished()).map_err(unusable)?;
         let auth = Arc::new(Auth::load(config).await?);
         let database = |source| ServerError::Database { path: data.clone(), source };
         let db = open_database(directory.database(), options).await.map_err(database)?;
+        // Only now nobody puts other files in their place.
+        let proof_key = directory.refuse_unfinished().and_then(|()| secret::proof_key(&data));
+        let proof_key = proof_key.map_err(unusable)?;
         let age = Age::load(db.space(&Age::space()?)).await.map_err(database)?;
         if let Some(behind) = age.behind() {
             let behind = Duration::from_millis(behind.0);

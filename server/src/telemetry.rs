@@ -1,10 +1,12 @@
 //! One line per event, for people or for programs.
 //!
-//! Invariant: no token and no value of a record is ever a field. Absent: metrics, files, rotation.
+//! Invariant: no token and no value of a record is ever a field, and no event waits for whoever reads the lines. Absent:
+//! files, rotation.
 
 use crate::config::{Config, LogFormat};
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 use tracing::{Event, Subscriber, field::Visit};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter,
     filter::ParseError,
@@ -12,20 +14,46 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Sends events to the standard error stream from here on. A later call changes nothing.
+/// Lines that wait to be written; those beyond are dropped and counted.
+const LINES_MAX: usize = 8_192;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Writes what waits when it is dropped, within a second or so.
+#[derive(Debug)]
+#[must_use]
+pub struct Log {
+    _worker: WorkerGuard,
+}
+
+/// Sends events to the standard error stream from here on, by a thread of its own: nobody waits for whoever reads
+/// there. A later call changes nothing.
 ///
 /// # Errors
 /// The filter is none.
-pub fn start(config: &Config) -> Result<(), ParseError> {
+pub fn start(config: &Config) -> Result<Log, ParseError> {
     let filter = filter(config)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_MAX)
+        .thread_name("rejoin-log")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match config.log_format {
         LogFormat::Text => builder.event_format(Line).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_target(false).try_init(),
     };
     // Already set by whoever embeds the server, who decides then.
-    started.ok();
-    Ok(())
+    if started.is_ok() {
+        DROPPED.set(dropped).ok();
+    }
+    Ok(Log { _worker: worker })
+}
+
+/// How many lines were dropped: nobody reads them.
+pub(crate) fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
 /// Whether [`start`] would take the configuration.

@@ -5,7 +5,7 @@ use crate::{Config, Server, shutdown, telemetry};
 use tracing::info;
 
 pub(crate) fn run(config: Config) -> Result<(), CommandError> {
-    telemetry::start(&config)
+    let _log = telemetry::start(&config)
         .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
     info!("configuration: {config}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

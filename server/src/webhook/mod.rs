@@ -141,7 +141,8 @@ impl Poster {
         let posting = async {
             // Whatever happened before this process.
             let spaces = hubs.spaces().into_iter().filter(|space| self.hook.is_about(space));
-            let mut due: BTreeMap<SpaceId, Due> = spaces.map(|space| (space, Due::at_once())).collect();
+            let mut due: BTreeMap<SpaceId, Due> =
+                spaces.map(|space| (space, Due::at_once())).collect();
             loop {
                 self.post_due(&hubs, &mut due).await;
                 let next = due.values().map(|due| due.at).min();

@@ -244,12 +244,48 @@ async fn each_series_moves_with_what_it_counts() {
     disk_fills(&mut seen).await;
     records_come_back(&mut seen).await;
     // These are what they are from the start on.
-    let standing = ["rejoin_build_info", "rejoin_start_time_seconds", "rejoin_disk_free_bytes"];
+    let standing = [
+        "rejoin_build_info",
+        "rejoin_start_time_seconds",
+        "rejoin_disk_free_bytes",
+        // Of a process of its own, see below.
+        "rejoin_log_lines_dropped_total",
+    ];
     let standing = standing.map(str::to_owned).into_iter().collect();
     let still: BTreeSet<String> = seen.all.difference(&seen.moved).cloned().collect();
     assert!(still.is_subset(&standing), "{still:?} does not move");
     assert!(seen.all.len() > 30, "{:?}", seen.all);
     the_dashboard_asks_for_what_there_is(&seen.all);
+}
+
+/// Whoever was to read the log has stopped: a pipe takes 64 KiB, and then nothing more.
+#[cfg(unix)]
+#[tokio::test]
+async fn s15_a_log_that_nobody_reads_keeps_nobody_waiting_and_what_is_dropped_is_counted() {
+    let directory = Directory::new();
+    let data = directory.path().join("data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    command.args(["--listen", "127.0.0.1:0", "--metrics", "on", "--log", "trace", "--data"]);
+    let process = Process::run_unread(command.arg(&data));
+    let mut ada = Client::joined(process.address, "demo", 1).await;
+    let series = "rejoin_log_lines_dropped_total";
+    let dropping = timeout(2 * PATIENCE, async {
+        for serial in 0.. {
+            ada.push(&format!("a{serial}"), "x").await.unwrap();
+            ada.settle().await.unwrap();
+            // Each of them has some lines, and so has each look.
+            if serial % 50 == 0 {
+                let (_, answer) = get(process.address, "/metrics", "").await;
+                if parse(&answer)[series] > 0.0 {
+                    return serial;
+                }
+            }
+        }
+        0
+    });
+    assert!(dropping.await.expect("lines are dropped in time") > 100);
+    assert_eq!(get(process.address, "/readyz", "").await.0, 200);
+    process.terminate();
 }
 
 fn deployed(name: &str) -> String {

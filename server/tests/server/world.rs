@@ -4,10 +4,10 @@ use rejoin_server::{Config, Server, ServerError};
 use rejoin_sqlite::{Rehearsal, SqliteOptions};
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -168,6 +168,9 @@ pub(crate) async fn try_get(
     Some((status, text))
 }
 
+/// What a process writes to its standard error stream.
+type Logged = BufReader<ChildStderr>;
+
 /// The program as a process of its own.
 pub(crate) struct Process {
     child: Child,
@@ -196,6 +199,18 @@ impl Process {
 
     /// The same, and what it logged until it listened.
     pub(crate) fn run_told(command: &mut Command) -> (Self, Vec<String>) {
+        let (child, told, address, read) = Self::spawn(command);
+        let (sender, lines) = unbounded_channel();
+        // It must not stop at a full pipe, whether or not anybody looks at the lines.
+        std::thread::spawn(move || {
+            for line in read.map_while(Result::ok) {
+                sender.send(line).ok();
+            }
+        });
+        (Self { child, address, lines }, told)
+    }
+
+    fn spawn(command: &mut Command) -> (Child, Vec<String>, SocketAddr, Lines<Logged>) {
         let mut told = Vec::new();
         let mut child =
             command.env_clear().stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -208,14 +223,17 @@ impl Process {
                 Some(address.parse().expect("an address"))
             })
             .expect("it listens");
+        (child, told, address, read)
+    }
+
+    /// The same, and nobody reads what it logs once it listens.
+    pub(crate) fn run_unread(command: &mut Command) -> Self {
         let (sender, lines) = unbounded_channel();
-        // It must not stop at a full pipe, whether or not anybody looks at the lines.
-        std::thread::spawn(move || {
-            for line in read.map_while(Result::ok) {
-                sender.send(line).ok();
-            }
-        });
-        (Self { child, address, lines }, told)
+        drop(sender);
+        let (child, _told, address, unread) = Self::spawn(command);
+        // The pipe stays open for as long as this process lives.
+        std::mem::forget(unread);
+        Self { child, address, lines }
     }
 
     pub(crate) fn kill(&mut self) {
