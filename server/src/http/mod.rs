@@ -119,6 +119,7 @@ impl Api {
         });
         router
             .route(openapi::PATH, document)
+            .route("/v1/", any(|| async { Problem::absent() }))
             .route("/v1/{*other}", any(|| async { Problem::absent() }))
             .layer(RequestDecompressionLayer::new())
             .layer(RequestBodyLimitLayer::new(body::BODY_BYTES_MAX))

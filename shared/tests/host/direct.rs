@@ -12,11 +12,11 @@ use rejoin_core::{
             DirectWrite, Expected, Grant, HostInput, MEMO_KEPT, MemoKey, Standing, StoredRecord,
             feed_query, read_feed,
         },
-        message::{Identity, Place},
+        message::{Identity, Message, Place, Refill},
     },
     record::{Kind, Record, State, Value, Visible, visible},
     replica::{Action, Change, FieldAction, FieldChange},
-    testing::block_on,
+    testing::{block_on, memory::MemoryStore},
 };
 use std::num::NonZeroU32;
 
@@ -286,4 +286,32 @@ fn who_reads_the_store_goes_through_the_feed_and_hears_when_his_place_is_no_more
     let mut collected = later;
     collected.horizon = Hlc::from_bits(now.clock.to_bits() + 1);
     assert!(!collected.goes_on(&cursor, now.clock));
+}
+
+/// The story of why an id is good for one epoch: the database is put back to a copy, HTTP goes on counting, and a
+/// device brings back what was counted in between.
+#[test]
+fn increments_before_and_after_a_database_was_put_back_all_count() {
+    let mut world = World::new();
+    let mut device = Client::new(1);
+    // It is there before anything is, so all comes with its feed.
+    device.connect(&mut world);
+    for _ in 0..3 {
+        world.write(vote("a"));
+    }
+    let backup = world.store.snapshot();
+    for _ in 0..2 {
+        world.write(vote("a"));
+    }
+    device.listen(&mut world);
+    let lost = device.kept("a");
+    // The same secret and the copy of the store, as a new start of the server.
+    let mut world = World::on(MemoryStore::from_image(backup), 2);
+    world.write(vote("a"));
+    assert_eq!(world.votes("a"), Some(Visible::Counter(4)));
+    device.connect(&mut world);
+    world.say(device.peer, &Message::Refill(Refill { subscription: 0, entries: vec![lost] }));
+    assert_eq!(world.votes("a"), Some(Visible::Counter(6)));
+    world.write(vote("a"));
+    assert_eq!(world.votes("a"), Some(Visible::Counter(7)));
 }
