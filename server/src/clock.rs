@@ -11,9 +11,12 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Both clocks. Monotonic time counts from the first call.
 pub(crate) fn read() -> Now {
-    // A clock set before 1970 counts as 1970; what is behind is never refused.
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Now { wall: WallMillis(millis(wall)), mono: MonoMillis(millis(START.elapsed())) }
+    Now { wall: wall(SystemTime::now()), mono: MonoMillis(millis(START.elapsed())) }
+}
+
+/// A clock set before 1970 counts as 1970; what is behind is never refused.
+pub(crate) fn wall(time: SystemTime) -> WallMillis {
+    WallMillis(millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
 }
 
 /// The monotonic clock, for what takes less than a millisecond.

@@ -3,11 +3,12 @@
 //! Invariant: what cannot be had again is in the database and in the key beside it, and in no other file. Absent: what
 //! the files hold.
 
+use crate::clock;
+use rejoin_core::time::WallMillis;
 use std::{
     fs::{self, DirBuilder, File},
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 /// Files that are all that a server keeps, the database last.
@@ -70,8 +71,8 @@ impl DataDir {
     }
 
     /// When the last backup was completed.
-    pub(crate) fn last_backup(&self) -> Option<SystemTime> {
-        fs::metadata(self.file(BACKED_UP)).and_then(|file| file.modified()).ok()
+    pub(crate) fn last_backup(&self) -> Option<WallMillis> {
+        fs::metadata(self.file(BACKED_UP)).and_then(|file| file.modified()).ok().map(clock::wall)
     }
 
     /// A backup was completed.

@@ -26,7 +26,6 @@ mod hub;
 mod hubs;
 mod listen;
 mod metrics;
-mod operations;
 mod outgoing;
 mod passes;
 mod secret;

@@ -1,6 +1,6 @@
 //! What the server counts and measures, for Prometheus.
 //!
-//! Invariant: counting never waits, and no label has a value that a client chose. Absent: asking for it (`operations`).
+//! Invariant: counting never waits, and no label has a value that a client chose. Absent: asking for it (`app::operations`).
 
 use crate::{
     clock,
@@ -30,7 +30,7 @@ use rejoin_sqlite::SqliteDb;
 use std::{
     fmt, fs,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 type Labels = [(&'static str, &'static str); 1];
@@ -249,8 +249,7 @@ impl Metrics {
             standing.disk_free_bytes.set(number(bytes));
         }
         if let Some(at) = data.last_backup() {
-            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-            standing.backup_last.set(number(since.as_secs()));
+            standing.backup_last.set(number(at.0 / 1_000));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
