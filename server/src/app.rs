@@ -3,12 +3,13 @@
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
 
+pub(crate) mod operations;
+
 use crate::{
     census::Slot,
     config::Switch,
     health::Health,
     http::Api,
-    operations::{self, Operations},
     ws::{self, Gate},
 };
 use axum::{
@@ -24,6 +25,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::service::TowerToHyperService;
+use operations::Operations;
 use std::{convert::Infallible, path::Path, sync::Arc};
 use tower_http::services::ServeDir;
 

@@ -2,7 +2,6 @@
 
 use rejoin_core::time::{MonoMillis, Now, WallMillis};
 use std::{
-    fs::Metadata,
     sync::LazyLock,
     time::{Duration, Instant, SystemTime},
 };
@@ -12,18 +11,12 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Both clocks. Monotonic time counts from the first call.
 pub(crate) fn read() -> Now {
-    let mono = MonoMillis(millis(START.elapsed()));
-    Now { wall: since_1970(SystemTime::now()), mono }
+    Now { wall: wall(SystemTime::now()), mono: MonoMillis(millis(START.elapsed())) }
 }
 
 /// A clock set before 1970 counts as 1970; what is behind is never refused.
-fn since_1970(time: SystemTime) -> WallMillis {
+pub(crate) fn wall(time: SystemTime) -> WallMillis {
     WallMillis(millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
-}
-
-/// When a file was written last, where the system says it.
-pub(crate) fn modified(file: &Metadata) -> Option<WallMillis> {
-    Some(since_1970(file.modified().ok()?))
 }
 
 /// The monotonic clock, for what takes less than a millisecond.

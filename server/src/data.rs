@@ -72,7 +72,7 @@ impl DataDir {
 
     /// When the last backup was completed.
     pub(crate) fn last_backup(&self) -> Option<WallMillis> {
-        fs::metadata(self.file(BACKED_UP)).ok().as_ref().and_then(clock::modified)
+        fs::metadata(self.file(BACKED_UP)).and_then(|file| file.modified()).ok().map(clock::wall)
     }
 
     /// A backup was completed.

@@ -28,7 +28,6 @@ mod hubs;
 mod listen;
 mod metrics;
 mod news;
-mod operations;
 mod outgoing;
 mod passes;
 mod project;

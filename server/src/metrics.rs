@@ -1,6 +1,6 @@
 //! What the server counts and measures, for Prometheus.
 //!
-//! Invariant: counting never waits, and no label has a value that a client chose. Absent: asking for it (`operations`).
+//! Invariant: counting never waits, and no label has a value that a client chose. Absent: asking for it (`app::operations`).
 
 use crate::{
     clock,

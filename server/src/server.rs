@@ -5,7 +5,7 @@
 
 use crate::{
     age::Age,
-    app::App,
+    app::{App, operations::Operations},
     auth::{Auth, AuthError},
     census::Census,
     config::Config,
@@ -15,7 +15,6 @@ use crate::{
     hubs::Hubs,
     listen,
     metrics::Metrics,
-    operations::Operations,
     project::Projections,
     spaces::Spaces,
     tls::{Tls, TlsError},
