@@ -12,6 +12,7 @@ use crate::{
     news::News,
 };
 use rejoin_core::{
+    codec::CodecError,
     id::{Epoch, SpaceId},
     protocol::{
         host::{HostConfig, PeerId, RefillPolicy},
@@ -122,6 +123,14 @@ impl Hubs {
     /// Spaces that have rows or were asked for.
     pub(crate) fn spaces(&self) -> BTreeSet<SpaceId> {
         self.state().spaces.keys().cloned().collect()
+    }
+
+    /// A stored row is damaged. The space is opened: its hub reads all of it by and by, and puts it right.
+    pub(crate) fn mend(&self, space: &SpaceId, damage: &CodecError) {
+        error!(%space, %damage, "a stored row is damaged");
+        if let Err((_, reason)) = self.inbox(space) {
+            error!(%space, reason, "the space cannot be opened");
+        }
     }
 
     pub(crate) fn auth(&self) -> &Auth {

@@ -103,7 +103,7 @@ pub(super) fn position(cursor: &str) -> Result<Position, Problem> {
 /// 503.
 pub(super) async fn now(api: &Api, caller: &Caller) -> Result<Position, Problem> {
     let store = api.hubs.store(&caller.space);
-    feed::now(&store).await.map_err(|error| Problem::of_feed(&caller.space, &error))
+    feed::now(&store).await.map_err(|error| api.untold(&caller.space, &error))
 }
 
 /// What somebody wants to be told.
@@ -143,7 +143,7 @@ impl Feed {
     ) -> Result<Page, Problem> {
         let store = api.hubs.store(&caller.space);
         let page = feed::page(&store, from, self.limit, |key| self.tells(caller, key)).await;
-        let page = page.map_err(|error| Problem::of_feed(&caller.space, &error))?;
+        let page = page.map_err(|error| api.untold(&caller.space, &error))?;
         let listed = |Change { key, stored, position }| (Listed::of(&key, &stored), position);
         let changes = page.changes.into_iter().map(listed).collect();
         Ok(Page { changes, upto: page.upto, more: page.more })

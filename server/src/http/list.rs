@@ -1,7 +1,7 @@
 //! Many records: the collections of a space, and a collection page by page.
 
 use super::{
-    Api, body, damaged, etag,
+    Api, body, etag,
     problem::{Problem, Refused},
     records::Place,
 };
@@ -128,7 +128,7 @@ pub(crate) async fn records(
     let query = StoredRecord::query_all(&collection, after.as_ref(), rows, PAGE_BYTES);
     let page = page(api.read(&caller.space, &[query]).await?);
     let read = page.rows.iter().map(StoredRecord::read_row).collect::<Result<Vec<_>, _>>();
-    let read = read.map_err(|error| damaged(&caller.space, &error))?;
+    let read = read.map_err(|error| api.damaged(&caller.space, &error))?;
     let last = read.last().filter(|_| page.more).map(|(key, _)| key.id.as_str().to_owned());
     let live = read.iter().filter(|(_, stored)| stored.record.is_live());
     let records = live.map(|(key, stored)| Listed::of(key, stored)).collect();
@@ -188,7 +188,7 @@ pub(crate) async fn collections(
         let rows = api.read(&caller.space, &next).await?.into_iter().flat_map(rows_of);
         let keys = rows.map(|row| Ok(StoredRecord::read_row(&row)?.0.collection));
         let keys = keys.collect::<Result<Vec<_>, _>>();
-        let keys = keys.map_err(|error| damaged(&caller.space, &error))?;
+        let keys = keys.map_err(|error| api.damaged(&caller.space, &error))?;
         let Some(next) = keys.into_iter().min() else {
             return Ok(Json(Collections { collections, cursor: None }));
         };

@@ -23,6 +23,7 @@ pub(crate) use list::Listed;
 
 use crate::{
     auth::{Admission, Pass, Renewed},
+    feed::FeedError,
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
     ws,
@@ -38,6 +39,7 @@ use axum::{
 use body::Bodies;
 use problem::{Code, Problem};
 use rejoin_core::{
+    codec::CodecError,
     id::{CollectionName, Pattern, RecordId, RecordKey, SpaceId},
     io::{Answer, Query},
     port::Store,
@@ -171,6 +173,24 @@ impl Api {
         })
     }
 
+    /// A stored row is damaged.
+    fn damaged(&self, space: &SpaceId, error: &CodecError) -> Problem {
+        self.hubs.mend(space, error);
+        Problem::storage()
+    }
+
+    /// Why the feed cannot be told.
+    fn untold(&self, space: &SpaceId, error: &FeedError) -> Problem {
+        match error {
+            FeedError::Damaged(error) => self.damaged(space, error),
+            FeedError::Gone => Problem::cursor_gone(),
+            FeedError::Store(_) | FeedError::Strange => {
+                error!(%space, %error, "the feed cannot be read");
+                Problem::storage()
+            }
+        }
+    }
+
     /// Asks the space's hub, which is opened at need.
     ///
     /// # Errors
@@ -254,10 +274,4 @@ async fn refuse_strangers(origins: Arc<[String]>, request: Request, next: Next) 
     }
     let detail = "pages of this origin may not ask";
     Problem::new(StatusCode::FORBIDDEN, Code::Forbidden, detail).into_response()
-}
-
-/// A row of the store that is damaged: the hub finds it when it reads it itself.
-fn damaged(space: &SpaceId, error: &rejoin_core::codec::CodecError) -> Problem {
-    error!(%space, %error, "a stored row is damaged");
-    Problem::storage()
 }

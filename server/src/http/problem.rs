@@ -3,7 +3,7 @@
 //! Invariant: whatever answers a request of the API with an error answers with a problem document, also what never
 //! came to a handler. Absent: what led to it.
 
-use crate::{auth::Denial, feed::FeedError};
+use crate::auth::Denial;
 use axum::{
     Json,
     extract::Request,
@@ -11,15 +11,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use rejoin_core::{
-    id::SpaceId,
-    protocol::{
-        host::{DirectAnswer, DirectCode, DirectRefusal},
-        message::ByeCode,
-    },
+use rejoin_core::protocol::{
+    host::{DirectAnswer, DirectCode, DirectRefusal},
+    message::ByeCode,
 };
 use serde::Serialize;
-use tracing::error;
 use utoipa::{IntoResponses, ToSchema};
 
 /// How long who finds something busy or failing stays away, in seconds.
@@ -180,16 +176,7 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Busy, detail).later(CROWDED_AFTER_S)
     }
 
-    /// Why the feed of a space cannot be told.
-    pub(crate) fn of_feed(space: &SpaceId, error: &FeedError) -> Self {
-        if let FeedError::Gone = error {
-            return Self::cursor_gone();
-        }
-        error!(%space, %error, "the feed cannot be read");
-        Self::storage()
-    }
-
-    fn cursor_gone() -> Self {
+    pub(crate) fn cursor_gone() -> Self {
         let detail = "what happened since the cursor cannot be told any more: read everything again, without a cursor";
         Self::new(StatusCode::GONE, Code::CursorGone, detail)
     }

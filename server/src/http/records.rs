@@ -3,7 +3,7 @@
 use super::{
     Api, SEQ, body,
     body::Received,
-    damaged, etag, forms,
+    etag, forms,
     problem::{BodyRefused, Problem, Refused, WriteRefused},
     write::{Content, Written},
 };
@@ -116,7 +116,7 @@ pub(crate) async fn get(
     let Some(Answer::Value(Some(value))) = answers.pop() else {
         return Err(Problem::absent());
     };
-    let stored = StoredRecord::read(&value).map_err(|error| damaged(&caller.space, &error))?;
+    let stored = StoredRecord::read(&value).map_err(|error| api.damaged(&caller.space, &error))?;
     if !stored.record.is_live() {
         return Err(Problem::absent());
     }

@@ -145,6 +145,9 @@ impl Projector {
             if let Err(fault) = self.catch_up_in(hubs, &space).await {
                 let file = self.of_tables.file.display();
                 warn!(%file, %space, %fault, "the tables are behind");
+                if let Fault::Feed(FeedError::Damaged(damage)) = &fault {
+                    hubs.mend(&space, damage);
+                }
                 failed.insert(space);
             }
         }

@@ -184,6 +184,9 @@ impl Poster {
                     let later = before.later(asked);
                     let wait = clock::until(later.at);
                     warn!(webhook = %self.hook, %space, %fault, ?wait, "not delivered");
+                    if let Fault::Feed(FeedError::Damaged(damage)) = &fault {
+                        hubs.mend(&space, damage);
+                    }
                     due.insert(space, later);
                 }
             }
