@@ -246,8 +246,9 @@ impl Judging<'_> {
                 };
                 let accepted = results.iter().filter(done).count();
                 if let Some(memo) = memo.filter(|_| accepted > 0) {
-                    let kept =
-                        Memo { content: memo.content, at: self.now.wall, results: results.clone() };
+                    // By the clock that it is forgotten by.
+                    let at = self.clock.last().wall();
+                    let kept = Memo { content: memo.content, at, results: results.clone() };
                     self.known.memos.insert(memo.name, Some(Ok(kept.clone())));
                     self.judged.memos.insert(memo.name, kept);
                 }
