@@ -102,7 +102,8 @@ impl Said {
         if line.ends_with(" collected") || line.contains(" collected ") {
             self.collected.fetch_add(1, Ordering::Relaxed);
         }
-        if [" ERROR ", "panicked", "rror: "].iter().any(|part| line.contains(part)) {
+        let is_last_word = line.starts_with("rejoin-server: ");
+        if is_last_word || [" ERROR ", "panicked"].iter().any(|part| line.contains(part)) {
             self.errors.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
     }
