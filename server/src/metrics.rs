@@ -7,6 +7,7 @@ use crate::{
     data::{DataDir, free_bytes},
     hubs::Hubs,
     telemetry,
+    webhook::Webhook,
 };
 use prometheus_client::{
     encoding::text::encode,
@@ -168,8 +169,8 @@ impl Default for Metrics {
 
 impl Metrics {
     /// How far the receiver of a webhook is behind, and what it took and did not take.
-    pub(crate) fn webhook(&self, url: &str) -> (Gauge, Counter, Counter) {
-        let label = vec![("url", url.to_owned())];
+    pub(crate) fn webhook(&self, hook: &Webhook) -> (Gauge, Counter, Counter) {
+        let label = vec![("webhook", hook.to_string())];
         (
             self.webhook_lag.get_or_create(&label).clone(),
             self.webhook_taken.get_or_create(&label).clone(),

@@ -51,10 +51,15 @@ impl Unread {
 }
 
 impl Follower {
+    /// Spaces with something new, if there are any.
+    pub(crate) fn take(&self) -> BTreeSet<SpaceId> {
+        take(&mut *lock(&self.0.spaces))
+    }
+
     /// Spaces with something new, at least one. Cancel safe.
     pub(crate) async fn next(&self) -> BTreeSet<SpaceId> {
         loop {
-            let spaces = take(&mut *lock(&self.0.spaces));
+            let spaces = self.take();
             if !spaces.is_empty() {
                 return spaces;
             }

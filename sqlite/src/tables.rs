@@ -212,31 +212,31 @@ impl Tables {
     /// # Errors
     /// The fault of SQLite.
     pub fn reached(&self, space: &str) -> Result<Option<Reached>, SqliteError> {
-        let mut asked = self
-            .connection
-            .prepare_cached("SELECT cursor, seq, complete FROM rejoin_spaces WHERE space = ?")?;
-        let reached = asked.query_row([space], |row| {
-            let (cursor, seq, complete) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Reached { cursor, seq: i64::cast_unsigned(seq), complete })
-        });
-        Ok(reached.optional()?)
+        reached(&self.connection, space)
     }
 
-    /// Takes in what has changed in a space, and how far that is, at once. `anew`: what is there of the space goes
-    /// before.
+    /// Takes in what has changed in a space since `from`, and how far that is, at once. `anew`: what is there of the
+    /// space goes before. `false`, and nothing has changed: the tables are not at `from`, somebody else wrote them.
     ///
     /// # Errors
     /// The fault of SQLite; nothing has changed then.
     pub fn apply(
         &mut self,
         space: &str,
+        from: Option<&Reached>,
         anew: bool,
         rows: &[TableRow],
-        reached: &Reached,
-    ) -> Result<(), SqliteError> {
+        upto: &Reached,
+    ) -> Result<bool, SqliteError> {
         self.refresh()?;
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Nobody else writes from here on.
+        if pragma(&transaction, "data_version")? != self.version
+            || reached(&transaction, space)?.as_ref() != from
+        {
+            return Ok(false);
+        }
         // What was made counts once it is committed.
         let mut known = self.known.clone();
         if anew {
@@ -248,13 +248,13 @@ impl Tables {
         for row in rows {
             put(&transaction, &mut known, space, row)?;
         }
-        let Reached { cursor, seq, complete } = reached;
+        let Reached { cursor, seq, complete } = upto;
         transaction
             .prepare_cached("INSERT OR REPLACE INTO rejoin_spaces VALUES (?, ?, ?, ?)")?
             .execute(params![space, cursor, seq.cast_signed(), complete])?;
         transaction.commit()?;
         self.known = known;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -310,8 +310,11 @@ fn make_table(
     if known.contains_key(collection) {
         return Ok(());
     }
+    // People make views and indexes of their own.
+    let mut names = transaction.prepare_cached("SELECT name FROM sqlite_schema")?;
+    let names = names.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     let is_taken = |name: &str| {
-        is_reserved(name) || known.values().any(|table| table.name.eq_ignore_ascii_case(name))
+        is_reserved(name) || names.iter().any(|taken| taken.eq_ignore_ascii_case(name))
     };
     let name = free(collection, is_taken);
     let (table, rest) = (quoted(&name), quoted(REST));
@@ -348,6 +351,16 @@ fn make_column(
     transaction.execute(known, [collection, field, &name])?;
     table.columns.insert(field.to_owned(), name.clone());
     Ok(Some(name))
+}
+
+fn reached(connection: &Connection, space: &str) -> Result<Option<Reached>, SqliteError> {
+    let mut asked = connection
+        .prepare_cached("SELECT cursor, seq, complete FROM rejoin_spaces WHERE space = ?")?;
+    let reached = asked.query_row([space], |row| {
+        let (cursor, seq, complete) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Reached { cursor, seq: i64::cast_unsigned(seq), complete })
+    });
+    Ok(reached.optional()?)
 }
 
 /// SQLite's own, and those of this module.

@@ -9,7 +9,8 @@ pub(crate) fn run(config: Config) -> Result<(), CommandError> {
         .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
     info!("configuration: {config}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(CommandError::Runtime)?.block_on(async {
+    let runtime = runtime.map_err(CommandError::Runtime)?;
+    let served = runtime.block_on(async {
         let server = Server::open(config).await?;
         let asked = shutdown::asked();
         let shutdown = async {
@@ -19,5 +20,8 @@ pub(crate) fn run(config: Config) -> Result<(), CommandError> {
         };
         server.run(shutdown).await?;
         Ok(())
-    })
+    });
+    // The database is closed: what still waits for somebody else's answer may end with the process.
+    runtime.shutdown_background();
+    served
 }

@@ -4,8 +4,10 @@
 //! that has changed, as it is now; a record that moves on while pages are read comes in a later one. Absent: rights,
 //! and who is told.
 
+mod lag;
 mod position;
 
+pub(crate) use lag::Lag;
 pub(crate) use position::Position;
 
 use rejoin_core::{

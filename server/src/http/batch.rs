@@ -155,15 +155,20 @@ pub(crate) async fn write(
     if batch.items.is_empty() || batch.items.len() > ITEMS_MAX {
         return Err(Problem::unprocessable(format!("a batch has 1 to {ITEMS_MAX} items")));
     }
-    let content = Content { parts: &["batch"], conditions: [None, None], body: &received.bytes };
     let wanted = batch.items.into_iter().enumerate().map(|(at, item)| {
         item.wanted().map_err(|why| Problem::unprocessable(format!("item {at}: {why}")))
     });
     let wanted = wanted.collect::<Result<Vec<Wanted>, Problem>>()?;
+    let reads =
+        |change: &Change| caller.grant.reads(&Pattern::Exact(change.key.collection.clone()));
+    // The answer that is kept has a result for each of those: with other rights it is another request.
+    let seen: String =
+        wanted.iter().map(|(change, _)| if reads(change) { '1' } else { '0' }).collect();
+    let parts = ["batch", seen.as_str()];
+    let content = Content { parts: &parts, conditions: [None, None], body: &received.bytes };
     // What the caller may not read looks as what is not there.
     let items = wanted.into_iter().map(|(change, expected)| {
-        let reads = caller.grant.reads(&Pattern::Exact(change.key.collection.clone()));
-        if reads { Ok((change, expected)) } else { Err(Problem::absent()) }
+        if reads(&change) { Ok((change, expected)) } else { Err(Problem::absent()) }
     });
     if batch.atomic {
         let items = items.collect::<Result<Vec<_>, Problem>>()?;

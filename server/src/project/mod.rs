@@ -12,13 +12,12 @@ pub(crate) use projection::{FileOfTables, by_file};
 pub use projection::{Projection, ProjectionError};
 
 use crate::{
-    feed::{self, FeedError, Position},
+    feed::{self, FeedError, Lag, Position},
     hubs::Hubs,
     metrics::Metrics,
     news::Follower,
 };
 use cells::row;
-use prometheus_client::metrics::gauge::Gauge;
 use rejoin_core::id::{RecordKey, SpaceId};
 use rejoin_sqlite::{Reached, SqliteError, TableRow, Tables};
 use std::{
@@ -73,7 +72,7 @@ impl Projections {
                 .map_err(|error| (of_tables.file.clone(), error))?;
             let tables = Arc::new(Mutex::new(tables));
             let lag = metrics.projection_lag(&of_tables.file);
-            files.push(Projector { of_tables, tables, lag });
+            files.push(Projector { of_tables, tables, lag: Lag::new(lag) });
         }
         Ok(Self { files })
     }
@@ -97,8 +96,8 @@ impl Projections {
 struct Projector {
     of_tables: FileOfTables,
     tables: Arc<Mutex<Tables>>,
-    /// Places of the feed that it lacked when it last looked.
-    lag: Gauge,
+    /// Places of the feeds that it lacked when it last looked.
+    lag: Lag,
 }
 
 impl Projector {
@@ -123,7 +122,8 @@ impl Projector {
     async fn next(&self, hubs: &Hubs, news: &Follower, failed: bool) -> BTreeSet<SpaceId> {
         if failed {
             sleep(RETRIES_AFTER).await;
-            return BTreeSet::new();
+            // Nobody waits for a space that fails.
+            return news.take();
         }
         loop {
             tokio::select! {
@@ -176,23 +176,22 @@ impl Projector {
             };
             let more = page.more;
             let seq = page.upto.furthest();
-            self.is_behind(page.head.0.saturating_sub(from.furthest().0));
+            self.lag.set(space, page.head.0.saturating_sub(from.furthest().0));
             if page.upto != from || anew {
                 let complete = (complete && !anew) || !more;
-                let reached = Reached { cursor: page.upto.encode(), seq: seq.0, complete };
+                let upto = Reached { cursor: page.upto.encode(), seq: seq.0, complete };
                 let rows =
                     page.changes.iter().map(|change| row(&change.key, &change.stored)).collect();
-                self.apply(space, anew, rows, reached).await?;
+                if !self.apply(space, reached, anew, rows, upto).await? {
+                    // Somebody has emptied the file meanwhile.
+                    continue;
+                }
             }
             if !more {
-                self.is_behind(0);
+                self.lag.set(space, 0);
                 return Ok(());
             }
         }
-    }
-
-    fn is_behind(&self, places: u64) {
-        self.lag.set(i64::try_from(places).unwrap_or(i64::MAX));
     }
 
     async fn reached(&self, space: &SpaceId) -> Result<Option<Reached>, Fault> {
@@ -203,12 +202,13 @@ impl Projector {
     async fn apply(
         &self,
         space: &SpaceId,
+        from: Option<Reached>,
         anew: bool,
         rows: Vec<TableRow>,
-        reached: Reached,
-    ) -> Result<(), Fault> {
+        upto: Reached,
+    ) -> Result<bool, Fault> {
         let (tables, space) = (Arc::clone(&self.tables), space.clone());
-        let apply = move || lock(&tables).apply(space.as_str(), anew, &rows, &reached);
+        let apply = move || lock(&tables).apply(space.as_str(), from.as_ref(), anew, &rows, &upto);
         Ok(spawn_blocking(apply).await??)
     }
 }

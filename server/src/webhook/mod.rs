@@ -3,7 +3,8 @@
 //! Each webhook has a task that follows the feeds of the spaces it is about, from where it is known to stand.
 //! Invariant: of one space one delivery is under way at a time, and the next one begins where the last one that was
 //! taken ended: so the changes of a record come in order, and none is left out. A delivery comes again until it is
-//! taken, and may come again after a crash: who keeps the cursor of each with what it did does everything once.
+//! taken, and may come again after a crash: who keeps the cursor of each, and the place of each record, with what it did
+//! does everything once.
 //! Absent: what receivers do.
 
 mod delivery;
@@ -16,13 +17,13 @@ pub use secrets::{SecretsError, WebhookSecrets};
 
 use crate::{
     clock,
-    feed::{self, FeedError},
+    feed::{self, FeedError, Lag},
     hubs::Hubs,
     metrics::Metrics,
 };
 use delivery::{Delivery, Refusal};
 use place::{Place, Places};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use prometheus_client::metrics::counter::Counter;
 use rejoin_core::{
     id::{NameError, RecordKey, SpaceId},
     time::{Millis, MonoMillis},
@@ -96,12 +97,12 @@ impl Webhooks {
     ) -> Result<Self, NameError> {
         let secrets = Arc::new(secrets.cloned().unwrap_or_default());
         let posters = hooks.iter().map(|hook| {
-            let (lag, taken, failed) = metrics.webhook(hook.url());
+            let (lag, taken, failed) = metrics.webhook(hook);
             Ok(Poster {
                 places: Places::new(db, hook)?,
                 hook: Arc::new(hook.clone()),
                 secrets: Arc::clone(&secrets),
-                lag,
+                lag: Lag::new(lag),
                 taken,
                 failed,
             })
@@ -129,8 +130,8 @@ struct Poster {
     hook: Arc<Webhook>,
     secrets: Arc<WebhookSecrets>,
     places: Places,
-    /// Places of the feed that the receiver lacked when it was last looked at.
-    lag: Gauge,
+    /// Places of the feeds that the receiver lacked when they were last looked at.
+    lag: Lag,
     taken: Counter,
     failed: Counter,
 }
@@ -206,7 +207,7 @@ impl Poster {
             page => page?,
         };
         let more = page.more;
-        self.is_behind(page.head.0.saturating_sub(from.position.furthest().0));
+        self.lag.set(space, page.head.0.saturating_sub(from.position.furthest().0));
         if page.upto != from.position {
             let mut upto = Place { position: page.upto.clone(), told: from.told.clone() };
             if !page.changes.is_empty() {
@@ -219,13 +220,9 @@ impl Poster {
             self.places.write(space, &upto).await?;
         }
         if !more {
-            self.is_behind(0);
+            self.lag.set(space, 0);
         }
         Ok(more)
-    }
-
-    fn is_behind(&self, places: u64) {
-        self.lag.set(i64::try_from(places).unwrap_or(i64::MAX));
     }
 }
 

@@ -11,8 +11,8 @@
 use super::{
     Grant, Host, HostNote, HostOutput,
     group::{Judging, Known, Refused, Verdict},
-    layout::{self, ReplicaRow},
-    memo::Memo,
+    layout::ReplicaRow,
+    memo::{self, Memo},
     pipeline::Job,
     receive::JOBS_MAX,
 };
@@ -220,11 +220,11 @@ impl Known {
         if self.memos.is_empty() {
             return Vec::new();
         }
-        let get = |name| Query::Get { keyspace: Keyspace::Meta, key: layout::memo_key(name) };
+        let get = |name| Query::Get { keyspace: Keyspace::Meta, key: memo::memo_key(name) };
         let over = WallMillis(now.0.saturating_sub(MEMO_KEPT.0));
         let range = KeyRange {
-            start: layout::MEMO_TIME_KEY.to_vec(),
-            end: Some(layout::memo_time_key(over, &[])),
+            start: memo::MEMO_TIME_KEY.to_vec(),
+            end: Some(memo::memo_time_key(over, &[])),
         };
         let scan = Query::scan(Keyspace::Meta, range, MEMOS_FORGOTTEN);
         self.memos.keys().map(get).chain([scan]).collect()

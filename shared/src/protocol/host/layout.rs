@@ -342,25 +342,6 @@ pub(super) fn decode_lineage(value: &[u8]) -> Result<Vec<Left>, Damaged> {
     Ok(lineage)
 }
 
-/// Before the name of a request: its answer.
-const MEMO_KEY: &[u8] = b"memo/";
-/// Before the time of an answer and the name of its request.
-pub(super) const MEMO_TIME_KEY: &[u8] = b"memoat/";
-
-pub(super) fn memo_key(name: &[u8; 32]) -> Vec<u8> {
-    [MEMO_KEY, name].concat()
-}
-
-pub(super) fn memo_time_key(at: WallMillis, name: &[u8]) -> Vec<u8> {
-    [MEMO_TIME_KEY, &at.0.to_be_bytes(), name].concat()
-}
-
-/// The request that a row of the index of answers names.
-pub(super) fn parse_memo_time(key: &[u8]) -> Option<[u8; 32]> {
-    let (_, name) = key.strip_prefix(MEMO_TIME_KEY)?.split_first_chunk::<8>()?;
-    name.try_into().ok()
-}
-
 pub(super) const HEAD_KEY: &[u8] = b"head";
 pub(super) const LINEAGE_KEY: &[u8] = b"lineage";
 pub(super) const HORIZON_KEY: &[u8] = b"horizon";

@@ -12,6 +12,25 @@ use crate::{
 };
 use alloc::{string::String, vec::Vec};
 
+/// Before the name of a request: its answer.
+const MEMO_KEY: &[u8] = b"memo/";
+/// Before the time of an answer and the name of its request.
+pub(super) const MEMO_TIME_KEY: &[u8] = b"memoat/";
+
+pub(super) fn memo_key(name: &[u8; 32]) -> Vec<u8> {
+    [MEMO_KEY, name].concat()
+}
+
+pub(super) fn memo_time_key(at: WallMillis, name: &[u8]) -> Vec<u8> {
+    [MEMO_TIME_KEY, &at.0.to_be_bytes(), name].concat()
+}
+
+/// The request that a row of the index of answers names.
+pub(super) fn parse_memo_time(key: &[u8]) -> Option<[u8; 32]> {
+    let (_, name) = key.strip_prefix(MEMO_TIME_KEY)?.split_first_chunk::<8>()?;
+    name.try_into().ok()
+}
+
 /// What a request asked for, and what it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memo {
@@ -119,14 +138,14 @@ impl Memos {
 
     pub(super) fn write(&self, batch: &mut Batch) {
         for key in &self.over {
-            if let Some(name) = layout::parse_memo_time(key) {
-                batch.delete(Keyspace::Meta, layout::memo_key(&name));
+            if let Some(name) = parse_memo_time(key) {
+                batch.delete(Keyspace::Meta, memo_key(&name));
             }
             batch.delete(Keyspace::Meta, key.clone());
         }
         for (name, memo) in &self.kept {
-            batch.put(Keyspace::Meta, layout::memo_key(name), memo.encode());
-            batch.put(Keyspace::Meta, layout::memo_time_key(memo.at, name), Vec::new());
+            batch.put(Keyspace::Meta, memo_key(name), memo.encode());
+            batch.put(Keyspace::Meta, memo_time_key(memo.at, name), Vec::new());
         }
     }
 }
