@@ -140,6 +140,10 @@ pub enum Bug {
     RemovalsUnsynced,
     /// A boot collects whatever is dead, as nobody is connected who could need it.
     BootCollects,
+    /// The answer to a request is not kept with its effect.
+    AnswersForgotten,
+    /// What a request expects of a record is not looked at.
+    ExpectedIgnored,
 }
 
 /// The bug that is planted, if one is.

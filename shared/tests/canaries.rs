@@ -97,6 +97,8 @@ canaries! {
     fn m09_roots_of_what_is_not_subscribed_to_are_found();
     fn s03_a_removal_that_is_not_synced_is_found();
     fn s04_a_boot_that_collects_what_is_dead_is_found();
+    fn p01_answers_that_are_not_kept_are_found();
+    fn a_write_in_spite_of_what_was_expected_is_found();
 }
 
 #[test]

@@ -8,7 +8,10 @@ use rejoin_core::{
     port::Store,
     protocol::{
         engine::{Engine, EngineConfig, Input, Output, Wish},
-        host::{Grant, Host, HostConfig, HostInput, HostOutput, PeerId},
+        host::{
+            DirectRow, DirectWrite, Expected, Grant, Host, HostConfig, HostInput, HostOutput,
+            MemoKey, PeerId,
+        },
         limits::FRAME_BYTES_MAX,
         message::{Hello, Message, Place, Right, Subscription},
         wire::{Assembler, decode, split_frame},
@@ -19,7 +22,7 @@ use rejoin_core::{
     time::{Millis, MonoMillis, Now, WallMillis},
     tree::WalkLimits,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Effects that one input may have: far more than any has that comes to an end.
 const EFFECTS_MAX: usize = 100_000;
@@ -40,6 +43,8 @@ pub(crate) struct Server {
     /// Messages on their way to peers.
     pub(crate) said: VecDeque<(PeerId, Vec<u8>)>,
     gone: Vec<PeerId>,
+    calls: u64,
+    answered: BTreeSet<u64>,
 }
 
 impl Server {
@@ -53,7 +58,8 @@ impl Server {
         config.scrub = Some(Millis(1_000));
         let now = later(start(), millis);
         let host = Host::open(config, now);
-        let mut server = Self { host, store, now, said: VecDeque::new(), gone: Vec::new() };
+        let (said, gone, answered) = (VecDeque::new(), Vec::new(), BTreeSet::new());
+        let mut server = Self { host, store, now, said, gone, calls: 0, answered };
         server.run();
         server
     }
@@ -87,6 +93,22 @@ impl Server {
         self.put(HostInput::Deadline);
     }
 
+    /// Somebody without a replica writes what `rng` draws, under one of a few names.
+    pub(crate) fn call(&mut self, rng: &mut Rng) {
+        self.calls += 1;
+        let memo =
+            MemoKey { name: [rng.one_of(1, &[2, 3]); 32], content: [rng.one_of(1, &[2]); 32] };
+        let memo = (!rng.once_in(4)).then_some(memo);
+        let rows = (0..=rng.below(3)).map(|_| called(rng)).collect();
+        let grant = grant(rng.one_of("p1", &["p2"]).to_owned(), !rng.once_in(8));
+        self.put(HostInput::Write(DirectWrite { number: self.calls, grant, rows, memo }));
+    }
+
+    /// Whether all who wrote without a replica have heard what became of it.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.len() as u64 == self.calls
+    }
+
     fn put(&mut self, input: HostInput) {
         self.host.handle(self.now, input);
         self.run();
@@ -113,6 +135,10 @@ impl Server {
                 }
                 HostOutput::Close { peer, .. } => {
                     self.gone.push(peer);
+                    continue;
+                }
+                HostOutput::Written { number, .. } => {
+                    assert!(self.answered.insert(number), "one answer each");
                     continue;
                 }
                 _ => continue,
@@ -291,6 +317,18 @@ fn change(rng: &mut Rng) -> Change {
         _ => Action::Upsert(fields),
     };
     Change { key: RecordKey { collection, id }, action }
+}
+
+fn called(rng: &mut Rng) -> DirectRow {
+    let changes: Vec<Change> = (0..=rng.below(2)).map(|_| change(rng)).collect();
+    let key = change(rng).key;
+    let expected = match rng.below(6) {
+        0 => vec![(key, Expected::Live)],
+        1 => vec![(key, Expected::Absent)],
+        2 => vec![(key, Expected::OneOf(Vec::new()))],
+        _ => Vec::new(),
+    };
+    DirectRow { expected, changes }
 }
 
 fn field(rng: &mut Rng) -> FieldChange {

@@ -17,6 +17,7 @@ const HELLO: u8 = 250;
 const TIME: u8 = 251;
 const LEAVE: u8 = 252;
 const RIGHTS: u8 = 253;
+const CALL: u8 = 254;
 /// What kinds of items mean to an engine; others are messages.
 const WRITE: u8 = 250;
 const RECONNECT: u8 = 252;
@@ -46,11 +47,14 @@ pub(crate) fn host(bytes: &[u8]) {
                 server.greet(PeerId(1), true);
             }
             RIGHTS => server.regrant(PeerId(1), item.bytes.is_empty()),
+            CALL => server.call(&mut Rng::new(millis(item.bytes))),
             _ => server.hear(peer, item.bytes.to_vec()),
         }
     }
     server.greet(PeerId(9), true);
     assert!(server.welcomes(PeerId(9)), "others are served");
+    server.pass(1_000);
+    assert!(server.has_answered(), "whoever asked is told");
 }
 
 /// A server says what is made up to an engine that writes. Whatever it says, what is in memory is what is stored.
@@ -136,6 +140,11 @@ fn recorded(rng: &mut Rng, to_server: bool) -> Vec<u8> {
                 }
             });
             write(&mut device, rng, &mut input);
+            if to_server && rng.once_in(2) {
+                let seed = u32::try_from(rng.below(1 << 20)).unwrap_or(0);
+                server.call(&mut Rng::new(u64::from(seed)));
+                add(&mut input, CALL, &seed.to_be_bytes());
+            }
             other.write(rng);
             talk(&mut other, &mut server, PeerId(2), 1_000, |_, _| {});
         }

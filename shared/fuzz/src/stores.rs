@@ -26,6 +26,8 @@ const WAYS: u8 = 8;
 const LIVED_MS: u64 = 3_600_000;
 /// How often its devices have met the server by then.
 const ROUNDS: u64 = 4;
+/// With this, and those that follow, some who have no replica do something that is kept.
+const CALLS_SEED: u64 = 30;
 /// Entries at which the device's log was folded: some stand behind the last fold.
 const FOLD_ENTRIES_MIN: u64 = 16;
 
@@ -105,6 +107,7 @@ fn lived() -> &'static (Lived, Lived) {
                 device.write(&mut rng);
                 device.disconnect();
             }
+            server.call(&mut Rng::new(CALLS_SEED + round));
             server.pass(2_000);
         }
         // Both look through what they have stored, and note how far they are.
@@ -157,6 +160,7 @@ pub(crate) fn server(bytes: &[u8]) {
     let [meets, bytes @ ..] = bytes else { return };
     let (of_device, of_server) = lived();
     let mut server = Server::later_on(of_server.changed(Items(bytes)), LIVED_MS);
+    server.call(&mut Rng::new(u64::from(*meets)));
     (0..3).for_each(|_| server.pass(2_000));
     let (store, number) = match meets % 8 {
         0 => (of_device.store(), 1),
@@ -215,7 +219,8 @@ mod tests {
         assert!(!has(device, Keyspace::Page, word).is_empty());
         // Rows that were accepted, and copies.
         assert_eq!(has(server, Keyspace::Log, first), ["1", "2"].map(str::to_owned).into());
-        let meta = ["grave", "head", "horizon", "ledger", "lineage", "replica", "scrub"];
+        let meta =
+            ["grave", "head", "horizon", "ledger", "lineage", "memo", "memoat", "replica", "scrub"];
         assert_eq!(has(server, Keyspace::Meta, word), meta.map(str::to_owned).into());
         for space in [Keyspace::Records, Keyspace::Feed, Keyspace::Tree] {
             assert!(!has(server, space, word).is_empty());

@@ -31,6 +31,15 @@ pub(super) fn parse_memo_time(key: &[u8]) -> Option<[u8; 32]> {
     name.try_into().ok()
 }
 
+/// The name of a request, and where each part of it was done, of a row that keeps an answer.
+#[cfg(feature = "test-util")]
+pub(super) fn kept_answer(row: &crate::io::Row) -> Option<([u8; 32], Vec<Option<Seq>>)> {
+    let name = row.key.strip_prefix(MEMO_KEY)?.try_into().ok()?;
+    let memo = Memo::decode(&row.value).ok()?;
+    let places = memo.results.iter().map(|result| result.as_ref().ok().and_then(|done| done.seq));
+    Some((name, places.collect()))
+}
+
 /// What a request asked for, and what it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memo {

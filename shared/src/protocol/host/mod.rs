@@ -85,6 +85,13 @@ pub fn accepted_row(row: &crate::io::Row) -> Option<(crate::hlc::Stamp, [u8; 16]
     Some((layout::parse_log_key(&row.key)?, accepted.digest, accepted.seq))
 }
 
+/// An answer that the store keeps: the name of its request, and where each part of that was done.
+#[cfg(feature = "test-util")]
+#[must_use]
+pub fn kept_answer(row: &crate::io::Row) -> Option<([u8; 32], Vec<Option<Seq>>)> {
+    memo::kept_answer(row)
+}
+
 /// Serves one space to many peers.
 ///
 /// Feed each input to [`Self::handle`] and drain [`Self::poll`] before the next one. Outputs are carried

@@ -72,6 +72,7 @@ fn forget_nothing(plan: &mut Plan) {
     plan.record_bytes_max = u32::MAX;
     plan.drift_ppm = 0;
     plan.heals_some = false;
+    plan.call_one_in = 0;
 }
 
 /// The server comes back with old copies of its store.
@@ -127,8 +128,18 @@ fn server_forgets(plan: &mut Plan) {
     plan.away_one_in = 4;
 }
 
+/// Those who have no replica ask for much, and some do not hear what became of it.
+fn all_call(plan: &mut Plan) {
+    forget_nothing(plan);
+    plan.step_one_in = 0;
+    plan.records = 2;
+    plan.record_bytes_max = u32::MAX;
+    plan.call_one_in = 1;
+    plan.writes += 20;
+}
+
 /// All of them.
-pub const CANARIES: [Canary; 64] = [
+pub const CANARIES: [Canary; 66] = [
     Canary {
         bug: Bug::RowGoesAtAck,
         name: "a_row_that_goes_at_its_acknowledgement_is_found",
@@ -669,5 +680,19 @@ pub const CANARIES: [Canary; 64] = [
             forget_nothing(plan);
             plan.restart_one_in = 5;
         },
+    },
+    Canary {
+        bug: Bug::AnswersForgotten,
+        name: "p01_answers_that_are_not_kept_are_found",
+        stands_for: "what is asked for twice under one name, as its first answer was lost, is done twice",
+        draw: Plan::draw,
+        force: all_call,
+    },
+    Canary {
+        bug: Bug::ExpectedIgnored,
+        name: "a_write_in_spite_of_what_was_expected_is_found",
+        stands_for: "who writes on the version of a record that he has read overwrites a later one",
+        draw: Plan::draw,
+        force: all_call,
     },
 ];

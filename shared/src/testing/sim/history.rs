@@ -325,7 +325,7 @@ impl World {
         for (device, base) in self.server.held.iter().filter(|(at, _)| !self.dead.contains(at)) {
             // What was removed may be forgotten since.
             let forgets = self.plan.retention_ms.is_some();
-            let kept = base.iter().filter(|(key, _)| !forgets || !self.ledger.removes(key));
+            let kept = base.iter().filter(|(key, _)| !forgets || !self.removes(key));
             for (key, held) in kept {
                 let mut there = all.get(key).cloned().unwrap_or_default();
                 // When it was removed is the server's to say.

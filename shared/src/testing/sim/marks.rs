@@ -3,16 +3,21 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What happens now and then over some thousand seeds.
-pub const SOMETIMES: [&str; 96] = [
+pub const SOMETIMES: [&str; 101] = [
     "account changed",
     "account met",
     "adopted",
     "another release met",
+    "answer lost",
+    "answer remembered",
     "away",
     "away for long",
     "bad line: device",
     "bad line: server",
     "came to rest",
+    "call refused",
+    "called",
+    "called again",
     "causal order checked",
     "changes lost",
     "clock stepped",

@@ -10,6 +10,7 @@
 mod account;
 mod bad_lines;
 mod batches;
+mod callers;
 pub mod canaries;
 mod causal;
 mod device;
@@ -133,6 +134,10 @@ enum Event {
     LogIn {
         device: usize,
     },
+    /// Somebody who has no replica asks the server for something.
+    Call {
+        name: [u8; 32],
+    },
     /// The app does something, or a fault strikes.
     Step,
 }
@@ -214,6 +219,7 @@ struct World {
     /// One who means harm.
     hostile: hostile::Hostile,
     tokens: tokens::Tokens,
+    callers: callers::Callers,
     /// The server has lost what it once had: it came back with an old copy of its store.
     server_rewound: bool,
     /// Some of that was with devices that came back too late to bring it.
@@ -299,6 +305,7 @@ impl World {
             revives: false,
             hostile: hostile::Hostile::default(),
             tokens: tokens::Tokens::default(),
+            callers: callers::Callers::default(),
             server_rewound: false,
             forgotten: false,
             reissued: false,
@@ -436,6 +443,7 @@ impl World {
             Event::ServerStart => self.server_start(),
             Event::Decide { device } => self.decide(device),
             Event::LogIn { device } => self.log_in(device),
+            Event::Call { name } => self.called(name),
             Event::Step => self.step()?,
         }
         Ok(())

@@ -80,6 +80,12 @@ impl Ledger {
         }
     }
 
+    /// A write was promised to be durable.
+    pub(super) fn promise(&mut self, to: usize, token: &str) {
+        self.count += 1;
+        self.written.entry(to).or_default().insert(String::from(token));
+    }
+
     pub(super) fn is_dropping(&self, device: usize) -> bool {
         self.dropping.contains(&device)
     }
@@ -297,6 +303,7 @@ impl World {
     fn is_plain(&self) -> bool {
         let plan = &self.plan;
         let faults = [
+            plan.call_one_in,
             plan.step_one_in,
             plan.drift_ppm,
             plan.rollback_one_in,
@@ -346,7 +353,7 @@ impl World {
             return;
         }
         let mut updated = row.writes.iter().filter(|write| write.updates).map(|write| &write.key);
-        let may_lack = |key| self.ledger.removes(key) || self.ledger.may_be_unmade(key);
+        let may_lack = |key| self.removes(key) || self.ledger.may_be_unmade(key);
         if self.is_plain() && !updated.any(may_lack) {
             self.object(format!("device {device} tab {at}: {row:?} updates what is there"));
         }
@@ -406,6 +413,7 @@ impl World {
             && facts.waiting == 0
             && !self.has_twins()
             && self.ledger.is_answered()
+            && self.callers.is_answered()
             && open.len() == (self.plan.devices - self.dead.len()) * self.plan.tabs
             && open.iter().all(|(_, _, engine)| {
                 engine.is_settled() && engine.replica().waiting().next().is_none()
@@ -475,12 +483,12 @@ impl World {
             }
         }
         let with_dead = self.tokens_of_dead();
-        for device in &self.devices {
-            let written = self.ledger.written.get(&device.at).cloned().unwrap_or_default();
+        self.check_refused(&seen_tokens)?;
+        for (device, written) in &self.ledger.written {
             let mut lost = written.difference(&seen_tokens);
             if let Some(lost) = lost.find(|lost| !self.is_split(lost) && !with_dead.contains(*lost))
             {
-                return Err(format!("device {} lost the write {lost}", device.at));
+                return Err(format!("device {device} lost the write {lost}"));
             }
         }
         if let Some(all) = &first {

@@ -107,6 +107,8 @@ pub struct Plan {
     pub expiry_one_in: u64,
     /// Whether each start of a server or a tab is of another release: what only one end knows is not used.
     pub upgrades: bool,
+    /// One in so many steps somebody who has no replica asks the server to write; 0 for never.
+    pub call_one_in: u64,
     /// A bug, to see that an oracle finds it.
     pub bug: Option<Bug>,
 }
@@ -211,6 +213,8 @@ impl Plan {
         self.mangle_one_in = some(rng, 4, 100);
         self.expiry_one_in = some(rng, 4, 20);
         self.upgrades = rng.once_in(4);
+        // What they write nobody holds until it is fetched: rot may take it for good.
+        self.call_one_in = if self.rot_one_in == 0 { some(rng, 4, 8) } else { 0 };
     }
 
     /// A short life in which stores are copied all the time, with whatever they have not sent.
@@ -253,6 +257,7 @@ impl Plan {
         self.evict_one_in = 0;
         self.account_one_in = 0;
         self.copy_one_in = 0;
+        self.call_one_in = 0;
         self.record_bytes_max = u32::try_from(RECORD_BYTES_MAX).unwrap_or(u32::MAX);
     }
 

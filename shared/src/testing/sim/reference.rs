@@ -8,15 +8,19 @@
 //! Absent: worlds whose server lost what it had accepted, and records that were removed and forgotten: other oracles
 //! say what comes back. Each kind of field that was compared has its mark.
 
-use super::World;
+use super::{World, callers::Called};
 use crate::{
     hlc::{Hlc, Stamp},
     id::{FieldName, RecordKey, ReplicaId, Seq},
     io::{Batch, Keyspace, Write},
     message::{Message, Push},
-    protocol::{host::accepted_row, wire},
+    protocol::{
+        host::{Expected, accepted_row},
+        wire,
+    },
     record::{Kind, Record, Value, VersionVector, Visible, visible_kinds},
-    replica::{Intent, Row, RowWrite},
+    replica::{Action, Change, FieldAction, FieldChange, Intent, Row, RowWrite},
+    sorted::SortedSet,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -34,6 +38,8 @@ pub(super) struct Reference {
     sent: BTreeMap<Name, Row>,
     /// In the order in which the server takes them in.
     accepted: BTreeMap<Seq, Name>,
+    /// What was accepted of those who have no replica.
+    called: BTreeMap<Seq, (Stamp, Called)>,
     /// Records that were dead when the server forgot some.
     forgotten: BTreeSet<RecordKey>,
 }
@@ -82,6 +88,8 @@ struct Told {
     /// What each remover had seen, with its own write.
     removals: Vec<Seen>,
     parts: BTreeMap<Part, Field>,
+    /// Where it was written last.
+    latest: Seq,
 }
 
 impl Told {
@@ -104,6 +112,80 @@ impl Told {
                 *field = Field { reset: Some(stamp), events: Vec::new() };
             } else {
                 field.events.push((stamp, intent.clone()));
+            }
+        }
+    }
+
+    /// What somebody does who has seen all of this: nothing, where there is nothing to remove.
+    fn seen_by(&self, change: &Change) -> Option<RowWrite> {
+        let mut saw = VersionVector::new();
+        for stamp in &self.writes {
+            saw.raise(stamp.replica, stamp.hlc);
+        }
+        let clear = |(field, kind): &Part| Intent::Clear { field: field.clone(), kind: *kind };
+        let all = || self.parts.keys().map(clear);
+        let (mut intents, fields) = match &change.action {
+            Action::Remove { .. } if !self.is_live() => return None,
+            Action::Remove { .. } => (Vec::from([Intent::Remove]), &Vec::new()),
+            Action::Add(fields) => (all().collect(), fields),
+            Action::Put(fields) => {
+                let named =
+                    fields.iter().map(|change| (change.field.clone(), change.action.kind()));
+                let new = named.filter(|(_, kind)| *kind != Kind::Lww);
+                let new: Vec<Part> = new.filter(|part| !self.parts.contains_key(part)).collect();
+                (all().chain(new.iter().map(clear)).collect(), fields)
+            }
+            Action::Update(fields) | Action::Upsert(fields) => (Vec::new(), fields),
+        };
+        for field in fields {
+            let done = self.done(field, &intents, &saw);
+            intents.extend(done);
+        }
+        let updates = matches!(change.action, Action::Update(_));
+        Some(RowWrite { key: change.key.clone(), saw, updates, intents })
+    }
+
+    fn done(&self, change: &FieldChange, before: &[Intent], saw: &VersionVector) -> Vec<Intent> {
+        let field = || change.field.clone();
+        let part = (field(), change.action.kind());
+        let cleared = before.iter().any(
+            |intent| matches!(intent, Intent::Clear { field, kind } if *field == part.0 && *kind == part.1),
+        );
+        let held = self.parts.get(&part).filter(|_| !cleared);
+        let there = match held.and_then(Field::elements) {
+            Some(Visible::Set(elements)) => elements,
+            _ => Vec::new(),
+        };
+        let insert = |element: &Value| Intent::Insert { field: field(), element: element.clone() };
+        let delete = |element: &Value| {
+            let covers = saw.clone();
+            Intent::Delete { field: field(), element: element.clone(), covers }
+        };
+        match &change.action {
+            FieldAction::Set(kind, value) => {
+                Vec::from([Intent::Set { field: field(), kind: *kind, value: value.clone() }])
+            }
+            FieldAction::Clear(kind) => Vec::from([Intent::Clear { field: field(), kind: *kind }]),
+            FieldAction::Add(amount) => {
+                Vec::from([Intent::Add { field: field(), amount: *amount }])
+            }
+            FieldAction::Insert(elements) => elements.iter().map(insert).collect(),
+            FieldAction::Delete(elements) => {
+                elements.iter().filter(|element| there.contains(element)).map(delete).collect()
+            }
+            FieldAction::Replace(elements) => {
+                let gone = there.iter().filter(|element| !elements.contains(element));
+                let new = elements.iter().filter(|element| !there.contains(element));
+                gone.map(delete).chain(new.map(insert)).collect()
+            }
+            FieldAction::Resolve(value) => {
+                let covers = match held.and_then(Field::siblings) {
+                    Some(Visible::Review(siblings)) => {
+                        siblings.iter().map(|(stamp, _)| *stamp).collect()
+                    }
+                    _ => SortedSet::new(),
+                };
+                Vec::from([Intent::Resolve { field: field(), value: value.clone(), covers }])
             }
         }
     }
@@ -298,7 +380,7 @@ impl World {
     }
 
     /// The server's store has carried out a commit.
-    pub(super) fn committed(&mut self, noted: Committed) {
+    pub(super) fn committed(&mut self, noted: Committed, called: Vec<(Seq, Stamp, Called)>) {
         if noted.forgets {
             // Which of those that are dead is of no account: what is made of them anew may begin with nothing.
             let told = self.told().unwrap_or_default().into_iter();
@@ -306,19 +388,71 @@ impl World {
             self.reference.forgotten.extend(dead);
         }
         self.reference.accepted.extend(noted.accepted);
+        let called = called.into_iter().map(|(seq, stamp, called)| (seq, (stamp, called)));
+        self.reference.called.extend(called);
     }
 
     /// What happened to each record.
     fn told(&self) -> Result<BTreeMap<RecordKey, Told>, String> {
         let mut told: BTreeMap<RecordKey, Told> = BTreeMap::new();
-        for name in self.reference.accepted.values() {
-            let row = self.reference.sent.get(name);
+        let Reference { accepted, called, sent, .. } = &self.reference;
+        let places: BTreeSet<Seq> = accepted.keys().chain(called.keys()).copied().collect();
+        for place in places {
+            if let Some((stamp, called)) = called.get(&place) {
+                self.tell_called(&mut told, place, *stamp, called)?;
+                continue;
+            }
+            let Some(name) = accepted.get(&place) else { continue };
+            let row = sent.get(name);
             let row = row.ok_or_else(|| format!("nobody has sent the row {name:?}"))?;
             for write in &row.writes {
-                told.entry(write.key.clone()).or_default().write(row.stamp, write);
+                let of = told.entry(write.key.clone()).or_default();
+                of.write(row.stamp, write);
+                of.latest = place;
             }
         }
         Ok(told)
+    }
+
+    /// What somebody without a replica has done, who has seen all that was accepted before.
+    fn tell_called(
+        &self,
+        told: &mut BTreeMap<RecordKey, Told>,
+        place: Seq,
+        stamp: Stamp,
+        called: &Called,
+    ) -> Result<(), String> {
+        let forgotten = |key: &RecordKey| self.reference.forgotten.contains(key);
+        for (key, expected) in called.row.expected.iter().filter(|(key, _)| !forgotten(key)) {
+            let (live, latest) =
+                told.get(key).map_or_else(Default::default, |told| (told.is_live(), told.latest));
+            let holds = match expected {
+                Expected::Live => live,
+                Expected::Absent => !live,
+                Expected::OneOf(_) => live && Some(latest) == called.since,
+            };
+            if !holds {
+                return Err(format!(
+                    "{called:?} was accepted at {place}, where {key} lives: {live}, since {latest}"
+                ));
+            }
+        }
+        for change in &called.row.changes {
+            let of = told.entry(change.key.clone()).or_default();
+            let may = match change.action {
+                Action::Add(_) => !of.is_live(),
+                Action::Update(_) => of.is_live(),
+                Action::Put(_) | Action::Upsert(_) | Action::Remove { .. } => true,
+            };
+            if !may && !forgotten(&change.key) {
+                return Err(format!("{called:?} was accepted at {place} in spite of {of:?}"));
+            }
+            if let Some(write) = of.seen_by(change) {
+                of.write(stamp, &write);
+                of.latest = place;
+            }
+        }
+        Ok(())
     }
 
     /// A row that is accepted under two stamps counts twice.

@@ -138,6 +138,7 @@ traits!(
     mangle_one_in,
     expiry_one_in,
     upgrades,
+    call_one_in,
 );
 
 impl Plan {

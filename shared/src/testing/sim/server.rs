@@ -3,6 +3,7 @@
 use super::{
     Event, Line, World,
     bad_lines::Carried,
+    callers::Kept,
     disks::Disk,
     history::Copy,
     hostile::MALLORY,
@@ -144,7 +145,7 @@ impl Server {
 }
 
 /// A token is a name, with a number: whoever says it is it.
-fn grant(token: Option<&str>) -> Grant {
+pub(super) fn grant(token: Option<&str>) -> Grant {
     let name = token.map(name_in).unwrap_or_default();
     let harmless = name != MALLORY;
     let right = |pattern, write: bool| Right { pattern, write: write && harmless };
@@ -213,6 +214,7 @@ impl World {
         self.server.age.end(self.now, forgotten);
         self.server.disk.restarts();
         self.server.store.crash();
+        self.calls_unheard();
     }
 
     pub(super) fn tell_host(&mut self, input: HostInput) {
@@ -297,8 +299,7 @@ impl World {
                         self.close_line(line, true);
                     }
                 }
-                // Nobody writes here but by a session.
-                HostOutput::Written { .. } => {}
+                HostOutput::Written { number, answer } => self.answered(number, answer),
                 HostOutput::Note(note) => {
                     self.tell(99, 0, format_args!("{note:?}"));
                     self.noted(&note);
@@ -397,9 +398,11 @@ impl World {
                 batch.relaxed |= self.plan.bug == Some(Bug::SyncSkipped);
                 let happens = self.happened(fails);
                 let noted = Committed::of(&batch);
+                let answers = Kept::of(&batch);
                 let outcome = happens.then(|| block_on(store.commit(batch)));
                 if matches!(outcome, Some(Ok(CommitOutcome::Applied))) {
-                    self.committed(noted);
+                    let called = self.answers_kept(answers);
+                    self.committed(noted, called);
                 }
                 let result = match (fails, outcome) {
                     (Some(class), _) => Err(class),

@@ -38,6 +38,9 @@ impl World {
         self.steps_left -= 1;
         self.strike();
         self.write();
+        if self.plan.call_one_in > 0 && self.apps.once_in(self.plan.call_one_in) {
+            self.call();
+        }
         let mut delay = self.apps.one_of(1, &[1, 5, 50, 500, 3_000]);
         if let Some(retention) = self.plan.retention_ms
             && self.apps.once_in(8)
