@@ -205,6 +205,8 @@ mod tests {
         let ascending = [
             Number::from_f64(f64::NEG_INFINITY),
             Number::from_i64(i64::MIN),
+            // As large, and of another kind.
+            Number::from_f64(-9_223_372_036_854_775_808.0),
             Number::from_f64(-1.5),
             Number::from_i64(-1),
             Number::from_f64(-0.5),
