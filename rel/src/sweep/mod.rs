@@ -23,7 +23,7 @@ use points::{LEGS, Point};
 use std::time::Instant;
 use template::Template;
 
-/// How often a point is tried, and how often of that as it is: behind that it is looked for one call earlier each time,
+/// How often a point is tried, and how often of that as it is: behind that it is looked for 1, 2, 4, 8, 16 calls earlier,
 /// since a session may make some calls fewer than those that were counted.
 const TRIES: usize = 10;
 const TRIES_AS_IT_IS: usize = 5;
@@ -87,7 +87,7 @@ fn meet(template: &Template, point: Point, sum: &mut Sum) {
         runtime.block_on(async { template.begin(point.leg).await?.meet(point).await })
     };
     for tried in 1..=TRIES {
-        let earlier = tried.saturating_sub(TRIES_AS_IT_IS);
+        let earlier = (1 << tried.saturating_sub(TRIES_AS_IT_IS)) >> 1;
         match once(Point { at: point.at.saturating_sub(earlier).max(1), ..point }) {
             Ok(false) => {}
             Ok(true) => {
