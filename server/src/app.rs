@@ -9,7 +9,8 @@ use crate::{
     census::Slot,
     config::Switch,
     health::Health,
-    http::Api,
+    http::{Api, Problem},
+    rates::Limiter,
     ws::{self, Gate},
 };
 use axum::{
@@ -53,6 +54,7 @@ impl App {
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
+        let limiter = Arc::clone(&gate.limiter);
         let api = api.router(Arc::clone(&gate.origins));
         let router = Router::new()
             .route("/sync", sync)
@@ -63,13 +65,16 @@ impl App {
             Switch::On => router.merge(operations::metrics(operations)),
             Switch::Off => router,
         };
-        // Last: what no route takes is answered as there.
+        // Last: of routers that are merged the last one answers for what is nowhere.
         let router = router.merge(api);
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,
         };
-        Self { router: router.layer(middleware::from_fn(add_headers)) }
+        let often = middleware::from_fn(move |request: Request, next: Next| {
+            refuse_too_often(Arc::clone(&limiter), request, next)
+        });
+        Self { router: router.layer(often).layer(middleware::from_fn(add_headers)) }
     }
 
     /// Serves one connection; its requests carry its slot.
@@ -87,6 +92,17 @@ impl App {
             request.extensions_mut().insert(Arc::clone(&slot));
             TowerToHyperService::new(router.clone()).call(request)
         })
+    }
+}
+
+/// So many requests from one address, whatever they ask for; but whoever looks after the process is always told how it
+/// is, and does not end it for a flood that comes through the same proxy.
+async fn refuse_too_often(limiter: Arc<Limiter>, request: Request, next: Next) -> Response {
+    let is_probe = operations::PROBES.contains(&request.uri().path());
+    let slot = request.extensions().get::<Arc<Slot>>().filter(|_| !is_probe);
+    match slot.map(|slot| limiter.request_from(slot.address())) {
+        Some(Err(met)) => Problem::too_often(&met).into_response(),
+        Some(Ok(())) | None => next.run(request).await,
     }
 }
 

@@ -15,7 +15,7 @@ use rejoin_core::{
     codec::CodecError,
     id::{Epoch, SpaceId},
     protocol::{
-        host::{HostConfig, PeerId, RefillPolicy},
+        host::{HostConfig, PeerId, Quota, RefillPolicy},
         message::ByeCode,
     },
     time::Millis,
@@ -47,6 +47,7 @@ pub(crate) struct Hubs {
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
+    quota: Quota,
     refill: RefillPolicy,
     retention: Millis,
     age: Arc<Age>,
@@ -75,6 +76,7 @@ pub(crate) struct HubsConfig {
     pub(crate) epoch: Epoch,
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
+    pub(crate) quota: Quota,
     pub(crate) refill: RefillPolicy,
     pub(crate) retention: Millis,
     pub(crate) age: Arc<Age>,
@@ -100,6 +102,7 @@ impl Hubs {
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
+            quota: config.quota,
             refill: config.refill,
             retention: config.retention,
             age: config.age,
@@ -169,6 +172,7 @@ impl Hubs {
         }
         let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
         config.limits.frame_bytes = self.frame_bytes_max;
+        config.quota = self.quota;
         config.refill = self.refill;
         config.retention = self.retention;
         config.ran = self.age.ran();
@@ -272,6 +276,7 @@ mod tests {
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
+            quota: Quota::NONE,
             refill: RefillPolicy::default(),
             retention: RETENTION,
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),

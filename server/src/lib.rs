@@ -29,8 +29,10 @@ mod listen;
 mod metrics;
 mod news;
 mod outgoing;
+mod pace;
 mod passes;
 mod project;
+mod rates;
 mod secret;
 mod selection;
 mod server;
@@ -49,7 +51,7 @@ pub use auth::{
 };
 pub use config::{
     AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
-    OperationsConfig, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
+    OperationsConfig, Rates, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};
 pub use project::{Projection, ProjectionError};

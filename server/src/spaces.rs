@@ -65,6 +65,7 @@ impl Spaces {
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,
+            quota: config.limits.quota,
             refill: config.refill.policy(),
             retention: Millis(retention),
             age: Arc::clone(&age),

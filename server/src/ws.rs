@@ -5,13 +5,15 @@
 //! long as the connection lives: parts keep it small, and make the time limit one on progress. Absent: what frames mean.
 
 use crate::{
-    census::Slot,
+    census::{Principals, Slot},
     clock,
     connection::{Connection, Violation},
     hub::{Outgoing, Route, ToHub},
     hubs::Hubs,
     metrics::Metrics,
     outgoing::Item,
+    pace::Pace,
+    rates::Limiter,
 };
 use axum::{
     body::Body,
@@ -33,7 +35,7 @@ use rejoin_core::{
     },
     time::Millis,
 };
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncReadExt,
     sync::watch,
@@ -65,6 +67,8 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) hubs: Arc<Hubs>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) principals: Arc<Principals>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origins: Arc<[String]>,
     pub(crate) frame_bytes_max: usize,
@@ -90,10 +94,11 @@ pub(crate) fn upgrade(gate: Gate, mut request: Request) -> Response {
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let slot = request.extensions().get::<Arc<Slot>>().cloned();
+    let address = slot.as_ref().map_or_else(|| IpAddr::from([0; 4]), |slot| slot.address());
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgraded.await {
-            Ok(upgraded) => serve(upgraded, gate).await,
+            Ok(upgraded) => serve(upgraded, Box::new(gate), address).await,
             Err(error) => debug!(%error, "a connection was not upgraded"),
         }
         drop(slot);
@@ -150,7 +155,7 @@ enum Ending {
     Stalled,
 }
 
-async fn serve(upgraded: Upgraded, gate: Gate) {
+async fn serve(upgraded: Upgraded, gate: Box<Gate>, address: IpAddr) {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
@@ -161,7 +166,7 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
     let outgoing = Arc::new(Outgoing::default());
-    let mut connection = Connection::new(Arc::clone(&gate.hubs), Arc::clone(&outgoing));
+    let mut connection = open(&gate, &outgoing, address);
     let mut stopping = gate.stopping.clone();
     let (opening_max, stall_max) = (Millis(clock::millis(gate.opening_max)), gate.stall_max);
     let ending = {
@@ -196,6 +201,14 @@ async fn serve(upgraded: Upgraded, gate: Gate) {
     }
 }
 
+/// Boxed: it is not moved about with what waits for it.
+fn open(gate: &Gate, outgoing: &Arc<Outgoing>, address: IpAddr) -> Box<Connection> {
+    let pace = Pace::new(Arc::clone(&gate.limiter));
+    let (hubs, outgoing) = (Arc::clone(&gate.hubs), Arc::clone(outgoing));
+    let principals = Arc::clone(&gate.principals);
+    Box::new(Connection::new(hubs, outgoing, pace, principals, address))
+}
+
 async fn read(
     stream: &mut SplitStream<Socket>,
     connection: &mut Connection,
@@ -219,7 +232,8 @@ async fn read(
                     let Ok(frame) = chain.open(&sealed) else {
                         return violated(ByeCode::BadLine, BadLine::REASON, CloseCode::Again);
                     };
-                    if let Err(violation) = connection.take_in(frame).await {
+                    // Boxed: a connection that is idle has no room for a message that is on its way.
+                    if let Err(violation) = Box::pin(connection.take_in(frame)).await {
                         let code = close_code(violation.code);
                         return Ending::Violated(violation, code);
                     }
@@ -227,10 +241,14 @@ async fn read(
                 Some(Ok(Message::Text(_))) => {
                     return violated(ByeCode::Malformed, "a text message", CloseCode::Unsupported);
                 }
-                // Answers to pings and to a close leave with the next read.
+                // Answers to pings and to a close leave with the next read. What says nothing takes time as well.
                 Some(Ok(
                     Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_),
-                )) => {}
+                )) => {
+                    if let Err(violation) = Box::pin(connection.pace(1)).await {
+                        return Ending::Violated(violation, CloseCode::Again);
+                    }
+                }
                 None => return Ending::Gone,
                 Some(Err(error)) => return ending_of(&error),
             },
@@ -256,7 +274,13 @@ const fn violated(code: ByeCode, reason: &'static str, close: CloseCode) -> Endi
 }
 
 fn close_code(code: ByeCode) -> CloseCode {
-    if code == ByeCode::Malformed { CloseCode::Protocol } else { CloseCode::Policy }
+    if code == ByeCode::Malformed {
+        CloseCode::Protocol
+    } else if code == ByeCode::Busy {
+        CloseCode::Again
+    } else {
+        CloseCode::Policy
+    }
 }
 
 fn ending_of(error: &Error) -> Ending {
@@ -402,7 +426,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        fn size_of_future<T>(_serve: impl FnOnce(Upgraded, Gate) -> T) -> usize {
+        fn size_of_future<T>(_serve: impl FnOnce(Upgraded, Box<Gate>, IpAddr) -> T) -> usize {
             size_of::<T>()
         }
         assert!(size_of_future(serve) <= 3 << 10, "{} bytes", size_of_future(serve));

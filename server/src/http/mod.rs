@@ -20,12 +20,15 @@ mod records;
 mod write;
 
 pub(crate) use list::Listed;
+pub(crate) use problem::Problem;
 
 use crate::{
     auth::{Admission, Pass, Renewed},
+    census::Slot,
     feed::FeedError,
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
+    rates::Limiter,
     ws,
 };
 use axum::{
@@ -37,7 +40,7 @@ use axum::{
     routing::{any, get},
 };
 use body::Bodies;
-use problem::{Code, Problem};
+use problem::Code;
 use rejoin_core::{
     codec::CodecError,
     id::{CollectionName, Pattern, RecordId, RecordKey, SpaceId},
@@ -74,6 +77,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     hubs: Arc<Hubs>,
+    limiter: Arc<Limiter>,
     feeds: Arc<Semaphore>,
     bodies: Bodies,
     /// Becomes true when the process ends.
@@ -81,10 +85,16 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        hubs: Arc<Hubs>,
+        limiter: Arc<Limiter>,
+        feeds_max: u32,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             hubs,
+            limiter,
             feeds: Arc::new(Semaphore::new(feeds_max)),
             bodies: Bodies::default(),
             stopping,
@@ -119,12 +129,17 @@ impl Api {
         let same_site = middleware::from_fn(move |request: Request, next: Next| {
             refuse_strangers(Arc::clone(&origins), request, next)
         });
+        let limiter = Arc::clone(&self.limiter);
+        let tokens = middleware::from_fn(move |request: Request, next: Next| {
+            watch_tokens(Arc::clone(&limiter), request, next)
+        });
         router
             .route(openapi::PATH, document)
             .route("/v1/", any(|| async { Problem::absent() }))
             .route("/v1/{*other}", any(|| async { Problem::absent() }))
             .layer(RequestDecompressionLayer::new())
             .layer(RequestBodyLimitLayer::new(body::BODY_BYTES_MAX))
+            .layer(tokens)
             .layer(middleware::from_fn(problem::dress))
             .layer(CompressionLayer::new())
             .layer(cors)
@@ -141,6 +156,10 @@ impl Api {
         let space = space.map_err(|error| Problem::invalid(format!("the space: {error}")))?;
         let admitted = self.hubs.auth().admit(bearer(headers)?, &space).await;
         let Admission { grant, pass } = admitted.map_err(|denial| Problem::of_denial(&denial))?;
+        if pass.names_somebody() {
+            let asked = self.limiter.request_of(&grant.principal);
+            asked.map_err(|met| Problem::too_often(&met))?;
+        }
         if hubs::is_own(&space) {
             return Err(Problem::absent());
         }
@@ -265,6 +284,25 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
             Err(Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail))
         }
     }
+}
+
+/// Who shows too many tokens that are not good waits, over whichever way in they come.
+async fn watch_tokens(limiter: Arc<Limiter>, request: Request, next: Next) -> Response {
+    let slot = request.extensions().get::<Arc<Slot>>().cloned();
+    let token = bearer(request.headers()).ok().flatten().map(str::to_owned);
+    let (Some(slot), Some(token)) = (slot, token) else {
+        return next.run(request).await;
+    };
+    if let Err(met) = limiter.token_from(slot.address(), &token) {
+        return Problem::too_often(&met).into_response();
+    }
+    let response = next.run(request).await;
+    match response.status() {
+        StatusCode::UNAUTHORIZED => limiter.token_was(slot.address(), &token, false),
+        status if status.is_success() => limiter.token_was(slot.address(), &token, true),
+        _ => {}
+    }
+    response
 }
 
 /// A page of an origin that is not allowed is told nothing, and nothing is done for it: as on `/sync`.

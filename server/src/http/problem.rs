@@ -3,7 +3,7 @@
 //! Invariant: whatever answers a request of the API with an error answers with a problem document, also what never
 //! came to a handler. Absent: what led to it.
 
-use crate::auth::Denial;
+use crate::{auth::Denial, rates::Met};
 use axum::{
     Json,
     extract::Request,
@@ -176,6 +176,12 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Busy, detail).later(CROWDED_AFTER_S)
     }
 
+    /// One asks too often: 429.
+    pub(crate) fn too_often(met: &Met) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, Code::Busy, met.reason()).later(met.seconds())
+    }
+
     pub(crate) fn cursor_gone() -> Self {
         let detail = "what happened since the cursor cannot be told any more: read everything again, without a cursor";
         Self::new(StatusCode::GONE, Code::CursorGone, detail)
@@ -330,6 +336,13 @@ pub(crate) enum Refused {
     /// Application/json is not accepted
     #[response(status = 406, content_type = "application/problem+json")]
     NotAcceptable(Problem),
+    /// Too many requests of this principal or from this address
+    #[response(
+        status = 429,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "seconds"))
+    )]
+    TooOften(Problem),
     /// Something else went wrong: see `code`
     #[response(status = "default", content_type = "application/problem+json")]
     Other(Problem),

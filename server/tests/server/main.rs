@@ -18,6 +18,7 @@ mod interrupted;
 mod issuer;
 mod jwts;
 mod killed;
+mod limits;
 mod line;
 mod looking;
 mod matrix;

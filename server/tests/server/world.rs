@@ -1,11 +1,12 @@
 //! A server with a directory of its own.
 
-use rejoin_server::{Config, Server, ServerError};
+use rejoin_server::{Config, Rates, Server, ServerError};
 use rejoin_sqlite::{Rehearsal, SqliteOptions};
 use std::{
     fs,
     io::{BufRead, BufReader, Lines},
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -144,6 +145,18 @@ impl World {
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         get(self.address, path, "").await
     }
+}
+
+/// As often as anybody likes, for tests that ask more than any one client would.
+pub(crate) fn without_rates(config: &mut Config) {
+    let most = NonZeroU32::MAX;
+    config.rates = Rates {
+        address_failures: most,
+        address_requests: most,
+        address_connections: most,
+        principal_requests: most,
+        ..config.rates
+    };
 }
 
 /// Asks over a connection of its own, with further header lines.

@@ -21,7 +21,7 @@ use tokio::{
 
 /// A request as it is sent, on a connection of its own.
 #[derive(Debug, Clone)]
-struct Ask {
+pub(crate) struct Ask {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
@@ -30,13 +30,13 @@ struct Ask {
 
 /// What came back.
 #[derive(Debug, Clone)]
-struct Told {
-    status: u16,
+pub(crate) struct Told {
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
-fn ask(method: &'static str, path: impl Into<String>) -> Ask {
+pub(crate) fn ask(method: &'static str, path: impl Into<String>) -> Ask {
     Ask { method, path: path.into(), headers: Vec::new(), body: Vec::new() }
 }
 
@@ -51,7 +51,7 @@ fn within(method: &'static str, path: &str) -> Ask {
 }
 
 impl Ask {
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -61,7 +61,7 @@ impl Ask {
         self
     }
 
-    fn json(self, body: &str) -> Self {
+    pub(crate) fn json(self, body: &str) -> Self {
         self.with("Content-Type", "application/json").bytes(body)
     }
 
@@ -102,7 +102,7 @@ impl Ask {
         timeout(PATIENCE, work).await.expect("an answer in time")
     }
 
-    async fn at(&self, world: &World) -> Told {
+    pub(crate) async fn at(&self, world: &World) -> Told {
         self.tried(world.address).await.expect("an answer")
     }
 }
