@@ -182,7 +182,7 @@ impl Connection {
         if let Some(principal) = &principal {
             self.sit(principal)?;
         }
-        let inbox = self.hubs.inbox(&hello.space)?;
+        let inbox = self.hubs.inbox(&hello.space, principal.as_ref())?;
         let route = Route { peer: self.hubs.next_peer(), inbox };
         let link = Link::new(channel, Arc::clone(&self.outgoing));
         let message = ToHub::Open(Box::new(Open { peer: route.peer, hello, grant, pass, link }));

@@ -131,6 +131,8 @@ mod tests {
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
             scrub: None,
             spaces_max: 10,
+            spaces_per_principal_max: 10,
+            makers: db.space(&crate::makers::Makers::space().unwrap()),
         };
         let hubs = Hubs::new(db.clone(), Arc::new(Auth::everyone()), config).await.unwrap();
         let store = db.space(&Health::space().unwrap());

@@ -26,6 +26,7 @@ mod http;
 mod hub;
 mod hubs;
 mod listen;
+mod makers;
 mod metrics;
 mod news;
 mod outgoing;

@@ -338,6 +338,7 @@ const fn code_name(code: RejectCode) -> &'static str {
         RejectCode::RecordGone => "record_gone",
         RejectCode::Unsure => "unsure",
         RejectCode::UpgradeServer => "upgrade_server",
+        RejectCode::Quota => "quota",
         RejectCode::Invalid | _ => "invalid",
     }
 }

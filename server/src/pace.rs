@@ -56,7 +56,7 @@ impl Pace {
     fn pay(&self, due: &mut Due<'_>) -> Result<(), Met> {
         if due.message {
             match due.principal {
-                Some(principal) => self.limiter.message_of(principal)?,
+                Some(principal) => self.limiter.messages_of(principal, NonZeroU32::MIN)?,
                 None => self.own.message()?,
             }
             due.message = false;

@@ -264,16 +264,16 @@ impl Limiter {
         met
     }
 
-    pub(crate) fn message_of(&self, principal: &Arc<str>) -> Result<(), Met> {
-        self.principal_messages.take_one(principal)
+    pub(crate) fn messages_of(&self, principal: &Arc<str>, count: NonZeroU32) -> Result<(), Met> {
+        self.principal_messages.take(principal, count)
     }
 
     pub(crate) fn bytes_of(&self, principal: &Arc<str>, bytes: NonZeroU32) -> Result<(), Met> {
         self.principal_bytes.take(principal, bytes)
     }
 
-    pub(crate) fn request_of(&self, principal: &str) -> Result<(), Met> {
-        self.principal_requests.take_one(&Arc::from(principal)).map_err(|met| self.met(met))
+    pub(crate) fn request_of(&self, principal: &Arc<str>) -> Result<(), Met> {
+        self.principal_requests.take_one(principal).map_err(|met| self.met(met))
     }
 
     pub(crate) fn request_from(&self, address: IpAddr) -> Result<(), Met> {

@@ -10,6 +10,7 @@ use crate::{
     config::ClockKind,
     data::DataDir,
     hubs::{Hubs, HubsConfig},
+    makers::Makers,
     metrics::Metrics,
     secret,
 };
@@ -71,6 +72,8 @@ impl Spaces {
             age: Arc::clone(&age),
             scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
             spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
+            spaces_per_principal_max: config.limits.spaces_per_principal_max,
+            makers: db.space(&Makers::space()?),
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         Ok(Self { db, hubs, age, metrics })

@@ -29,6 +29,8 @@ pub struct ConnectionLimits {
     pub quota: Quota,
     /// Most spaces in the database.
     pub spaces_max: u32,
+    /// Most of them that one principal has made.
+    pub spaces_per_principal_max: u32,
     /// Most live feeds over HTTP.
     pub live_feeds_max: u32,
     /// Largest frame taken from a client.
@@ -47,6 +49,7 @@ impl Default for ConnectionLimits {
             connections_per_principal_max: 200,
             quota: Quota::NONE,
             spaces_max: 10_000,
+            spaces_per_principal_max: 1_000,
             live_feeds_max: 1_000,
             frame_bytes_max: 1 << 20,
             opening_max: Duration::from_millis(HANDSHAKE_WITHIN.0 + time_for(HELLO_BYTES).0),
@@ -76,6 +79,9 @@ pub(super) struct LimitSettings {
     /// Most spaces [default: 10000].
     #[arg(long, env = "REJOIN_SERVER_SPACES_MAX", value_name = "N")]
     spaces_max: Option<NonZeroU32>,
+    /// Most of them that one principal makes by being the first to ask for them [default: 1000].
+    #[arg(long, env = "REJOIN_SERVER_SPACES_PER_PRINCIPAL_MAX", value_name = "N")]
+    spaces_per_principal_max: Option<NonZeroU32>,
     /// Most live feeds over HTTP [default: 1000].
     #[arg(long, env = "REJOIN_SERVER_LIVE_FEEDS_MAX", value_name = "N")]
     live_feeds_max: Option<NonZeroU32>,
@@ -103,6 +109,8 @@ impl LimitSettings {
             bytes: self.space_bytes_max.map_or(bytes, NonZeroU64::get),
         };
         limits.spaces_max = number(self.spaces_max, limits.spaces_max);
+        limits.spaces_per_principal_max =
+            number(self.spaces_per_principal_max, limits.spaces_per_principal_max);
         limits.live_feeds_max = number(self.live_feeds_max, limits.live_feeds_max);
         limits.frame_bytes_max = self.frame_bytes_max.unwrap_or(limits.frame_bytes_max);
         if let Some(seconds) = self.stall_seconds {
@@ -111,7 +119,7 @@ impl LimitSettings {
     }
 }
 
-pub(super) fn show(config: &Config) -> [(&'static str, Shown); 9] {
+pub(super) fn show(config: &Config) -> [(&'static str, Shown); 10] {
     let limits = &config.limits;
     let most = |most: u64| if most == u64::MAX { Shown::Unset } else { Shown::number(most) };
     [
@@ -121,6 +129,7 @@ pub(super) fn show(config: &Config) -> [(&'static str, Shown); 9] {
         ("space-records-max", most(limits.quota.records)),
         ("space-bytes-max", most(limits.quota.bytes)),
         ("spaces-max", Shown::number(limits.spaces_max)),
+        ("spaces-per-principal-max", Shown::number(limits.spaces_per_principal_max)),
         ("live-feeds-max", Shown::number(limits.live_feeds_max)),
         ("frame-bytes-max", Shown::number(limits.frame_bytes_max)),
         ("stall-seconds", Shown::number(limits.stall_max.as_secs())),

@@ -28,7 +28,7 @@ use crate::{
     feed::FeedError,
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
-    rates::Limiter,
+    rates::{Limiter, Met},
     ws,
 };
 use axum::{
@@ -49,7 +49,7 @@ use rejoin_core::{
     protocol::host::Grant,
 };
 use rejoin_sqlite::SqliteStore;
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc::error::SendError, oneshot, watch};
 use tower_http::{
     compression::CompressionLayer,
@@ -156,14 +156,48 @@ impl Api {
         let space = space.map_err(|error| Problem::invalid(format!("the space: {error}")))?;
         let admitted = self.hubs.auth().admit(bearer(headers)?, &space).await;
         let Admission { grant, pass } = admitted.map_err(|denial| Problem::of_denial(&denial))?;
-        if pass.names_somebody() {
-            let asked = self.limiter.request_of(&grant.principal);
+        let principal: Option<Arc<str>> =
+            pass.names_somebody().then(|| Arc::from(grant.principal.as_str()));
+        if let Some(principal) = &principal {
+            let asked = self.limiter.request_of(principal);
             asked.map_err(|met| Problem::too_often(&met))?;
         }
         if hubs::is_own(&space) {
             return Err(Problem::absent());
         }
-        Ok(Caller { space, grant, pass })
+        Ok(Caller { space, grant, pass, principal })
+    }
+
+    /// Takes the bytes of a body from what the caller may send.
+    ///
+    /// # Errors
+    /// 429.
+    fn weigh(&self, caller: &Caller, bytes: usize) -> Result<(), Problem> {
+        self.spend(caller, bytes, Limiter::bytes_of)
+    }
+
+    /// Takes writes from what the caller may send: each is a message.
+    ///
+    /// # Errors
+    /// 429.
+    fn count(&self, caller: &Caller, writes: usize) -> Result<(), Problem> {
+        self.spend(caller, writes, Limiter::messages_of)
+    }
+
+    fn spend(
+        &self,
+        caller: &Caller,
+        amount: usize,
+        take: fn(&Limiter, &Arc<str>, NonZeroU32) -> Result<(), Met>,
+    ) -> Result<(), Problem> {
+        let amount = NonZeroU32::new(u32::try_from(amount).unwrap_or(u32::MAX));
+        match (&caller.principal, amount) {
+            (Some(principal), Some(amount)) => {
+                let taken = take(&self.limiter, principal, amount);
+                taken.map_err(|met| Problem::too_often(&self.limiter.met(met)))
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
     }
 
     /// Looks again whether a caller may go on, and as what.
@@ -210,19 +244,19 @@ impl Api {
         }
     }
 
-    /// Asks the space's hub, which is opened at need.
+    /// Asks the hub of the caller's space, which is opened at need.
     ///
     /// # Errors
     /// 503, 404.
     async fn ask<T>(
         &self,
-        space: &SpaceId,
+        caller: &Caller,
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         let mut message = ToHub::Ask(ask(reply));
         for _ in 0..HUBS_ASKED {
-            let inbox = self.hubs.inbox(space);
+            let inbox = self.hubs.inbox(&caller.space, caller.principal.as_ref());
             let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
             match inbox.send(message).await {
                 Ok(()) => return answer.await.map_err(|_gone| Problem::storage()),
@@ -240,6 +274,8 @@ struct Caller {
     space: SpaceId,
     grant: Grant,
     pass: Pass,
+    /// `None` where everyone is let in.
+    principal: Option<Arc<str>>,
 }
 
 impl Caller {

@@ -50,6 +50,8 @@ pub(crate) enum Code {
     Changed,
     /// It is beyond a limit.
     TooLarge,
+    /// It would add to a space that is full: what removes or shrinks is taken.
+    Quota,
     /// The body's type or coding is not one of those that are read.
     MediaType,
     /// The idempotency key was used for another request.
@@ -78,6 +80,7 @@ impl Code {
             Self::CursorGone => "the cursor is too old",
             Self::Changed => "it has changed",
             Self::TooLarge => "too large",
+            Self::Quota => "the space is full",
             Self::MediaType => "not a body that is read",
             Self::KeyReused => "the idempotency key was used before",
             Self::Busy => "busy",
@@ -100,6 +103,7 @@ impl Code {
             Self::CursorGone => "cursor_gone",
             Self::Changed => "changed",
             Self::TooLarge => "too_large",
+            Self::Quota => "quota",
             Self::MediaType => "media_type",
             Self::KeyReused => "key_reused",
             Self::Busy => "busy",
@@ -235,6 +239,7 @@ impl Problem {
             DirectCode::TooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, reason)
             }
+            DirectCode::Quota => Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Quota, reason),
             DirectCode::UpgradeServer => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, Code::UpgradeServer, reason)
             }
@@ -371,6 +376,9 @@ pub(crate) enum WriteRefused {
         headers(("Retry-After" = u32, description = "seconds"))
     )]
     Busy(Problem),
+    /// The space is full: what removes records or makes them smaller is taken
+    #[response(status = 507, content_type = "application/problem+json")]
+    Quota(Problem),
 }
 
 /// What operations with a body may answer besides.

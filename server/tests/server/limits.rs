@@ -2,12 +2,13 @@
 
 use crate::{
     client::{Client, Ended},
-    http::ask,
+    http::{Told, ask},
     world::{Directory, PATIENCE, World, get},
 };
 use rejoin_client::{Options, Pattern, SpaceId, Value, key, put, set};
-use rejoin_core::protocol::message::{Bye, ByeCode};
+use rejoin_core::protocol::message::{Bye, ByeCode, RejectCode};
 use rejoin_server::Config;
+use serde_json::json;
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use tokio::{
     io::AsyncReadExt,
@@ -230,7 +231,8 @@ async fn x17_x18_space_that_is_full_refuses_what_adds_and_lets_the_rest_be_chang
     }
     let rejected = client.rejected();
     assert_eq!(rejected.len(), 1);
-    assert!(rejected[0].reason.contains("may hold no more records"), "{rejected:?}");
+    assert_eq!(rejected[0].code, RejectCode::Quota);
+    assert!(rejected[0].reason.contains("changes and removals are taken"), "{rejected:?}");
     client.write(vec![task("a", "changed")]).await.unwrap();
     timeout(PATIENCE, async {
         while !list(&world).await.1.contains("\"changed\"") {
@@ -242,10 +244,14 @@ async fn x17_x18_space_that_is_full_refuses_what_adds_and_lets_the_rest_be_chang
     assert_eq!(client.rejected().len(), 1, "it is kept");
     client.close().await.unwrap();
     let record = |id: &str| format!("/v1/spaces/demo/collections/tasks/records/{id}");
-    for (method, id, status) in [("PUT", "d", 413), ("PUT", "b", 200), ("DELETE", "b", 204)] {
+    for (method, id, status) in [("PUT", "d", 507), ("PUT", "b", 200), ("DELETE", "b", 204)] {
         let told = ask(method, record(id)).with("Authorization", "Bearer of-ada").json("{}");
         let told = told.at(&world).await;
         assert_eq!(told.status, status, "{method} {id}: {told:?}");
+        if status == 507 {
+            let problem = told.json();
+            assert_eq!((&problem["code"], &problem["retryable"]), (&json!("quota"), &json!(false)));
+        }
     }
 }
 
@@ -296,4 +302,48 @@ async fn x17_clients_that_are_sent_away_for_their_rate_come_back_and_bring_all_t
 async fn list(world: &World) -> (u16, String) {
     let path = "/v1/spaces/demo/collections/tasks/records?limit=100";
     get(world.address, path, "Authorization: Bearer of-bob\r\n").await
+}
+
+/// What one transport has used up is used up on the other.
+#[tokio::test]
+async fn x17_bodies_and_writes_over_http_count_like_those_of_frames_and_items_one_by_one() {
+    let world = world(|config| {
+        config.rates.principal_bytes = number(100_000);
+        config.rates.principal_messages = number(20);
+    })
+    .await;
+    let batch = async |token: &str, items: usize, bytes: usize| {
+        let fields = json!({ "text": "x".repeat(bytes) });
+        let item = |at| json!({ "op": "put", "collection": "tasks", "id": format!("{at}"), "fields": fields });
+        let body = json!({ "items": (0..items).map(item).collect::<Vec<_>>() }).to_string();
+        let asked = ask("POST", "/v1/spaces/demo/batch");
+        let told = asked.with("Authorization", &format!("Bearer {token}")).json(&body);
+        told.at(&world).await
+    };
+    let is_refused = |told: &Told, detail: &str| match told.status {
+        200 => false,
+        429 => {
+            let problem = told.json();
+            assert_eq!((&problem["code"], &problem["detail"]), (&json!("busy"), &json!(detail)));
+            true
+        }
+        _ => panic!("{told:?}"),
+    };
+    // Of twenty a second so many are there at once, and the same again in two seconds.
+    let mut batches = 0;
+    while !is_refused(&batch("of-ada", 40, 1).await, "too many messages of this principal") {
+        batches += 1;
+        assert!(batches < 15, "they took less than 30 seconds");
+    }
+    let mut bob = hello(&world, 2, "of-bob").await.unwrap();
+    let mut frames = 0;
+    loop {
+        bob.push(&format!("f{frames}"), &"x".repeat(190_000)).await.unwrap();
+        bob.settle().await.unwrap();
+        if is_refused(&batch("of-bob", 1, 180_000).await, "too many bytes of this principal") {
+            break;
+        }
+        frames += 1;
+        assert!(frames < 15, "they took less than 30 seconds");
+    }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 32] = [
+const SETTINGS: [(&str, &str, &str); 33] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json"),
@@ -19,6 +19,7 @@ const SETTINGS: [(&str, &str, &str); 32] = [
     ("connections-max", "11", "connections-max=11 "),
     ("connections-per-address-max", "12", "connections-per-address-max=12 "),
     ("spaces-max", "13", "spaces-max=13 "),
+    ("spaces-per-principal-max", "18", "spaces-per-principal-max=18 "),
     ("live-feeds-max", "16", "live-feeds-max=16 "),
     ("frame-bytes-max", "900000", "frame-bytes-max=900000 "),
     ("connection-messages-per-second", "21", "connection-messages-per-second=21 "),

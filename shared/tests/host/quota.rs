@@ -20,7 +20,7 @@ fn push(world: &mut World, client: &mut Client, row: PushRow) -> bool {
     });
     match outcomes.next().unwrap().remove(0).1 {
         Outcome::Accepted { .. } => true,
-        Outcome::Rejected { code: RejectCode::TooLarge, number, reason } => {
+        Outcome::Rejected { code: RejectCode::Quota, number, reason } => {
             assert!(reason.starts_with("the space may hold no more"), "{reason}");
             client.named = number;
             false
@@ -54,7 +54,7 @@ fn x17_x18_records_beyond_the_quota_are_refused_and_what_is_there_can_be_changed
     }
     let third = ann.set(3, "c", "title", "x");
     assert!(!push(&mut world, &mut ann, third));
-    assert_eq!(direct(&mut world, 1, "d"), Err(DirectCode::TooLarge));
+    assert_eq!(direct(&mut world, 1, "d"), Err(DirectCode::Quota));
     assert_eq!(direct(&mut world, 2, "a"), Ok(()), "it was there");
     let more = ann.set(4, "b", "text", "much more than there was");
     assert!(push(&mut world, &mut ann, more));

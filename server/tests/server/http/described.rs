@@ -167,6 +167,21 @@ impl Seen {
         }
     }
 
+    /// Writes into a space that holds no more records.
+    async fn try_full_space(&mut self, all: &[Operation]) {
+        let world = world_with(|config| config.limits.quota.records = 1).await;
+        let batch = r#"{"atomic":true,"items":[{"op":"put","collection":"tasks","id":"2"}]}"#;
+        let one = Made { id: "1", ..FINE };
+        let another = Made { id: "2", query: "?upsert=true", ..FINE };
+        let by_id =
+            |id: &str| all.iter().find(|operation| operation.id == id).expect("it is there");
+        self.try_all(&world, by_id("putRecord"), &[one, another.clone()]).await;
+        for id in ["patchRecord", "createRecord"] {
+            self.try_all(&world, by_id(id), std::slice::from_ref(&another)).await;
+        }
+        self.try_all(&world, by_id("writeBatch"), &[Made { body: batch, ..FINE }]).await;
+    }
+
     fn note(&mut self, operation: &Operation, told: &Told) {
         self.0.insert((operation.id.clone(), told.status.to_string()));
     }
@@ -241,6 +256,7 @@ async fn every_status_of_the_document_is_answered_and_no_other() {
     drop(held);
 
     seen.try_all_often(&all).await;
+    seen.try_full_space(&all).await;
     let said: BTreeSet<(String, String)> = all
         .iter()
         .flat_map(|operation| {

@@ -1,7 +1,7 @@
 //! Records over HTTP: what is promised to programs that keep no replica.
 
 mod batches;
-mod bodies;
+pub(crate) mod bodies;
 mod described;
 mod documented;
 mod feeds;
@@ -56,7 +56,7 @@ impl Ask {
         self
     }
 
-    fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
@@ -103,7 +103,11 @@ impl Ask {
     }
 
     pub(crate) async fn at(&self, world: &World) -> Told {
-        self.tried(world.address).await.expect("an answer")
+        self.at_address(world.address).await
+    }
+
+    pub(crate) async fn at_address(&self, address: SocketAddr) -> Told {
+        self.tried(address).await.expect("an answer")
     }
 }
 
@@ -141,7 +145,7 @@ fn joined(mut chunked: &[u8]) -> Vec<u8> {
 }
 
 impl Told {
-    fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
     }

@@ -75,11 +75,11 @@ impl Judging<'_> {
             return Verdict::Joined(joined);
         }
         if growth.records > 0 && growth.records > self.room.records {
-            return Verdict::rejected(RejectCode::TooLarge, "the space may hold no more records");
+            return full("the space may hold no more records; changes and removals are taken");
         }
         let added = growth.after.saturating_sub(growth.before);
         if added > 0 && added > self.room.bytes {
-            return Verdict::rejected(RejectCode::TooLarge, "the space may hold no more bytes");
+            return full("the space may hold no more bytes; what makes it smaller is taken");
         }
         Verdict::Joined(joined)
     }
@@ -90,4 +90,8 @@ impl Judging<'_> {
         self.room.records = self.room.records.saturating_sub(records);
         self.room.bytes = self.room.bytes.saturating_add(before).saturating_sub(after);
     }
+}
+
+const fn full(reason: &'static str) -> Verdict {
+    Verdict::rejected(RejectCode::Quota, reason)
 }
