@@ -10,6 +10,8 @@
 )]
 
 mod access;
+#[cfg(target_os = "linux")]
+mod attacks;
 mod backups;
 mod bad_lines;
 mod client;
