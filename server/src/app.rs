@@ -1,4 +1,4 @@
-//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
+//! What can be asked for: `/sync` and what stands in for it (`posts`), `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
 //! files of a page.
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
@@ -10,8 +10,10 @@ use crate::{
     config::Switch,
     health::Health,
     http::{Api, Problem},
+    line::Gate,
+    posts::Posts,
     rates::Limiter,
-    ws::{self, Gate},
+    ws,
 };
 use axum::{
     Router,
@@ -56,9 +58,11 @@ impl App {
         });
         let limiter = Arc::clone(&gate.limiter);
         let api = api.router(Arc::clone(&gate.origins));
+        let posts = Posts::new(gate.clone()).router();
         let router = Router::new()
             .route("/sync", sync)
             .with_state(gate)
+            .merge(posts)
             .route("/healthz", get(move || healthz(health)))
             .merge(operations::probes(operations));
         let router = match operations.config.metrics {

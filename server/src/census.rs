@@ -62,6 +62,11 @@ impl Census {
 }
 
 impl Slot {
+    /// One more place for the same address, as for one more connection.
+    pub(crate) fn another(&self) -> Option<Self> {
+        self.census.enter(self.address)
+    }
+
     /// Where it comes from; an IPv6 network is one.
     pub(crate) const fn address(&self) -> IpAddr {
         self.address

@@ -13,6 +13,7 @@ use crate::{
     health::Health,
     http::Api,
     hubs::Hubs,
+    line::Gate,
     listen,
     metrics::Metrics,
     project::Projections,
@@ -21,7 +22,6 @@ use crate::{
     tls::{Tls, TlsError},
     wal,
     webhook::{SecretsError, WebhookSecrets, Webhooks},
-    ws::Gate,
 };
 use rejoin_core::id::NameError;
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};

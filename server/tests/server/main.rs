@@ -14,6 +14,7 @@ mod access;
 mod attacks;
 mod backups;
 mod bad_lines;
+mod carried;
 mod client;
 mod http;
 mod interrupted;

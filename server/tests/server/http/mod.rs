@@ -84,7 +84,7 @@ impl Ask {
     }
 
     /// The answer; an error where the connection broke.
-    async fn tried(&self, address: SocketAddr) -> Result<Told, std::io::Error> {
+    pub(crate) async fn tried(&self, address: SocketAddr) -> Result<Told, std::io::Error> {
         let work = async {
             let mut stream = self.sent(address).await?;
             let mut told = head(&mut stream).await?;
@@ -145,6 +145,10 @@ fn joined(mut chunked: &[u8]) -> Vec<u8> {
 }
 
 impl Told {
+    pub(crate) fn body(&self) -> Vec<u8> {
+        self.body.clone()
+    }
+
     pub(crate) fn json(&self) -> Json {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
