@@ -159,12 +159,17 @@ impl Mouth for Saying {
 }
 
 fn close_code(violation: &Violation) -> CloseCode {
-    match violation.code {
-        ByeCode::Malformed if violation.reason == TEXT => CloseCode::Unsupported,
-        ByeCode::Malformed => CloseCode::Protocol,
-        ByeCode::TooLarge => CloseCode::Size,
-        ByeCode::BadLine | ByeCode::Busy => CloseCode::Again,
-        _ => CloseCode::Policy,
+    let code = violation.code;
+    if violation.reason == TEXT {
+        CloseCode::Unsupported
+    } else if code == ByeCode::Malformed {
+        CloseCode::Protocol
+    } else if code == ByeCode::TooLarge {
+        CloseCode::Size
+    } else if matches!(code, ByeCode::BadLine | ByeCode::Busy) {
+        CloseCode::Again
+    } else {
+        CloseCode::Policy
     }
 }
 
