@@ -118,9 +118,8 @@ impl<W: DialWatch> BrowserDialer<W> {
     }
 
     async fn post(&self) -> Result<Line, LineError> {
-        // Whatever comes of it, a WebSocket is tried first again some time.
+        // Where requests have never got through, WebSockets are tried again next.
         self.in_vain.set(0);
-        self.posts_until.set(MonoMillis::default());
         let posts = Posts::open(&self.url).await?;
         self.posts_until.set(mono() + POSTS_FOR);
         Ok(Line::Posts(posts))
