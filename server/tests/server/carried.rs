@@ -53,7 +53,7 @@ fn frames(mut body: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// A way to the server that carries what WebSockets bring by requests.
+/// A way to the server that carries by requests what a socket brings.
 struct Bridge {
     address: SocketAddr,
     troubles: Arc<Troubles>,
@@ -69,7 +69,7 @@ struct Troubles {
     repeat: AtomicU32,
     /// Its answer is lost.
     deaf: AtomicU32,
-    /// Connections that are WebSockets all the way.
+    /// Connections that are sockets all the way.
     plain: AtomicU32,
     connections: AtomicU32,
 }
