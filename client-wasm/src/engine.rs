@@ -18,7 +18,7 @@ use crate::{
         memory::MemoryStore,
     },
     tabs::Tabs,
-    transport::ws::{DialWatch, WsDialer, WsError},
+    transport::{BrowserDialer, DialWatch, LineError},
 };
 use core::cell::RefCell;
 use rejoin_core::{
@@ -117,7 +117,7 @@ impl Running {
         let dialer = options
             .url
             .clone()
-            .map(|url| WsDialer { url, watch: Dialing(Rc::downgrade(&database)) });
+            .map(|url| BrowserDialer::new(url, Dialing(Rc::downgrade(&database))));
         let (done, held, heard) = (Rc::clone(&ended), Rc::clone(&database), tabs.clone());
         poison::spawn(async move {
             let ports = Ports { store: &held.store, dialer: dialer.as_ref(), clock: &BrowserClock };
@@ -265,11 +265,12 @@ impl DialWatch for Dialing {
         true
     }
 
-    fn ended(&self, result: Result<(), &WsError>) {
+    fn ended(&self, result: Result<(), &LineError>) {
         let Some(database) = self.0.upgrade() else { return };
         if let Err(error) = result {
             database.dialing(false);
-            let code = if *error == WsError::NoToken { Code::Unauthorized } else { Code::Network };
+            let code =
+                if *error == LineError::NoToken { Code::Unauthorized } else { Code::Network };
             database.failed(Some(Failure::retryable(code, error.to_string())));
             database.tell_status();
         }

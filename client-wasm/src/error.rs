@@ -173,6 +173,7 @@ pub(crate) const fn reject_name(code: RejectCode) -> &'static str {
         RejectCode::RecordGone => "record_gone",
         RejectCode::Unsure => "unsure",
         RejectCode::UpgradeServer => "upgrade_server",
+        RejectCode::Quota => "quota",
         RejectCode::Invalid => "invalid",
         _ => "invalid",
     }

@@ -198,7 +198,14 @@ export interface RawError {
 export interface RawRejected {
   readonly row: number;
   readonly code:
-    "forbidden" | "too_large" | "forged" | "invalid" | "record_gone" | "unsure" | "upgrade_server";
+    | "forbidden"
+    | "too_large"
+    | "forged"
+    | "invalid"
+    | "record_gone"
+    | "unsure"
+    | "upgrade_server"
+    | "quota";
   /** For people. */
   readonly reason: string;
   /** When it was written, in milliseconds since 1970. */

@@ -289,7 +289,14 @@ export interface LogEvent {
 
 /** Why a write was refused; see docs/PROTOCOL.md. */
 export type RejectCode =
-  "forbidden" | "too_large" | "forged" | "invalid" | "record_gone" | "unsure" | "upgrade_server";
+  | "forbidden"
+  | "too_large"
+  | "forged"
+  | "invalid"
+  | "record_gone"
+  | "unsure"
+  | "upgrade_server"
+  | "quota";
 
 /** A write that the server refused. It is kept until the app retries, edits or discards it. */
 export interface RejectedWrite {

@@ -1,6 +1,7 @@
 //! `cargo rel SUITE [--budget S] [--seed N]`: runs a suite of faults, tells a line of JSON for each figure, and
 //! fails if one does not reach its bar. What is promised and how it is tested: docs/RELIABILITY.md.
 
+mod attacks;
 mod browser;
 mod canaries;
 mod determinism;
@@ -64,6 +65,8 @@ enum Suite {
     Power,
     /// A full disk, a reader that stays, 10,000 connections cut, 50 servers replaced, clocks wrong by years.
     Server,
+    /// Hostile clients, ten seconds of each attack, while a writer and a reader go on.
+    Attacks,
     /// Lines cut 100 times, or as often as the budget allows, without a word, in one or both directions, for up to
     /// 60 s; and 3,000 times in the simulator.
     Partitions,
@@ -159,7 +162,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let takes = matches!(arguments.suite, Suite::Replay | Suite::Fuzz);
     let what = arguments.what.as_deref();
     ensure!(takes || what.is_none(), "only `replay` takes a world, and `fuzz` a target");
-    let fixed = [Suite::Quick, Suite::Coverage, Suite::Replay, Suite::Server, Suite::Canaries];
+    let fixed = [
+        Suite::Quick,
+        Suite::Coverage,
+        Suite::Replay,
+        Suite::Server,
+        Suite::Canaries,
+        Suite::Attacks,
+    ];
     ensure!(budget.is_none() || !fixed.contains(&arguments.suite), "it takes no budget");
     match arguments.suite {
         Suite::Quick => quick(extent, &arguments.without, &mut report),
@@ -176,6 +186,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Suite::Replay => replay::replay(what),
         Suite::Partitions => partitions::suite(extent, 100, None, &mut report),
         Suite::Server => operated::suite(extent, operated::ALL, &mut report),
+        Suite::Attacks => attacks::suite(&mut report),
         Suite::Canaries => canaries::hunt(CANARIES.len(), &mut report),
     }?;
     ensure!(report.missed().is_empty(), "below the bar: {}", report.missed().join("; "));

@@ -1,4 +1,4 @@
-//! What can be asked for: `/sync`, `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
+//! What can be asked for: `/sync` and what stands in for it (`posts`), `/v1` (see `http`), `/healthz`, the probes, metrics where they are wanted, and the
 //! files of a page.
 //!
 //! Absent: the protocol, and everything that would need a session or a cookie.
@@ -9,8 +9,11 @@ use crate::{
     census::Slot,
     config::Switch,
     health::Health,
-    http::Api,
-    ws::{self, Gate},
+    http::{Api, Problem},
+    line::Gate,
+    posts::Posts,
+    rates::Limiter,
+    ws,
 };
 use axum::{
     Router,
@@ -53,23 +56,29 @@ impl App {
         let sync = get(|State(gate): State<Gate>, request: Request| async move {
             ws::upgrade(gate, request)
         });
+        let limiter = Arc::clone(&gate.limiter);
         let api = api.router(Arc::clone(&gate.origins));
+        let posts = Posts::new(gate.clone()).router();
         let router = Router::new()
             .route("/sync", sync)
             .with_state(gate)
+            .merge(posts)
             .route("/healthz", get(move || healthz(health)))
             .merge(operations::probes(operations));
         let router = match operations.config.metrics {
             Switch::On => router.merge(operations::metrics(operations)),
             Switch::Off => router,
         };
-        // Last: what no route takes is answered as there.
+        // Last: of routers that are merged the last one answers for what is nowhere.
         let router = router.merge(api);
         let router = match static_dir {
             Some(dir) => router.fallback_service(ServeDir::new(dir)),
             None => router,
         };
-        Self { router: router.layer(middleware::from_fn(add_headers)) }
+        let often = middleware::from_fn(move |request: Request, next: Next| {
+            refuse_too_often(Arc::clone(&limiter), request, next)
+        });
+        Self { router: router.layer(often).layer(middleware::from_fn(add_headers)) }
     }
 
     /// Serves one connection; its requests carry its slot.
@@ -87,6 +96,17 @@ impl App {
             request.extensions_mut().insert(Arc::clone(&slot));
             TowerToHyperService::new(router.clone()).call(request)
         })
+    }
+}
+
+/// So many requests from one address, whatever they ask for; but whoever looks after the process is always told how it
+/// is, and does not end it for a flood that comes through the same proxy.
+async fn refuse_too_often(limiter: Arc<Limiter>, request: Request, next: Next) -> Response {
+    let is_probe = operations::PROBES.contains(&request.uri().path());
+    let slot = request.extensions().get::<Arc<Slot>>().filter(|_| !is_probe);
+    match slot.map(|slot| limiter.request_from(slot.address())) {
+        Some(Err(met)) => Problem::too_often(&met).into_response(),
+        Some(Ok(())) | None => next.run(request).await,
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) fn wall(time: SystemTime) -> WallMillis {
     WallMillis(millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
 }
 
+/// What a clock of a limiter shows.
+pub(crate) type Reading<C> = <C as governor::clock::Clock>::Instant;
+
 /// The monotonic clock, for what takes less than a millisecond.
 pub(crate) fn instant() -> Instant {
     Instant::now()

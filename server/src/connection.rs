@@ -4,10 +4,13 @@
 //! that was told of a channel is told when it is gone. Absent: sockets, and all messages but the first.
 
 use crate::{
-    auth::Admission,
+    auth::{Admission, Denial},
+    census::{Principals, Seat},
     clock,
     hub::{Link, Open, Outgoing, Route, ToHub},
     hubs::Hubs,
+    pace::Pace,
+    rates::Met,
 };
 use rejoin_core::{
     protocol::{
@@ -19,6 +22,7 @@ use rejoin_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 use tokio::sync::oneshot;
@@ -35,10 +39,22 @@ pub(crate) struct Violation {
     pub(crate) reason: &'static str,
 }
 
+/// Where a channel leads, and for whom.
+struct Channel {
+    route: Route,
+    /// `None` where everyone is let in.
+    principal: Option<Arc<str>>,
+}
+
 pub(crate) struct Connection {
     hubs: Arc<Hubs>,
     outgoing: Arc<Outgoing>,
-    channels: BTreeMap<u64, Route>,
+    pace: Pace,
+    principals: Arc<Principals>,
+    /// One for each principal that it has had.
+    seats: Vec<Seat>,
+    address: IpAddr,
+    channels: BTreeMap<u64, Channel>,
     /// Channels that were closed from this side: what was under way then is no misconduct.
     closed: BTreeSet<u64>,
     /// Since when no channel is open.
@@ -46,10 +62,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(hubs: Arc<Hubs>, outgoing: Arc<Outgoing>) -> Self {
+    pub(crate) fn new(
+        hubs: Arc<Hubs>,
+        outgoing: Arc<Outgoing>,
+        pace: Pace,
+        principals: Arc<Principals>,
+        address: IpAddr,
+    ) -> Self {
         Self {
             hubs,
             outgoing,
+            pace,
+            principals,
+            seats: Vec::new(),
+            address,
             channels: BTreeMap::new(),
             closed: BTreeSet::new(),
             idle_since: clock::read().mono,
@@ -61,8 +87,17 @@ impl Connection {
         self.channels.is_empty().then_some(self.idle_since)
     }
 
-    /// Takes in a frame; waits while the space's hub is busy.
+    /// Waits until a message of so many bytes may be looked at.
+    pub(crate) async fn pace(&self, bytes: usize) -> Result<(), Violation> {
+        match self.pace.take(None, bytes) {
+            Some(waiting) => waiting.await.map_err(|met| too_fast(None, &met)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in a frame; waits while that is too fast, or the space's hub is busy.
     pub(crate) async fn take_in(&mut self, frame: &[u8]) -> Result<(), Violation> {
+        self.pace(frame.len()).await?;
         let violation = |channel, code, reason| Violation { channel, code, reason };
         let Ok((channel, bytes)) = wire::split_frame(frame) else {
             return Err(violation(None, ByeCode::Malformed, "the frame has no channel number"));
@@ -71,7 +106,13 @@ impl Connection {
         if bytes.starts_with(&HELLO_BEGINS) {
             self.settle(channel).await;
         }
-        if let Some(route) = self.channels.get(&channel) {
+        if let Some(Channel { route, principal }) = self.channels.get(&channel) {
+            let shared = principal.as_ref();
+            if let Some(waiting) =
+                shared.and_then(|principal| self.pace.take(Some(principal), frame.len()))
+            {
+                waiting.await.map_err(|met| too_fast(Some(channel), &met))?;
+            }
             let message = ToHub::Message { peer: route.peer, bytes: bytes.to_vec() };
             // A hub that is gone has closed its channels: that is seen with the next frame.
             route.tell(message).await;
@@ -96,7 +137,7 @@ impl Connection {
 
     /// Waits until the hub has taken in all that came on a channel: a bye there makes room for a hello.
     async fn settle(&mut self, channel: u64) {
-        if let Some(route) = self.channels.get(&channel) {
+        if let Some(Channel { route, .. }) = self.channels.get(&channel) {
             let (reply, answer) = oneshot::channel();
             // A hub that is gone has closed the channel.
             if route.tell(ToHub::Probe(reply)).await {
@@ -122,15 +163,42 @@ impl Connection {
         if self.channels.len() as u64 >= CHANNELS_MAX {
             return Err((ByeCode::Busy, "too many channels"));
         }
-        let admitted = self.hubs.auth().admit(hello.token.as_deref(), &hello.space).await;
+        let token = hello.token.as_deref();
+        let limiter = self.pace.limiter();
+        if let Some(token) = token {
+            let looked = limiter.token_from(self.address, token);
+            looked.map_err(|_met| (ByeCode::Busy, Met::FAILURES))?;
+        }
+        let admitted = self.hubs.auth().admit(token, &hello.space).await;
+        if let Some(token) = token {
+            let is_bad = |denial: &Denial| denial.code == ByeCode::Unauthorized;
+            let is_settled = !matches!(&admitted, Err(denial) if denial.code == ByeCode::Busy);
+            if is_settled {
+                limiter.token_was(self.address, token, !admitted.as_ref().is_err_and(is_bad));
+            }
+        }
         let Admission { grant, pass } = admitted.map_err(|denial| (denial.code, denial.reason))?;
-        let inbox = self.hubs.inbox(&hello.space)?;
+        let principal = pass.names_somebody().then(|| Arc::from(grant.principal.as_str()));
+        if let Some(principal) = &principal {
+            self.sit(principal)?;
+        }
+        let inbox = self.hubs.inbox(&hello.space, principal.as_ref())?;
         let route = Route { peer: self.hubs.next_peer(), inbox };
         let link = Link::new(channel, Arc::clone(&self.outgoing));
         let message = ToHub::Open(Box::new(Open { peer: route.peer, hello, grant, pass, link }));
         // If the hub is gone the link comes back, and closes the channel as it is dropped.
         route.tell(message).await;
-        self.channels.insert(channel, route);
+        self.channels.insert(channel, Channel { route, principal });
+        Ok(())
+    }
+
+    /// Counts the connection as one of a principal.
+    fn sit(&mut self, principal: &Arc<str>) -> Result<(), (ByeCode, &'static str)> {
+        if self.seats.iter().all(|seat| seat.principal() != principal) {
+            let seat = self.principals.enter(principal);
+            let seat = seat.ok_or((ByeCode::Busy, "too many connections of this principal"))?;
+            self.seats.push(seat);
+        }
         Ok(())
     }
 
@@ -162,10 +230,14 @@ impl Connection {
     }
 
     /// Tells every hub that its channel is gone.
-    pub(crate) async fn leave(self) {
-        for route in self.channels.into_values() {
+    pub(crate) async fn leave(&mut self) {
+        while let Some((_, Channel { route, .. })) = self.channels.pop_first() {
             // A hub that is gone has nothing to forget.
             route.tell(ToHub::Gone { peer: route.peer }).await;
         }
     }
+}
+
+fn too_fast(channel: Option<u64>, met: &Met) -> Violation {
+    Violation { channel, code: ByeCode::Busy, reason: met.reason() }
 }

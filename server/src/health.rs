@@ -125,11 +125,14 @@ mod tests {
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
+            quota: rejoin_core::protocol::host::Quota::NONE,
             refill: rejoin_core::protocol::host::RefillPolicy::default(),
             retention: rejoin_core::protocol::host::RETENTION,
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
             scrub: None,
             spaces_max: 10,
+            spaces_per_principal_max: 10,
+            makers: db.space(&crate::makers::Makers::space().unwrap()),
         };
         let hubs = Hubs::new(db.clone(), Arc::new(Auth::everyone()), config).await.unwrap();
         let store = db.space(&Health::space().unwrap());

@@ -8,6 +8,7 @@ use crate::{
     auth::{Auth, Denial},
     faults::Faults,
     hub::{Hub, Inbox, ToHub, Told},
+    makers::Makers,
     metrics::Metrics,
     news::News,
 };
@@ -15,7 +16,7 @@ use rejoin_core::{
     codec::CodecError,
     id::{Epoch, SpaceId},
     protocol::{
-        host::{HostConfig, PeerId, RefillPolicy},
+        host::{HostConfig, PeerId, Quota, RefillPolicy},
         message::ByeCode,
     },
     time::Millis,
@@ -47,11 +48,13 @@ pub(crate) struct Hubs {
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
+    quota: Quota,
     refill: RefillPolicy,
     retention: Millis,
     age: Arc<Age>,
     scrub: Option<Millis>,
     spaces_max: usize,
+    makers: Makers,
     next_peer: AtomicU64,
     state: Mutex<State>,
 }
@@ -75,11 +78,15 @@ pub(crate) struct HubsConfig {
     pub(crate) epoch: Epoch,
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
+    pub(crate) quota: Quota,
     pub(crate) refill: RefillPolicy,
     pub(crate) retention: Millis,
     pub(crate) age: Arc<Age>,
     pub(crate) scrub: Option<Millis>,
     pub(crate) spaces_max: usize,
+    pub(crate) spaces_per_principal_max: u32,
+    /// Of [`Makers::space`].
+    pub(crate) makers: SqliteStore,
 }
 
 impl Hubs {
@@ -89,7 +96,10 @@ impl Hubs {
         config: HubsConfig,
     ) -> Result<Self, SqliteError> {
         let spaces = db.spaces().await?.into_iter().filter(|space| !is_own(space));
-        let spaces = spaces.map(|space| (space, None)).collect();
+        let spaces: BTreeSet<SpaceId> = spaces.collect();
+        let max = config.spaces_per_principal_max;
+        let makers = Makers::load(config.makers, max, &spaces).await?;
+        let spaces = spaces.into_iter().map(|space| (space, None)).collect();
         let state = State { spaces, tasks: JoinSet::new(), stopping: false };
         Ok(Self {
             db,
@@ -100,11 +110,13 @@ impl Hubs {
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
+            quota: config.quota,
             refill: config.refill,
             retention: config.retention,
             age: config.age,
             scrub: config.scrub,
             spaces_max: config.spaces_max,
+            makers,
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
         })
@@ -128,7 +140,7 @@ impl Hubs {
     /// A stored row is damaged. The space is opened: its hub reads all of it by and by, and puts it right.
     pub(crate) fn mend(&self, space: &SpaceId, damage: &CodecError) {
         error!(%space, %damage, "a stored row is damaged");
-        if let Err((_, reason)) = self.inbox(space) {
+        if let Err((_, reason)) = self.inbox(space, None) {
             error!(%space, reason, "the space cannot be opened");
         }
     }
@@ -147,11 +159,16 @@ impl Hubs {
         PeerId(self.next_peer.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The way to the hub of a space, which is started at need.
+    /// The way to the hub of a space, which is started at need, and made at need by whom this is for, if that is
+    /// somebody.
     ///
     /// # Errors
     /// Why not, for programs and for people: the space is the server's own, there are too many, or the process ends.
-    pub(crate) fn inbox(&self, space: &SpaceId) -> Result<Inbox, (ByeCode, &'static str)> {
+    pub(crate) fn inbox(
+        &self,
+        space: &SpaceId,
+        maker: Option<&Arc<str>>,
+    ) -> Result<Inbox, (ByeCode, &'static str)> {
         if is_own(space) {
             let Denial { code, reason } = Denial::SPACE;
             return Err((code, reason));
@@ -165,10 +182,18 @@ impl Hubs {
             None if state.spaces.len() >= self.spaces_max => {
                 return Err((ByeCode::Busy, "too many spaces"));
             }
-            Some(_) | None => {}
+            None => {
+                if let Some(maker) = maker {
+                    let made = self.makers.make(space, maker);
+                    let made = made.ok_or((ByeCode::Busy, "too many spaces of this principal"))?;
+                    state.tasks.spawn(made);
+                }
+            }
+            Some(_) => {}
         }
         let mut config = HostConfig::new(space.clone(), self.epoch, self.proof_key);
         config.limits.frame_bytes = self.frame_bytes_max;
+        config.quota = self.quota;
         config.refill = self.refill;
         config.retention = self.retention;
         config.ran = self.age.ran();
@@ -249,6 +274,8 @@ mod tests {
     };
     use rejoin_core::{
         id::{Incarnation, ReplicaId},
+        io::{Batch, CommitOutcome, Keyspace},
+        port::Store,
         protocol::{
             host::RETENTION,
             message::{Hello, Message, Welcome},
@@ -272,11 +299,14 @@ mod tests {
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,
+            quota: Quota::NONE,
             refill: RefillPolicy::default(),
             retention: RETENTION,
             age: Arc::new(Age::load(db.space(&Age::space().unwrap())).await.unwrap()),
             scrub: None,
             spaces_max: 10,
+            spaces_per_principal_max: 2,
+            makers: db.space(&Makers::space().unwrap()),
         };
         (Hubs::new(db, Arc::new(Auth::everyone()), config).await.unwrap(), directory)
     }
@@ -297,7 +327,7 @@ mod tests {
         };
         let Admission { grant, pass } = hubs.auth().admit(None, space).await.unwrap();
         let link = Link::new(1, Arc::clone(outgoing));
-        let inbox = hubs.inbox(space).unwrap();
+        let inbox = hubs.inbox(space, None).unwrap();
         let open = Open { peer: hubs.next_peer(), hello, grant, pass, link };
         inbox.send(ToHub::Open(Box::new(open))).await.unwrap();
         let message = said(outgoing).await;
@@ -307,6 +337,43 @@ mod tests {
     async fn said(outgoing: &Outgoing) -> Message {
         let item = timeout(PATIENCE, outgoing.next()).await.unwrap().unwrap();
         wire::decode(&item.bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn x17_x18_a_principal_makes_so_many_spaces_also_after_a_start() {
+        let (hubs, directory) = open("makers").await;
+        let (ada, bob): (Arc<str>, Arc<str>) = (Arc::from("ada"), Arc::from("bob"));
+        let space = |name: &str| SpaceId::parse(name).unwrap();
+        let make = |hubs: &Hubs, name: &str, maker: &Arc<str>| {
+            hubs.inbox(&space(name), Some(maker)).map(drop).map_err(|(code, _reason)| code)
+        };
+        for name in ["one", "two", "one"] {
+            assert_eq!(make(&hubs, name, &ada), Ok(()), "{name}");
+        }
+        assert_eq!(make(&hubs, "three", &ada), Err(ByeCode::Busy));
+        assert_eq!(make(&hubs, "three", &bob), Ok(()));
+        assert_eq!(make(&hubs, "three", &ada), Ok(()), "it is there");
+        for name in ["one", "two", "three"] {
+            let mut batch = Batch::default();
+            batch.put(Keyspace::Log, b"some".to_vec(), b"thing".to_vec());
+            let came = hubs.store(&space(name)).commit(batch).await.unwrap();
+            assert_eq!(came, CommitOutcome::Applied);
+        }
+        hubs.stop().await;
+        hubs.db.close().await.unwrap();
+
+        let (hubs, _) = open("makers").await;
+        assert_eq!(make(&hubs, "four", &ada), Err(ByeCode::Busy));
+        assert_eq!(make(&hubs, "four", &bob), Ok(()));
+        assert_eq!(make(&hubs, "five", &bob), Err(ByeCode::Busy));
+        // Who made what is no more is forgotten.
+        let store = hubs.db.space(&Makers::space().unwrap());
+        let makers = Makers::load(store, 2, &BTreeSet::from([space("one")])).await.unwrap();
+        assert!(makers.make(&space("six"), &ada).is_some());
+        assert!(makers.make(&space("seven"), &ada).is_none());
+        hubs.stop().await;
+        hubs.db.close().await.unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[tokio::test]
@@ -335,9 +402,9 @@ mod tests {
     #[tokio::test]
     async fn what_the_server_keeps_for_itself_is_opened_for_nobody() {
         let (hubs, directory) = open("own").await;
-        let refused = hubs.inbox(&Age::space().unwrap()).map(drop);
+        let refused = hubs.inbox(&Age::space().unwrap(), None).map(drop);
         assert_eq!(refused.unwrap_err().0, ByeCode::NoSpace);
-        assert!(hubs.inbox(&SpaceId::parse("rejoin").unwrap()).is_ok());
+        assert!(hubs.inbox(&SpaceId::parse("rejoin").unwrap(), None).is_ok());
         hubs.stop().await;
         std::fs::remove_dir_all(directory).unwrap();
     }
@@ -346,7 +413,7 @@ mod tests {
     async fn after_the_stop_no_space_is_opened() {
         let (hubs, directory) = open("stop").await;
         hubs.stop().await;
-        let refused = hubs.inbox(&SpaceId::parse("demo").unwrap()).map(drop);
+        let refused = hubs.inbox(&SpaceId::parse("demo").unwrap(), None).map(drop);
         assert_eq!(refused.unwrap_err().0, ByeCode::ShuttingDown);
         std::fs::remove_dir_all(directory).unwrap();
     }

@@ -25,12 +25,17 @@ mod health;
 mod http;
 mod hub;
 mod hubs;
+mod line;
 mod listen;
+mod makers;
 mod metrics;
 mod news;
 mod outgoing;
+mod pace;
 mod passes;
+mod posts;
 mod project;
+mod rates;
 mod secret;
 mod selection;
 mod server;
@@ -49,7 +54,7 @@ pub use auth::{
 };
 pub use config::{
     AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
-    OperationsConfig, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
+    OperationsConfig, Rates, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};
 pub use project::{Projection, ProjectionError};

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) connections_opened: Counter,
     pub(crate) connections_refused: Counter,
+    limited: Family<Labels, Counter>,
     sessions: Family<Labels, Gauge>,
     pub(crate) frames_received: Counter,
     pub(crate) frames_sent: Counter,
@@ -129,6 +130,7 @@ impl Default for Metrics {
             connections: new(r, "connections", "Connections that are open"),
             connections_opened: new(r, "connections_opened", "Connections that were accepted"),
             connections_refused: new(r, "connections_refused", "Connections beyond a limit"),
+            limited: new(r, "limited", "Times that a limit of time was met"),
             sessions: new(r, "sessions", "Channels by how far they are"),
             frames_received: new(r, "frames_received", "WebSocket messages received"),
             frames_sent: new(r, "frames_sent", "WebSocket messages sent"),
@@ -181,6 +183,11 @@ impl Metrics {
     /// How far the tables in a file are behind.
     pub(crate) fn projection_lag(&self, file: &Path) -> Gauge {
         self.projection_lag.get_or_create(&vec![("file", file.display().to_string())]).clone()
+    }
+
+    /// Somebody met a limit of time.
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&[("limit", limit)]).inc();
     }
 
     /// A machine of a space has worked so long.
@@ -331,6 +338,7 @@ const fn code_name(code: RejectCode) -> &'static str {
         RejectCode::RecordGone => "record_gone",
         RejectCode::Unsure => "unsure",
         RejectCode::UpgradeServer => "upgrade_server",
+        RejectCode::Quota => "quota",
         RejectCode::Invalid | _ => "invalid",
     }
 }

@@ -7,20 +7,21 @@ use crate::{
     age::Age,
     app::{App, operations::Operations},
     auth::{Auth, AuthError},
-    census::Census,
+    census::{Census, Principals},
     config::Config,
     data::DataDir,
     health::Health,
     http::Api,
     hubs::Hubs,
+    line::Gate,
     listen,
     metrics::Metrics,
     project::Projections,
+    rates::Limiter,
     spaces::Spaces,
     tls::{Tls, TlsError},
     wal,
     webhook::{SecretsError, WebhookSecrets, Webhooks},
-    ws::Gate,
 };
 use rejoin_core::id::NameError;
 use rejoin_sqlite::{SqliteDb, SqliteError, SqliteOptions};
@@ -285,8 +286,11 @@ impl Server {
         draining: watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let limits = self.config.limits;
+        let limiter = Arc::new(Limiter::new(self.config.rates, Arc::clone(&self.metrics)));
         let gate = Gate {
             hubs: Arc::clone(&self.hubs),
+            limiter: Arc::clone(&limiter),
+            principals: Arc::new(Principals::new(limits, Arc::clone(&self.metrics))),
             metrics: Arc::clone(&self.metrics),
             origins: self.config.origins.into(),
             frame_bytes_max: usize::try_from(limits.frame_bytes_max).unwrap_or(usize::MAX),
@@ -295,7 +299,8 @@ impl Server {
             stopping: stopping.clone(),
         };
         let feeds_max = limits.live_feeds_max;
-        let api = Api::new(Arc::clone(&self.hubs), feeds_max, stopping.clone());
+        let (hubs, limits_of_time) = (Arc::clone(&self.hubs), Arc::clone(&limiter));
+        let api = Api::new(hubs, limits_of_time, feeds_max, stopping.clone());
         let operations = Arc::new(Operations {
             data: DataDir::new(self.data),
             db: self.db,
@@ -307,7 +312,7 @@ impl Server {
             started: AtomicBool::new(false),
         });
         let app = App::new(gate, api, &operations, self.config.static_dir.as_deref());
-        let census = || Census::new(limits, Arc::clone(&self.metrics));
+        let census = || Census::new(limits, Arc::clone(&self.metrics), Arc::clone(&limiter));
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {
             let app = App::of_operations(&operations);

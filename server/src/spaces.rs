@@ -10,6 +10,7 @@ use crate::{
     config::ClockKind,
     data::DataDir,
     hubs::{Hubs, HubsConfig},
+    makers::Makers,
     metrics::Metrics,
     secret,
 };
@@ -65,11 +66,14 @@ impl Spaces {
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,
+            quota: config.limits.quota,
             refill: config.refill.policy(),
             retention: Millis(retention),
             age: Arc::clone(&age),
             scrub: config.scrub.interval().map(|every| Millis(clock::millis(every))),
             spaces_max: usize::try_from(config.limits.spaces_max).unwrap_or(usize::MAX),
+            spaces_per_principal_max: config.limits.spaces_per_principal_max,
+            makers: db.space(&Makers::space()?),
         };
         let hubs = Arc::new(Hubs::new(db.clone(), auth, hubs).await.map_err(database)?);
         Ok(Self { db, hubs, age, metrics })

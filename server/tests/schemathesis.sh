@@ -17,7 +17,8 @@ token = 'of-schemathesis'
 principal = 'schemathesis'
 spaces = [{ space = '*', write = true }]
 TOKENS
-"$server" --listen 127.0.0.1:0 --data "$folder/data" --auth tokens --tokens "$folder/tokens.toml" 2> "$folder/log" &
+"$server" --listen 127.0.0.1:0 --data "$folder/data" --auth tokens --tokens "$folder/tokens.toml" \
+  --principal-requests-per-second 100000 --address-requests-per-second 100000 --address-connections-per-minute 1000000 2> "$folder/log" &
 pid=$!
 for _ in $(seq 100); do
   address=$(sed -n 's/.*address=\([0-9.:]*\) listening$/\1/p' "$folder/log")

@@ -33,6 +33,11 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
         command.env_clear().args(["--listen", listen, "--log", "info", "--data"]).arg(&data);
         command.args(["--connections-max", "50000", "--connections-per-address-max", "50000"]);
+        // All of its clients are one, and it is to be as fast as it can.
+        command.args(["--address-connections-per-minute", "1000000"]);
+        for rate in ["messages", "bytes"] {
+            command.arg(format!("--connection-{rate}-per-second=1000000000"));
+        }
         let mut child = command.stderr(Stdio::piped()).spawn().context("the server starts")?;
         let said = child.stderr.take().context("its errors")?;
         let found = |line: &str| {

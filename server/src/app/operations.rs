@@ -41,6 +41,9 @@ pub(crate) struct Operations {
     pub(crate) started: AtomicBool,
 }
 
+/// The paths of the probes.
+pub(crate) const PROBES: [&str; 3] = ["/livez", "/readyz", "/startupz"];
+
 /// The probes.
 pub(crate) fn probes(operations: &Arc<Operations>) -> Router {
     Router::new()

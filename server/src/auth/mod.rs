@@ -160,6 +160,11 @@ enum Credential {
 }
 
 impl Pass {
+    /// Whether its principal is somebody, and not everyone.
+    pub(crate) const fn names_somebody(&self) -> bool {
+        !matches!(self.credential, Credential::Nothing)
+    }
+
     /// Whether it ends by itself.
     pub(crate) const fn ends(&self) -> bool {
         self.until.is_some()

@@ -215,7 +215,7 @@ impl Importer<'_> {
         let grant = Grant { principal: PRINCIPAL.to_owned(), rights };
         let write = Box::new(DirectWrite { number: 0, grant, rows, memo: None });
         let gone = || CommandError::NotWritten(DirectAnswer::Unavailable);
-        let inbox = self.hubs.inbox(&self.import.space);
+        let inbox = self.hubs.inbox(&self.import.space, None);
         let inbox = inbox.map_err(|(_, reason)| CommandError::Refused(reason))?;
         let (reply, answer) = oneshot::channel();
         let ask = ToHub::Ask(Ask::Write(write, reply));

@@ -13,6 +13,7 @@ mod logging;
 mod operations;
 mod posting;
 mod projecting;
+mod rates;
 mod shown;
 mod storage;
 
@@ -24,6 +25,7 @@ pub use limits::ConnectionLimits;
 pub use listening::TlsFiles;
 pub use logging::LogFormat;
 pub use operations::{OperationsConfig, Switch};
+pub use rates::Rates;
 pub use shown::Explained;
 pub use storage::{ClockKind, RefillKind};
 
@@ -47,6 +49,8 @@ pub struct Settings {
     access: access::AccessSettings,
     #[command(flatten)]
     limits: limits::LimitSettings,
+    #[command(flatten)]
+    rates: rates::RateSettings,
     #[command(flatten)]
     operations: operations::OperationsSettings,
     #[command(flatten)]
@@ -96,6 +100,8 @@ pub struct Config {
     pub webhook_secrets: Option<PathBuf>,
     /// Limits.
     pub limits: ConnectionLimits,
+    /// Limits of time.
+    pub rates: Rates,
     /// How it is watched, and how it ends.
     pub operations: OperationsConfig,
 }
@@ -123,6 +129,7 @@ impl Config {
             webhooks: Vec::new(),
             webhook_secrets: None,
             limits: ConnectionLimits::default(),
+            rates: Rates::default(),
             operations: OperationsConfig::default(),
         }
     }
@@ -154,6 +161,7 @@ impl Config {
         said.storage.decide(&mut config);
         said.access.decide(&mut config)?;
         said.limits.decide(&mut config);
+        said.rates.decide(&mut config);
         said.operations.decide(&mut config);
         said.logging.decide(&mut config);
         said.projecting.decide(&mut config);
@@ -168,6 +176,7 @@ impl Config {
         shown.extend(storage::show(self));
         shown.extend(access::show(self));
         shown.extend(limits::show(self));
+        shown.extend(rates::show(self));
         shown.extend(operations::show(self));
         shown.extend(logging::show(self));
         shown.extend(projecting::show(self));

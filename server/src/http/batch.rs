@@ -149,7 +149,7 @@ pub(crate) async fn write(
 ) -> Result<Response, Problem> {
     body::accepts(&headers, "application/json")?;
     let caller = api.admit(&headers, &place.space).await?;
-    let received = body::read(&api.bodies, &headers, body).await?;
+    let received = body::read(&api, &caller, &headers, body).await?;
     let batch: Batch = serde_json::from_value(received.json)
         .map_err(|error| Problem::unprocessable(format!("the batch: {error}")))?;
     if batch.items.is_empty() || batch.items.len() > ITEMS_MAX {

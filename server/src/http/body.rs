@@ -1,6 +1,9 @@
 //! Bodies of requests, within limits, and which form an answer may have.
 
-use super::problem::{Code, Problem};
+use super::{
+    Api, Caller,
+    problem::{Code, Problem},
+};
 use axum::{
     body::{Body, Bytes, to_bytes},
     http::{HeaderMap, HeaderName, StatusCode, header},
@@ -17,7 +20,7 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// Bodies that say that they have no more than this come in beside each other.
-const SMALL_BYTES_MAX: u64 = 64 << 10;
+const SMALL_BYTES_MAX: usize = 64 << 10;
 /// Of others so many at a time: what bodies take in memory is bounded, whoever sends them.
 const LARGE_MAX: usize = 64;
 /// How long a larger one waits for its turn.
@@ -39,10 +42,8 @@ impl Bodies {
     /// # Errors
     /// 503.
     async fn turn(&self, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let said = said.and_then(|length| length.parse::<u64>().ok());
         let is_coded = headers.contains_key(header::CONTENT_ENCODING);
-        if said.is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) && !is_coded {
+        if said_length(headers).is_some_and(|bytes| bytes <= SMALL_BYTES_MAX) && !is_coded {
             return Ok(None);
         }
         match timeout(TURN_WITHIN, Arc::clone(&self.0).acquire_owned()).await {
@@ -61,12 +62,18 @@ pub(crate) struct Received<T> {
     turn: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads a body of JSON.
+/// How long a body is as it comes, if that is said.
+fn said_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads a body of JSON. Its bytes count like those of the caller's frames: what is said of them before they are read.
 ///
 /// # Errors
-/// 415, 503, 408, 413, 400.
+/// 415, 429, 503, 408, 413, 400.
 pub(crate) async fn read(
-    bodies: &Bodies,
+    api: &Api,
+    caller: &Caller,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Received<Json>, Problem> {
@@ -78,7 +85,9 @@ pub(crate) async fn read(
         let detail = "Content-Type: application/json is needed (curl --json)";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MediaType, detail));
     }
-    let turn = bodies.turn(headers).await?;
+    let said = said_length(headers).unwrap_or_default();
+    api.weigh(caller, said)?;
+    let turn = api.bodies.turn(headers).await?;
     let read = timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await;
     let Ok(read) = read else {
         let detail = "the body did not come in time";
@@ -92,6 +101,7 @@ pub(crate) async fn read(
             Problem::invalid(format!("the body cannot be read: {error}"))
         }
     })?;
+    api.weigh(caller, bytes.len().saturating_sub(said))?;
     // Deeper than 128 levels is an error of the parser.
     let json = serde_json::from_slice(&bytes);
     let json = json.map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
@@ -100,11 +110,12 @@ pub(crate) async fn read(
 
 /// The same, where it must be an object.
 pub(crate) async fn read_object(
-    bodies: &Bodies,
+    api: &Api,
+    caller: &Caller,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Received<Map<String, Json>>, Problem> {
-    let Received { json, bytes, turn } = read(bodies, headers, body).await?;
+    let Received { json, bytes, turn } = read(api, caller, headers, body).await?;
     let Json::Object(json) = json else {
         return Err(Problem::unprocessable("the body is not an object of fields"));
     };

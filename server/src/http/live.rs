@@ -121,7 +121,7 @@ pub(crate) async fn live(
 }
 
 async fn watched(api: &Api, caller: &Caller) -> Result<watch::Receiver<u64>, Problem> {
-    api.ask(&caller.space, Ask::Watch).await
+    api.ask(caller, Ask::Watch).await
 }
 
 /// One who watches.

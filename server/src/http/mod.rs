@@ -20,12 +20,15 @@ mod records;
 mod write;
 
 pub(crate) use list::Listed;
+pub(crate) use problem::Problem;
 
 use crate::{
     auth::{Admission, Pass, Renewed},
+    census::Slot,
     feed::FeedError,
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
+    rates::{Limiter, Met},
     ws,
 };
 use axum::{
@@ -37,7 +40,7 @@ use axum::{
     routing::{any, get},
 };
 use body::Bodies;
-use problem::{Code, Problem};
+use problem::Code;
 use rejoin_core::{
     codec::CodecError,
     id::{CollectionName, Pattern, RecordId, RecordKey, SpaceId},
@@ -46,7 +49,7 @@ use rejoin_core::{
     protocol::host::Grant,
 };
 use rejoin_sqlite::SqliteStore;
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc::error::SendError, oneshot, watch};
 use tower_http::{
     compression::CompressionLayer,
@@ -74,6 +77,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     hubs: Arc<Hubs>,
+    limiter: Arc<Limiter>,
     feeds: Arc<Semaphore>,
     bodies: Bodies,
     /// Becomes true when the process ends.
@@ -81,10 +85,16 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(hubs: Arc<Hubs>, feeds_max: u32, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        hubs: Arc<Hubs>,
+        limiter: Arc<Limiter>,
+        feeds_max: u32,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let feeds_max = usize::try_from(feeds_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             hubs,
+            limiter,
             feeds: Arc::new(Semaphore::new(feeds_max)),
             bodies: Bodies::default(),
             stopping,
@@ -119,12 +129,17 @@ impl Api {
         let same_site = middleware::from_fn(move |request: Request, next: Next| {
             refuse_strangers(Arc::clone(&origins), request, next)
         });
+        let limiter = Arc::clone(&self.limiter);
+        let tokens = middleware::from_fn(move |request: Request, next: Next| {
+            watch_tokens(Arc::clone(&limiter), request, next)
+        });
         router
             .route(openapi::PATH, document)
             .route("/v1/", any(|| async { Problem::absent() }))
             .route("/v1/{*other}", any(|| async { Problem::absent() }))
             .layer(RequestDecompressionLayer::new())
             .layer(RequestBodyLimitLayer::new(body::BODY_BYTES_MAX))
+            .layer(tokens)
             .layer(middleware::from_fn(problem::dress))
             .layer(CompressionLayer::new())
             .layer(cors)
@@ -141,10 +156,48 @@ impl Api {
         let space = space.map_err(|error| Problem::invalid(format!("the space: {error}")))?;
         let admitted = self.hubs.auth().admit(bearer(headers)?, &space).await;
         let Admission { grant, pass } = admitted.map_err(|denial| Problem::of_denial(&denial))?;
+        let principal: Option<Arc<str>> =
+            pass.names_somebody().then(|| Arc::from(grant.principal.as_str()));
+        if let Some(principal) = &principal {
+            let asked = self.limiter.request_of(principal);
+            asked.map_err(|met| Problem::too_often(&met))?;
+        }
         if hubs::is_own(&space) {
             return Err(Problem::absent());
         }
-        Ok(Caller { space, grant, pass })
+        Ok(Caller { space, grant, pass, principal })
+    }
+
+    /// Takes the bytes of a body from what the caller may send.
+    ///
+    /// # Errors
+    /// 429.
+    fn weigh(&self, caller: &Caller, bytes: usize) -> Result<(), Problem> {
+        self.spend(caller, bytes, Limiter::bytes_of)
+    }
+
+    /// Takes writes from what the caller may send: each is a message.
+    ///
+    /// # Errors
+    /// 429.
+    fn count(&self, caller: &Caller, writes: usize) -> Result<(), Problem> {
+        self.spend(caller, writes, Limiter::messages_of)
+    }
+
+    fn spend(
+        &self,
+        caller: &Caller,
+        amount: usize,
+        take: fn(&Limiter, &Arc<str>, NonZeroU32) -> Result<(), Met>,
+    ) -> Result<(), Problem> {
+        let amount = NonZeroU32::new(u32::try_from(amount).unwrap_or(u32::MAX));
+        match (&caller.principal, amount) {
+            (Some(principal), Some(amount)) => {
+                let taken = take(&self.limiter, principal, amount);
+                taken.map_err(|met| Problem::too_often(&self.limiter.met(met)))
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
     }
 
     /// Looks again whether a caller may go on, and as what.
@@ -191,19 +244,19 @@ impl Api {
         }
     }
 
-    /// Asks the space's hub, which is opened at need.
+    /// Asks the hub of the caller's space, which is opened at need.
     ///
     /// # Errors
     /// 503, 404.
     async fn ask<T>(
         &self,
-        space: &SpaceId,
+        caller: &Caller,
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         let mut message = ToHub::Ask(ask(reply));
         for _ in 0..HUBS_ASKED {
-            let inbox = self.hubs.inbox(space);
+            let inbox = self.hubs.inbox(&caller.space, caller.principal.as_ref());
             let inbox = inbox.map_err(|(code, reason)| Problem::of_bye(code, reason))?;
             match inbox.send(message).await {
                 Ok(()) => return answer.await.map_err(|_gone| Problem::storage()),
@@ -221,6 +274,8 @@ struct Caller {
     space: SpaceId,
     grant: Grant,
     pass: Pass,
+    /// `None` where everyone is let in.
+    principal: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -265,6 +320,25 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
             Err(Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail))
         }
     }
+}
+
+/// Who shows too many tokens that are not good waits, over whichever way in they come.
+async fn watch_tokens(limiter: Arc<Limiter>, request: Request, next: Next) -> Response {
+    let slot = request.extensions().get::<Arc<Slot>>().cloned();
+    let token = bearer(request.headers()).ok().flatten().map(str::to_owned);
+    let (Some(slot), Some(token)) = (slot, token) else {
+        return next.run(request).await;
+    };
+    if let Err(met) = limiter.token_from(slot.address(), &token) {
+        return Problem::too_often(&met).into_response();
+    }
+    let response = next.run(request).await;
+    match response.status() {
+        StatusCode::UNAUTHORIZED => limiter.token_was(slot.address(), &token, false),
+        status if status.is_success() => limiter.token_was(slot.address(), &token, true),
+        _ => {}
+    }
+    response
 }
 
 /// A page of an origin that is not allowed is told nothing, and nothing is done for it: as on `/sync`.

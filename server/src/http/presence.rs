@@ -1,7 +1,7 @@
 //! Who is here right now, read and shown without a session.
 
 use super::{
-    Api, body,
+    Api, Caller, body,
     list::InSpace,
     problem::{BodyRefused, Problem, Refused},
 };
@@ -70,7 +70,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Present>, Problem> {
     body::accepts(&headers, "application/json")?;
     let caller = api.admit(&headers, &place.space).await?;
-    let present = api.ask(&caller.space, Ask::Present).await?;
+    let present = api.ask(&caller, Ask::Present).await?;
     let one = |other: rejoin_core::protocol::message::Other| One {
         id: other.id,
         principal: other.principal,
@@ -104,14 +104,15 @@ pub(crate) async fn show(
     body: Body,
 ) -> Result<Json<ShownFor>, Problem> {
     body::accepts(&headers, "application/json")?;
-    let received = body::read(&api.bodies, &headers, body).await?;
+    let caller = api.admit(&headers, &showing.space).await?;
+    let received = body::read(&api, &caller, &headers, body).await?;
     let value = rejoin_json::value(received.json);
     let value = value.map_err(|error| Problem::unprocessable(error.to_string()))?;
     if let Err(error) = Admitted::admit(&value) {
         let code = super::Code::TooLarge;
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, error.to_string()));
     }
-    match shown(&api, &headers, showing, Some(value)).await? {
+    match shown(&api, &caller, &showing.name, Some(value)).await? {
         Shown::NoRoom => Err(Problem::crowded("too much is shown")),
         Shown::Yes | Shown::Nothing => Ok(Json(ShownFor { seconds: SHOWN_FOR.0 / 1_000 })),
     }
@@ -132,7 +133,8 @@ pub(crate) async fn hide(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     body::accepts(&headers, "application/json")?;
-    match shown(&api, &headers, showing, None).await? {
+    let caller = api.admit(&headers, &showing.space).await?;
+    match shown(&api, &caller, &showing.name, None).await? {
         Shown::Nothing => Err(Problem::absent()),
         Shown::Yes | Shown::NoRoom => Ok(StatusCode::NO_CONTENT),
     }
@@ -140,13 +142,12 @@ pub(crate) async fn hide(
 
 async fn shown(
     api: &Api,
-    headers: &HeaderMap,
-    showing: Showing,
+    caller: &Caller,
+    name: &str,
     value: Option<Value>,
 ) -> Result<Shown, Problem> {
-    let caller = api.admit(headers, &showing.space).await?;
     // Such names follow the rules of fields: not empty, bounded, printable.
-    let name = FieldName::parse(&showing.name);
+    let name = FieldName::parse(name);
     let name = name.map_err(|error| Problem::invalid(format!("the name: {error}")))?;
     let show = Show {
         fresh: api.hubs.next_peer(),
@@ -154,5 +155,5 @@ async fn shown(
         name: name.as_str().to_owned(),
         value,
     };
-    api.ask(&caller.space, |reply| Ask::Show(show, reply)).await
+    api.ask(caller, |reply| Ask::Show(show, reply)).await
 }

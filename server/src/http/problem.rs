@@ -3,7 +3,7 @@
 //! Invariant: whatever answers a request of the API with an error answers with a problem document, also what never
 //! came to a handler. Absent: what led to it.
 
-use crate::auth::Denial;
+use crate::{auth::Denial, rates::Met};
 use axum::{
     Json,
     extract::Request,
@@ -50,6 +50,8 @@ pub(crate) enum Code {
     Changed,
     /// It is beyond a limit.
     TooLarge,
+    /// It would add to a space that is full: what removes or shrinks is taken.
+    Quota,
     /// The body's type or coding is not one of those that are read.
     MediaType,
     /// The idempotency key was used for another request.
@@ -78,6 +80,7 @@ impl Code {
             Self::CursorGone => "the cursor is too old",
             Self::Changed => "it has changed",
             Self::TooLarge => "too large",
+            Self::Quota => "the space is full",
             Self::MediaType => "not a body that is read",
             Self::KeyReused => "the idempotency key was used before",
             Self::Busy => "busy",
@@ -100,6 +103,7 @@ impl Code {
             Self::CursorGone => "cursor_gone",
             Self::Changed => "changed",
             Self::TooLarge => "too_large",
+            Self::Quota => "quota",
             Self::MediaType => "media_type",
             Self::KeyReused => "key_reused",
             Self::Busy => "busy",
@@ -176,6 +180,12 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Busy, detail).later(CROWDED_AFTER_S)
     }
 
+    /// One asks too often: 429.
+    pub(crate) fn too_often(met: &Met) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, Code::Busy, met.reason()).later(met.seconds())
+    }
+
     pub(crate) fn cursor_gone() -> Self {
         let detail = "what happened since the cursor cannot be told any more: read everything again, without a cursor";
         Self::new(StatusCode::GONE, Code::CursorGone, detail)
@@ -229,6 +239,7 @@ impl Problem {
             DirectCode::TooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, reason)
             }
+            DirectCode::Quota => Self::new(StatusCode::INSUFFICIENT_STORAGE, Code::Quota, reason),
             DirectCode::UpgradeServer => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, Code::UpgradeServer, reason)
             }
@@ -330,6 +341,13 @@ pub(crate) enum Refused {
     /// Application/json is not accepted
     #[response(status = 406, content_type = "application/problem+json")]
     NotAcceptable(Problem),
+    /// Too many requests of this principal or from this address
+    #[response(
+        status = 429,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "seconds"))
+    )]
+    TooOften(Problem),
     /// Something else went wrong: see `code`
     #[response(status = "default", content_type = "application/problem+json")]
     Other(Problem),
@@ -358,6 +376,9 @@ pub(crate) enum WriteRefused {
         headers(("Retry-After" = u32, description = "seconds"))
     )]
     Busy(Problem),
+    /// The space is full: what removes records or makes them smaller is taken
+    #[response(status = 507, content_type = "application/problem+json")]
+    Quota(Problem),
 }
 
 /// What operations with a body may answer besides.

@@ -335,7 +335,7 @@ impl<'a> Request<'a> {
         body: Body,
     ) -> Result<(Self, Received<Map<String, Json_>>), Problem> {
         let request = Self::admit(api, named, headers).await?;
-        let received = body::read_object(&api.bodies, headers, body).await?;
+        let received = body::read_object(api, &request.caller, headers, body).await?;
         Ok((request, received))
     }
 

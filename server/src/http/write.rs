@@ -108,7 +108,7 @@ impl Api {
     /// Has rows written, or learns that the same request has had them written.
     ///
     /// # Errors
-    /// 400, 404, 409, 422, 503; what became of each row is in the answer.
+    /// 400, 404, 409, 422, 429, 503; what became of each row is in the answer.
     pub(super) async fn write(
         &self,
         caller: &Caller,
@@ -118,8 +118,9 @@ impl Api {
     ) -> Result<Answered, Problem> {
         let grant = caller.grant.clone();
         let memo = memo(headers, &grant.principal, content)?;
+        self.count(caller, rows.iter().map(|row| row.changes.len()).sum())?;
         let write = Box::new(DirectWrite { number: 0, grant, rows, memo });
-        let answer = self.ask(&caller.space, |reply| Ask::Write(write, reply)).await?;
+        let answer = self.ask(caller, |reply| Ask::Write(write, reply)).await?;
         let mut told = HeaderMap::new();
         let results = match answer {
             DirectAnswer::Judged(results) => results,

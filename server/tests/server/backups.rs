@@ -57,7 +57,7 @@ fn serve(data: &Path, address: SocketAddr) -> Process {
     Process::run(program().args(["--listen", &listen, "--scrub", "1s", "--data"]).arg(data))
 }
 
-async fn open(file: &Path, address: SocketAddr) -> Client {
+pub(crate) async fn open(file: &Path, address: SocketAddr) -> Client {
     let space = SpaceId::parse("home").unwrap();
     let options = Options::new(file, space, vec![Pattern::parse("tasks").unwrap()]);
     let server = Some(format!("ws://{address}/sync"));
@@ -69,13 +69,13 @@ fn task(id: &str) -> Change {
 }
 
 /// One more on a counter that anybody may have made.
-fn vote() -> Change {
+pub(crate) fn vote() -> Change {
     let field = FieldName::parse("votes").unwrap();
     let action = Action::Upsert(vec![FieldChange { field, action: FieldAction::Add(1) }]);
     Change { key: key("tasks", "votes").unwrap(), action }
 }
 
-fn votes(client: &Client) -> i64 {
+pub(crate) fn votes(client: &Client) -> i64 {
     let fields = client.get(&key("tasks", "votes").unwrap()).unwrap().unwrap_or_default();
     match fields.get(&FieldName::parse("votes").unwrap()) {
         Some(Visible::Counter(total)) => *total,
@@ -83,7 +83,7 @@ fn votes(client: &Client) -> i64 {
     }
 }
 
-async fn until(client: &Client, what: &str, is_so: impl Fn(&Client) -> bool) {
+pub(crate) async fn until(client: &Client, what: &str, is_so: impl Fn(&Client) -> bool) {
     let waiting = timeout(2 * PATIENCE, async {
         loop {
             let changed = client.changed();

@@ -69,6 +69,13 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends bytes that need not be frames.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let sent = self.stream.get_mut().write_all(bytes);
+        Ok(timeout(PATIENCE, sent).await.expect("taken in time")?)
+    }
+
     /// Sends anything, as it is.
     pub(crate) async fn send(&mut self, frame: Frame) -> Result<(), Error> {
         timeout(PATIENCE, self.stream.send(frame)).await.expect("taken in time")
@@ -116,6 +123,7 @@ pub(crate) struct Client {
     pub(crate) token: Option<String>,
     pub(crate) replica: ReplicaId,
     pub(crate) versions: Vec<u32>,
+    pub(crate) features: u64,
     /// What it asks for, if anything.
     pub(crate) pattern: Option<Pattern>,
     known: Vec<Incarnation>,
@@ -148,6 +156,7 @@ impl Client {
             token: None,
             replica: ReplicaId::from_bytes([name; 16]),
             versions: vec![1],
+            features: 0,
             pattern: Some(Pattern::All),
             known: Vec::new(),
             clock: 0,
@@ -216,7 +225,7 @@ impl Client {
         self.known.push(incarnation);
         Hello {
             versions: self.versions.clone(),
-            features: 0,
+            features: self.features,
             replica: self.replica,
             incarnation,
             known,

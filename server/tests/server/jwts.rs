@@ -6,7 +6,7 @@ use crate::{
         AUDIENCE, ISSUER, Issuer, SECRET, base64url, claims, claims_with, message, now_and,
         sign_with_secret,
     },
-    world::{Directory, PATIENCE, World},
+    world::{Directory, PATIENCE, World, without_rates},
 };
 use rejoin_core::{
     id::Pattern,
@@ -48,6 +48,7 @@ pub(crate) fn jwt(grants: Vec<SpaceGrant>) -> JwtConfig {
 /// A server that takes what `issuer` signs with any of its keys.
 pub(crate) async fn trusting(issuer: &Issuer, grants: Vec<SpaceGrant>) -> World {
     World::with(|directory, config| {
+        without_rates(config);
         config.jwt = Some(JwtConfig {
             keys: Some(directory.file("keys.pem", &issuer.pem())),
             secret: Some(directory.file("secret", &format!("{SECRET}\n"))),

@@ -10,14 +10,18 @@
 )]
 
 mod access;
+#[cfg(target_os = "linux")]
+mod attacks;
 mod backups;
 mod bad_lines;
+mod carried;
 mod client;
 mod http;
 mod interrupted;
 mod issuer;
 mod jwts;
 mod killed;
+mod limits;
 mod line;
 mod looking;
 mod matrix;

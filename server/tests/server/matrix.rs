@@ -9,7 +9,7 @@ use crate::{
     issuer::{Issuer, SECRET, claims, claims_with, now_and},
     jwts::jwt,
     line::{Line, key, record, told},
-    world::World,
+    world::{World, without_rates},
 };
 use rejoin_core::{
     codec::decode_record,
@@ -373,6 +373,7 @@ pub(crate) async fn guarded() -> World {
         write: true,
     };
     World::with(|directory, config| {
+        without_rates(config);
         config.tokens = Some(directory.file("tokens.toml", TOKENS));
         let secret = Some(directory.file("secret", SECRET));
         config.jwt = Some(JwtConfig { secret, ..jwt(vec![template]) });

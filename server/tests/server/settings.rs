@@ -9,7 +9,7 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 21] = [
+const SETTINGS: [(&str, &str, &str); 33] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json"),
@@ -19,8 +19,20 @@ const SETTINGS: [(&str, &str, &str); 21] = [
     ("connections-max", "11", "connections-max=11 "),
     ("connections-per-address-max", "12", "connections-per-address-max=12 "),
     ("spaces-max", "13", "spaces-max=13 "),
+    ("spaces-per-principal-max", "18", "spaces-per-principal-max=18 "),
     ("live-feeds-max", "16", "live-feeds-max=16 "),
     ("frame-bytes-max", "900000", "frame-bytes-max=900000 "),
+    ("connection-messages-per-second", "21", "connection-messages-per-second=21 "),
+    ("connection-bytes-per-second", "2000022", "connection-bytes-per-second=2000022 "),
+    ("principal-messages-per-second", "23", "principal-messages-per-second=23 "),
+    ("principal-bytes-per-second", "2000024", "principal-bytes-per-second=2000024 "),
+    ("principal-requests-per-second", "25", "principal-requests-per-second=25 "),
+    ("address-requests-per-second", "26", "address-requests-per-second=26 "),
+    ("address-connections-per-minute", "27", "address-connections-per-minute=27 "),
+    ("address-failures-per-minute", "28", "address-failures-per-minute=28 "),
+    ("connections-per-principal-max", "31", "connections-per-principal-max=31 "),
+    ("space-records-max", "32", "space-records-max=32 "),
+    ("space-bytes-max", "33", "space-bytes-max=33 "),
     ("refill", "proved", "refill=proved "),
     ("retention-hours", "15", "retention-hours=15 "),
     ("scrub", "90m", "scrub=90m "),

@@ -1,11 +1,12 @@
 //! A server with a directory of its own.
 
-use rejoin_server::{Config, Server, ServerError};
+use rejoin_server::{Config, Rates, Server, ServerError};
 use rejoin_sqlite::{Rehearsal, SqliteOptions};
 use std::{
     fs,
     io::{BufRead, BufReader, Lines},
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -146,6 +147,18 @@ impl World {
     }
 }
 
+/// As often as anybody likes, for tests that ask more than any one client would.
+pub(crate) fn without_rates(config: &mut Config) {
+    let most = NonZeroU32::MAX;
+    config.rates = Rates {
+        address_failures: most,
+        address_requests: most,
+        address_connections: most,
+        principal_requests: most,
+        ..config.rates
+    };
+}
+
 /// Asks over a connection of its own, with further header lines.
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     try_get(address, path, headers).await.expect("a status line")
@@ -234,6 +247,11 @@ impl Process {
         // The pipe stays open for as long as this process lives.
         std::mem::forget(unread);
         Self { child, address, lines }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn kill(&mut self) {

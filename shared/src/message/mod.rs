@@ -398,6 +398,8 @@ pub enum RejectCode {
     Unsure,
     /// The responder lacks a kind that it uses.
     UpgradeServer,
+    /// It would add to a space that is full: what removes or shrinks is taken, and makes room.
+    Quota,
 }
 
 /// Part of the feed, for one or several subscriptions that stand at the same place.

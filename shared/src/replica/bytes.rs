@@ -462,7 +462,7 @@ pub(super) fn read_settlement(input: &mut Reader<'_>) -> Result<Settlement, Code
     }
 }
 
-const REJECT_CODES: [RejectCode; 7] = [
+const REJECT_CODES: [RejectCode; 8] = [
     RejectCode::Forbidden,
     RejectCode::TooLarge,
     RejectCode::Forged,
@@ -470,6 +470,7 @@ const REJECT_CODES: [RejectCode; 7] = [
     RejectCode::RecordGone,
     RejectCode::Unsure,
     RejectCode::UpgradeServer,
+    RejectCode::Quota,
 ];
 
 fn reject_number(code: RejectCode) -> u64 {

@@ -160,6 +160,8 @@ fn writing() -> Vec<(&'static str, Message)> {
         let reason = "because".to_owned();
         (number, Outcome::Rejected { number, code, reason })
     });
+    let (code, reason) = (RejectCode::Quota, "because".to_owned());
+    let full = vec![(25, Outcome::Rejected { number: 12, code, reason })];
     let outcomes = [
         (20, Outcome::Accepted { seq: Seq(302) }),
         (21, Outcome::Returned { number: 8 }),
@@ -178,6 +180,7 @@ fn writing() -> Vec<(&'static str, Message)> {
         ("push_nothing", Message::Push(Push::default())),
         ("push_rows", Message::Push(push)),
         ("ack_rejected", Message::Ack(Ack { outcomes: rejected.collect() })),
+        ("ack_quota", Message::Ack(Ack { outcomes: full })),
         ("ack_others", Message::Ack(Ack { outcomes: outcomes.to_vec() })),
         ("recall", Message::Recall(recall)),
         ("recalled", Message::Recalled(recalled)),

@@ -17,6 +17,7 @@ mod horizon;
 mod hostile;
 mod presence;
 mod push;
+mod quota;
 mod refill;
 mod session;
 mod world;

@@ -12,7 +12,7 @@ use rejoin_core::{
     port::Store,
     protocol::{
         host::{
-            DirectAnswer, Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId,
+            DirectAnswer, Grant, Host, HostConfig, HostInput, HostNote, HostOutput, PeerId, Quota,
             RefillPolicy,
         },
         message::{
@@ -93,6 +93,13 @@ impl World {
         let mut config = config(number);
         config.limits.record_bytes = bytes;
         Self::with(store, config)
+    }
+
+    /// One of a space that may hold so much.
+    pub(crate) fn of_quota(records: u64, bytes: u64) -> Self {
+        let mut config = config(1);
+        config.quota = Quota { records, bytes };
+        Self::with(MemoryStore::new(), config)
     }
 
     /// A host that reads all that is stored again, three times a minute.

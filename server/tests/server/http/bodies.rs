@@ -8,7 +8,7 @@ use std::{
 };
 
 /// As a program codes it.
-fn coded(program: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn coded(program: &str, text: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program)
         .arg("-c")
         .stdin(Stdio::piped())

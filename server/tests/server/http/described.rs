@@ -2,8 +2,9 @@
 
 use super::{Ask, Told, ask};
 use crate::world::World;
+use rejoin_server::Config;
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 const TOKENS: &str = "
 [[tokens]]
@@ -17,7 +18,12 @@ spaces = [{ space = 'demo' }]
 ";
 
 async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     World::with(|directory, config| {
+        change(config);
         config.tokens = Some(directory.file("tokens.toml", TOKENS));
         // `demo` is the only one.
         config.limits.spaces_max = 1;
@@ -148,6 +154,34 @@ impl Seen {
         }
     }
 
+    /// Asks each until it is too often.
+    async fn try_all_often(&mut self, all: &[Operation]) {
+        let world = world_with(|config| config.rates.principal_requests = NonZeroU32::MIN).await;
+        for operation in all {
+            let refused = (operation.id.clone(), "429".to_owned());
+            for _ in 0..50 {
+                if !self.0.contains(&refused) {
+                    self.try_all(&world, operation, &[FINE]).await;
+                }
+            }
+        }
+    }
+
+    /// Writes into a space that holds no more records.
+    async fn try_full_space(&mut self, all: &[Operation]) {
+        let world = world_with(|config| config.limits.quota.records = 1).await;
+        let batch = r#"{"atomic":true,"items":[{"op":"put","collection":"tasks","id":"2"}]}"#;
+        let one = Made { id: "1", ..FINE };
+        let another = Made { id: "2", query: "?upsert=true", ..FINE };
+        let by_id =
+            |id: &str| all.iter().find(|operation| operation.id == id).expect("it is there");
+        self.try_all(&world, by_id("putRecord"), &[one, another.clone()]).await;
+        for id in ["patchRecord", "createRecord"] {
+            self.try_all(&world, by_id(id), std::slice::from_ref(&another)).await;
+        }
+        self.try_all(&world, by_id("writeBatch"), &[Made { body: batch, ..FINE }]).await;
+    }
+
     fn note(&mut self, operation: &Operation, told: &Told) {
         self.0.insert((operation.id.clone(), told.status.to_string()));
     }
@@ -221,6 +255,8 @@ async fn every_status_of_the_document_is_answered_and_no_other() {
     seen.try_all(&world, live, &[FINE]).await;
     drop(held);
 
+    seen.try_all_often(&all).await;
+    seen.try_full_space(&all).await;
     let said: BTreeSet<(String, String)> = all
         .iter()
         .flat_map(|operation| {

@@ -1,7 +1,7 @@
 //! Records over HTTP: what is promised to programs that keep no replica.
 
 mod batches;
-mod bodies;
+pub(crate) mod bodies;
 mod described;
 mod documented;
 mod feeds;
@@ -21,7 +21,7 @@ use tokio::{
 
 /// A request as it is sent, on a connection of its own.
 #[derive(Debug, Clone)]
-struct Ask {
+pub(crate) struct Ask {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
@@ -30,13 +30,13 @@ struct Ask {
 
 /// What came back.
 #[derive(Debug, Clone)]
-struct Told {
-    status: u16,
+pub(crate) struct Told {
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
-fn ask(method: &'static str, path: impl Into<String>) -> Ask {
+pub(crate) fn ask(method: &'static str, path: impl Into<String>) -> Ask {
     Ask { method, path: path.into(), headers: Vec::new(), body: Vec::new() }
 }
 
@@ -51,17 +51,17 @@ fn within(method: &'static str, path: &str) -> Ask {
 }
 
 impl Ask {
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    fn json(self, body: &str) -> Self {
+    pub(crate) fn json(self, body: &str) -> Self {
         self.with("Content-Type", "application/json").bytes(body)
     }
 
@@ -84,7 +84,7 @@ impl Ask {
     }
 
     /// The answer; an error where the connection broke.
-    async fn tried(&self, address: SocketAddr) -> Result<Told, std::io::Error> {
+    pub(crate) async fn tried(&self, address: SocketAddr) -> Result<Told, std::io::Error> {
         let work = async {
             let mut stream = self.sent(address).await?;
             let mut told = head(&mut stream).await?;
@@ -102,8 +102,12 @@ impl Ask {
         timeout(PATIENCE, work).await.expect("an answer in time")
     }
 
-    async fn at(&self, world: &World) -> Told {
-        self.tried(world.address).await.expect("an answer")
+    pub(crate) async fn at(&self, world: &World) -> Told {
+        self.at_address(world.address).await
+    }
+
+    pub(crate) async fn at_address(&self, address: SocketAddr) -> Told {
+        self.tried(address).await.expect("an answer")
     }
 }
 
@@ -141,7 +145,11 @@ fn joined(mut chunked: &[u8]) -> Vec<u8> {
 }
 
 impl Told {
-    fn json(&self) -> Json {
+    pub(crate) fn body(&self) -> Vec<u8> {
+        self.body.clone()
+    }
+
+    pub(crate) fn json(&self) -> Json {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
     }

@@ -137,7 +137,7 @@ macro_rules! numbered {
 numbered!(Identity: Confirmed = 0, Forked = 1, Foreign = 2);
 numbered!(Mode: InSync = 0, Feed = 1, Heal = 2, Snapshot = 3, Rebase = 4);
 numbered!(RejectCode: Forbidden = 0, TooLarge = 1, Forged = 2, Invalid = 3, RecordGone = 4,
-    Unsure = 5, UpgradeServer = 6);
+    Unsure = 5, UpgradeServer = 6, Quota = 7);
 numbered!(ByeCode: Done = 0, ShuttingDown = 1, Version = 2, Unauthorized = 3, NoSpace = 4,
     Malformed = 5, Misbehaved = 6, TooLarge = 7, SlowConsumer = 8, Superseded = 9, Storage = 10,
     StorageFull = 11, Busy = 12, Internal = 13, BadLine = 14);

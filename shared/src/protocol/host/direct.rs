@@ -133,10 +133,12 @@ pub enum DirectCode {
     TooLarge,
     /// The host lacks a kind that it uses.
     UpgradeServer,
+    /// It would add to a space that is full.
+    Quota,
 }
 
 impl DirectCode {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Forbidden,
         Self::Unexpected,
         Self::Exists,
@@ -144,6 +146,7 @@ impl DirectCode {
         Self::Invalid,
         Self::TooLarge,
         Self::UpgradeServer,
+        Self::Quota,
     ];
 
     /// As it is stored.
@@ -385,6 +388,7 @@ const fn code_of(rejected: RejectCode) -> DirectCode {
         RejectCode::Forbidden => DirectCode::Forbidden,
         RejectCode::TooLarge => DirectCode::TooLarge,
         RejectCode::UpgradeServer => DirectCode::UpgradeServer,
+        RejectCode::Quota => DirectCode::Quota,
         RejectCode::RecordGone => DirectCode::Absent,
         RejectCode::Forged | RejectCode::Invalid | RejectCode::Unsure => DirectCode::Invalid,
     }

@@ -15,6 +15,7 @@ use super::{
     origin::Origins,
     peer::{Peer, Stage, Told},
     pipeline::{Job, WaitingRow},
+    quota::Room,
     refill, welcome,
 };
 use crate::{
@@ -194,11 +195,13 @@ pub(super) struct Before {
     seq: Seq,
     /// When it was buried, if it was dead.
     burial: Option<Hlc>,
+    pub(super) len: u64,
 }
 
 impl Before {
     pub(super) fn of(stored: &Stored) -> Self {
-        Self { seq: stored.positions.latest, burial: stored.record.burial() }
+        let (seq, len) = (stored.positions.latest, stored.bytes.len() as u64);
+        Self { seq, burial: stored.record.burial(), len }
     }
 }
 
@@ -239,6 +242,7 @@ pub(super) struct Judging<'a> {
     pub(super) lineage: &'a [Left],
     /// Somebody is to be told of rows that are accepted.
     pub(super) watched: bool,
+    pub(super) room: Room,
     pub(super) known: Known,
     pub(super) judged: Judged,
 }
@@ -461,7 +465,7 @@ impl Judging<'_> {
             }
         }
         match refusal {
-            None => Verdict::Joined(joined.placed(row, &self.known)),
+            None => self.fit(context.own, joined.placed(row, &self.known)),
             Some(Refusal::Forged(reason)) => Verdict::forged(reason),
             Some(Refusal::Order) => Verdict::forged("the record has a later write of this replica"),
             Some(Refusal::UpgradeServer) => {
@@ -511,6 +515,7 @@ impl Judging<'_> {
 
     /// What a row has made of its records.
     pub(super) fn keep_records(&mut self, joined: JoinedRow) {
+        self.fill(&joined);
         self.judged.head.seq = self.judged.head.seq.max(joined.seq);
         for (key, record) in joined.records {
             for conflict in &record.conflicts {
@@ -586,7 +591,7 @@ pub(super) enum Refused {
 
 pub(super) struct JoinedRow {
     pub(super) seq: Seq,
-    records: SortedMap<RecordKey, judge::Joined>,
+    pub(super) records: SortedMap<RecordKey, judge::Joined>,
 }
 
 impl JoinedRow {
@@ -602,7 +607,7 @@ impl JoinedRow {
 }
 
 impl Verdict {
-    const fn rejected(code: RejectCode, reason: &'static str) -> Self {
+    pub(super) const fn rejected(code: RejectCode, reason: &'static str) -> Self {
         Self::Refused(Refused::Rejected(code, reason))
     }
 

@@ -6,6 +6,7 @@ use super::{
     damage::{DamagedRow, Mended},
     direct::{DirectAnswer, DirectWrite},
     heal::WALK_LIMITS,
+    quota::Quota,
     scrub::Scrubbed,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct HostConfig {
     pub proof_key: [u8; 32],
     /// What peers are told and held to.
     pub limits: Limits,
+    /// How much the space may hold.
+    pub quota: Quota,
     /// Most peers at a time; one more is sent away (`Busy`).
     pub peers_max: usize,
     /// Memory for the newest part of the feed, in bytes, about: peers within it are served without
@@ -81,6 +84,7 @@ impl HostConfig {
                 value_bytes: count(VALUE_BYTES_MAX),
                 batch_records: count(BATCH_RECORDS_MAX),
             },
+            quota: Quota::NONE,
             peers_max: 10_000,
             recent_bytes_max: 2 << 20,
             reads_max: 16,

@@ -30,6 +30,7 @@ mod origin;
 mod peer;
 mod pipeline;
 mod presence;
+mod quota;
 mod reading;
 mod receive;
 mod refill;
@@ -72,6 +73,7 @@ pub use direct::{
 pub use interface::{
     Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
 };
+pub use quota::Quota;
 pub use reading::{
     Standing, StoredRecord, StoredReplica, collection_queries, feed_query, read_feed,
 };

@@ -180,6 +180,7 @@ impl Host {
             marks: self.marks.clone(),
             lineage: &self.lineage,
             watched: !self.watchers.is_empty(),
+            room: self.room(),
             known,
             judged: Judged::new(self.head),
         };
@@ -342,10 +343,8 @@ impl Host {
         }
         let collection = self.collections.entry(key.collection.clone()).or_default();
         collection.trie.insert(hash, row.digest);
-        // Of a record that was there only its growth is not known: a mean need not be exact.
-        if touched.before.is_none() {
-            collection.bytes += row.len;
-        }
+        let before = touched.before.map_or(0, |before| before.len);
+        collection.bytes = collection.bytes.saturating_add(row.len).saturating_sub(before);
     }
 
     fn acknowledge(&mut self, now: Now, id: PeerId, outcomes: Vec<(u64, Outcome)>) {

@@ -306,8 +306,8 @@ impl World {
             DirectCode::Unexpected => !called.row.expected.is_empty(),
             DirectCode::Exists | DirectCode::Absent => called.row.changes.len() > 2,
             DirectCode::TooLarge => self.plan.has_small_records() || self.plan.large_one_in > 0,
-            // Where fields are of two kinds, and where stamps are used up.
-            DirectCode::Invalid | DirectCode::UpgradeServer => false,
+            // Where fields are of two kinds, where stamps are used up, and where spaces are bounded.
+            DirectCode::Invalid | DirectCode::UpgradeServer | DirectCode::Quota => false,
         };
         if !may {
             return self.object(format!("{called:?} was refused: {refused:?}"));
