@@ -14,7 +14,7 @@ use crate::{
     pace::Pace,
     rates::Limiter,
 };
-use axum::body::Bytes;
+use hyper::body::Bytes;
 use rejoin_core::{
     protocol::{
         limits::PART_BYTES,
