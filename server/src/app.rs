@@ -45,6 +45,11 @@ impl App {
         Self { router: router.layer(middleware::from_fn(add_headers)) }
     }
 
+    /// The admin page, for those who run the server.
+    pub(crate) const fn of_admin(router: Router) -> Self {
+        Self { router }
+    }
+
     /// What clients and browsers ask for, and what those who run the server may ask here.
     pub(crate) fn new(
         gate: Gate,

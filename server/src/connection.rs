@@ -177,7 +177,12 @@ impl Connection {
                 limiter.token_was(self.address, token, !admitted.as_ref().is_err_and(is_bad));
             }
         }
-        let Admission { grant, pass } = admitted.map_err(|denial| (denial.code, denial.reason))?;
+        let Admission { grant, pass } = admitted.map_err(|denial| {
+            if let Some(observer) = self.hubs.observer() {
+                observer.denied(&hello.space, denial.code, denial.reason);
+            }
+            (denial.code, denial.reason)
+        })?;
         let principal = pass.names_somebody().then(|| Arc::from(grant.principal.as_str()));
         if let Some(principal) = &principal {
             self.sit(principal)?;

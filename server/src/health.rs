@@ -122,6 +122,7 @@ mod tests {
         let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
         let config = HubsConfig {
             metrics: Arc::default(),
+            observer: None,
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,

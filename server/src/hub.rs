@@ -10,6 +10,7 @@ mod guests;
 pub(crate) use guests::{Ask, SHOWN_FOR, Show, Shown};
 
 use crate::{
+    admin::{Pulse, Seated},
     auth::{Admission, Auth, Denial, Pass},
     clock,
     faults::Faults,
@@ -136,6 +137,8 @@ struct Peer {
     /// Begins its replica id, for the log.
     client: String,
     session: Session,
+    /// Where who looks finds it, if anybody may.
+    seated: Option<Seated>,
     refresh: Refresh,
 }
 
@@ -163,6 +166,8 @@ pub(crate) struct Told {
     pub(crate) faults: Arc<Faults>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) news: Arc<News>,
+    /// For whoever looks at the server, if anybody may.
+    pub(crate) pulse: Option<Arc<Pulse>>,
 }
 
 /// What a hub is made of.
@@ -270,7 +275,9 @@ impl Hub {
                 let Open { peer, hello, grant, pass, link } = *open;
                 let client = short(&hello.replica);
                 let session = self.told.metrics.session();
-                let known = Peer { link, client, session, refresh: Refresh::default() };
+                let pulse = self.told.pulse.as_ref();
+                let seated = pulse.map(|pulse| pulse.joins(peer, hello.replica, &grant.principal));
+                let known = Peer { link, client, session, seated, refresh: Refresh::default() };
                 self.peers.insert(peer, known);
                 self.passes.insert(peer, pass);
                 HostInput::Opened { peer, hello, grant }
@@ -280,6 +287,7 @@ impl Hub {
             ToHub::Gone { peer } => {
                 if let Some(mut gone) = self.forget(peer) {
                     gone.link.close();
+                    gone.seated.iter().for_each(|seated| seated.parts(None, ""));
                     info!(space = %self.space, client = %gone.client, "disconnected");
                 }
                 HostInput::Gone { peer }
@@ -359,6 +367,8 @@ impl Hub {
             let outgoing = &known.link.outgoing;
             outgoing.bye(channel, ByeCode::SlowConsumer, "what was sent is not taken");
             known.link.close();
+            let code = Some(ByeCode::SlowConsumer);
+            known.seated.iter().for_each(|seated| seated.parts(code, "what was sent is not taken"));
             self.forget(peer);
             self.handle(HostInput::Gone { peer });
         }
@@ -367,6 +377,7 @@ impl Hub {
     fn close(&mut self, peer: PeerId, bye: &Bye) {
         if let Some(mut gone) = self.forget(peer) {
             gone.link.close();
+            gone.seated.iter().for_each(|seated| seated.parts(Some(bye.code), &bye.reason));
             info!(
                 space = %self.space, client = %gone.client, code = ?bye.code, reason = %bye.reason,
                 "disconnected"
@@ -459,8 +470,16 @@ impl Hub {
         self.peers.get(&peer).map_or("-", |peer| &peer.client)
     }
 
+    fn show_to_observer(&self, note: &HostNote) {
+        if let Some(pulse) = &self.told.pulse {
+            let known = note.peer().and_then(|peer| self.peers.get(&peer));
+            pulse.noted(note, known.and_then(|known| known.seated.as_ref()));
+        }
+    }
+
     fn log(&mut self, note: &HostNote) {
         self.told.metrics.noted(note);
+        self.show_to_observer(note);
         if let HostNote::Welcomed { peer, .. } = note {
             self.reaches(*peer, Stage::Syncing);
         } else if let HostNote::Synced { peer, .. } = note {

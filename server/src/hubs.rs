@@ -4,6 +4,7 @@
 //! space that is opened again goes on where it stood. Absent: what hubs do.
 
 use crate::{
+    admin::Observer,
     age::Age,
     auth::{Auth, Denial},
     faults::Faults,
@@ -25,6 +26,7 @@ use rejoin_sqlite::{SqliteDb, SqliteError, SqliteStore};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -45,6 +47,7 @@ pub(crate) struct Hubs {
     faults: Arc<Faults>,
     news: Arc<News>,
     metrics: Arc<Metrics>,
+    observer: Option<Arc<Observer>>,
     epoch: Epoch,
     proof_key: [u8; 32],
     frame_bytes_max: u32,
@@ -75,6 +78,7 @@ impl fmt::Debug for Hubs {
 /// What all hubs have in common.
 pub(crate) struct HubsConfig {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observer: Option<Arc<Observer>>,
     pub(crate) epoch: Epoch,
     pub(crate) proof_key: [u8; 32],
     pub(crate) frame_bytes_max: u32,
@@ -107,6 +111,7 @@ impl Hubs {
             faults: Arc::default(),
             news: Arc::default(),
             metrics: config.metrics,
+            observer: config.observer,
             epoch: config.epoch,
             proof_key: config.proof_key,
             frame_bytes_max: config.frame_bytes_max,
@@ -120,6 +125,47 @@ impl Hubs {
             next_peer: AtomicU64::new(1),
             state: Mutex::new(state),
         })
+    }
+
+    /// Who takes down what hubs tell, if anybody looks.
+    pub(crate) const fn observer(&self) -> Option<&Arc<Observer>> {
+        self.observer.as_ref()
+    }
+
+    /// Whether there is a space of clients of this name.
+    pub(crate) fn has(&self, space: &SpaceId) -> bool {
+        self.state().spaces.contains_key(space)
+    }
+
+    /// The way to a hub that is open; none is started.
+    pub(crate) fn open_inbox(&self, space: &SpaceId) -> Option<Inbox> {
+        let state = self.state();
+        state.spaces.get(space)?.as_ref().filter(|inbox| !inbox.is_closed()).cloned()
+    }
+
+    /// At most `limit` spaces by name behind one, with `part` in their names; and behind which to go on, if there are
+    /// more. Looks at `looked_max` names at most, so a page may be short.
+    pub(crate) fn names(
+        &self,
+        after: Option<&SpaceId>,
+        part: &str,
+        limit: usize,
+        looked_max: usize,
+    ) -> (Vec<SpaceId>, Option<SpaceId>) {
+        let state = self.state();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = Vec::new();
+        let mut last: Option<&SpaceId> = None;
+        for (looked, (name, _)) in state.spaces.range((from, Bound::Unbounded)).enumerate() {
+            if looked == looked_max || found.len() == limit {
+                return (found, last.cloned());
+            }
+            last = Some(name);
+            if name.as_str().contains(part) {
+                found.push(name.clone());
+            }
+        }
+        (found, None)
     }
 
     /// What is stored of a space, for who reads it without its hub.
@@ -199,8 +245,9 @@ impl Hubs {
         config.ran = self.age.ran();
         config.scrub = self.scrub;
         let (auth, faults) = (Arc::clone(&self.auth), Arc::clone(&self.faults));
-        let told =
-            Told { faults, metrics: Arc::clone(&self.metrics), news: Arc::clone(&self.news) };
+        let (metrics, news) = (Arc::clone(&self.metrics), Arc::clone(&self.news));
+        let pulse = self.observer.as_ref().map(|observer| observer.opened(space));
+        let told = Told { faults, metrics, news, pulse };
         let (hub, inbox) = Hub::new(config, self.db.space(space), auth, told);
         state.tasks.spawn(hub.run());
         state.spaces.insert(space.clone(), Some(inbox.clone()));
@@ -296,6 +343,7 @@ mod tests {
         let db = SqliteDb::open(directory.join("db"), &SqliteOptions::default()).unwrap();
         let config = HubsConfig {
             metrics: Arc::default(),
+            observer: None,
             epoch: Epoch::from_bytes([9; 16]),
             proof_key: [7; 32],
             frame_bytes_max: 1 << 20,

@@ -7,6 +7,7 @@
 //! never waits for whoever is nearer to a socket. Absent: merging, the protocol, stored formats: they are
 //! the engine's.
 
+mod admin;
 mod age;
 mod app;
 mod auth;
@@ -48,12 +49,13 @@ mod watched;
 mod webhook;
 mod ws;
 
+pub use admin::AdminTokenError;
 pub use auth::{
     AuthError, BadName, JwtConfig, JwtSettings, JwtSettingsError, KeyError, SpaceGrant,
     TemplateError,
 };
 pub use config::{
-    AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
+    AdminConfig, AuthKind, ClockKind, Config, ConfigError, ConnectionLimits, Explained, LogFormat,
     OperationsConfig, Rates, RefillKind, Settings, Source, Sources, Switch, TlsFiles,
 };
 pub use every::{Every, EveryError};

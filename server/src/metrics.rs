@@ -26,12 +26,16 @@ use rejoin_core::{
         host::{HostNote, Mended},
         message::{Mode, RejectCode},
     },
+    time::WallMillis,
 };
 use rejoin_sqlite::SqliteDb;
 use std::{
     fmt, fs,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,6 +71,42 @@ pub(crate) struct Metrics {
     webhook_taken: Family<Vec<(&'static str, String)>, Counter>,
     webhook_failures: Family<Vec<(&'static str, String)>, Counter>,
     standing: Standing,
+    started: WallMillis,
+    tally: Tally,
+}
+
+/// What is counted for who looks at the server: sums that series do not give back.
+#[derive(Debug, Default)]
+struct Tally {
+    refused: AtomicU64,
+    commits: AtomicU64,
+    commit_micros: AtomicU64,
+    delivered: AtomicU64,
+    waited_micros: AtomicU64,
+}
+
+impl Tally {
+    fn add(count: &AtomicU64, number: u64) {
+        count.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+/// Sums since the start, and how many connections there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) frames_received: u64,
+    pub(crate) frames_sent: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) connections: i64,
+    pub(crate) connections_refused: u64,
+    pub(crate) commits: u64,
+    pub(crate) commit_micros: u64,
+    pub(crate) delivered: u64,
+    pub(crate) waited_micros: u64,
 }
 
 /// What is looked up when somebody asks.
@@ -110,7 +150,8 @@ impl Default for Metrics {
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "The program", version);
         let start: Gauge = new(r, "start_time_seconds", "When the server started");
-        start.set(i64::try_from(clock::read().wall.0 / 1_000).unwrap_or_default());
+        let started = clock::read().wall;
+        start.set(i64::try_from(started.0 / 1_000).unwrap_or_default());
         let standing = Standing {
             transactions: new(r, "transactions", "Write transactions, each synced once at most"),
             batches: new(r, "batches", "Batches applied; those of one transaction are a group"),
@@ -164,6 +205,8 @@ impl Default for Metrics {
             webhook_taken: new(r, "webhook_taken", "Deliveries that were taken"),
             webhook_failures: new(r, "webhook_failures", "Deliveries that were not"),
             standing,
+            started,
+            tally: Tally::default(),
             registry,
         }
     }
@@ -197,11 +240,15 @@ impl Metrics {
 
     /// A message has waited so long for its socket.
     pub(crate) fn delivered(&self, waited: Duration) {
+        Tally::add(&self.tally.delivered, 1);
+        Tally::add(&self.tally.waited_micros, micros(waited));
         self.feed_lag_seconds.observe(waited.as_secs_f64());
     }
 
     /// A commit has ended.
     pub(crate) fn committed(&self, time: Duration) {
+        Tally::add(&self.tally.commits, 1);
+        Tally::add(&self.tally.commit_micros, micros(time));
         self.commit_seconds.observe(time.as_secs_f64());
     }
 
@@ -224,8 +271,10 @@ impl Metrics {
         } else if let HostNote::Written { accepted, refused, .. } = note {
             self.rows_accepted.inc_by(count(*accepted));
             self.rows_refused.get_or_create(&[("code", "request")]).inc_by(count(*refused));
+            Tally::add(&self.tally.refused, count(*refused));
         } else if let HostNote::Rejected { code, .. } = note {
             self.rows_refused.get_or_create(&[("code", code_name(*code))]).inc();
+            Tally::add(&self.tally.refused, 1);
         } else if let HostNote::Welcomed { modes, .. } = note {
             for (_, mode) in modes {
                 self.subscriptions.get_or_create(&[("mode", mode_name(*mode))]).inc();
@@ -252,6 +301,38 @@ impl Metrics {
         let session = Session { metrics: Arc::clone(self), stage: Stage::Opening };
         session.gauge().inc();
         session
+    }
+
+    /// When the server started.
+    pub(crate) const fn started(&self) -> WallMillis {
+        self.started
+    }
+
+    /// Channels that are being opened, brought to what the server has, and follow.
+    pub(crate) fn sessions(&self) -> (i64, i64, i64) {
+        let at = |state| self.sessions.get_or_create_owned(&[("state", state)]).get();
+        (at("opening"), at("syncing"), at("live"))
+    }
+
+    /// Sums since the start.
+    pub(crate) fn totals(&self) -> Totals {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Tally { refused, commits, commit_micros, delivered, waited_micros } = &self.tally;
+        Totals {
+            accepted: self.rows_accepted.get(),
+            refused: read(refused),
+            conflicts: self.conflicts.get(),
+            frames_received: self.frames_received.get(),
+            frames_sent: self.frames_sent.get(),
+            received_bytes: self.received_bytes.get(),
+            sent_bytes: self.sent_bytes.get(),
+            connections: self.connections.get(),
+            connections_refused: self.connections_refused.get(),
+            commits: read(commits),
+            commit_micros: read(commit_micros),
+            delivered: read(delivered),
+            waited_micros: read(waited_micros),
+        }
     }
 
     /// Everything, in the text form that Prometheus reads.
@@ -328,6 +409,10 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.gauge().dec();
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 const fn code_name(code: RejectCode) -> &'static str {

@@ -4,6 +4,7 @@
 //! writes any more or [`DRAIN`] is over.
 
 use crate::{
+    admin::{self, About, Admin, AdminTokenError},
     age::Age,
     app::{App, operations::Operations},
     auth::{Auth, AuthError},
@@ -77,6 +78,9 @@ pub enum ServerError {
     /// The tokens, or the keys of JWTs, cannot be used.
     #[error(transparent)]
     Access(#[from] AuthError),
+    /// The token of the admin page cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -122,6 +126,7 @@ pub struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     metrics_listener: Option<TcpListener>,
+    admin: Option<AdminSide>,
     tls: Option<Arc<Tls>>,
     db: SqliteDb,
     hubs: Arc<Hubs>,
@@ -129,6 +134,33 @@ pub struct Server {
     health: Arc<Health>,
     projections: Projections,
     webhooks: Webhooks,
+}
+
+/// The admin page, and where it listens.
+#[derive(Debug)]
+struct AdminSide {
+    admin: Admin,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminSide {
+    async fn open(
+        config: &Config,
+        hubs: &Arc<Hubs>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<Self>, ServerError> {
+        let (Some(config), Some(observer)) = (&config.admin, hubs.observer()) else {
+            return Ok(None);
+        };
+        let admin = Admin::open(config, Arc::clone(observer), hubs, metrics)?;
+        let (listener, address) = listen_on(config.listen).await?;
+        if !address.ip().is_loopback() {
+            warn!(%address, "others reach the admin page, and its token goes in clear: put TLS before it");
+        }
+        info!(%address, "serving the admin page");
+        Ok(Some(Self { admin, listener, address }))
+    }
 }
 
 impl Server {
@@ -140,6 +172,7 @@ impl Server {
         check_static(config)?;
         config.webhook_secrets.as_deref().map(WebhookSecrets::load).transpose()?;
         config.tls.as_ref().map(Tls::open).transpose()?;
+        config.admin.as_ref().map(|admin| admin::check(&admin.token_file)).transpose()?;
         let mut config = config.clone();
         // What is published elsewhere may be out of reach from here.
         config.jwt.iter_mut().for_each(|jwt| jwt.jwks = None);
@@ -172,6 +205,7 @@ impl Server {
         let projections = projections.unwrap_or(Err((data.clone(), SqliteError::Stopped)));
         let projections =
             projections.map_err(|(path, source)| ServerError::Tables { path, source })?;
+        let admin = AdminSide::open(&config, &hubs, &metrics).await?;
         let (listener, address) = listen_on(config.listen).await?;
         let metrics_listener = match config.operations.metrics_listen {
             Some(address) => {
@@ -188,6 +222,7 @@ impl Server {
             address,
             metrics,
             metrics_listener,
+            admin,
             tls,
             db,
             hubs,
@@ -202,6 +237,12 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin page listens, if there is one; the port is the real one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|side| side.address)
     }
 
     /// Serves until `shutdown` resolves, is not ready any more for the time that the configuration gives to balancers,
@@ -271,6 +312,9 @@ impl Server {
         if let Some(tls) = &self.tls {
             keeping.spawn(Arc::clone(tls).keep(stopping.clone()));
         }
+        if let Some(AdminSide { admin, .. }) = &self.admin {
+            keeping.spawn(admin.clone().keep(stopping.clone()));
+        }
         keeping.spawn(wal::watch(self.db.clone(), stopping.clone()));
         let projections = std::mem::take(&mut self.projections);
         keeping.spawn(projections.run(Arc::clone(&self.hubs), stopping.clone()));
@@ -286,6 +330,7 @@ impl Server {
         draining: watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let limits = self.config.limits;
+        let about = About::new(&self.config, self.address);
         let limiter = Arc::new(Limiter::new(self.config.rates, Arc::clone(&self.metrics)));
         let gate = Gate {
             hubs: Arc::clone(&self.hubs),
@@ -316,6 +361,10 @@ impl Server {
         let mut accepting = JoinSet::new();
         if let Some(listener) = self.metrics_listener {
             let app = App::of_operations(&operations);
+            accepting.spawn(listen::accept(listener, app, census(), None, stopping.clone()));
+        }
+        if let Some(AdminSide { admin, listener, .. }) = self.admin {
+            let app = App::of_admin(admin.router(&operations, about, stopping.clone()));
             accepting.spawn(listen::accept(listener, app, census(), None, stopping.clone()));
         }
         accepting.spawn(listen::accept(self.listener, app, census(), self.tls, stopping));

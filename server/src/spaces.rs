@@ -63,6 +63,7 @@ impl Spaces {
         let metrics = Arc::<Metrics>::default();
         let hubs = HubsConfig {
             metrics: Arc::clone(&metrics),
+            observer: config.admin.as_ref().map(|_| Arc::default()),
             epoch: Epoch::from_bytes(secret::random()?),
             proof_key,
             frame_bytes_max: config.limits.frame_bytes_max,

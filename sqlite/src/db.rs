@@ -4,7 +4,8 @@ use crate::{
     SqliteError, SqliteOptions, file,
     queue::Queue,
     rows::{self, Space, SpaceRows},
-    snapshot, whole,
+    snapshot::{self, Extent},
+    whole,
     writer::{Commit, Rehearsal, Tally, Writer},
 };
 use futures_channel::oneshot;
@@ -359,6 +360,21 @@ impl SqliteStore {
     #[must_use]
     pub fn space(&self) -> &SpaceId {
         &self.space.name
+    }
+
+    /// What at most `limit` rows of a keyspace from the key `start` on take, and where the next ones begin if there may
+    /// be any: for who adds up a large space without holding up who reads. O(`limit`).
+    ///
+    /// # Errors
+    /// The fault of the database.
+    pub async fn extent_behind(
+        &self,
+        keyspace: Keyspace,
+        start: &[u8],
+        limit: NonZeroU32,
+    ) -> Result<(Extent, Option<Vec<u8>>), SqliteError> {
+        let start = start.to_vec();
+        self.on_rows(move |rows| rows.extent_behind(keyspace, &start, limit)).await
     }
 
     async fn on_rows<T: Send + 'static>(

@@ -76,6 +76,16 @@ const fn extent(keyspace: Keyspace) -> &'static str {
     )
 }
 
+/// A part of that: in order, behind a key. Lengths are read without what they are lengths of.
+const fn extent_behind(keyspace: Keyspace) -> &'static str {
+    sql!(
+        keyspace,
+        "WITH part AS (SELECT key, length(key) + length(value) AS bytes FROM ",
+        " WHERE space = ?1 AND key >= ?2 ORDER BY key LIMIT ?3) \
+         SELECT count(*), coalesce(sum(bytes), 0), max(key) FROM part"
+    )
+}
+
 const fn spaces_in(keyspace: Keyspace) -> &'static str {
     sql!(
         keyspace,
@@ -197,6 +207,30 @@ impl<'c> SpaceRows<'c> {
         Ok(Extent { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
     }
 
+    /// What at most `limit` rows from `start` on take, and where the next ones begin if there may be any.
+    pub(crate) fn extent_behind(
+        self,
+        keyspace: Keyspace,
+        start: &[u8],
+        limit: NonZeroU32,
+    ) -> Result<(Extent, Option<Vec<u8>>), SqliteError> {
+        let Some(space) = self.space else {
+            return Ok((Extent::default(), None));
+        };
+        let mut statement = self.connection.prepare_cached(extent_behind(keyspace))?;
+        let (rows, bytes, last): (i64, i64, Option<Vec<u8>>) = statement
+            .query_row(params![space, start, limit.get()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let extent = Extent { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() };
+        let is_full = extent.rows == u64::from(limit.get());
+        let next = last.filter(|_| is_full).map(|mut last| {
+            last.push(0);
+            last
+        });
+        Ok((extent, next))
+    }
+
     pub(crate) fn holds(self, guard: &Guard) -> Result<bool, SqliteError> {
         let Some(space) = self.space else {
             return Ok(guard.seen.is_none());
@@ -234,7 +268,7 @@ mod tests {
     #[test]
     fn tables_bear_the_names_of_their_keyspaces() {
         for keyspace in Keyspace::ALL {
-            for sql in [create, get, scan, scan_to_end, put, delete, extent] {
+            for sql in [create, get, scan, scan_to_end, put, delete, extent, extent_behind] {
                 let words: Vec<&str> = sql(keyspace).split(' ').collect();
                 let table = words.iter().position(|word| ["TABLE", "FROM", "INTO"].contains(word));
                 assert_eq!(table.map(|at| words[at + 1]), Some(keyspace.name()));

@@ -17,7 +17,7 @@ use rejoin_core::{
     },
 };
 use rejoin_sqlite::{
-    FORMAT, Rehearsal, SqliteDb, SqliteError, SqliteLock, SqliteOptions, SqliteSnapshot,
+    Extent, FORMAT, Rehearsal, SqliteDb, SqliteError, SqliteLock, SqliteOptions, SqliteSnapshot,
     SqliteStore, compact, copy,
 };
 use std::{
@@ -590,6 +590,35 @@ fn copy_overwrites_nothing_and_leaves_nothing_behind_that_failed() {
     let kind = std::io::ErrorKind::AlreadyExists;
     assert_eq!(refused, Err(SqliteError::FileSystem { kind }));
     assert_eq!(fs::read(&to).expect("a file"), b"mine");
+}
+
+#[test]
+fn parts_of_a_space_add_up_to_what_it_takes() {
+    let directory = Directory::new();
+    let db = open(&directory.file());
+    let (store, other) = (space(&db, "space"), space(&db, "other"));
+    for at in 0_u32..10 {
+        assert_eq!(commit(&store, batch(&at.to_be_bytes(), 3_000)), APPLIED);
+        assert_eq!(commit(&other, batch(&at.to_be_bytes(), 3_000)), APPLIED);
+    }
+    let snapshot = SqliteSnapshot::open(directory.file(), &SqliteOptions::default());
+    let whole = snapshot.expect("it opens").extent(store.space(), Keyspace::Log).expect("its size");
+    for limit in [1, 3, 5, 10, 11] {
+        let limit = NonZeroU32::new(limit).expect("a limit");
+        let (mut rows, mut bytes, mut next) = (0, 0, Some(Vec::new()));
+        while let Some(start) = next {
+            let part = block_on(store.extent_behind(Keyspace::Log, &start, limit));
+            let (extent, behind) = part.expect("its size");
+            assert!(extent.rows <= u64::from(limit.get()));
+            (rows, bytes) = (rows + extent.rows, bytes + extent.bytes);
+            next = behind;
+        }
+        assert_eq!((rows, bytes), (whole.rows, whole.bytes));
+    }
+    let unknown = space(&db, "unknown");
+    let nothing = block_on(unknown.extent_behind(Keyspace::Log, b"", NonZeroU32::MIN));
+    assert_eq!(nothing.expect("its size"), (Extent::default(), None));
+    assert_eq!(block_on(db.close()), Ok(()));
 }
 
 #[test]

@@ -21,22 +21,32 @@ export function serverProgram() {
   return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
 }
 
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
 /** One server for one test. */
 export class Server {
   #process;
   #auth = [];
+  #more = [];
 
-  /** With `tokens` (TOML) only their bearers are let in, otherwise everyone. */
-  static async start(context, origin, tokens) {
-    const probe = createServer().listen(0, "127.0.0.1");
-    await once(probe, "listening");
+  /**
+   * With `tokens` (TOML) only their bearers are let in, otherwise everyone. With `adminToken` there is an admin page, at
+   * `adminUrl`.
+   */
+  static async start(context, origin, tokens, adminToken) {
     const server = new Server();
-    server.port = probe.address().port;
-    await new Promise((resolve) => probe.close(resolve));
+    server.port = await freePort();
     server.data = mkdtempSync(join(tmpdir(), "rejoin-wasm-test-"));
     server.origin = origin;
     server.url = `ws://127.0.0.1:${server.port}/sync`;
     if (tokens !== undefined) server.permit(tokens);
+    if (adminToken !== undefined) await server.#administer(adminToken);
     await server.run();
     context.after(async () => {
       await server.kill();
@@ -52,9 +62,17 @@ export class Server {
     this.#auth = ["--auth", "tokens", "--tokens", file];
   }
 
+  async #administer(token) {
+    const [file, port] = [join(this.data, "admin.token"), await freePort()];
+    writeFileSync(file, token, { mode: 0o600 });
+    this.adminUrl = `http://127.0.0.1:${port}/admin/`;
+    this.#more = ["--admin-token-file", file, "--admin-listen", `127.0.0.1:${port}`];
+  }
+
   async run() {
     const listen = `127.0.0.1:${this.port}`;
-    const args = ["--listen", listen, "--data", this.data, "--origin", this.origin, ...this.#auth];
+    const args = ["--listen", listen, "--data", this.data, "--origin", this.origin];
+    args.push(...this.#auth, ...this.#more);
     const shown = process.env.REJOIN_TEST_LOG ? "inherit" : "ignore";
     this.#process = spawn(serverProgram(), args, { stdio: ["ignore", shown, shown] });
     const end = Date.now() + START_MS;

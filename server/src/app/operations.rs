@@ -59,8 +59,16 @@ pub(crate) fn metrics(operations: &Arc<Operations>) -> Router {
 }
 
 impl Operations {
+    /// Whether anything but its end helps; why it does if so.
+    pub(crate) fn alive(&self) -> Result<(), String> {
+        match self.db.failed().now_or_never() {
+            None => Ok(()),
+            Some(fault) => Err(fault.to_string()),
+        }
+    }
+
     /// Whether it should be sent anybody; the reason if not.
-    async fn ready(&self) -> Result<(), String> {
+    pub(crate) async fn ready(&self) -> Result<(), String> {
         if *self.draining.borrow() {
             return Err("the server ends".to_owned());
         }
@@ -80,10 +88,7 @@ impl Operations {
 
 /// A process that is not should be ended: nothing but a new one helps.
 async fn live(State(operations): State<Arc<Operations>>) -> Response {
-    match operations.db.failed().now_or_never() {
-        None => answer(Ok("alive")),
-        Some(fault) => answer(Err(fault.to_string())),
-    }
+    answer(operations.alive().map(|()| "alive"))
 }
 
 async fn ready(State(operations): State<Arc<Operations>>) -> Response {

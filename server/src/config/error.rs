@@ -58,6 +58,9 @@ pub enum ConfigError {
     /// A certificate without its key, or a key without its certificate.
     #[error("--tls-cert FILE and --tls-key FILE go together")]
     TlsHalf,
+    /// A place for the admin page without the token that opens it.
+    #[error("--admin-listen is given, but there is no --admin-token-file FILE")]
+    AdminTokenMissing,
     /// Settings of JWTs that do not go together.
     #[error(transparent)]
     Jwt(#[from] JwtSettingsError),

@@ -5,6 +5,7 @@
 //! (`auth`), opening anything.
 
 mod access;
+mod admin;
 mod error;
 mod layers;
 mod limits;
@@ -18,6 +19,7 @@ mod shown;
 mod storage;
 
 pub use access::AuthKind;
+pub use admin::AdminConfig;
 pub use error::ConfigError;
 pub(crate) use layers::place;
 pub use layers::{Source, Sources};
@@ -53,6 +55,8 @@ pub struct Settings {
     rates: rates::RateSettings,
     #[command(flatten)]
     operations: operations::OperationsSettings,
+    #[command(flatten)]
+    admin: admin::AdminSettings,
     #[command(flatten)]
     logging: logging::LoggingSettings,
     #[command(flatten)]
@@ -104,6 +108,8 @@ pub struct Config {
     pub rates: Rates,
     /// How it is watched, and how it ends.
     pub operations: OperationsConfig,
+    /// The admin page, if there is one.
+    pub admin: Option<AdminConfig>,
 }
 
 impl Config {
@@ -131,6 +137,7 @@ impl Config {
             limits: ConnectionLimits::default(),
             rates: Rates::default(),
             operations: OperationsConfig::default(),
+            admin: None,
         }
     }
 
@@ -163,6 +170,7 @@ impl Config {
         said.limits.decide(&mut config);
         said.rates.decide(&mut config);
         said.operations.decide(&mut config);
+        said.admin.decide(&mut config)?;
         said.logging.decide(&mut config);
         said.projecting.decide(&mut config);
         said.posting.decide(&mut config)?;
@@ -178,6 +186,7 @@ impl Config {
         shown.extend(limits::show(self));
         shown.extend(rates::show(self));
         shown.extend(operations::show(self));
+        shown.extend(admin::show(self));
         shown.extend(logging::show(self));
         shown.extend(projecting::show(self));
         shown.extend(posting::show(self));
@@ -288,6 +297,8 @@ mod tests {
         let refused = |flags: &[&str]| load(flags, &[], None).unwrap_err();
         assert!(matches!(refused(&["--auth", "tokens"]), ConfigError::TokensMissing));
         assert!(matches!(refused(&["--tls-cert", "x"]), ConfigError::TlsHalf));
+        let admin = refused(&["--admin-listen", "127.0.0.1:1"]);
+        assert!(matches!(admin, ConfigError::AdminTokenMissing));
         assert!(matches!(refused(&["--tokens", "x"]), ConfigError::TokensUnused { .. }));
     }
 

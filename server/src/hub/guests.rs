@@ -33,6 +33,8 @@ pub(crate) enum Ask {
     Show(Show, oneshot::Sender<Shown>),
     /// Who shows something?
     Present(oneshot::Sender<Vec<Other>>),
+    /// Say how far everybody is, to who looks at the server.
+    Look(oneshot::Sender<()>),
 }
 
 /// What somebody shows without a session.
@@ -135,6 +137,22 @@ impl Hub {
             }
             Ask::Present(reply) => {
                 reply.send(self.host.present().collect()).ok();
+            }
+            Ask::Look(reply) => {
+                self.be_looked_at();
+                reply.send(()).ok();
+            }
+        }
+    }
+
+    fn be_looked_at(&self) {
+        if let Some(pulse) = &self.told.pulse {
+            pulse.reaches(self.host.head());
+        }
+        for standing in self.host.standings() {
+            let known = self.peers.get(&standing.peer);
+            if let Some(seated) = known.and_then(|known| known.seated.as_ref()) {
+                seated.seat().stands(&standing);
             }
         }
     }

@@ -2,7 +2,11 @@
 
 use crate::selection::{Selection, SelectionError};
 use rejoin_core::id::{RecordKey, SpaceId};
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 /// Collections whose records are to be tables in a file: `tasks=tasks.sqlite`, `notes/*@team-*=notes.sqlite`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,13 @@ impl FromStr for Projection {
 impl fmt::Display for Projection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.selection, self.file.display())
+    }
+}
+
+impl Projection {
+    /// Which file it goes into.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 }
 

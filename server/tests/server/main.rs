@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod admin;
 #[cfg(target_os = "linux")]
 mod attacks;
 mod backups;

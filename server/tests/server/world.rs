@@ -63,6 +63,7 @@ type Running = (oneshot::Sender<()>, JoinHandle<Result<(), ServerError>>);
 pub(crate) struct World {
     pub(crate) directory: Directory,
     pub(crate) address: SocketAddr,
+    admin: Option<SocketAddr>,
     config: Config,
     running: Option<Running>,
 }
@@ -86,7 +87,7 @@ impl World {
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         change(&directory, &mut config);
         let address = config.listen;
-        let mut world = Self { directory, address, config, running: None };
+        let mut world = Self { directory, address, admin: None, config, running: None };
         world.start(rehearsal).await;
         world
     }
@@ -109,6 +110,7 @@ impl World {
         let options = SqliteOptions { rehearsal, ..SqliteOptions::default() };
         let server = Server::open_with(self.config.clone(), options).await?;
         self.address = server.address();
+        self.admin = server.admin_address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             stopped.await.ok();
@@ -139,6 +141,11 @@ impl World {
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         self.start(Rehearsal::default()).await;
+    }
+
+    /// Where its admin page is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin.expect("it has an admin page")
     }
 
     /// Asks for a path: the status, and headers with body.

@@ -220,12 +220,17 @@ fn slow_consumer_gets_nothing_until_it_has_room_and_resumes_where_it_stood() {
     assert!(stuck < 900_000, "{stuck} bytes for a peer that does not read");
     bob.listen(&mut world);
     assert!(bob.base.len() < 5);
+    let standing = |world: &World, peer| world.host.standings().find(|found| found.peer == peer);
+    let behind = standing(&world, bob.peer).unwrap();
+    assert!((3 * 200_000..=stuck).contains(&behind.unsent), "{behind:?}, {stuck} in all");
+    assert!(behind.read < Some(world.host.head()), "{behind:?}");
     world.sockets_take = true;
     world.put(HostInput::Sent { peer: bob.peer, bytes: stuck });
     bob.listen(&mut world);
     ann.listen(&mut world);
     assert_eq!(bob.base, ann.base);
     assert_eq!(bob.base.len(), 10);
+    assert_eq!(standing(&world, bob.peer).unwrap().read, Some(world.host.head()));
 }
 
 #[test]

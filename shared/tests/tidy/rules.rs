@@ -27,11 +27,12 @@ const CONFINED: [(&str, &str, &[&str]); 4] = [
         "axum",
         "",
         &[
+            "server/src/admin/",
             "server/src/app",
+            "server/src/error",
             "server/src/http/",
             "server/src/posts",
             "server/src/ws",
-            "server/src/error",
         ],
     ),
 ];

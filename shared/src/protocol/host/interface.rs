@@ -429,6 +429,43 @@ pub enum HostNote {
     },
 }
 
+impl HostNote {
+    /// Whom it is about, if it is about one peer.
+    #[must_use]
+    pub const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Welcomed { peer, .. }
+            | Self::Pushed { peer, .. }
+            | Self::Rejected { peer, .. }
+            | Self::Refilled { peer, .. }
+            | Self::Recalled { peer, .. }
+            | Self::Synced { peer, .. }
+            | Self::Closed { peer, .. }
+            | Self::Alternates { peer, .. } => Some(*peer),
+            Self::Ready { .. }
+            | Self::Written { .. }
+            | Self::Conflict { .. }
+            | Self::Collected { .. }
+            | Self::Damaged { .. }
+            | Self::Renewed { .. }
+            | Self::Scrubbed { .. }
+            | Self::StoreFailed { .. }
+            | Self::Fatal { .. } => None,
+        }
+    }
+}
+
+/// How far a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerStanding {
+    /// Which.
+    pub peer: PeerId,
+    /// All that concerns it up to here was given to its connection; `None` while it follows nothing yet.
+    pub read: Option<Seq>,
+    /// Bytes of that which its socket has not taken.
+    pub unsent: usize,
+}
+
 /// What a host can tell of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFacts {

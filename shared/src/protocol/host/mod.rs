@@ -71,7 +71,8 @@ pub use direct::{
     DirectWrite, Expected, MEMO_KEPT, MemoKey,
 };
 pub use interface::{
-    Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, RETENTION, RefillPolicy,
+    Grant, HostConfig, HostFacts, HostInput, HostNote, HostOutput, PeerId, PeerStanding, RETENTION,
+    RefillPolicy,
 };
 pub use quota::Quota;
 pub use reading::{
@@ -297,6 +298,21 @@ impl Host {
                 })
                 .collect(),
         }
+    }
+
+    /// The last position.
+    #[must_use]
+    pub const fn head(&self) -> Seq {
+        self.head.seq
+    }
+
+    /// How far each peer is, by its name.
+    pub fn standings(&self) -> impl Iterator<Item = PeerStanding> + '_ {
+        self.peers.iter().map(|(peer, known)| PeerStanding {
+            peer: *peer,
+            read: known.streams.iter().map(|stream| stream.read.seq).min(),
+            unsent: known.unsent(),
+        })
     }
 
     fn is_ready(&self) -> bool {

@@ -145,6 +145,11 @@ impl Peer {
         self.unsent < PEER_BYTES_IN_FLIGHT_MAX
     }
 
+    /// Bytes that the socket has not taken.
+    pub(super) const fn unsent(&self) -> usize {
+        self.unsent
+    }
+
     /// Whether the socket has taken all that was sent.
     pub(super) const fn is_free(&self) -> bool {
         self.unsent == 0
