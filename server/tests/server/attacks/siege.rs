@@ -6,7 +6,7 @@ use crate::{
 };
 use rejoin_core::{
     id::{Pattern, RecordKey, ReplicaId, SpaceId},
-    protocol::message::{Bye, ByeCode},
+    protocol::message::{Bye, ByeCode, Message},
 };
 use serde_json::json;
 use std::{
@@ -111,6 +111,9 @@ impl Healthy {
         self.writer.settle().await.expect("the writer is served");
         let took = began.elapsed();
         let key = key(&id);
+        // Who says nothing for long is given up, however much is sent to it.
+        let ping = Message::Ping { nonce: self.written.len() as u64 };
+        self.reader.say(&ping).await.expect("the reader is served");
         while !self.reader.base.contains_key(&key) {
             let message = self.reader.next().await.expect("the reader is served");
             self.reader.take_in(message).expect("the reader is served");
@@ -135,6 +138,9 @@ impl Siege {
         let tokens = directory.file("tokens.toml", TOKENS);
         let mut all = vec!["--auth", "tokens", "--tokens", tokens.to_str().unwrap()];
         all.extend(["--metrics", "on"]);
+        // All come from one address here, as behind a proxy: what is of an address is not what protects.
+        all.extend(["--address-requests-per-second", "1000000"]);
+        all.extend(["--address-connections-per-minute", "1000000"]);
         all.extend(arguments);
         let process = Process::start_with(&directory.path().join("data"), &all);
         let healthy = Healthy::join(process.address).await;
