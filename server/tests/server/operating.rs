@@ -87,9 +87,9 @@ async fn a_failed_sync_ends_the_server_and_what_was_not_acknowledged_comes_again
 
 #[tokio::test]
 async fn a_database_that_reads_no_more_ends_the_server() {
-    let rehearsal = Rehearsal { read_panic_at: Some(4), ..Rehearsal::default() };
+    let rehearsal = Rehearsal { read_panic_at: Some(10), ..Rehearsal::default() };
     let mut world = World::with_store(|_, _| {}, rehearsal).await;
-    // Each health check reads once, if it is not answered from the one before.
+    // A start reads a few times, and each space that is opened does.
     for name in 1..=8 {
         if Client::new(&format!("space-{name}"), name).join(world.address).await.is_err() {
             break;
