@@ -7,6 +7,8 @@ export const SOON_MS = 90_000;
 const FOREVER = 1e9;
 const EXPECTED =
   /WebSocket connection to|establish a connection|connection to ws:|ERR_NETWORK_CHANGED|ERR_CONNECTION_REFUSED/u;
+/** Requests that stand in for a WebSocket fail as one does. */
+const CARRIED = /\/sync\/(?:open|send|receive|close)$/u;
 
 /** Tries again what the machine's network broke off: other programs come and go with interfaces of theirs. */
 async function patiently(load) {
@@ -32,7 +34,8 @@ export class Tab {
     const tab = new Tab(page, cycle);
     page.on("pageerror", (error) => cycle.noise(`page error: ${error}`));
     page.on("console", (message) => {
-      if (message.type() === "error") tab.complained(message.text());
+      if (message.type() !== "error" || CARRIED.test(message.location().url)) return;
+      tab.complained(message.text());
     });
     await page.exposeFunction("report", (...told) => cycle.ledger.hear(...told));
     if (shim !== undefined) await page.addInitScript(shim, argument);
