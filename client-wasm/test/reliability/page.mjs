@@ -8,7 +8,7 @@ const FOREVER = 1e9;
 const EXPECTED =
   /WebSocket connection to|establish a connection|connection to ws:|ERR_NETWORK_CHANGED|ERR_CONNECTION_REFUSED/u;
 /** Requests that stand in for a WebSocket fail as one does. */
-const CARRIED = /\/sync\/(?:open|send|receive|close)$/u;
+const CARRIED = /\/sync\/(?:open|send|receive|close)\b/u;
 
 /** Tries again what the machine's network broke off: other programs come and go with interfaces of theirs. */
 async function patiently(load) {
@@ -46,7 +46,7 @@ export class Tab {
 
   /** An error on the console. */
   complained(text) {
-    if (!EXPECTED.test(text)) this.cycle.noise(text);
+    if (!EXPECTED.test(text) && !CARRIED.test(text)) this.cycle.noise(text);
   }
 
   /** Loads the package, again too. */
