@@ -14,6 +14,8 @@
  * - After `close()` no event is emitted.
  */
 
+import type { RejectCode } from "./types.js";
+
 /** Which CRDT a cell is. */
 export type RawKind = "lww" | "fww" | "max" | "min" | "counter" | "set" | "review";
 
@@ -197,15 +199,7 @@ export interface RawError {
 /** A write that the server refused; kept until the app decides. */
 export interface RawRejected {
   readonly row: number;
-  readonly code:
-    | "forbidden"
-    | "too_large"
-    | "forged"
-    | "invalid"
-    | "record_gone"
-    | "unsure"
-    | "upgrade_server"
-    | "quota";
+  readonly code: RejectCode;
   /** For people. */
   readonly reason: string;
   /** When it was written, in milliseconds since 1970. */

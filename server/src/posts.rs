@@ -85,6 +85,8 @@ enum Refused {
     Over,
     /// The server has too many, or the address has.
     Full,
+    /// The machine has no random bytes for a number.
+    Numberless,
     /// Another request waits already.
     Waited,
     /// The body is not a list of frames.
@@ -96,6 +98,7 @@ impl IntoResponse for Refused {
         let (status, text) = match self {
             Self::Over => (StatusCode::GONE, "this connection is over\n"),
             Self::Full => (StatusCode::TOO_MANY_REQUESTS, "too many connections\n"),
+            Self::Numberless => (StatusCode::SERVICE_UNAVAILABLE, "no number can be drawn\n"),
             Self::Waited => (StatusCode::CONFLICT, "another request waits on this connection\n"),
             Self::Malformed => (StatusCode::BAD_REQUEST, "the body is not a list of frames\n"),
         };
@@ -156,7 +159,7 @@ async fn refuse_strangers(origins: Arc<[String]>, request: Request, next: Next) 
 async fn open(State(posts): State<Posts>, request: Request) -> Result<Response, Refused> {
     let slot = request.extensions().get::<Arc<Slot>>();
     let slot = slot.and_then(|slot| slot.another()).ok_or(Refused::Full)?;
-    let number: Number = secret::random().map_err(|_no_entropy| Refused::Full)?;
+    let number: Number = secret::random().map_err(|_no_entropy| Refused::Numberless)?;
     let (said, saying) = mpsc::channel(FRAMES_WAITING_MAX);
     let (telling, told) = mpsc::channel(FRAMES_WAITING_MAX);
     let (left, leaving) = watch::channel(false);

@@ -41,8 +41,9 @@ pub(super) struct Posts(Rc<Carried>);
 
 #[derive(Debug)]
 struct Carried {
-    /// What comes behind the path: what is asked stands before it.
+    /// What is asked stands behind it.
     path: String,
+    /// What stands behind that.
     query: String,
     /// Names the connection.
     number: String,

@@ -125,7 +125,7 @@ impl Access {
     fn waits(&self, address: IpAddr) -> Option<Millis> {
         let now = clock::read().mono;
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgiven = wrong.get(&network(address))?;
+        let forgiven = wrong.get(&address)?;
         let owed = forgiven.since(now).0;
         let most = WRONG_AGAIN.0 * WRONG_MAX;
         // Where nothing is owed the difference is nothing, too.
@@ -136,7 +136,6 @@ impl Access {
         let now = clock::read().mono;
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.retain(|_, forgiven| *forgiven > now);
-        let address = network(address);
         if wrong.len() >= ADDRESSES_MAX && !wrong.contains_key(&address) {
             // Who owes least is forgotten first.
             let least = wrong.iter().min_by_key(|(_, forgiven)| **forgiven);
@@ -166,17 +165,6 @@ impl Access {
                 Ok(Ok(false)) | Err(_) => {}
             }
         }
-    }
-}
-
-/// A site has many addresses of the sixth version: they count as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        plain @ IpAddr::V4(_) => plain,
     }
 }
 

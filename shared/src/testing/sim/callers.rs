@@ -5,17 +5,17 @@
 //! before, it has seen (`super::reference`). Absent: a server that has lost history, or whose clock has jumped by years,
 //! may have lost its memory of answers: there nobody asks twice.
 
-use super::{Event, World, collection, plan::Plan, server::grant};
+use super::{Event, World, plan::Plan, server::grant};
 use crate::{
     hlc::Stamp,
-    id::{Digest, RecordId, RecordKey, Seq},
+    id::{Digest, RecordKey, Seq},
     io::{Batch, Keyspace, Write},
     protocol::host::{
         DirectAnswer, DirectCode, DirectDone, DirectRefusal, DirectResults, DirectRow, DirectWrite,
         Expected, HostInput, MemoKey, StoredRecord, kept_answer,
     },
     record::{State, Value},
-    replica::{Action, Change, FieldAction},
+    replica::Action,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -136,7 +136,7 @@ impl World {
     }
 
     fn called_row(&mut self) -> Called {
-        let (mut changes, token) = self.adds();
+        let (mut changes, token) = self.ledger_entry();
         let forbidden = self.plan.rejections && self.apps.once_in(6);
         if forbidden {
             changes.push(self.mixed_change("locked"));
@@ -177,23 +177,6 @@ impl World {
         };
         row.row.expected.extend(expected.map(|expected| (key, expected)));
         row
-    }
-
-    /// Adds to the counter and notes it.
-    fn adds(&mut self) -> (Vec<Change>, String) {
-        let amount = self.apps.below(9) + 1;
-        let token = self.ledger.token(amount);
-        let amount = i64::try_from(amount).unwrap_or(0);
-        let upsert = |id: &str, field: &str, action| {
-            let id = RecordId::parse(id).expect("a valid id");
-            let key = RecordKey { collection: collection("ledger"), id };
-            let field = super::workload::change(field, action);
-            Change { key, action: Action::Upsert(Vec::from([field])) }
-        };
-        let note = FieldAction::Insert([Value::text(&token)].into());
-        let changes =
-            [upsert("sum", "sum", FieldAction::Add(amount)), upsert("notes", "notes", note)];
-        (Vec::from(changes), token)
     }
 
     /// A request reaches the server, if that is up.

@@ -237,19 +237,25 @@ impl World {
     }
 
     /// Adds to a counter and, in the same batch, a note of it to a set of another record: the ledger.
-    fn ledger_write(&mut self) -> (Vec<Change>, String) {
+    pub(super) fn ledger_entry(&mut self) -> (Vec<Change>, String) {
         let amount = self.apps.below(9) + 1;
         let token = self.ledger.token(amount);
+        let amount = i64::try_from(amount).unwrap_or(0);
+        let changes = [
+            upsert("sum", change("sum", FieldAction::Add(amount))),
+            upsert("notes", change("notes", FieldAction::Insert([Value::text(&token)].into()))),
+        ];
+        (Vec::from(changes), token)
+    }
+
+    /// The same, now and then with more.
+    fn ledger_write(&mut self) -> (Vec<Change>, String) {
+        let (mut changes, token) = self.ledger_entry();
         let id = |text: &str| RecordId::parse(text).expect("a valid id");
         let put = |name: &str, fields| Change {
             key: RecordKey { collection: collection("ledger"), id: id(name) },
             action: Action::Put(fields),
         };
-        let amount = i64::try_from(amount).unwrap_or(0);
-        let mut changes = Vec::from([
-            upsert("sum", change("sum", FieldAction::Add(amount))),
-            upsert("notes", change("notes", FieldAction::Insert([Value::text(&token)].into()))),
-        ]);
         if self.plan.rejections && self.apps.once_in(4) {
             // Refused whole, with everything that was planned on top of it returned.
             changes.push(self.mixed_change("locked"));
