@@ -109,6 +109,7 @@ impl Host {
         else {
             return self.dismiss(now, id, ByeCode::Malformed, "a message cannot be decoded");
         };
+        let len = bytes.len();
         match (message, stage) {
             (Message::Bye(bye), _) => self.closed(id, bye),
             (Message::Ping { nonce }, _) => self.pong(now, id, nonce),
@@ -125,14 +126,12 @@ impl Host {
             }
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
             (Message::AskRoots(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Roots(ask), bytes.len());
+                self.ask_for(now, id, Pull::Roots(ask), len)
             }
-            (Message::Walk(walk), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Walk(walk), bytes.len());
-            }
+            (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk), len),
             (Message::Presence(presence), Stage::Confirmed) => self.show(now, id, presence),
             (Message::AskChunk(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Chunk(ask), bytes.len());
+                self.ask_for(now, id, Pull::Chunk(ask), len)
             }
             (
                 Message::Hello(_)
