@@ -18,7 +18,8 @@ const RATIO_MAX: f64 = 2.0;
 const PROMPT_MS: f64 = 100.0;
 const GROWN_MAX_MIB: f64 = 64.0;
 /// By the names that the tests give them.
-const ATTACKS: [&str; 9] = ["x01", "x02", "x03", "x06", "x07", "x07_halves", "x17", "x18", "x27"];
+const ATTACKS: [&str; 10] =
+    ["m06", "x01", "x02", "x03", "x06", "x07", "x07_halves", "x17", "x18", "x27"];
 
 /// Every attack for ten seconds, and its figures.
 pub(crate) fn suite(report: &mut Report) -> anyhow::Result<()> {

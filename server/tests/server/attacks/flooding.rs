@@ -7,9 +7,10 @@ use crate::{
     world::get,
 };
 use rejoin_core::{
-    id::Pattern,
-    protocol::message::{FEATURE_PRESENCE, Message, Presence},
+    id::{CollectionName, Digest, Pattern},
+    protocol::message::{Bye, ByeCode, FEATURE_PRESENCE, FEATURE_SKETCH, Message, Presence, Walk},
     record::Value,
+    tree::{Cell, NODES_MAX, NodeState, Prefix, SketchCells, WalkBody, WalkMessage, WalkNode},
 };
 use serde_json::json;
 use std::{
@@ -178,4 +179,76 @@ async fn x27_presence_that_changes_all_the_time_keeps_to_the_budget_of_its_space
         assert!(sent < most, "{sent} bytes, {most} at most");
     };
     siege.under("x27", attack).await;
+}
+
+/// Questions whose answers are as much work as any.
+fn questions() -> Vec<WalkBody> {
+    let four = |at: u16| Prefix::from_packed(4, &at.to_be_bytes()).unwrap();
+    let many = u16::try_from(NODES_MAX - 1).unwrap();
+    let open = |at| WalkNode { prefix: four(at), state: NodeState::Open };
+    let list = WalkNode { prefix: Prefix::ROOT, state: NodeState::List(Vec::new()) };
+    let cells = (0..4_000_u32).map(|at| {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&at.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        Cell::from_bytes(bytes)
+    });
+    vec![
+        WalkBody::Nodes((0..many).map(open).collect()),
+        WalkBody::Root(Digest::from_bytes([3; 32])),
+        WalkBody::Cells(SketchCells { cells: cells.collect(), probes: Vec::new() }),
+        WalkBody::Wanted((0..30_000).collect()),
+        WalkBody::Nodes(vec![list]),
+    ]
+}
+
+/// Asks one question after the other, each when the one before was answered or not.
+async fn ask_for_all(target: Target, name: u16) {
+    let questions = questions();
+    let mut at = usize::from(name);
+    while target.stands() {
+        let mut eve = Target::eve(name);
+        eve.features = FEATURE_SKETCH;
+        eve.pattern = Some(Pattern::parse("noise").unwrap());
+        if eve.join(target.address).await.is_err() {
+            continue;
+        }
+        while target.stands() {
+            at += 1;
+            let body = questions[at % questions.len()].clone();
+            let collection = CollectionName::parse("noise").unwrap();
+            let message = WalkMessage { salt: 5, body };
+            let walk = Message::Walk(Walk { subscription: 1, collection, message });
+            if eve.say(&walk).await.is_err() {
+                break;
+            }
+            match timeout(Duration::from_millis(20), eve.next()).await {
+                Ok(Ok(_)) | Err(_) => {}
+                Ok(Err(Ended::Bye(Bye { code, .. }))) => {
+                    // Sent away for its rate, or for a question that has no place there.
+                    assert!(matches!(
+                        code,
+                        ByeCode::Busy | ByeCode::Misbehaved | ByeCode::SlowConsumer
+                    ));
+                    break;
+                }
+                Ok(Err(_)) => break,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x06_m06_who_asks_for_all_of_a_tree_all_the_time_is_answered_within_bounds() {
+    let siege = Siege::of(&[]).await;
+    let attack = async |target: Target| {
+        for part in 0..3 {
+            let (status, said) = batch(target.address, "demo", 1_000, 8, part).await;
+            assert_eq!(status, 200, "{said}");
+        }
+        let mut asking: JoinSet<()> = (0..10).map(|at| ask_for_all(target, 100 + at)).collect();
+        while let Some(ended) = asking.join_next().await {
+            ended.unwrap();
+        }
+    };
+    siege.under("m06", attack).await;
 }

@@ -16,7 +16,7 @@ use crate::{
     io::{Answer, Keyspace, Query},
     planted::Bug,
     protocol::{
-        limits::PAGE_BYTES_AIM,
+        limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM},
         message::{AskChunk, AskRoots, ByeCode, FEATURE_SKETCH, Message, Records, Roots, Walk},
     },
     sorted::SortedMap,
@@ -26,7 +26,9 @@ use crate::{
 use alloc::{collections::VecDeque, vec::Vec};
 
 /// Most questions of a peer that wait for their answer.
-pub(super) const PULLS_MAX: usize = 256;
+const PULLS_MAX: usize = 256;
+/// Most bytes that they take together, as they came, but for a single one: a walk of 64 subscriptions at once takes less.
+const PULLS_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
 /// Most collections of one page of roots.
 const ROOTS_MAX: usize = 1_000;
 pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
@@ -41,6 +43,39 @@ pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
 };
 /// Most rows of the tree of one read, for the names of records: a sketch finds many more.
 const NAMES_MAX: usize = 512;
+
+/// The questions of a peer that wait for their answer, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    waiting: VecDeque<(Pull, usize)>,
+    bytes: usize,
+}
+
+impl Pulls {
+    /// Adds one that came as so many bytes.
+    ///
+    /// # Errors
+    /// Why its peer is sent away. Walks go from message to answer: who asks twice does not walk.
+    pub(super) fn push(&mut self, pull: Pull, bytes: usize) -> Result<(), (ByeCode, &'static str)> {
+        let same = |(other, _): &(Pull, usize)| matches!((other, &pull), (Pull::Walk(other), Pull::Walk(walk)) if other.subscription == walk.subscription);
+        if self.waiting.iter().any(same) {
+            return Err((ByeCode::Misbehaved, "a walk of this subscription waits already"));
+        }
+        let full = self.waiting.len() >= PULLS_MAX || self.bytes + bytes > PULLS_BYTES_MAX;
+        if full && !self.waiting.is_empty() {
+            return Err((ByeCode::Busy, "too many questions wait"));
+        }
+        self.bytes += bytes;
+        self.waiting.push_back((pull, bytes));
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Pull> {
+        let (pull, bytes) = self.waiting.pop_front()?;
+        self.bytes -= bytes;
+        Some(pull)
+    }
+}
 
 /// A question that waits.
 #[derive(Debug)]
@@ -108,7 +143,7 @@ impl Host {
                 Some(active) => self.go_on(now, id, active),
                 None => {
                     peer.slices = self.collecting.slices;
-                    match peer.pulls.pop_front() {
+                    match peer.pulls.next() {
                         Some(Pull::Roots(ask)) => self.answer_roots(now, id, &ask),
                         Some(Pull::Walk(walk)) => self.answer_walk(now, id, walk),
                         Some(Pull::Chunk(ask)) => self.answer_chunk(now, id, ask),

@@ -6,7 +6,7 @@
 use super::{
     Grant,
     feed::Stream,
-    heal::{Active, Pull},
+    heal::{Active, Pulls},
     presence::Audience,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     sorted::{SortedMap, SortedSet},
     time::MonoMillis,
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 
 /// How far a peer's session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct Peer {
     next_stream: u64,
     /// A read of the feed is under way.
     pub(super) reading: bool,
-    pub(super) pulls: VecDeque<Pull>,
+    pub(super) pulls: Pulls,
     pub(super) active: Option<Active>,
     /// Where the last chunk of each subscription's snapshot ended.
     pub(super) chunked: SortedMap<u32, Option<RecordKey>>,
@@ -109,7 +109,7 @@ impl Peer {
             streams: Vec::new(),
             next_stream: 0,
             reading: false,
-            pulls: VecDeque::new(),
+            pulls: Pulls::default(),
             active: None,
             chunked: SortedMap::new(),
             outcomes: 0,

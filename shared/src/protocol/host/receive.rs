@@ -5,7 +5,7 @@
 
 use super::{
     Grant, Host, HostOutput, PeerId, Phase,
-    heal::{PULLS_MAX, Pull},
+    heal::Pull,
     peer::{Peer, Stage},
     pipeline::{Job, WaitingRow},
 };
@@ -109,6 +109,7 @@ impl Host {
         else {
             return self.dismiss(now, id, ByeCode::Malformed, "a message cannot be decoded");
         };
+        let len = bytes.len();
         match (message, stage) {
             (Message::Bye(bye), _) => self.closed(id, bye),
             (Message::Ping { nonce }, _) => self.pong(now, id, nonce),
@@ -124,10 +125,14 @@ impl Host {
                 self.refill(now, id, refill, bytes.len());
             }
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
-            (Message::AskRoots(ask), Stage::Confirmed) => self.ask_for(now, id, Pull::Roots(ask)),
-            (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk)),
+            (Message::AskRoots(ask), Stage::Confirmed) => {
+                self.ask_for(now, id, Pull::Roots(ask), len)
+            }
+            (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk), len),
             (Message::Presence(presence), Stage::Confirmed) => self.show(now, id, presence),
-            (Message::AskChunk(ask), Stage::Confirmed) => self.ask_for(now, id, Pull::Chunk(ask)),
+            (Message::AskChunk(ask), Stage::Confirmed) => {
+                self.ask_for(now, id, Pull::Chunk(ask), len)
+            }
             (
                 Message::Hello(_)
                 | Message::Welcome(_)
@@ -220,7 +225,7 @@ impl Host {
         self.pump(now, id);
     }
 
-    fn ask_for(&mut self, now: Now, id: PeerId, pull: Pull) {
+    fn ask_for(&mut self, now: Now, id: PeerId, pull: Pull, bytes: usize) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -229,16 +234,16 @@ impl Host {
             let reason = "no such subscription, or it does not cover the collection";
             return self.dismiss(now, id, ByeCode::Misbehaved, reason);
         }
-        if peer.pulls.len() >= PULLS_MAX {
-            return self.dismiss(now, id, ByeCode::Busy, "too many questions wait");
-        }
+        let subscription = pull.subscription();
         let begins = matches!(&pull, Pull::Roots(ask) if ask.after.is_none());
+        if let Err((code, reason)) = peer.pulls.push(pull, bytes) {
+            return self.dismiss(now, id, code, reason);
+        }
         if begins {
             // What is healed is fed again from the place of its `Resume`: changes that were on their way
             // then could not be told from those behind it.
-            peer.end_stream(pull.subscription());
+            peer.end_stream(subscription);
         }
-        peer.pulls.push_back(pull);
         self.pull(now, id);
     }
 }
