@@ -57,8 +57,8 @@ impl Pulls {
     /// # Errors
     /// Why its peer is sent away. Walks go from message to answer: who asks twice does not walk.
     pub(super) fn push(&mut self, pull: Pull, bytes: usize) -> Result<(), (ByeCode, &'static str)> {
-        let same = |(other, _): &(Pull, usize)| matches!((other, &pull), (Pull::Walk(other), Pull::Walk(walk)) if other.subscription == walk.subscription);
-        if self.waiting.iter().any(same) {
+        let walks = |(other, _): &(Pull, usize)| matches!(other, Pull::Walk(walk) if walk.subscription == pull.subscription());
+        if matches!(pull, Pull::Walk(_)) && self.waiting.iter().any(walks) {
             return Err((ByeCode::Misbehaved, "a walk of this subscription waits already"));
         }
         let full = self.waiting.len() >= PULLS_MAX || self.bytes + bytes > PULLS_BYTES_MAX;

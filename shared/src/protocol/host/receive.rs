@@ -126,12 +126,12 @@ impl Host {
             }
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
             (Message::AskRoots(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Roots(ask), len)
+                self.ask_for(now, id, Pull::Roots(ask), len);
             }
             (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk), len),
             (Message::Presence(presence), Stage::Confirmed) => self.show(now, id, presence),
             (Message::AskChunk(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Chunk(ask), len)
+                self.ask_for(now, id, Pull::Chunk(ask), len);
             }
             (
                 Message::Hello(_)
