@@ -426,6 +426,8 @@ mod tests {
             Value::int(i64::MAX),
             Value::float(0.1),
             Value::float(1e300),
+            Value::float(-2.587_900_014_067_531_8e-17),
+            Value::float(5e-324),
             Value::float(f64::NAN),
             Value::float(f64::INFINITY),
             Value::float(f64::NEG_INFINITY),

@@ -18,6 +18,7 @@ mod machines;
 mod program;
 mod sessions;
 mod stores;
+mod texts;
 mod trees;
 mod worlds;
 

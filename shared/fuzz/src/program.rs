@@ -1,6 +1,6 @@
 //! The targets by name, and a program that runs one without a fuzzer.
 
-use crate::{decoders, sessions, stores, trees, worlds};
+use crate::{decoders, sessions, stores, texts, trees, worlds};
 use rejoin_core::testing::{rng::Rng, twin};
 use std::{fs, path::Path, process::ExitCode};
 
@@ -30,10 +30,11 @@ pub struct Target {
 }
 
 /// All there are.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target::DECODE,
     Target::CHUNK,
     Target::RESPOND,
+    Target::JSON,
     Target::HOST,
     Target::ENGINE,
     Target::DEVICE_STORE,
@@ -52,6 +53,8 @@ impl Target {
     /// Steps of a walk.
     pub const RESPOND: Self =
         Self { name: "respond", run: trees::respond, seed: trees::respond_seed };
+    /// JSON and CSV that people and other programs write.
+    pub const JSON: Self = Self { name: "json", run: texts::json, seed: texts::json_seed };
     /// What peers say to a server.
     pub const HOST: Self = Self { name: "host", run: sessions::host, seed: sessions::host_seed };
     /// What a server says to a device.

@@ -1,0 +1,4 @@
+//! The target of this name.
+#![cfg_attr(fuzzing, no_main)]
+
+rejoin_fuzz::program!(JSON);
