@@ -48,7 +48,14 @@ impl Program {
         self.command_under::<&str>(&[], data)
     }
 
-    /// The same under a program that runs others, such as `strace`.
+    /// The same for suites that come thousands of times in a minute, all from one address.
+    pub(crate) fn command_for_many(&self, data: &Path) -> Command {
+        let mut command = self.command(data);
+        command.arg("--address-connections-per-minute=1000000");
+        command
+    }
+
+    /// One under a program that runs others, such as `strace`.
     pub(crate) fn command_under<S: AsRef<OsStr>>(&self, runner: &[S], data: &Path) -> Command {
         self.command_at(runner, "127.0.0.1:0", data)
     }

@@ -70,7 +70,7 @@ pub(super) fn s13_connections_end_whenever(
     cuts: u32,
 ) -> anyhow::Result<Sum> {
     let data = scratch::in_memory()?;
-    let server = Server::boot(&mut program.command(data.path()))?;
+    let server = Server::boot(&mut program.command_for_many(data.path()))?;
     let address = server.address;
     let life = |seed, sum: &mut Sum| sum.live(seed, run(cut_again_and_again(address, seed)));
     let extent = Extent { budget: None, ..extent };

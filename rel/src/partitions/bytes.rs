@@ -80,7 +80,7 @@ pub(super) fn suite(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let data = scratch::in_memory()?;
-    let server = Server::boot(&mut program.command(data.path()))?;
+    let server = Server::boot(&mut program.command_for_many(data.path()))?;
     let session = |space: String, trouble: Trouble| in_trouble(server.address, space, trouble);
     let mut passed = (u64::MAX, u64::MAX);
     for at in 0..WHOLE {
