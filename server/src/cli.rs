@@ -12,6 +12,7 @@ use crate::{
         import::Import,
         inspect::Inspect,
         look::Look,
+        replay::Replay,
         token::{NewToken, Revoked},
     },
 };
@@ -66,6 +67,14 @@ enum Command {
     },
     /// Fills the tables of `--project` anew: at once where the server runs, else when it starts.
     Rebuild(Settings),
+    /// Tells the receivers of `--webhook` again what they were told before, while the server does not run: it posts when
+    /// it starts.
+    Replay {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        what: Replay,
+    },
     /// Makes, lists and revokes tokens. A server that runs notices within seconds.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -195,5 +204,6 @@ fn carry_out(command: Option<&Command>, flags: &ArgMatches) -> Result<(), Comman
             }
         }
         Some(Command::Rebuild(_)) => commands::rebuild::run(&config()?),
+        Some(Command::Replay { what, .. }) => commands::replay::run(&config()?, what),
     }
 }

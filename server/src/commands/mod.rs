@@ -11,13 +11,14 @@ pub(crate) mod look;
 mod manifest;
 pub(crate) mod probe;
 pub(crate) mod rebuild;
+pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod serve;
 mod state;
 pub(crate) mod token;
 pub(crate) mod verify;
 
-use crate::{ConfigError, ServerError, auth::KeyringError};
+use crate::{ConfigError, ServerError, auth::KeyringError, feed::FeedError};
 use rejoin_core::{
     codec::CodecError,
     id::{FieldName, RecordKey, SpaceId},
@@ -60,6 +61,18 @@ pub(crate) enum CommandError {
     Occupied(PathBuf),
     #[error("there is nothing to rebuild: the configuration has no --project")]
     NoTables,
+    #[error("there is nobody to be told again: the configuration has no --webhook")]
+    NoWebhooks,
+    #[error("no webhook of the configuration is about a space that is there")]
+    NoneAbout,
+    #[error(
+        "{0:?} is no cursor of this space, or what it stands for is gone: without --since everything is told anew"
+    )]
+    Cursor(String),
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    #[error("{0} has no database")]
+    NoDatabase(PathBuf),
     #[error("there is no file of tokens: name one by --tokens FILE")]
     NoTokens,
     #[error(transparent)]

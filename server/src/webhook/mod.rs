@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
 };
 use delivery::{Delivery, Refusal};
-use place::{Place, Places};
+pub(crate) use place::{Place, Places};
 use prometheus_client::metrics::counter::Counter;
 use rejoin_core::{
     id::{NameError, RecordKey, SpaceId},

@@ -15,26 +15,26 @@ const VERSION: u8 = 1;
 
 /// Where the receiver stands with a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) position: Position,
+pub(crate) struct Place {
+    pub(crate) position: Position,
     /// The cursor of the last delivery that it took; without one the next delivery begins anew. Places without
     /// anything for it may have come since.
-    pub(super) told: Option<String>,
+    pub(crate) told: Option<String>,
 }
 
 impl Place {
-    pub(super) const START: Self = Self { position: Position::START, told: None };
+    pub(crate) const START: Self = Self { position: Position::START, told: None };
 }
 
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     store: SqliteStore,
     /// Tells webhooks apart: by all that they are.
     hook: [u8; 32],
 }
 
 impl Places {
-    pub(super) fn new(db: &SqliteDb, hook: &Webhook) -> Result<Self, NameError> {
+    pub(crate) fn new(db: &SqliteDb, hook: &Webhook) -> Result<Self, NameError> {
         let store = db.space(&SpaceId::parse("rejoin/webhooks")?);
         Ok(Self { store, hook: blake3::hash(hook.to_string().as_bytes()).into() })
     }
@@ -44,7 +44,7 @@ impl Places {
     }
 
     /// At the start, too, where that is damaged.
-    pub(super) async fn read(&self, space: &SpaceId) -> Result<Place, SqliteError> {
+    pub(crate) async fn read(&self, space: &SpaceId) -> Result<Place, SqliteError> {
         let stored = self.store.get(Keyspace::Meta, &self.key(space)).await?;
         let stored = stored.as_deref().and_then(|value| codec::unseal(VERSION, value).ok());
         let place = stored.and_then(|value| {
@@ -56,7 +56,7 @@ impl Places {
         Ok(place.unwrap_or(Place::START))
     }
 
-    pub(super) async fn write(&self, space: &SpaceId, place: &Place) -> Result<(), SqliteError> {
+    pub(crate) async fn write(&self, space: &SpaceId, place: &Place) -> Result<(), SqliteError> {
         // Without a sync: a power loss makes some deliveries come again.
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let told = place.told.as_deref().unwrap_or_default();

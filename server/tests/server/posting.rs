@@ -17,6 +17,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -183,4 +184,56 @@ async fn a_receiver_that_is_told_anew_is_told_so() {
     });
     waiting.await.expect("it comes");
     assert_eq!(receiver.came.lock().unwrap()[1].body["data"]["anew"], true);
+}
+
+/// Exit code and complaints of `replay` for the hook of [`posting_to`].
+fn replay(world: &World, receiver: SocketAddr, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    command.env_clear().arg("replay").arg("--data").arg(world.directory.path().join("data"));
+    command.arg(format!("--webhook=tasks@d*=http://{receiver}/hook"));
+    command.arg("--webhook-secrets").arg(world.directory.path().join("secrets")).args(more);
+    let output = command.output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_put_back_is_told_again_since_its_cursor_and_one_that_lost_all_from_the_beginning()
+ {
+    let receiver = Receiver::default();
+    let address = receiver.listen().await;
+    let mut world = World::with(posting_to(address)).await;
+    let mut client = Client::joined(world.address, "demo", 1).await;
+    for (id, title, expected) in
+        [("a", "milk", ["demo a milk"].as_slice()), ("b", "eggs", &["demo a milk", "demo b eggs"])]
+    {
+        client.push(id, title).await.unwrap();
+        client.settle().await.unwrap();
+        receiver.until_done("demo", expected).await;
+    }
+    let first =
+        receiver.came.lock().unwrap()[0].body["data"]["cursor"].as_str().unwrap().to_owned();
+    let (code, complaint) = replay(&world, address, &[]);
+    assert!(code == 1 && complaint.contains("stop it first"), "{complaint}");
+    world.stop().await;
+    for (more, complaint) in [
+        (["--space=none"].as_slice(), "no space none"),
+        (&["--space=demo", "--since=nothing"], "\"nothing\" is no cursor of this space"),
+        (&["--since", &first], "--space"),
+    ] {
+        let (code, said) = replay(&world, address, more);
+        assert!(code != 0 && said.contains(complaint), "{said}");
+    }
+    // As a receiver is that was put back to where it had taken the first.
+    receiver.kept.lock().unwrap().insert("demo".to_owned(), first.clone());
+    receiver.done.lock().unwrap().truncate(1);
+    assert_eq!(replay(&world, address, &["--space=demo", "--since", &first]), (0, String::new()));
+    world.start_again().await;
+    receiver.until_done("demo", &["demo a milk", "demo b eggs"]).await;
+    world.stop().await;
+    receiver.kept.lock().unwrap().clear();
+    receiver.done.lock().unwrap().clear();
+    assert_eq!(replay(&world, address, &[]), (0, String::new()));
+    world.start_again().await;
+    receiver.until_done("demo", &["demo a milk", "demo b eggs"]).await;
+    world.stop().await;
 }
