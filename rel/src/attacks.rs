@@ -9,7 +9,11 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    io::{self, Write},
+    process::Stdio,
+};
 
 /// How much longer the 99th percentile may take than in peace.
 const RATIO_MAX: f64 = 2.0;
@@ -28,7 +32,11 @@ pub(crate) fn suite(report: &mut Report) -> anyhow::Result<()> {
     let mut tests = tool::cargo_itself("test")?;
     tests.args(["--quiet", "--locked", "--profile", "rel", "--package", "rejoin-server"]);
     tests.args(["--test", "server", "attacks::", "--", "--test-threads", "1"]);
-    let status = tests.env("REJOIN_ATTACKS", &figures).stdout(Stdio::null()).status()?;
+    let ran = tests.env("REJOIN_ATTACKS", &figures).stderr(Stdio::inherit()).output()?;
+    if !ran.status.success() {
+        // What failed, and why.
+        io::stderr().write_all(&ran.stdout)?;
+    }
     let text = fs::read_to_string(&figures).context("no attack came to its end")?;
     let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     for name in ATTACKS {
@@ -47,7 +55,7 @@ pub(crate) fn suite(report: &mut Report) -> anyhow::Result<()> {
         report.tell(&format!("attacks.{name}_grown"), grown, "MiB", Bar::AtMost(GROWN_MAX_MIB))?;
     }
     ensure!(
-        status.success(),
+        ran.status.success(),
         "an attack did what it must not: cargo test -p rejoin-server attacks::"
     );
     Ok(())
