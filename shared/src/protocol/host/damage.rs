@@ -270,7 +270,7 @@ impl Mend {
         });
         let mut next = || values.next().flatten();
         // A count that is damaged itself costs what was kept under the same numbers.
-        let kept = next().and_then(|value| layout::decode_len(&value).ok()).unwrap_or_default();
+        let kept = next().and_then(|value| layout::decode_count(&value).ok()).unwrap_or_default();
         let mut mend = Self { kept, now: context.head.clock, ..Self::default() };
         for suspect in suspects {
             let value = next();

@@ -199,7 +199,7 @@ impl Host {
         let more = |answer: &Answer| matches!(answer, Answer::Page(page) if page.more);
         let cut: Vec<bool> = answers.iter().map(more).collect();
         let count = match answers.last() {
-            Some(Answer::Value(Some(count))) => layout::decode_len(count).unwrap_or_default(),
+            Some(Answer::Value(Some(count))) => layout::decode_count(count).unwrap_or_default(),
             _ => 0,
         };
         let mut pages = answers.into_iter().map(rows_of);

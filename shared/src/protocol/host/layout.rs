@@ -144,10 +144,7 @@ impl TreeRow {
         input.array_exact(4)?;
         let digest = Digest::from_bytes(input.bytes_exact()?);
         let (seq, len) = (Seq(input.uint()?), input.uint()?);
-        if len > FRAME_BYTES_MAX as u64 {
-            // No record is so long.
-            return Err(input.fault(CodecFault::Range));
-        }
+        refuse_beyond_all(&input, len)?;
         let row = Self { digest, seq, len, id: record_id(&input, input.clone().text()?)? };
         input.text()?;
         input.finish()?;
@@ -620,11 +617,25 @@ pub(super) fn encode_count(count: u64) -> Vec<u8> {
     versioned(out)
 }
 
+pub(super) fn decode_count(value: &[u8]) -> Result<u64, Damaged> {
+    let mut input = open(value)?;
+    let count = input.uint()?;
+    input.finish()?;
+    Ok(count)
+}
+
+/// What [`encode_len`] wrote.
 pub(super) fn decode_len(value: &[u8]) -> Result<u64, Damaged> {
     let mut input = open(value)?;
     let len = input.uint()?;
+    refuse_beyond_all(&input, len)?;
     input.finish()?;
     Ok(len)
+}
+
+/// No record is so long.
+fn refuse_beyond_all(input: &Reader<'_>, len: u64) -> Result<(), Damaged> {
+    if len > FRAME_BYTES_MAX as u64 { Err(input.fault(CodecFault::Range)) } else { Ok(()) }
 }
 
 /// The hash under which a record is in its collection's tree, and its row there.
