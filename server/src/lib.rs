@@ -42,6 +42,7 @@ mod selection;
 mod server;
 pub mod shutdown;
 mod spaces;
+mod spans;
 pub mod telemetry;
 mod tls;
 mod wal;

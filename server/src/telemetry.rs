@@ -3,15 +3,21 @@
 //! Invariant: no token and no value of a record is ever a field, and no event waits for whoever reads the lines. Absent:
 //! files, rotation.
 
-use crate::config::{Config, LogFormat};
+use crate::{
+    config::{Config, LogFormat},
+    spans::Exporter,
+};
+use opentelemetry_otlp::ExporterBuildError;
 use std::{fmt, sync::OnceLock};
 use tracing::{Event, Subscriber, field::Visit};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer,
     filter::ParseError,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, time::FormatTime},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 /// Lines that wait to be written; those beyond are dropped and counted.
@@ -19,19 +25,38 @@ const LINES_MAX: usize = 8_192;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
+/// Why nothing can be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// What is to be logged is no filter.
+    #[error("--log {filter}: {source}")]
+    Filter {
+        /// What was said.
+        filter: String,
+        /// Why not.
+        source: ParseError,
+    },
+    /// Nothing can be told to the collector.
+    #[error("--otlp-endpoint: {0}")]
+    Exporter(#[from] ExporterBuildError),
+}
+
 /// Writes what waits when it is dropped, within a second or so.
 #[derive(Debug)]
 #[must_use]
 pub struct Log {
-    _worker: WorkerGuard,
+    // Dropped first: what it has to say is still logged.
+    _spans: Option<Exporter>,
+    _lines: WorkerGuard,
 }
 
 /// Sends events to the standard error stream from here on, by a thread of its own: nobody waits for whoever reads
 /// there. A later call changes nothing.
 ///
 /// # Errors
-/// The filter is none.
-pub fn start(config: &Config) -> Result<Log, ParseError> {
+/// [`TelemetryError`].
+pub fn start(config: &Config) -> Result<Log, TelemetryError> {
     let filter = filter(config)?;
     let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
@@ -39,16 +64,24 @@ pub fn start(config: &Config) -> Result<Log, ParseError> {
         .thread_name("rejoin-log")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = match config.log_format {
-        LogFormat::Text => builder.event_format(Line).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_target(false).try_init(),
+    let exporter = exporter(config)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.event_format(Line).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_target(false);
+            lines.with_current_span(false).with_span_list(false).boxed()
+        }
     };
+    let started = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(exporter.as_ref().map(Exporter::layer))
+        .try_init();
     // Already set by whoever embeds the server, who decides then.
     if started.is_ok() {
         DROPPED.set(dropped).ok();
     }
-    Ok(Log { _worker: worker })
+    Ok(Log { _spans: exporter, _lines: worker })
 }
 
 /// How many lines were dropped: nobody reads them.
@@ -59,13 +92,19 @@ pub(crate) fn dropped() -> u64 {
 /// Whether [`start`] would take the configuration.
 ///
 /// # Errors
-/// The filter is none.
-pub fn check(config: &Config) -> Result<(), ParseError> {
-    filter(config).map(drop)
+/// As [`start`].
+pub fn check(config: &Config) -> Result<(), TelemetryError> {
+    filter(config)?;
+    exporter(config).map(drop)
 }
 
-fn filter(config: &Config) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(&config.log)
+fn filter(config: &Config) -> Result<EnvFilter, TelemetryError> {
+    let filter = EnvFilter::builder().parse(&config.log);
+    filter.map_err(|source| TelemetryError::Filter { filter: config.log.clone(), source })
+}
+
+fn exporter(config: &Config) -> Result<Option<Exporter>, TelemetryError> {
+    Ok(config.otlp_endpoint.as_deref().map(Exporter::new).transpose()?)
 }
 
 /// Time, level, `name=value` of each field, then what happened: `… space=demo pushed=2 synced`.

@@ -4,8 +4,7 @@ use super::{CommandError, say};
 use crate::{Config, Explained, Server, Sources, telemetry};
 
 pub(crate) fn check(config: &Config) -> Result<(), CommandError> {
-    telemetry::check(config)
-        .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
+    telemetry::check(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(CommandError::Runtime)?.block_on(Server::check(config))?;
     say(format_args!("the configuration is good"))

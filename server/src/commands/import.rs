@@ -35,6 +35,7 @@ use std::{
     path::PathBuf,
 };
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// Whose records they are.
 const PRINCIPAL: &str = "import";
@@ -218,7 +219,7 @@ impl Importer<'_> {
         let inbox = self.hubs.inbox(&self.import.space, None);
         let inbox = inbox.map_err(|(_, reason)| CommandError::Refused(reason))?;
         let (reply, answer) = oneshot::channel();
-        let ask = ToHub::Ask(Ask::Write(write, reply));
+        let ask = ToHub::Ask(Ask::Write(write, Span::none(), reply));
         inbox.send(ask).await.map_err(|_told_by_the_answer| gone())?;
         answer.await.map_err(|_told_by_the_answer| gone())
     }

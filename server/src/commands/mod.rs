@@ -18,7 +18,9 @@ mod state;
 pub(crate) mod token;
 pub(crate) mod verify;
 
-use crate::{ConfigError, ServerError, auth::KeyringError, feed::FeedError};
+use crate::{
+    ConfigError, ServerError, auth::KeyringError, feed::FeedError, telemetry::TelemetryError,
+};
 use rejoin_core::{
     codec::CodecError,
     id::{FieldName, RecordKey, SpaceId},
@@ -39,8 +41,8 @@ pub(crate) enum CommandError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("--log {filter}: {source}")]
-    Log { filter: String, source: tracing_subscriber::filter::ParseError },
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error("the runtime cannot start: {0}")]
     Runtime(io::Error),
     #[error("cannot write the output: {0}")]

@@ -5,8 +5,7 @@ use crate::{Config, Server, shutdown, telemetry};
 use tracing::info;
 
 pub(crate) fn run(config: Config) -> Result<(), CommandError> {
-    let _log = telemetry::start(&config)
-        .map_err(|source| CommandError::Log { filter: config.log.clone(), source })?;
+    let _log = telemetry::start(&config)?;
     info!("configuration: {config}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;

@@ -61,6 +61,9 @@ pub enum ConfigError {
     /// A place for the admin page without the token that opens it.
     #[error("--admin-listen is given, but there is no --admin-token-file FILE")]
     AdminTokenMissing,
+    /// The address of a collector is none of HTTP, or has in it what would be shown or left out.
+    #[error("--otlp-endpoint begins with https:// or http://, and has no user and no query in it")]
+    OtlpEndpoint,
     /// Settings of JWTs that do not go together.
     #[error(transparent)]
     Jwt(#[from] JwtSettingsError),

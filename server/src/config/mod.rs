@@ -16,6 +16,7 @@ mod posting;
 mod projecting;
 mod rates;
 mod shown;
+mod spans;
 mod storage;
 
 pub use access::AuthKind;
@@ -60,6 +61,8 @@ pub struct Settings {
     #[command(flatten)]
     logging: logging::LoggingSettings,
     #[command(flatten)]
+    spans: spans::SpanSettings,
+    #[command(flatten)]
     projecting: projecting::ProjectSettings,
     #[command(flatten)]
     posting: posting::WebhookSettings,
@@ -80,6 +83,8 @@ pub struct Config {
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// The collector that spans are told to.
+    pub otlp_endpoint: Option<String>,
     /// The file of tokens; without it, and without JWTs, everyone may read and write.
     pub tokens: Option<PathBuf>,
     /// What JWTs must be, where they are taken.
@@ -123,6 +128,7 @@ impl Config {
             file: None,
             log: "info".to_owned(),
             log_format: LogFormat::default(),
+            otlp_endpoint: None,
             tokens: None,
             jwt: None,
             static_dir: None,
@@ -172,6 +178,7 @@ impl Config {
         said.operations.decide(&mut config);
         said.admin.decide(&mut config)?;
         said.logging.decide(&mut config);
+        said.spans.decide(&mut config)?;
         said.projecting.decide(&mut config);
         said.posting.decide(&mut config)?;
         Ok(config)
@@ -188,6 +195,7 @@ impl Config {
         shown.extend(operations::show(self));
         shown.extend(admin::show(self));
         shown.extend(logging::show(self));
+        shown.extend(spans::show(self));
         shown.extend(projecting::show(self));
         shown.extend(posting::show(self));
         shown

@@ -29,7 +29,7 @@ use crate::{
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
     rates::{Limiter, Met},
-    ws,
+    spans, ws,
 };
 use axum::{
     Router,
@@ -144,6 +144,7 @@ impl Api {
             .layer(CompressionLayer::new())
             .layer(cors)
             .layer(same_site)
+            .layer(middleware::from_fn(spans::of_request))
             .with_state(self)
     }
 

@@ -10,6 +10,7 @@ use rejoin_core::{
     },
 };
 use serde::Serialize;
+use tracing::Span;
 use utoipa::ToSchema;
 
 /// Longest idempotency key, in bytes.
@@ -120,7 +121,7 @@ impl Api {
         let memo = memo(headers, &grant.principal, content)?;
         self.count(caller, rows.iter().map(|row| row.changes.len()).sum())?;
         let write = Box::new(DirectWrite { number: 0, grant, rows, memo });
-        let answer = self.ask(caller, |reply| Ask::Write(write, reply)).await?;
+        let answer = self.ask(caller, |reply| Ask::Write(write, Span::current(), reply)).await?;
         let mut told = HeaderMap::new();
         let results = match answer {
             DirectAnswer::Judged(results) => results,

@@ -16,6 +16,7 @@ use rejoin_core::{
 };
 use std::collections::BTreeMap;
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 /// Who shows something without a session is shown for so long, unless he says it again.
 pub(crate) const SHOWN_FOR: Millis = Millis(30_000);
@@ -25,8 +26,8 @@ const SHOWN_MAX: usize = 64;
 /// What a guest asks.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Write, when it is your turn. The hub gives the number.
-    Write(Box<DirectWrite>, oneshot::Sender<DirectAnswer>),
+    /// Write, when it is your turn, for what this span is of. The hub gives the number.
+    Write(Box<DirectWrite>, Span, oneshot::Sender<DirectAnswer>),
     /// Tell me whenever something was committed.
     Watch(oneshot::Sender<watch::Receiver<u64>>),
     /// Show this, or nothing any more.
@@ -114,7 +115,7 @@ impl Guests {
 impl Ask {
     /// The hub ends and has not looked at it: nothing was done.
     pub(super) fn decline(self) {
-        if let Self::Write(_, reply) = self {
+        if let Self::Write(_, _, reply) = self {
             reply.send(DirectAnswer::Busy).ok();
         }
     }
@@ -123,7 +124,8 @@ impl Ask {
 impl Hub {
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
-            Ask::Write(mut write, reply) => {
+            Ask::Write(mut write, span, reply) => {
+                self.cause = span;
                 self.guests.last_number += 1;
                 write.number = self.guests.last_number;
                 self.guests.waiting.insert(write.number, reply);

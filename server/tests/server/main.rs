@@ -35,4 +35,5 @@ mod refusals;
 mod settings;
 mod syncing;
 mod tls;
+mod tracing;
 mod world;

@@ -9,10 +9,11 @@ use std::process::Command;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 /// A setting: its name, a value that is no default, and how it is printed. Text in the file is quoted.
-const SETTINGS: [(&str, &str, &str); 33] = [
+const SETTINGS: [(&str, &str, &str); 34] = [
     ("listen", "127.0.0.1:9", "listen=127.0.0.1:9 "),
     ("log", "debug", "log=debug "),
     ("log-format", "json", "log-format=json"),
+    ("otlp-endpoint", "http://127.0.0.1:9", "otlp-endpoint=http://127.0.0.1:9 "),
     ("auth", "none", "auth=none "),
     ("static", "/no/such", "static=/no/such "),
     ("origin", "https://a.example", "origin=https://a.example "),

@@ -156,7 +156,7 @@ impl Told {
 
     /// The answer as it should be.
     #[track_caller]
-    fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status, status, "{:?} {text}", self.headers);
         self
