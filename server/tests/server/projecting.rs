@@ -2,10 +2,12 @@
 
 use crate::{
     client::Client,
+    http::ask,
     world::{Directory, PATIENCE, World},
 };
 use rejoin_server::Config;
 use rusqlite::Connection;
+use serde_json::json;
 use std::{path::PathBuf, process::Command, time::Duration};
 use tokio::time::{sleep, timeout};
 
@@ -136,4 +138,75 @@ async fn a_file_of_another_program_is_not_touched_and_the_server_does_not_start(
     world.configure(tables_of("tasks"));
     let refused = world.try_start().await.unwrap_err().to_string();
     assert!(refused.contains("belongs to another application"), "{refused}");
+}
+
+/// What means something to SQL, or nearly.
+const NAMES: [&str; 16] = [
+    "'",
+    "\"",
+    "a'b\"c`d]",
+    "x\"; DROP TABLE rejoin_spaces; --",
+    "x'); DELETE FROM rejoin_tables; --",
+    "' OR '1'='1",
+    "sqlite_master",
+    "rejoin_tables",
+    "select",
+    "space",
+    "[x]",
+    "%s%n",
+    "\\",
+    "?1",
+    ":a",
+    "żółć\u{202e}\u{1f469}\u{200d}\u{1f4bb}",
+];
+
+fn in_path(name: &str) -> String {
+    name.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn x14_names_and_texts_are_never_sql() {
+    let world = World::with(tables_of("*")).await;
+    let body = |name: &str| json!({ name: name, "text": name }).to_string();
+    for name in NAMES {
+        // A space and a collection of its own, and a record in those of everybody.
+        for (space, collection) in [(name, name), ("demo", "all")] {
+            let [space, collection, id] = [space, collection, name].map(in_path);
+            let path = format!("/v1/spaces/{space}/collections/{collection}/records/{id}");
+            let put = ask("PUT", path.clone()).json(&body(name)).at(&world).await.is(201);
+            assert!(put.status == 201, "{name}");
+            let read = ask("GET", path).at(&world).await.is(200).json();
+            assert_eq!(read["text"], name);
+        }
+    }
+    let rows = || -> rusqlite::Result<Vec<(String, String, String, String)>> {
+        let connection = Connection::open(file(&world))?;
+        let mut tables = connection.prepare("SELECT collection, name FROM rejoin_tables")?;
+        let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut rows = Vec::new();
+        for table in tables.collect::<Result<Vec<(String, String)>, _>>()? {
+            let (collection, name) = table;
+            let asked = format!("SELECT space, id, text FROM \"{}\"", name.replace('"', "\"\""));
+            let mut asked = connection.prepare(&asked)?;
+            let found = asked.query_map([], |row| {
+                Ok((row.get(0)?, collection.clone(), row.get(1)?, row.get(2)?))
+            })?;
+            rows.extend(found.collect::<Result<Vec<_>, _>>()?);
+        }
+        rows.sort();
+        Ok(rows)
+    };
+    let of = |name: &str, space: &str, collection: &str| {
+        (space.to_owned(), collection.to_owned(), name.to_owned(), name.to_owned())
+    };
+    let expected = NAMES.iter().flat_map(|name| [of(name, name, name), of(name, "demo", "all")]);
+    let mut expected: Vec<_> = expected.collect();
+    expected.sort();
+    let waiting = timeout(PATIENCE, async {
+        while rows().ok().as_ref() != Some(&expected) {
+            // Nobody says when a file has changed.
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waiting.await.unwrap_or_else(|_| panic!("{:?}", rows()));
 }

@@ -4,10 +4,13 @@ use crate::{
     client::{Client, Ended, dial},
     world::{Directory, Process, World, get},
 };
-use rejoin_core::protocol::{
-    limits::{FRAME_BYTES_MAX, HELLO_BYTES, TOKEN_BYTES_MAX, time_for},
-    message::{ByeCode, Message, Push},
-    wire::{self, Chain},
+use rejoin_core::{
+    protocol::{
+        limits::{FRAME_BYTES_MAX, HELLO_BYTES, TOKEN_BYTES_MAX, time_for},
+        message::{ByeCode, Message, Presence, Push},
+        wire::{self, Chain},
+    },
+    record::Value,
 };
 use rejoin_server::Config;
 use std::time::{Duration, Instant};
@@ -286,4 +289,20 @@ async fn a_row_without_a_right_is_rejected_and_the_rest_goes_on() {
     assert!(text.contains("Rejected") && text.contains("Forbidden"), "{text}");
     reader.say(&Message::Ping { nonce: 1 }).await.unwrap();
     assert!(matches!(reader.next().await, Ok(Message::Pong { .. }) | Err(Ended::Closed(None))));
+}
+
+#[tokio::test]
+async fn x05_messages_nested_without_end_are_malformed_and_end_no_other_session() {
+    let world = World::new().await;
+    let mut other = Client::joined(world.address, "demo", 1).await;
+    for (name, levels) in [(2, 100), (3, 10_000)] {
+        let mut client = Client::joined(world.address, "demo", name).await;
+        let deep = (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        let here = vec![(1, deep)];
+        client.say(&Message::Presence(Presence { here, gone: Vec::new() })).await.unwrap();
+        let bye = client.end().await.bye();
+        assert_eq!(bye.code, ByeCode::Malformed, "{levels}: {bye:?}");
+    }
+    other.push("a", "milk").await.unwrap();
+    other.settle().await.unwrap();
 }

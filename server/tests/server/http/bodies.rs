@@ -148,3 +148,19 @@ async fn large_bodies_that_never_come_hold_up_no_small_ones() {
     drop(held);
     of("PUT", "3").json(&large).at(&world).await.is(201);
 }
+
+#[tokio::test]
+async fn x05_bodies_nested_without_end_are_refused_and_end_nothing() {
+    let world = World::new().await;
+    let levels = 300_000;
+    for deep in [
+        "[".repeat(levels),
+        r#"{"a":"#.repeat(levels / 2),
+        format!("{{\"a\":{}", "[".repeat(levels)),
+    ] {
+        assert_eq!(of("PUT", "1").json(&deep).at(&world).await.refused(400), "invalid");
+        let batch = ask("POST", "/v1/spaces/demo/batch").json(&deep);
+        assert_eq!(batch.at(&world).await.refused(400), "invalid");
+    }
+    of("PUT", "1").json("{}").at(&world).await.is(201);
+}
