@@ -25,6 +25,10 @@ const GROWN_MAX_MIB: f64 = 64.0;
 const ATTACKS: [&str; 10] =
     ["m06", "x01", "x02", "x03", "x06", "x07", "x07_halves", "x17", "x18", "x27"];
 
+/// What the time of an answer may tell of, and how far two means may be apart, in standard errors.
+const TOLD_OF: [&str; 3] = ["x19_tokens", "x19_spaces", "x19_records"];
+const T_MAX: f64 = 10.0;
+
 /// Every attack for ten seconds, and its figures.
 pub(crate) fn suite(report: &mut Report) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("rejoin-attacks").tempdir()?;
@@ -39,20 +43,24 @@ pub(crate) fn suite(report: &mut Report) -> anyhow::Result<()> {
     }
     let text = fs::read_to_string(&figures).context("no attack came to its end")?;
     let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let figure = |name: &str, of: &str| {
+        let is_it = |line: &&Value| line.get("attack").is_some_and(|attack| attack == name);
+        let value = lines.iter().find(is_it).and_then(|line| line.get(of)).and_then(Value::as_f64);
+        value.with_context(|| format!("no figure {of:?} of {name:?}: its test has failed"))
+    };
     for name in ATTACKS {
-        let line =
-            lines.iter().find(|line| line.get("attack").is_some_and(|attack| attack == name));
-        let figure = |of: &str| {
-            let value = line.and_then(|line| line.get(of)).and_then(Value::as_f64);
-            value.with_context(|| format!("no figure {of:?} of {name:?}: its test has failed"))
-        };
-        let calm = figure("calm_p99_ms")?;
+        let calm = figure(name, "calm_p99_ms")?;
         let bar = Bar::AtMost(PROMPT_MS.max(RATIO_MAX * calm));
-        report.tell(&format!("attacks.{name}_writes"), figure("writes")?, "writes", Bar::None)?;
+        let writes = figure(name, "writes")?;
+        report.tell(&format!("attacks.{name}_writes"), writes, "writes", Bar::None)?;
         report.tell(&format!("attacks.{name}_calm_p99"), calm, "ms", Bar::None)?;
-        report.tell(&format!("attacks.{name}_p99"), figure("p99_ms")?, "ms", bar)?;
-        let grown = figure("grown_kib")? / 1_024.0;
+        report.tell(&format!("attacks.{name}_p99"), figure(name, "p99_ms")?, "ms", bar)?;
+        let grown = figure(name, "grown_kib")? / 1_024.0;
         report.tell(&format!("attacks.{name}_grown"), grown, "MiB", Bar::AtMost(GROWN_MAX_MIB))?;
+    }
+    for name in TOLD_OF {
+        let t = figure(name, "t")?.abs();
+        report.tell(&format!("attacks.{name}_t"), t, "", Bar::AtMost(T_MAX))?;
     }
     ensure!(
         ran.status.success(),

@@ -8,3 +8,4 @@ mod flooding;
 mod hoarding;
 mod malformed;
 mod siege;
+mod timing;

@@ -8,7 +8,7 @@ use rejoin_core::{
     id::{Pattern, RecordKey, ReplicaId, SpaceId},
     protocol::message::{Bye, ByeCode, Message},
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
@@ -74,6 +74,19 @@ impl Target {
         let mut eve = Self::eve(name);
         eve.pattern = None;
         eve.join(self.address).await.map(|_welcome| eve)
+    }
+}
+
+/// Where figures are wanted.
+pub(super) fn figures() -> Option<PathBuf> {
+    std::env::var_os(FIGURES).map(PathBuf::from)
+}
+
+/// Writes a line of them, if they are.
+pub(super) fn tell(line: &Json) {
+    if let Some(path) = figures() {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
     }
 }
 
@@ -153,13 +166,12 @@ impl Siege {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let figures = std::env::var_os(FIGURES).map(PathBuf::from);
         let mut calm = Vec::new();
         for _ in 0..CALM_WRITES {
             calm.push(self.healthy.write().await);
         }
         let before = self.process.rss_kib();
-        let last = if figures.is_some() { LONG } else { SHORT };
+        let last = if figures().is_some() { LONG } else { SHORT };
         let target = Target { address: self.process.address, until: Instant::now() + last };
         let attack = tokio::spawn(attack(target));
         let (mut most, mut under) = (before, Vec::new());
@@ -171,17 +183,13 @@ impl Siege {
         let grown = most.saturating_sub(before);
         assert!(grown <= GROWTH_MAX_KIB, "{name}: {grown} KiB more than {before} KiB");
         self.all_is_there().await;
-        if let Some(path) = figures {
-            let line = json!({
-                "attack": name,
-                "writes": under.len(),
-                "calm_p99_ms": p99_ms(calm),
-                "p99_ms": p99_ms(under),
-                "grown_kib": grown,
-            });
-            let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-            writeln!(file, "{line}").unwrap();
-        }
+        tell(&json!({
+            "attack": name,
+            "writes": under.len(),
+            "calm_p99_ms": p99_ms(calm),
+            "p99_ms": p99_ms(under),
+            "grown_kib": grown,
+        }));
         came
     }
 
