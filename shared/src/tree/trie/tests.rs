@@ -28,6 +28,7 @@ fn assert_canonical(node: &Node, prefix: Prefix) -> usize {
     match &node.body {
         Body::Leaf(entries) => {
             assert!(entries.len() <= LEAF_ENTRIES_MAX);
+            assert!(entries.capacity() <= entries.len() + 2 * LEAF_GROWTH);
             assert!(entries.is_sorted_by(|a, b| a.key_hash < b.key_hash));
             assert!(entries.iter().all(|entry| prefix.covers(&entry.key_hash)));
             entries.len()
@@ -161,6 +162,9 @@ fn subtree_is_the_trie_of_its_entries_at_any_prefix() {
         assert_eq!(part.digest(), digest_of(&below, length));
         assert_eq!(part.entries().copied().collect::<Vec<_>>(), below);
     }
+    let whole = Prefix::of(&entries[5].key_hash, NIBBLES_MAX);
+    assert_eq!(trie.under(&whole).count(), 1);
+    assert!((0..16).all(|nibble| trie.under(&whole).child(nibble).is_empty()));
     let absent = Prefix::of(&Digest::from_bytes([0x5a; 32]), 20);
     assert!(trie.under(&absent).is_empty());
     assert_eq!(trie.under(&absent).digest(), empty_root());
@@ -207,6 +211,33 @@ proptest! {
         let sorted: Vec<Entry> = trie.iter().copied().collect();
         prop_assert_eq!(trie.root(), digest_of(&sorted, 0));
     }
+}
+
+#[test]
+fn a_sketch_is_kept_until_it_is_much_too_small_or_too_large() {
+    let mut trie: Trie = (0..4_096).map(hashed).collect();
+    let cells = |trie: &mut Trie| trie.sketch().cells().len();
+    let resize = |trie: &mut Trie, len: u32| {
+        (0..40_000).map(hashed).for_each(|entry| drop(trie.remove(&entry.key_hash)));
+        (0..len).map(hashed).for_each(|entry| drop(trie.insert(entry.key_hash, entry.digest)));
+        assert_eq!(trie.is_empty(), len == 0);
+    };
+    assert_eq!(cells(&mut trie), 2_048);
+    for (len, kept) in [
+        (8_192, 2_048),
+        (1_024, 2_048),
+        (16_384, 8_192),
+        (4_096, 8_192),
+        (2_048, 1_024),
+        (1_000, 1_024),
+    ] {
+        resize(&mut trie, len);
+        assert_eq!(cells(&mut trie), kept, "{len}");
+        let anew = Sketch::build(kept, trie.iter().collect::<Vec<_>>());
+        assert_eq!(trie.sketch().cells(), anew.cells());
+    }
+    resize(&mut trie, 0);
+    assert_eq!(trie.root(), empty_root());
 }
 
 #[test]
