@@ -4,24 +4,16 @@
 //! nothing waits for the collector, what it does not take is dropped, and no token and no value of a record is in a
 //! span. Without a collector none is made. Absent: events (`telemetry`), numbers (`metrics`).
 
-use axum::{
-    extract::{MatchedPath, Request},
-    http::StatusCode,
-    middleware::Next,
-    response::Response,
-};
-use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider};
-use opentelemetry_http::{Bytes, HeaderExtractor, HttpClient, HttpError};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
-    propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider},
 };
 use rejoin_core::id::SpaceId;
 use std::time::Duration;
-use tracing::{Instrument, Span, field::Empty, trace_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing::{Span, trace_span};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -100,14 +92,11 @@ struct Poster(Agent);
 
 #[async_trait::async_trait]
 impl HttpClient for Poster {
-    async fn send_bytes(
-        &self,
-        request: axum::http::Request<Bytes>,
-    ) -> Result<axum::http::Response<Bytes>, HttpError> {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = self.0.run(request.map(Vec::from))?;
         let (parts, mut body) = answer.into_parts();
         let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok(axum::http::Response::from_parts(parts, body.into()))
+        Ok(Response::from_parts(parts, body.into()))
     }
 }
 
@@ -143,28 +132,4 @@ pub(crate) fn of_message(space: &SpaceId, bytes: usize) -> Span {
         target: TARGET, parent: None, "message",
         otel.kind = "consumer", rejoin.space = %space, rejoin.bytes = bytes,
     )
-}
-
-/// Makes a span of a request, within the trace that the request names.
-pub(crate) async fn of_request(request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>();
-    let path = path.map_or("", MatchedPath::as_str);
-    let method = request.method().as_str();
-    let span = trace_span!(
-        target: TARGET, parent: None, "request",
-        otel.name = %format_args!("{method} {path}"), otel.kind = "server", otel.status_code = Empty,
-        http.request.method = method, http.route = path, http.response.status_code = Empty,
-    );
-    if span.is_disabled() {
-        return next.run(request).await;
-    }
-    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
-    // It has just been made: its parent can still be said.
-    span.set_parent(parent).ok();
-    let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
-    if response.status() >= StatusCode::INTERNAL_SERVER_ERROR {
-        span.record("otel.status_code", "ERROR");
-    }
-    response
 }

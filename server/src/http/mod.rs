@@ -17,6 +17,7 @@ mod openapi;
 mod presence;
 mod problem;
 mod records;
+mod traced;
 mod write;
 
 pub(crate) use list::Listed;
@@ -29,7 +30,7 @@ use crate::{
     hub::{Ask, ToHub},
     hubs::{self, Hubs},
     rates::{Limiter, Met},
-    spans, ws,
+    ws,
 };
 use axum::{
     Router,
@@ -144,7 +145,7 @@ impl Api {
             .layer(CompressionLayer::new())
             .layer(cors)
             .layer(same_site)
-            .layer(middleware::from_fn(spans::of_request))
+            .layer(middleware::from_fn(traced::traced))
             .with_state(self)
     }
 

@@ -1,0 +1,38 @@
+//! The span of a request.
+
+use crate::spans::TARGET;
+use axum::{
+    extract::{MatchedPath, Request},
+    http::StatusCode,
+    middleware::Next,
+    response::Response,
+};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::{Instrument, field::Empty, trace_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// Makes a span of a request, within the trace that the request names.
+pub(super) async fn traced(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("", MatchedPath::as_str);
+    let method = request.method().as_str();
+    let span = trace_span!(
+        target: TARGET, parent: None, "request",
+        otel.name = %format_args!("{method} {path}"), otel.kind = "server", otel.status_code = Empty,
+        http.request.method = method, http.route = path, http.response.status_code = Empty,
+    );
+    if span.is_disabled() {
+        return next.run(request).await;
+    }
+    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
+    // It has just been made: its parent can still be said.
+    span.set_parent(parent).ok();
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    if response.status() >= StatusCode::INTERNAL_SERVER_ERROR {
+        span.record("otel.status_code", "ERROR");
+    }
+    response
+}
