@@ -100,10 +100,10 @@ impl Hubs {
         config: HubsConfig,
     ) -> Result<Self, SqliteError> {
         let spaces = db.spaces().await?.into_iter().filter(|space| !is_own(space));
-        let spaces: BTreeSet<SpaceId> = spaces.collect();
+        let spaces: BTreeMap<SpaceId, Option<Inbox>> = spaces.map(|space| (space, None)).collect();
         let max = config.spaces_per_principal_max;
-        let makers = Makers::load(config.makers, max, &spaces).await?;
-        let spaces = spaces.into_iter().map(|space| (space, None)).collect();
+        let is_there = |space: &SpaceId| spaces.contains_key(space);
+        let makers = Makers::load(config.makers, max, is_there).await?;
         let state = State { spaces, tasks: JoinSet::new(), stopping: false };
         Ok(Self {
             db,
@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(make(&hubs, "five", &bob), Err(ByeCode::Busy));
         // Who made what is no more is forgotten.
         let store = hubs.db.space(&Makers::space().unwrap());
-        let makers = Makers::load(store, 2, &BTreeSet::from([space("one")])).await.unwrap();
+        let makers = Makers::load(store, 2, |there| *there == space("one")).await.unwrap();
         assert!(makers.make(&space("six"), &ada).is_some());
         assert!(makers.make(&space("seven"), &ada).is_none());
         hubs.stop().await;

@@ -12,7 +12,7 @@ use rejoin_core::{
 };
 use rejoin_sqlite::{SqliteError, SqliteStore};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -35,11 +35,11 @@ impl Makers {
         SpaceId::parse("rejoin/makers")
     }
 
-    /// Reads who made these spaces, and forgets who made others; `store`: of [`Self::space`].
+    /// Reads who made the spaces that are there, and forgets who made others; `store`: of [`Self::space`].
     pub(crate) async fn load(
         store: SqliteStore,
         max: u32,
-        spaces: &BTreeSet<SpaceId>,
+        is_there: impl Fn(&SpaceId) -> bool,
     ) -> Result<Self, SqliteError> {
         let mut made = BTreeMap::<Arc<str>, u32>::new();
         let mut range = KeyRange::prefix(&[]);
@@ -52,7 +52,7 @@ impl Makers {
                 let maker = codec::unseal(VERSION, &row.value).ok();
                 let maker = maker.and_then(|maker| std::str::from_utf8(maker).ok());
                 range.start = [row.key.as_slice(), &[0]].concat();
-                match (space.filter(|space| spaces.contains(space)), maker) {
+                match (space.filter(&is_there), maker) {
                     (Some(_), Some(maker)) => *made.entry(Arc::from(maker)).or_default() += 1,
                     // What is damaged counts for nobody.
                     (_, _) => gone.delete(Keyspace::Meta, row.key),

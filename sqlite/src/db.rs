@@ -174,7 +174,7 @@ impl SqliteDb {
     /// # Errors
     /// The fault of the database; a name that is none means a damaged file.
     pub async fn spaces(&self) -> Result<Vec<SpaceId>, SqliteError> {
-        self.read(snapshot::spaces).await
+        self.read(rows::spaces).await
     }
 
     /// Checks the structure of the whole file and returns what is wrong with it, at most 100 findings;

@@ -1,6 +1,6 @@
 //! The rows of the spaces, over one connection: every statement but those about the file itself.
 
-use crate::{SqliteError, snapshot::Extent};
+use crate::{SqliteError, file::CORRUPT, snapshot::Extent};
 use rejoin_core::{
     id::SpaceId,
     io::{Answer, Guard, KeyRange, Keyspace, Page, Query, Room, Row, Write},
@@ -86,13 +86,15 @@ const fn extent_behind(keyspace: Keyspace) -> &'static str {
     )
 }
 
-const fn spaces_in(keyspace: Keyspace) -> &'static str {
-    sql!(
-        keyspace,
-        "SELECT name FROM spaces WHERE EXISTS (SELECT 1 FROM ",
-        " WHERE space = spaces.id)"
-    )
-}
+/// Where a space has rows it mostly has some of the first.
+const SPACES: &str = "SELECT name FROM spaces WHERE \
+     EXISTS (SELECT 1 FROM meta WHERE space = spaces.id) \
+     OR EXISTS (SELECT 1 FROM records WHERE space = spaces.id) \
+     OR EXISTS (SELECT 1 FROM feed WHERE space = spaces.id) \
+     OR EXISTS (SELECT 1 FROM tree WHERE space = spaces.id) \
+     OR EXISTS (SELECT 1 FROM log WHERE space = spaces.id) \
+     OR EXISTS (SELECT 1 FROM page WHERE space = spaces.id) \
+     ORDER BY name";
 
 /// A space by name, and by number once it is known to be committed. Numbers are never reused.
 pub(crate) struct Space {
@@ -116,14 +118,16 @@ pub(crate) fn intern(connection: &Connection, space: &Space) -> Result<i64, Sqli
     Ok(statement.query_row([space.name.as_str()], |row| row.get(0))?)
 }
 
-/// The spaces with a row in `keyspace`.
-pub(crate) fn names(
-    connection: &Connection,
-    keyspace: Keyspace,
-) -> Result<Vec<String>, SqliteError> {
-    let mut statement = connection.prepare_cached(spaces_in(keyspace))?;
-    let names = statement.query_map([], |row| row.get(0))?;
-    Ok(names.collect::<Result<_, _>>()?)
+/// The spaces that have rows, in order.
+pub(crate) fn spaces(connection: &Connection) -> Result<Vec<SpaceId>, SqliteError> {
+    let mut statement = connection.prepare_cached(SPACES)?;
+    let mut found = statement.query([])?;
+    let mut spaces = Vec::new();
+    while let Some(row) = found.next()? {
+        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        spaces.push(SpaceId::parse(name).map_err(|_not_a_name| CORRUPT)?);
+    }
+    Ok(spaces)
 }
 
 /// The rows of one space.
@@ -273,6 +277,7 @@ mod tests {
                 let table = words.iter().position(|word| ["TABLE", "FROM", "INTO"].contains(word));
                 assert_eq!(table.map(|at| words[at + 1]), Some(keyspace.name()));
             }
+            assert!(SPACES.contains(&format!(" FROM {} ", keyspace.name())));
         }
     }
 }

@@ -5,8 +5,7 @@
 //! blocks.
 
 use crate::{
-    SqliteError, SqliteOptions,
-    file::{self, CORRUPT},
+    SqliteError, SqliteOptions, file,
     rows::{self, Space, SpaceRows},
 };
 use rejoin_core::{
@@ -14,7 +13,7 @@ use rejoin_core::{
     io::{Answer, Keyspace, Query},
 };
 use rusqlite::Connection;
-use std::{collections::BTreeSet, fmt, path::Path, sync::OnceLock};
+use std::{fmt, path::Path, sync::OnceLock};
 
 /// One state of a file: what was committed when it was opened.
 pub struct SqliteSnapshot {
@@ -58,7 +57,7 @@ impl SqliteSnapshot {
     /// # Errors
     /// The fault of the database; a name that is none means a damaged file.
     pub fn spaces(&self) -> Result<Vec<SpaceId>, SqliteError> {
-        spaces(&self.connection)
+        rows::spaces(&self.connection)
     }
 
     /// Checks the structure of the whole file and returns what is wrong with it, at most 100 findings; none means that
@@ -91,16 +90,6 @@ impl SqliteSnapshot {
         let space = Space { name: space.clone(), number: OnceLock::new() };
         Ok(SpaceRows::new(&self.connection, rows::number(&self.connection, &space)?))
     }
-}
-
-pub(crate) fn spaces(connection: &Connection) -> Result<Vec<SpaceId>, SqliteError> {
-    let mut spaces = BTreeSet::new();
-    for keyspace in Keyspace::ALL {
-        for name in rows::names(connection, keyspace)? {
-            spaces.insert(SpaceId::parse(&name).map_err(|_not_a_name| CORRUPT)?);
-        }
-    }
-    Ok(spaces.into_iter().collect())
 }
 
 pub(crate) fn integrity_check(connection: &Connection) -> Result<Vec<String>, SqliteError> {
