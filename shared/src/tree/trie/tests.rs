@@ -218,8 +218,12 @@ fn a_sketch_is_kept_until_it_is_much_too_small_or_too_large() {
     let mut trie: Trie = (0..4_096).map(hashed).collect();
     let cells = |trie: &mut Trie| trie.sketch().cells().len();
     let resize = |trie: &mut Trie, len: u32| {
-        (0..40_000).map(hashed).for_each(|entry| drop(trie.remove(&entry.key_hash)));
-        (0..len).map(hashed).for_each(|entry| drop(trie.insert(entry.key_hash, entry.digest)));
+        for entry in (0..40_000).map(hashed) {
+            trie.remove(&entry.key_hash);
+        }
+        for entry in (0..len).map(hashed) {
+            trie.insert(entry.key_hash, entry.digest);
+        }
         assert_eq!(trie.is_empty(), len == 0);
     };
     assert_eq!(cells(&mut trie), 2_048);
