@@ -51,7 +51,17 @@ const TAILS_MAX: usize = 16;
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/admin.css");
-const SCRIPT: &str = include_str!("page/admin.js");
+/// Where each module of the page is, and its text.
+macro_rules! modules {
+    ($($name:literal)*) => {
+        [$((concat!("/admin/", $name, ".js"), include_str!(concat!("page/", $name, ".js")))),*]
+    };
+}
+
+const MODULES: [(&str, &str); 15] = modules! {
+    "admin" "asking" "charts" "clients" "elements" "events" "gate" "live" "numbers" "overview" "parts" "record"
+    "spaces" "state" "stories"
+};
 
 /// What the page may do: ask where it came from, and show text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -146,12 +156,16 @@ impl Admin {
         let file = |kind: &'static str, text: &'static str| {
             get(async move || ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text))
         };
-        Router::new()
+        let script = |router: Router, (path, text): &(&'static str, &'static str)| {
+            router.route(path, file("text/javascript; charset=utf-8", text))
+        };
+        MODULES
+            .iter()
+            .fold(Router::new(), script)
             .route("/", get(async || Redirect::temporary("/admin/")))
             .route("/admin", get(async || Redirect::temporary("/admin/")))
             .route("/admin/", file("text/html; charset=utf-8", PAGE))
             .route("/admin/admin.css", file("text/css; charset=utf-8", STYLE))
-            .route("/admin/admin.js", file("text/javascript; charset=utf-8", SCRIPT))
             .nest("/admin/api", api)
             .layer(middleware::from_fn(harden))
     }

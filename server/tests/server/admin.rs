@@ -6,7 +6,7 @@ use crate::{
 };
 use rejoin_server::{AdminConfig, Config, ConfigError, Server, ServerError};
 use serde_json::Value as Json;
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,12 +95,18 @@ async fn x28_nothing_of_it_is_there_unless_it_is_asked_for_and_only_on_its_own_l
 #[tokio::test]
 async fn page_holds_nothing_and_may_run_nothing_but_its_own_script() {
     let world = World::with(with_page).await;
-    for (path, kind) in [
-        ("/admin/", "text/html; charset=utf-8"),
-        ("/admin/admin.css", "text/css; charset=utf-8"),
-        ("/admin/admin.js", "text/javascript; charset=utf-8"),
-    ] {
-        let (status, answer) = get(world.admin(), path, "").await;
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/admin/page")).unwrap();
+    let files: Vec<String> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(files.iter().filter(|file| file.ends_with(".js")).count() > 10, "{files:?}");
+    for file in files {
+        let (path, kind) = match file.rsplit_once('.').unwrap() {
+            ("index", "html") => ("/admin/".to_owned(), "text/html; charset=utf-8"),
+            (_, "css") => (format!("/admin/{file}"), "text/css; charset=utf-8"),
+            (_, "js") => (format!("/admin/{file}"), "text/javascript; charset=utf-8"),
+            other => panic!("{other:?}"),
+        };
+        let (status, answer) = get(world.admin(), &path, "").await;
         assert_eq!(status, 200, "{path}");
         let (head, text) = answer.split_once("\r\n\r\n").unwrap();
         for part in [
@@ -197,12 +203,12 @@ async fn token_that_is_too_short_or_missing_is_refused_at_the_start_and_a_new_on
     assert_eq!(get(world.admin(), "/admin/api/rates", &bearer(TOKEN)).await.0, 401);
     world.stop().await;
     for text in ["short\n", "", "a token with spaces in it, long enough\n"] {
-        std::fs::write(&file, text).unwrap();
+        fs::write(&file, text).unwrap();
         let refused = world.try_start().await.unwrap_err();
         assert!(matches!(refused, ServerError::AdminToken(_)), "{refused}");
         assert!(refused.to_string().contains("openssl rand -hex 32"), "{refused}");
     }
-    std::fs::remove_file(&file).unwrap();
+    fs::remove_file(&file).unwrap();
     assert!(world.try_start().await.unwrap_err().to_string().contains("cannot read"));
     let mut config = Config::new(world.directory.path().join("other"));
     config.admin = Some(AdminConfig::new(file));
@@ -422,7 +428,7 @@ fn noise(seed: u64) -> String {
 }
 
 #[tokio::test]
-async fn client_thattakes_nothing_is_told_with_how_far_it_is_behind() {
+async fn client_that_takes_nothing_is_told_with_how_far_it_is_behind() {
     let world = World::with(|directory, config| {
         with_page(directory, config);
         config.limits.stall_max = Duration::from_secs(600);
