@@ -148,6 +148,24 @@ fn m06_walks_that_ask_for_everything_cost_a_bounded_amount() {
         asked += 1;
         assert!(asked < 40, "one question waits for its answer, and no more");
     }
+    let bye = &world.closed[&deaf.peer];
+    let reason = "a walk of this subscription waits already";
+    assert_eq!((bye.code, bye.reason.as_str()), (ByeCode::Misbehaved, reason));
+    let mut other = Client::new(51);
+    other.connect_as(&mut world, "other", false);
+    let mut answered = usize::MAX;
+    while answered != world.sent.len() {
+        answered = world.sent.len();
+        step(&mut world, &other, "tasks", bodies[0].clone());
+    }
+    let mut asked = 1;
+    while !world.closed.contains_key(&other.peer) {
+        world.say(other.peer, &Message::AskRoots(AskRoots { subscription: 0, after: None }));
+        asked += 1;
+    }
+    assert_eq!(asked, 257, "so many wait, and no more");
+    let bye = &world.closed[&other.peer];
+    assert_eq!((bye.code, bye.reason.as_str()), (ByeCode::Busy, "too many questions wait"));
     world.sockets_take = true;
     let unread = world.sent.iter().filter(|(peer, _)| *peer == deaf.peer);
     let unread: usize = unread.map(|(_, bytes)| bytes.len()).sum();

@@ -16,8 +16,9 @@ use crate::{
     io::{Answer, Keyspace, Query},
     planted::Bug,
     protocol::{
-        limits::{FRAME_BYTES_MAX, PAGE_BYTES_AIM},
+        limits::PAGE_BYTES_AIM,
         message::{AskChunk, AskRoots, ByeCode, FEATURE_SKETCH, Message, Records, Roots, Walk},
+        wire,
     },
     sorted::SortedMap,
     time::Now,
@@ -25,10 +26,8 @@ use crate::{
 };
 use alloc::{collections::VecDeque, vec::Vec};
 
-/// Most questions of a peer that wait for their answer.
+/// Most questions of a peer that wait for their answer, a walk of each of its subscriptions among them.
 const PULLS_MAX: usize = 256;
-/// Most bytes that they take together, as they came, but for a single one: a walk of 64 subscriptions at once takes less.
-const PULLS_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
 /// Most collections of one page of roots.
 const ROOTS_MAX: usize = 1_000;
 pub(super) const WALK_LIMITS: WalkLimits = WalkLimits {
@@ -46,38 +45,67 @@ const NAMES_MAX: usize = 512;
 
 /// The questions of a peer that wait for their answer, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Pulls {
-    waiting: VecDeque<(Pull, usize)>,
-    bytes: usize,
+pub(super) struct Pulls(VecDeque<WaitingPull>);
+
+/// A question that waits.
+#[derive(Debug)]
+enum WaitingPull {
+    Roots(AskRoots),
+    Chunk(AskChunk),
+    /// As it came: decoded it takes ten times as much.
+    Walk {
+        subscription: u32,
+        message: Vec<u8>,
+    },
 }
 
 impl Pulls {
-    /// Adds one that came as so many bytes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one that came as this message.
     ///
     /// # Errors
     /// Why its peer is sent away. Walks go from message to answer: who asks twice does not walk.
-    pub(super) fn push(&mut self, pull: Pull, bytes: usize) -> Result<(), (ByeCode, &'static str)> {
-        let walks = |(other, _): &(Pull, usize)| matches!(other, Pull::Walk(walk) if walk.subscription == pull.subscription());
-        if matches!(pull, Pull::Walk(_)) && self.waiting.iter().any(walks) {
-            return Err((ByeCode::Misbehaved, "a walk of this subscription waits already"));
-        }
-        let full = self.waiting.len() >= PULLS_MAX || self.bytes + bytes > PULLS_BYTES_MAX;
-        if full && !self.waiting.is_empty() {
+    pub(super) fn push(
+        &mut self,
+        pull: Pull,
+        message: &[u8],
+    ) -> Result<(), (ByeCode, &'static str)> {
+        if self.0.len() >= PULLS_MAX {
             return Err((ByeCode::Busy, "too many questions wait"));
         }
-        self.bytes += bytes;
-        self.waiting.push_back((pull, bytes));
+        let waiting = match pull {
+            Pull::Roots(ask) => WaitingPull::Roots(ask),
+            Pull::Chunk(ask) => WaitingPull::Chunk(ask),
+            Pull::Walk(Walk { subscription, .. }) => {
+                let same = |other: &WaitingPull| matches!(other, WaitingPull::Walk { subscription: other, .. } if *other == subscription);
+                if self.0.iter().any(same) {
+                    let reason = "a walk of this subscription waits already";
+                    return Err((ByeCode::Misbehaved, reason));
+                }
+                WaitingPull::Walk { subscription, message: message.to_vec() }
+            }
+        };
+        self.0.push_back(waiting);
         Ok(())
     }
 
     fn next(&mut self) -> Option<Pull> {
-        let (pull, bytes) = self.waiting.pop_front()?;
-        self.bytes -= bytes;
-        Some(pull)
+        Some(match self.0.pop_front()? {
+            WaitingPull::Roots(ask) => Pull::Roots(ask),
+            WaitingPull::Chunk(ask) => Pull::Chunk(ask),
+            WaitingPull::Walk { message, .. } => match wire::decode(&message) {
+                Ok(Message::Walk(walk)) => Pull::Walk(walk),
+                // It was one when it came.
+                _ => return None,
+            },
+        })
     }
 }
 
-/// A question that waits.
+/// A question.
 #[derive(Debug)]
 pub(super) enum Pull {
     Roots(AskRoots),
@@ -141,16 +169,23 @@ impl Host {
             }
             match peer.active.take() {
                 Some(active) => self.go_on(now, id, active),
-                None => {
-                    peer.slices = self.collecting.slices;
-                    match peer.pulls.next() {
-                        Some(Pull::Roots(ask)) => self.answer_roots(now, id, &ask),
-                        Some(Pull::Walk(walk)) => self.answer_walk(now, id, walk),
-                        Some(Pull::Chunk(ask)) => self.answer_chunk(now, id, ask),
-                        None => return,
-                    }
-                }
+                None => match peer.pulls.next() {
+                    Some(pull) => self.answer(now, id, pull),
+                    None => return,
+                },
             }
+        }
+    }
+
+    /// Begins to answer a question; none is being answered.
+    pub(super) fn answer(&mut self, now: Now, id: PeerId, pull: Pull) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.slices = self.collecting.slices;
+        }
+        match pull {
+            Pull::Roots(ask) => self.answer_roots(now, id, &ask),
+            Pull::Walk(walk) => self.answer_walk(now, id, walk),
+            Pull::Chunk(ask) => self.answer_chunk(now, id, ask),
         }
     }
 

@@ -109,7 +109,6 @@ impl Host {
         else {
             return self.dismiss(now, id, ByeCode::Malformed, "a message cannot be decoded");
         };
-        let len = bytes.len();
         match (message, stage) {
             (Message::Bye(bye), _) => self.closed(id, bye),
             (Message::Ping { nonce }, _) => self.pong(now, id, nonce),
@@ -126,12 +125,14 @@ impl Host {
             }
             (Message::Resume(resume), Stage::Confirmed) => self.resume(now, id, resume),
             (Message::AskRoots(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Roots(ask), len);
+                self.ask_for(now, id, Pull::Roots(ask), &bytes);
             }
-            (Message::Walk(walk), Stage::Confirmed) => self.ask_for(now, id, Pull::Walk(walk), len),
+            (Message::Walk(walk), Stage::Confirmed) => {
+                self.ask_for(now, id, Pull::Walk(walk), &bytes);
+            }
             (Message::Presence(presence), Stage::Confirmed) => self.show(now, id, presence),
             (Message::AskChunk(ask), Stage::Confirmed) => {
-                self.ask_for(now, id, Pull::Chunk(ask), len);
+                self.ask_for(now, id, Pull::Chunk(ask), &bytes);
             }
             (
                 Message::Hello(_)
@@ -157,6 +158,10 @@ impl Host {
                 _,
             ) => self.dismiss(now, id, ByeCode::Misbehaved, "a message has no place here"),
         }
+        self.cut_who_is_flooded(now, id);
+    }
+
+    fn cut_who_is_flooded(&mut self, now: Now, id: PeerId) {
         if self.peers.get(&id).is_some_and(Peer::is_flooded) {
             let reason = "answers are asked for and not taken";
             self.dismiss(now, id, ByeCode::SlowConsumer, reason);
@@ -225,7 +230,8 @@ impl Host {
         self.pump(now, id);
     }
 
-    fn ask_for(&mut self, now: Now, id: PeerId, pull: Pull, bytes: usize) {
+    fn ask_for(&mut self, now: Now, id: PeerId, pull: Pull, message: &[u8]) {
+        let ready = self.is_ready();
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -236,13 +242,16 @@ impl Host {
         }
         let subscription = pull.subscription();
         let begins = matches!(&pull, Pull::Roots(ask) if ask.after.is_none());
-        if let Err((code, reason)) = peer.pulls.push(pull, bytes) {
-            return self.dismiss(now, id, code, reason);
-        }
         if begins {
             // What is healed is fed again from the place of its `Resume`: changes that were on their way
             // then could not be told from those behind it.
             peer.end_stream(subscription);
+        }
+        let is_free = ready && peer.has_room() && peer.active.is_none();
+        if is_free && peer.pulls.is_empty() {
+            self.answer(now, id, pull);
+        } else if let Err((code, reason)) = peer.pulls.push(pull, message) {
+            return self.dismiss(now, id, code, reason);
         }
         self.pull(now, id);
     }
