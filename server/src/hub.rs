@@ -18,7 +18,7 @@ use crate::{
     news::News,
     outgoing::{self, Item},
     passes::Passes,
-    spans::{self, TARGET, Waiting},
+    spans,
     telemetry::short,
 };
 use futures_util::{
@@ -38,12 +38,12 @@ use rejoin_core::{
     time::Millis,
 };
 use rejoin_sqlite::{SqliteError, SqliteStore};
-use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
-use tracing::{Instrument, Span, debug, error, field::Empty, info, trace_span, warn};
+use tracing::{Instrument, Span, debug, error, info, warn};
 
 /// Inputs that wait for a hub; connections beyond wait with their frame.
 pub(crate) const INBOX_MAX: usize = 64;
@@ -155,8 +155,8 @@ enum Refresh {
 
 /// What a hub has waited for.
 enum Done {
-    /// An effect of its host, and what for.
-    Effect(HostInput, Span),
+    /// An effect of its host.
+    Effect(HostInput),
     /// A new token of a peer was checked.
     Refresh { peer: PeerId, admitted: Result<Admission, Denial> },
 }
@@ -185,10 +185,6 @@ pub(crate) struct Hub {
     guests: Guests,
     passes: Passes,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// What the host does now, it does for this.
-    cause: Span,
-    /// What it does next, it does for these.
-    waiting: Waiting,
     stopping: bool,
     broken: bool,
 }
@@ -214,8 +210,6 @@ impl Hub {
             peers: BTreeMap::new(),
             guests: Guests::default(),
             work: FuturesUnordered::new(),
-            cause: Span::none(),
-            waiting: Waiting::default(),
             stopping: false,
             broken: false,
         };
@@ -290,8 +284,8 @@ impl Hub {
                 HostInput::Opened { peer, hello, grant }
             }
             ToHub::Message { peer, bytes } => {
-                self.cause = spans::of_message(&self.space, bytes.len());
-                HostInput::Message { peer, bytes }
+                let span = spans::of_frame(&self.space, bytes.len());
+                return span.in_scope(|| self.handle(HostInput::Message { peer, bytes }));
             }
             ToHub::Sent { peer, bytes } => HostInput::Sent { peer, bytes },
             ToHub::Gone { peer } => {
@@ -331,31 +325,23 @@ impl Hub {
 
     /// Does what the host wants.
     fn carry_out(&mut self) {
-        let mut waits = true;
         while let Some(output) = self.host.poll() {
-            waits = false;
             match output {
                 HostOutput::Send { peer, bytes } => self.send(peer, bytes),
                 HostOutput::Query { ticket, queries } => {
                     let (store, told) = (self.store.clone(), self.told.clone());
-                    let cause = self.waiting.cause_of(&self.cause);
-                    let count = queries.len();
-                    let span =
-                        trace_span!(target: TARGET, parent: &cause, "read", rejoin.queries = count);
+                    let span = spans::of_read(&self.space, queries.len());
                     let read = async move {
                         told.metrics.reads.inc();
                         let result = store.read(&queries).await;
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
-                        Done::Effect(HostInput::Answered { ticket, result }, cause)
+                        Done::Effect(HostInput::Answered { ticket, result })
                     };
                     self.work.push(read.instrument(span).boxed());
                 }
                 HostOutput::Commit { ticket, batch } => {
                     let (store, told) = (self.store.clone(), self.told.clone());
-                    let span = trace_span!(
-                        target: TARGET, parent: &self.cause, "commit",
-                        rejoin.space = %self.space, rejoin.writes = batch.writes.len(), otel.status_code = Empty,
-                    );
+                    let span = spans::of_commit(&self.space, batch.writes.len());
                     let commit = async move {
                         let began = clock::instant();
                         let result = store.commit(batch).await;
@@ -363,10 +349,9 @@ impl Hub {
                         let result = result.inspect(|_outcome| told.faults.over());
                         let result = result.map_err(|fault| class_of(&store, &told, ticket, fault));
                         if result.is_err() {
-                            Span::current().record("otel.status_code", "ERROR");
+                            spans::failed(&Span::current());
                         }
-                        // What has waited meanwhile is done for others.
-                        Done::Effect(HostInput::Committed { ticket, result }, Span::none())
+                        Done::Effect(HostInput::Committed { ticket, result })
                     };
                     self.work.push(commit.instrument(span).boxed());
                 }
@@ -376,10 +361,6 @@ impl Hub {
                 HostOutput::Note(note) => self.log(&note),
                 _ => warn!(space = %self.space, "the host wants what is not known here"),
             }
-        }
-        let cause = mem::replace(&mut self.cause, Span::none());
-        if waits {
-            self.waiting.push(cause);
         }
     }
 
@@ -420,10 +401,7 @@ impl Hub {
 
     fn has_done(&mut self, done: Done) {
         match done {
-            Done::Effect(input, cause) => {
-                self.cause = cause;
-                self.handle(input);
-            }
+            Done::Effect(input) => self.handle(input),
             Done::Refresh { peer, admitted } => self.refreshed(peer, admitted),
         }
     }
@@ -450,7 +428,7 @@ impl Hub {
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
-        if let Refresh::Checking(Some(next)) = mem::take(&mut known.refresh) {
+        if let Refresh::Checking(Some(next)) = std::mem::take(&mut known.refresh) {
             return self.refresh(peer, next);
         }
         match admitted {

@@ -1,8 +1,8 @@
 //! Spans: what is done for a request or a message and how long it takes, told to an OpenTelemetry collector.
 //!
-//! A trace is a request, or a message of a session, with what its space's hub has the store do for it. Invariant:
-//! nothing waits for the collector, what it does not take is dropped, and no token and no value of a record is in a
-//! span. Without a collector none is made. Absent: events (`telemetry`), numbers (`metrics`).
+//! Many requests and messages are done in one read and one commit of a hub, so these have traces of their own.
+//! Invariant: nothing waits for the collector, what it does not take is dropped, and no token and no value of a record
+//! is in a span. Without a collector none is made. Absent: events (`telemetry`), numbers (`metrics`).
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -12,8 +12,11 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 use rejoin_core::id::SpaceId;
-use std::time::Duration;
-use tracing::{Span, trace_span};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tracing::{Span, field::Empty, info, trace_span, warn};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -29,8 +32,6 @@ const PATH: &str = "/v1/traces";
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// How long a collector may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Links of one group; further ones are not told.
-const WAITING_MAX: usize = 64;
 /// What waits at the end of the process is told within this time, or never.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -51,14 +52,22 @@ impl Exporter {
             .http_status_as_error(false);
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Poster(Agent::new_with_config(config.build())))
+            .with_http_client(Poster {
+                agent: Agent::new_with_config(config.build()),
+                lost: false.into(),
+            })
             .with_endpoint(format!("{}{PATH}", endpoint.trim_end_matches('/')))
             .build()?;
-        let name = std::env::var("OTEL_SERVICE_NAME");
-        let name = name.unwrap_or_else(|_unset| env!("CARGO_PKG_NAME").to_owned());
+        let says = |variable: &str, part: &str| {
+            std::env::var(variable).is_ok_and(|said| said.contains(part) && !said.is_empty())
+        };
+        let mut resource = Resource::builder();
+        if !says("OTEL_SERVICE_NAME", "") && !says("OTEL_RESOURCE_ATTRIBUTES", "service.name=") {
+            resource = resource.with_service_name(env!("CARGO_PKG_NAME"));
+        }
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_resource(Resource::builder().with_service_name(name).build());
+            .with_resource(resource.build());
         Ok(Self(provider.build()))
     }
 
@@ -81,55 +90,73 @@ impl Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         if let Err(error) = self.0.shutdown_with_timeout(END_WITHIN) {
-            tracing::warn!(%error, "some spans were not told");
+            warn!(%error, "some spans were not told");
         }
     }
 }
 
-/// The client of webhooks, on the exporter's own thread.
+/// Posts spans, on the exporter's own thread.
 #[derive(Debug)]
-struct Poster(Agent);
+struct Poster {
+    agent: Agent,
+    /// Whether the last ones were not taken: that is said once.
+    lost: AtomicBool,
+}
 
-#[async_trait::async_trait]
-impl HttpClient for Poster {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let answer = self.0.run(request.map(Vec::from))?;
+impl Poster {
+    fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = self.agent.run(request.map(Vec::from))?;
         let (parts, mut body) = answer.into_parts();
         let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
         Ok(Response::from_parts(parts, body.into()))
     }
 }
 
-/// Requests and messages that wait while a hub does something else. In one group of a hub many are done.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting(Vec<Span>);
-
-impl Waiting {
-    pub(crate) fn push(&mut self, span: Span) {
-        if !span.is_disabled() && self.0.len() < WAITING_MAX {
-            self.0.push(span);
+#[async_trait::async_trait]
+impl HttpClient for Poster {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let posted = self.post(request);
+        let fault = match &posted {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(answer.status().to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        let lost = self.lost.swap(fault.is_some(), Ordering::Relaxed);
+        match fault {
+            Some(fault) if !lost => warn!(%fault, "the collector takes no spans"),
+            None if lost => info!("the collector takes spans again"),
+            Some(_) | None => {}
         }
-    }
-
-    /// What is done for `cause` is; what is done for nothing in particular is done for all that wait: within the trace
-    /// of the first, which the others link to.
-    pub(crate) fn cause_of(&mut self, cause: &Span) -> Span {
-        if !cause.is_none() {
-            return cause.clone();
-        }
-        let mut waiting = self.0.drain(..);
-        let first = waiting.next().unwrap_or_else(Span::none);
-        for other in waiting {
-            other.follows_from(&first);
-        }
-        first
+        posted
     }
 }
 
-/// A message of a session, for as long as anything is done for it.
-pub(crate) fn of_message(space: &SpaceId, bytes: usize) -> Span {
+/// What a hub does with a frame of a session.
+pub(crate) fn of_frame(space: &SpaceId, bytes: usize) -> Span {
+    trace_span!(target: TARGET, parent: None, "frame", rejoin.space = %space, rejoin.bytes = bytes)
+}
+
+/// From when a hub is asked to write until it answers, within the request that asks.
+pub(crate) fn of_write() -> Span {
+    trace_span!(target: TARGET, "write")
+}
+
+/// What a hub reads: for one, or for all whose turn it is.
+pub(crate) fn of_read(space: &SpaceId, queries: usize) -> Span {
     trace_span!(
-        target: TARGET, parent: None, "message",
-        otel.kind = "consumer", rejoin.space = %space, rejoin.bytes = bytes,
+        target: TARGET, parent: None, "read", rejoin.space = %space, rejoin.queries = queries
     )
+}
+
+/// What a hub commits, for all whose turn it is.
+pub(crate) fn of_commit(space: &SpaceId, writes: usize) -> Span {
+    trace_span!(
+        target: TARGET, parent: None, "commit",
+        rejoin.space = %space, rejoin.writes = writes, otel.status_code = Empty,
+    )
+}
+
+/// What it is of has failed.
+pub(crate) fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
 }

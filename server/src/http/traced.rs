@@ -3,7 +3,7 @@
 use crate::spans::TARGET;
 use axum::{
     extract::{MatchedPath, Request},
-    http::StatusCode,
+    http::{Method, StatusCode},
     middleware::Next,
     response::Response,
 };
@@ -17,7 +17,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub(super) async fn traced(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map_or("", MatchedPath::as_str);
-    let method = request.method().as_str();
+    // Anybody can ask with a method of his own.
+    let method = match *request.method() {
+        Method::GET
+        | Method::HEAD
+        | Method::PUT
+        | Method::PATCH
+        | Method::POST
+        | Method::DELETE
+        | Method::OPTIONS => request.method().as_str().to_owned(),
+        _ => "_OTHER".to_owned(),
+    };
     let span = trace_span!(
         target: TARGET, parent: None, "request",
         otel.name = %format_args!("{method} {path}"), otel.kind = "server", otel.status_code = Empty,

@@ -1,7 +1,7 @@
 //! One request that writes: from what it asks for to the hub's answer.
 
 use super::{Api, Caller, IDEMPOTENCY_KEY, REPLAYED, body, etag, problem::Problem};
-use crate::hub::Ask;
+use crate::{hub::Ask, spans};
 use axum::http::{HeaderMap, HeaderValue};
 use rejoin_core::{
     id::Seq,
@@ -10,7 +10,6 @@ use rejoin_core::{
     },
 };
 use serde::Serialize;
-use tracing::Span;
 use utoipa::ToSchema;
 
 /// Longest idempotency key, in bytes.
@@ -121,7 +120,7 @@ impl Api {
         let memo = memo(headers, &grant.principal, content)?;
         self.count(caller, rows.iter().map(|row| row.changes.len()).sum())?;
         let write = Box::new(DirectWrite { number: 0, grant, rows, memo });
-        let answer = self.ask(caller, |reply| Ask::Write(write, Span::current(), reply)).await?;
+        let answer = self.ask(caller, |reply| Ask::Write(write, spans::of_write(), reply)).await?;
         let mut told = HeaderMap::new();
         let results = match answer {
             DirectAnswer::Judged(results) => results,

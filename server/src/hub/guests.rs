@@ -26,7 +26,7 @@ const SHOWN_MAX: usize = 64;
 /// What a guest asks.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// Write, when it is your turn, for what this span is of. The hub gives the number.
+    /// Write, when it is your turn; the span ends with the answer. The hub gives the number.
     Write(Box<DirectWrite>, Span, oneshot::Sender<DirectAnswer>),
     /// Tell me whenever something was committed.
     Watch(oneshot::Sender<watch::Receiver<u64>>),
@@ -62,7 +62,8 @@ pub(crate) enum Shown {
 #[derive(Debug)]
 pub(super) struct Guests {
     last_number: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<DirectAnswer>>,
+    /// Each with what takes as long as it waits.
+    waiting: BTreeMap<u64, (oneshot::Sender<DirectAnswer>, Span)>,
     committed: watch::Sender<u64>,
     /// By principal and name.
     shown: BTreeMap<(String, String), Visitor>,
@@ -105,7 +106,7 @@ impl Guests {
     }
 
     pub(super) fn answer(&mut self, number: u64, answer: DirectAnswer) {
-        if let Some(reply) = self.waiting.remove(&number) {
+        if let Some((reply, _span)) = self.waiting.remove(&number) {
             // Who asked may have gone.
             reply.send(answer).ok();
         }
@@ -125,10 +126,9 @@ impl Hub {
     pub(super) fn asked(&mut self, ask: Ask) {
         match ask {
             Ask::Write(mut write, span, reply) => {
-                self.cause = span;
                 self.guests.last_number += 1;
                 write.number = self.guests.last_number;
-                self.guests.waiting.insert(write.number, reply);
+                self.guests.waiting.insert(write.number, (reply, span));
                 self.handle(HostInput::Write(*write));
             }
             Ask::Watch(reply) => {
