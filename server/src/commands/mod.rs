@@ -65,8 +65,12 @@ pub(crate) enum CommandError {
     NoTables,
     #[error("there is nobody to be told again: the configuration has no --webhook")]
     NoWebhooks,
-    #[error("no webhook of the configuration is about a space that is there")]
-    NoneAbout,
+    #[error("--since is the cursor of one receiver: name its webhook alone by --webhook")]
+    ManyWebhooks,
+    #[error(
+        "no webhook of the configuration was told anything: one is known by all of its text, as the server has it"
+    )]
+    NoneTold,
     #[error(
         "{0:?} is no cursor of this space, or what it stands for is gone: without --since everything is told anew"
     )]

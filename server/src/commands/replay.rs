@@ -6,10 +6,10 @@ use crate::{
     data::DataDir,
     feed::{self, FeedError, Position},
     hubs::is_own,
-    webhook::{Place, Places},
+    webhook::{Place, Places, Webhook},
 };
 use clap::Args;
-use rejoin_core::id::SpaceId;
+use rejoin_core::{id::SpaceId, io::Batch, port::Store};
 use rejoin_sqlite::{SqliteDb, SqliteOptions};
 
 /// What is told again.
@@ -19,15 +19,19 @@ pub(crate) struct Replay {
     /// The space; by default all of them.
     #[arg(long, value_parser = SpaceId::parse)]
     space: Option<SpaceId>,
-    /// The cursor that the receiver has kept: what has changed since comes again. By default everything, anew.
+    /// The cursor that the receiver of the only webhook keeps, no earlier one: what has changed since comes again. By
+    /// default everything, anew.
     #[arg(long, requires = "space")]
     since: Option<String>,
 }
 
-/// The next start of the server posts from there, to each webhook of the configuration that is about the space.
+/// The next start of the server posts from there, to each webhook of the configuration that was told of the space.
 pub(crate) fn run(config: &Config, replay: &Replay) -> Result<(), CommandError> {
-    if config.webhooks.is_empty() {
-        return Err(CommandError::NoWebhooks);
+    match (config.webhooks.as_slice(), &replay.since) {
+        ([], _) => return Err(CommandError::NoWebhooks),
+        // A cursor is what one receiver keeps: others would take nothing behind it.
+        ([_, _, ..], Some(_)) => return Err(CommandError::ManyWebhooks),
+        _ => {}
     }
     let directory = DataDir::new(&config.data);
     directory.refuse_unfinished().map_err(|error| CommandError::file(directory.path(), error))?;
@@ -38,14 +42,22 @@ pub(crate) fn run(config: &Config, replay: &Replay) -> Result<(), CommandError> 
     let refused = |error| CommandError::database(directory.path(), error);
     let db = SqliteDb::open(path, &SqliteOptions::default()).map_err(refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(CommandError::Runtime)?.block_on(async {
-        let replayed = replay_in(&db, config, replay).await;
+    let told = runtime.map_err(CommandError::Runtime)?.block_on(async {
+        let told = replay_in(&db, config, replay).await;
         let closed = db.close().await.map_err(refused);
-        replayed.and(closed)
+        told.and_then(|told| closed.map(|()| told))
+    })?;
+    told.iter().try_for_each(|(hook, space)| {
+        say(format_args!("{hook}: {space} is posted again by the next start of the server"))
     })
 }
 
-async fn replay_in(db: &SqliteDb, config: &Config, replay: &Replay) -> Result<(), CommandError> {
+/// All of them, or none; which.
+async fn replay_in<'a>(
+    db: &SqliteDb,
+    config: &'a Config,
+    replay: &Replay,
+) -> Result<Vec<(&'a Webhook, SpaceId)>, CommandError> {
     let refused = |error| CommandError::database(&config.data, error);
     let mut spaces = db.spaces().await.map_err(refused)?;
     spaces.retain(|space| !is_own(space));
@@ -55,17 +67,24 @@ async fn replay_in(db: &SqliteDb, config: &Config, replay: &Replay) -> Result<()
             return Err(CommandError::NoSpace { space: space.clone(), path: config.data.clone() });
         }
     }
-    let mut told = 0;
+    let (mut moved, mut told) = (Batch::default(), Vec::new());
     for hook in &config.webhooks {
         let places = Places::new(db, hook).map_err(ServerError::from)?;
         for space in spaces.iter().filter(|space| hook.is_about(space)) {
-            let place = place(db, space, replay.since.as_deref()).await?;
-            places.write(space, &place).await.map_err(refused)?;
-            say(format_args!("{hook}: {space} is posted again by the next start of the server"))?;
-            told += 1;
+            if places.were_told(space).await.map_err(refused)? {
+                let place = place(db, space, replay.since.as_deref()).await?;
+                places.put(&mut moved, space, &place);
+                told.push((hook, space.clone()));
+            }
         }
     }
-    if told == 0 { Err(CommandError::NoneAbout) } else { Ok(()) }
+    if told.is_empty() {
+        return Err(CommandError::NoneTold);
+    }
+    let store = Places::store(db).map_err(ServerError::from)?;
+    // Without guards it applies.
+    store.commit(moved).await.map(drop).map_err(refused)?;
+    Ok(told)
 }
 
 /// Where the receiver stands, if a page can be read from there.

@@ -35,8 +35,12 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn new(db: &SqliteDb, hook: &Webhook) -> Result<Self, NameError> {
-        let store = db.space(&SpaceId::parse("rejoin/webhooks")?);
-        Ok(Self { store, hook: blake3::hash(hook.to_string().as_bytes()).into() })
+        Ok(Self { store: Self::store(db)?, hook: blake3::hash(hook.to_string().as_bytes()).into() })
+    }
+
+    /// Where the places of all webhooks are.
+    pub(crate) fn store(db: &SqliteDb) -> Result<SqliteStore, NameError> {
+        Ok(db.space(&SpaceId::parse("rejoin/webhooks")?))
     }
 
     fn key(&self, space: &SpaceId) -> Vec<u8> {
@@ -56,14 +60,22 @@ impl Places {
         Ok(place.unwrap_or(Place::START))
     }
 
-    pub(crate) async fn write(&self, space: &SpaceId, place: &Place) -> Result<(), SqliteError> {
+    /// Whether anything was told of a space.
+    pub(crate) async fn were_told(&self, space: &SpaceId) -> Result<bool, SqliteError> {
+        Ok(self.store.get(Keyspace::Meta, &self.key(space)).await?.is_some())
+    }
+
+    pub(super) async fn write(&self, space: &SpaceId, place: &Place) -> Result<(), SqliteError> {
         // Without a sync: a power loss makes some deliveries come again.
         let mut batch = Batch { relaxed: true, ..Batch::default() };
-        let told = place.told.as_deref().unwrap_or_default();
-        let value = format!("{told} {}", place.position.encode());
-        let value = codec::seal(VERSION, value.into_bytes());
-        batch.put(Keyspace::Meta, self.key(space), value);
+        self.put(&mut batch, space, place);
         // There are no guards that could be broken.
         self.store.commit(batch).await.map(|_applied| ())
+    }
+
+    pub(crate) fn put(&self, batch: &mut Batch, space: &SpaceId, place: &Place) {
+        let told = place.told.as_deref().unwrap_or_default();
+        let value = format!("{told} {}", place.position.encode());
+        batch.put(Keyspace::Meta, self.key(space), codec::seal(VERSION, value.into_bytes()));
     }
 }

@@ -223,6 +223,16 @@ async fn a_receiver_that_was_put_back_is_told_again_since_its_cursor_and_one_tha
         let (code, said) = replay(&world, address, more);
         assert!(code != 0 && said.contains(complaint), "{said}");
     }
+    let mut unknown = Command::new(env!("CARGO_BIN_EXE_rejoin-server"));
+    unknown.env_clear().arg("replay").arg("--data").arg(world.directory.path().join("data"));
+    unknown.arg(format!("--webhook=tasks=http://{address}/hook"));
+    unknown.arg("--webhook-secrets").arg(world.directory.path().join("secrets"));
+    let told = unknown.output().unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8(told.stderr).unwrap().contains("was told anything"));
+    let many =
+        [&format!("--webhook=other=http://{address}/hook"), "--space=demo", "--since", &first];
+    assert!(replay(&world, address, &many).1.contains("the cursor of one receiver"));
     // As a receiver is that was put back to where it had taken the first.
     receiver.kept.lock().unwrap().insert("demo".to_owned(), first.clone());
     receiver.done.lock().unwrap().truncate(1);
