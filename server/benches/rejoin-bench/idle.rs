@@ -52,7 +52,7 @@ pub(crate) async fn measure(
         waiting.spawn(stay(address, number, channel, Arc::clone(&back)));
     }
     let killed = Instant::now();
-    let (_server, _listens) = server.killed_and_started()?;
+    let (_server, _listens) = server.killed_and_started(|_| Ok(()))?;
     let all = async {
         while back.load(Ordering::Relaxed) < connections {
             sleep(Duration::from_millis(20)).await;

@@ -16,6 +16,7 @@ mod peers;
 mod program;
 mod report;
 mod rows;
+mod spaces;
 mod writes;
 
 use anyhow::Context;
@@ -34,6 +35,8 @@ enum Workload {
     Idle,
     /// A space of many records: its start, its memory.
     Large,
+    /// Many spaces: the start of their server, its memory.
+    Spaces,
 }
 
 /// What may be asked for.
@@ -58,6 +61,9 @@ struct Options {
     /// Records of the large space.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     records: u64,
+    /// Spaces of one server.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    spaces: u32,
     /// Without the servers of others, which need Node.js.
     #[arg(long)]
     no_peers: bool,
@@ -99,6 +105,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     if options.wants(Workload::Large) {
         large::measure(&folder, options.records, &mut report).await.context("large")?;
+    }
+    if options.wants(Workload::Spaces) {
+        spaces::measure(&folder, options.spaces, &mut report).await.context("spaces")?;
     }
     Ok(report.end())
 }

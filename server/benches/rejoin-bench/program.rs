@@ -57,12 +57,16 @@ impl Program {
         Ok(Self { child, address, data: None })
     }
 
-    /// Killed, and started again at the same address on the same directory: this one, and how long it took until it
-    /// listened.
-    pub(crate) fn killed_and_started(mut self) -> anyhow::Result<(Self, Duration)> {
+    /// Killed, and started again at the same address on the same directory, once `between` has been there: this one, and
+    /// how long it took until it listened.
+    pub(crate) fn killed_and_started(
+        mut self,
+        between: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<(Self, Duration)> {
         self.child.kill()?;
         self.child.wait()?;
         let data = self.data.take().context("this program has no data")?;
+        between(&data)?;
         let started = Instant::now();
         let again = Self::rejoin_on(data, &self.address.to_string())?;
         Ok((again, started.elapsed()))

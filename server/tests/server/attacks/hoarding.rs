@@ -19,7 +19,7 @@ async fn from(address: [u8; 4], target: Target) -> TcpStream {
 
 /// Whether a connection was closed at once, unread.
 async fn is_refused(stream: &mut TcpStream) -> bool {
-    let read = timeout(Duration::from_millis(50), stream.read(&mut [0; 1])).await;
+    let read = timeout(Duration::from_millis(200), stream.read(&mut [0; 1])).await;
     matches!(read, Ok(Ok(0) | Err(_)))
 }
 
