@@ -51,13 +51,13 @@ const TAILS_MAX: usize = 16;
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/admin.css");
-/// Where each module of the page is, and its text.
 macro_rules! modules {
     ($($name:literal)*) => {
         [$((concat!("/admin/", $name, ".js"), include_str!(concat!("page/", $name, ".js")))),*]
     };
 }
 
+/// Where each module of the page is, and its text.
 const MODULES: [(&str, &str); 15] = modules! {
     "admin" "asking" "charts" "clients" "elements" "events" "gate" "live" "numbers" "overview" "parts" "record"
     "spaces" "state" "stories"

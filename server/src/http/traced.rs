@@ -1,6 +1,6 @@
 //! The span of a request.
 
-use crate::spans::TARGET;
+use crate::spans::{self, TARGET};
 use axum::{
     extract::{MatchedPath, Request},
     http::{Method, StatusCode},
@@ -42,7 +42,7 @@ pub(super) async fn traced(request: Request, next: Next) -> Response {
     let response = next.run(request).instrument(span.clone()).await;
     span.record("http.response.status_code", response.status().as_u16());
     if response.status() >= StatusCode::INTERNAL_SERVER_ERROR {
-        span.record("otel.status_code", "ERROR");
+        spans::failed(&span);
     }
     response
 }

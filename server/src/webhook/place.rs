@@ -48,7 +48,7 @@ impl Places {
     }
 
     /// At the start, too, where that is damaged.
-    pub(crate) async fn read(&self, space: &SpaceId) -> Result<Place, SqliteError> {
+    pub(super) async fn read(&self, space: &SpaceId) -> Result<Place, SqliteError> {
         let stored = self.store.get(Keyspace::Meta, &self.key(space)).await?;
         let stored = stored.as_deref().and_then(|value| codec::unseal(VERSION, value).ok());
         let place = stored.and_then(|value| {
@@ -73,6 +73,7 @@ impl Places {
         self.store.commit(batch).await.map(|_applied| ())
     }
 
+    /// Adds to a batch that it stands there.
     pub(crate) fn put(&self, batch: &mut Batch, space: &SpaceId, place: &Place) {
         let told = place.told.as_deref().unwrap_or_default();
         let value = format!("{told} {}", place.position.encode());
